@@ -1,0 +1,3 @@
+//! The `kinit-network` binary.
+
+fn main() {}

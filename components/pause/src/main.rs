@@ -1,0 +1,3 @@
+//! The `pause` binary.
+
+fn main() {}

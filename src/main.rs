@@ -1,0 +1,3 @@
+//! The `kinit` binary.
+
+fn main() {}
