@@ -1,0 +1,95 @@
+//! The `main` of every component: options, logging, signals, the runtime and the exit code.
+
+use std::future::Future;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// What the command line says of logging. Kubernetes' verbosity 0 to 3 is information, 4 and 5 debug, more is trace.
+pub trait LogOptions {
+    /// The value of `--v`.
+    fn verbosity(&self) -> u8;
+    /// Whether `--logging-format=json` was given.
+    fn json(&self) -> bool {
+        false
+    }
+}
+
+/// Parses the command line, sets logging up, runs `run` until it ends, and makes an exit code of it: 0, or 1 with the
+/// error's chain on standard error. SIGTERM and SIGINT cancel the token once; a second signal ends the process at once.
+pub fn main<O, F, R>(run: F) -> ExitCode
+where
+    O: Parser + LogOptions,
+    F: FnOnce(O, CancellationToken) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    let options = O::parse();
+    init_logging(options.verbosity(), options.json());
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
+        .max_blocking_threads(32)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        let shutdown = shutdown_token()?;
+        run(options, shutdown).await
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Two to four threads: components wait more than they compute, and each thread costs memory on a small machine.
+fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4))
+}
+
+/// Logs to standard error; `RUST_LOG` overrules `--v`.
+pub fn init_logging(verbosity: u8, json: bool) {
+    let level = match verbosity {
+        0..=3 => "info",
+        4..=5 => "debug",
+        _ => "trace",
+    };
+    // Below the highest verbosity the transport's own chatter hides what a component does.
+    let quiet = if verbosity > 6 { "" } else { ",hyper=info,h2=info,rustls=info,tower=info,hyper_util=info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level}{quiet}")));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second initialisation happens only in tests that boot several components in one process; the first one stays.
+    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
+
+/// A token that SIGTERM or SIGINT cancels.
+pub fn shutdown_token() -> std::io::Result<CancellationToken> {
+    let token = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("shutting down");
+        cancel.cancel();
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        std::process::exit(1);
+    });
+    Ok(token)
+}

@@ -1,0 +1,208 @@
+//! Server-side TLS: certificate files that are read again when they change, or a self-signed certificate.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::crypto::ring;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_util::sync::CancellationToken;
+
+/// How often the files are looked at; a rotated certificate is served at most this much later.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What can be wrong with a TLS set-up. Each variant names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{path}: cannot read PEM: {source}")]
+    Pem { path: PathBuf, source: rustls_pki_types::pem::Error },
+    #[error("{path}: holds no certificate")]
+    NoCertificate { path: PathBuf },
+    #[error("{path}: not usable as a CA: {reason}")]
+    ClientCa { path: PathBuf, reason: String },
+    #[error("{cert} and {key} do not work together: {source}")]
+    Pair { cert: PathBuf, key: PathBuf, source: rustls::Error },
+    #[error("cannot make a self-signed certificate: {0}")]
+    SelfSigned(String),
+}
+
+/// Where the server's own certificate comes from.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// PEM files: a chain, leaf first, and its private key (PKCS#8, SEC1 or PKCS#1).
+    Files { cert: PathBuf, key: PathBuf },
+    /// A certificate made at start for these DNS names and addresses; clients cannot verify it.
+    SelfSigned { names: Vec<String> },
+}
+
+/// What is asked of clients.
+#[derive(Clone, Debug)]
+pub enum ClientAuth {
+    /// No certificate is asked for.
+    None,
+    /// A certificate is asked for; none is fine, one that these CA files do not vouch for ends the handshake.
+    Optional(Vec<PathBuf>),
+    /// As `Optional`, but a client without a certificate is refused.
+    Required(Vec<PathBuf>),
+}
+
+/// What [`Tls::new`] needs.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    pub identity: Identity,
+    pub client_auth: ClientAuth,
+    /// Protocols offered by ALPN in order of preference, for example `h2` and `http/1.1`.
+    pub alpn: Vec<Vec<u8>>,
+}
+
+impl TlsOptions {
+    /// HTTP/2 and HTTP/1.1 with the given identity and client rule.
+    pub fn http(identity: Identity, client_auth: ClientAuth) -> Self {
+        Self { identity, client_auth, alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()] }
+    }
+}
+
+/// A server configuration that follows its files. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls {
+    current: Arc<ArcSwap<ServerConfig>>,
+    options: Arc<TlsOptions>,
+}
+
+impl Tls {
+    /// Reads the files once. Errors name the file.
+    pub fn new(options: TlsOptions) -> Result<Self, TlsError> {
+        let config = build(&options)?;
+        Ok(Self { current: Arc::new(ArcSwap::from_pointee(config)), options: Arc::new(options) })
+    }
+
+    /// The configuration for the next handshake.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.current.load_full()
+    }
+
+    /// Follows the files until `shutdown`. A set of files that does not work is logged and the old one stays in use,
+    /// because a rotation that writes two files is seen between them.
+    pub async fn follow(self, shutdown: CancellationToken) {
+        let files = self.files();
+        if files.is_empty() {
+            return;
+        }
+        let mut seen = stamps(&files);
+        let mut ticks = tokio::time::interval(RELOAD_INTERVAL);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let now = stamps(&files);
+            if now == seen {
+                continue;
+            }
+            match build(&self.options) {
+                Ok(config) => {
+                    self.current.store(Arc::new(config));
+                    seen = now;
+                    tracing::info!("serving certificate reloaded");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "changed certificate files are not usable yet; keeping the old ones")
+                }
+            }
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        if let Identity::Files { cert, key } = &self.options.identity {
+            files.extend([cert.clone(), key.clone()]);
+        }
+        if let ClientAuth::Optional(cas) | ClientAuth::Required(cas) = &self.options.client_auth {
+            files.extend(cas.iter().cloned());
+        }
+        files
+    }
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Option<SystemTime>> {
+    files.iter().map(|file| std::fs::metadata(file).and_then(|meta| meta.modified()).ok()).collect()
+}
+
+fn build(options: &TlsOptions) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::SelfSigned(error.to_string()))?;
+    let builder = match client_verifier(&options.client_auth, provider)? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let (chain, key, names) = match &options.identity {
+        Identity::Files { cert, key } => (read_certificates(cert)?, read_key(key)?, (cert.clone(), key.clone())),
+        Identity::SelfSigned { names } => {
+            let (chain, key) = self_signed(names)?;
+            (chain, key, (PathBuf::from("self-signed certificate"), PathBuf::from("its key")))
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|source| TlsError::Pair {
+        cert: names.0,
+        key: names.1,
+        source,
+    })?;
+    config.alpn_protocols.clone_from(&options.alpn);
+    Ok(config)
+}
+
+fn client_verifier(
+    auth: &ClientAuth,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    let (files, required) = match auth {
+        ClientAuth::None => return Ok(None),
+        ClientAuth::Optional(files) => (files, false),
+        ClientAuth::Required(files) => (files, true),
+    };
+    let mut roots = RootCertStore::empty();
+    for file in files {
+        for certificate in read_certificates(file)? {
+            roots
+                .add(certificate)
+                .map_err(|error| TlsError::ClientCa { path: file.clone(), reason: error.to_string() })?;
+        }
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if required { builder } else { builder.allow_unauthenticated() };
+    let verifier = builder.build().map_err(|error| TlsError::ClientCa {
+        path: files.first().cloned().unwrap_or_default(),
+        reason: error.to_string(),
+    })?;
+    Ok(Some(verifier))
+}
+
+/// Every certificate of a PEM file; at least one.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|source| TlsError::Pem { path: path.to_owned(), source })?;
+    if certificates.is_empty() {
+        return Err(TlsError::NoCertificate { path: path.to_owned() });
+    }
+    Ok(certificates)
+}
+
+/// The first private key of a PEM file.
+pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem { path: path.to_owned(), source })
+}
+
+fn self_signed(names: &[String]) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let made =
+        rcgen::generate_simple_self_signed(names.to_vec()).map_err(|error| TlsError::SelfSigned(error.to_string()))?;
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    Ok((vec![made.cert.der().clone()], key.into()))
+}
