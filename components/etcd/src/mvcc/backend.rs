@@ -1,0 +1,293 @@
+//! The store on disk: a table of revisions and the small tables beside it, in one file.
+//!
+//! A commit is atomic and durable and carries the index of the last log entry in it, so a start reads the backend and
+//! replays the log from there on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
+use prost::Message;
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+
+use super::Revision;
+use super::pending::Batch;
+use crate::proto::mvcc::KeyValue;
+
+const HISTORY: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("history");
+const LEASES: TableDefinition<'_, i64, i64> = TableDefinition::new("leases");
+const ALARMS: TableDefinition<'_, (u64, i32), ()> = TableDefinition::new("alarms");
+const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
+
+/// The layout's version; a higher one was written by a newer server.
+const FORMAT: i64 = 1;
+
+/// Pages that the backend keeps in memory; what is beyond it the kernel's page cache serves.
+const CACHE: usize = 16 << 20;
+
+/// Why the backend failed. After any of these the member stops.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: Box<redb::Error> },
+    #[error("{path}: written by a newer server (format {found}, this one knows {FORMAT}); start that one instead")]
+    Format { path: PathBuf, found: i64 },
+    #[error("{path}: revision {main}.{sub} is not readable: {reason}")]
+    Record { path: PathBuf, main: i64, sub: i64, reason: String },
+}
+
+/// A change of one of the small tables.
+#[derive(Clone, Debug)]
+pub enum Change {
+    LeaseGranted { id: i64, ttl: i64 },
+    LeaseRevoked { id: i64 },
+    AlarmRaised { member: u64, alarm: i32 },
+    AlarmCleared { member: u64, alarm: i32 },
+}
+
+/// Figures that belong to a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The last log entry in the backend.
+    pub applied: u64,
+    pub term: u64,
+    /// The newest revision.
+    pub revision: i64,
+    /// The last compaction asked for, -1 before the first.
+    pub compacted: i64,
+    /// The last compaction carried out.
+    pub compaction_done: i64,
+}
+
+impl Default for Meta {
+    fn default() -> Self {
+        Self { applied: 0, term: 0, revision: 1, compacted: -1, compaction_done: -1 }
+    }
+}
+
+/// A revision's record: a flag byte (1 for a tombstone), then the encoded key and value.
+pub struct Record;
+
+impl Record {
+    pub fn encode(key_value: &KeyValue, tombstone: bool) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(1 + key_value.encoded_len());
+        bytes.put_u8(u8::from(tombstone));
+        key_value.encode_raw(&mut bytes);
+        bytes.freeze()
+    }
+
+    /// Whether it is a tombstone, and the key and value, which share the record's memory.
+    pub fn decode(mut record: Bytes) -> Result<(bool, KeyValue), prost::DecodeError> {
+        let tombstone = record.first() == Some(&1);
+        let encoded = record.split_off(1.min(record.len()));
+        KeyValue::decode(encoded).map(|key_value| (tombstone, key_value))
+    }
+}
+
+/// The backend's file.
+pub struct Backend {
+    path: PathBuf,
+    database: Mutex<Database>,
+}
+
+/// A snapshot of the history, as of the last commit. Cheap to share.
+pub struct View {
+    path: PathBuf,
+    history: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
+}
+
+impl Backend {
+    /// Opens the file, or makes it.
+    pub fn open(path: &Path) -> Result<Self, BackendError> {
+        let named = failed(path);
+        let database = Database::builder().set_cache_size(CACHE).create(path).map_err(|error| named(error.into()))?;
+        let backend = Self { path: path.to_owned(), database: Mutex::new(database) };
+        // Tables are made at once, so that a view never misses one.
+        backend.write(|transaction| {
+            transaction.open_table(HISTORY)?;
+            transaction.open_table(LEASES)?;
+            transaction.open_table(ALARMS)?;
+            let mut meta = transaction.open_table(META)?;
+            if meta.get("format")?.is_none() {
+                meta.insert("format", FORMAT)?;
+            }
+            Ok(())
+        })?;
+        let found = backend.read(|transaction| Ok(transaction.open_table(META)?.get("format")?.map(|found| found.value())))?;
+        match found {
+            Some(FORMAT) => Ok(backend),
+            found => Err(BackendError::Format { path: path.to_owned(), found: found.unwrap_or_default() }),
+        }
+    }
+
+    /// A snapshot of the history.
+    pub fn view(&self) -> Result<View, BackendError> {
+        let history = self.read(|transaction| Ok(transaction.open_table(HISTORY)?))?;
+        Ok(View { path: self.path.clone(), history })
+    }
+
+    /// What the last commit said.
+    pub fn meta(&self) -> Result<Meta, BackendError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(META)?;
+            let number = |name: &str, default: i64| -> Result<i64, redb::Error> {
+                Ok(table.get(name)?.map_or(default, |value| value.value()))
+            };
+            let default = Meta::default();
+            Ok(Meta {
+                applied: number("applied", 0)?.cast_unsigned(),
+                term: number("term", 0)?.cast_unsigned(),
+                revision: number("revision", default.revision)?,
+                compacted: number("compacted", default.compacted)?,
+                compaction_done: number("compaction_done", default.compaction_done)?,
+            })
+        })
+    }
+
+    /// The leases with their time to live in seconds.
+    pub fn leases(&self) -> Result<Vec<(i64, i64)>, BackendError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(LEASES)?;
+            table.iter()?.map(|row| row.map(|(id, ttl)| (id.value(), ttl.value())).map_err(Into::into)).collect()
+        })
+    }
+
+    /// The alarms as member and kind.
+    pub fn alarms(&self) -> Result<Vec<(u64, i32)>, BackendError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(ALARMS)?;
+            table.iter()?.map(|row| row.map(|(alarm, _)| alarm.value()).map_err(Into::into)).collect()
+        })
+    }
+
+    /// Writes a batch and its figures, durably.
+    pub fn commit(&self, batch: &Batch, meta: &Meta) -> Result<(), BackendError> {
+        self.write(|transaction| {
+            let mut history = transaction.open_table(HISTORY)?;
+            for (revision, record) in batch.records.iter() {
+                history.insert(&revision.to_bytes(), record.as_ref())?;
+            }
+            let mut leases = transaction.open_table(LEASES)?;
+            let mut alarms = transaction.open_table(ALARMS)?;
+            for change in &batch.changes {
+                match *change {
+                    Change::LeaseGranted { id, ttl } => drop(leases.insert(id, ttl)?),
+                    Change::LeaseRevoked { id } => drop(leases.remove(id)?),
+                    Change::AlarmRaised { member, alarm } => drop(alarms.insert((member, alarm), ())?),
+                    Change::AlarmCleared { member, alarm } => drop(alarms.remove((member, alarm))?),
+                }
+            }
+            put_meta(transaction, meta)
+        })
+    }
+
+    /// Removes revisions that a compaction dropped. `done` is given with the last of them.
+    pub fn remove(&self, revisions: &[Revision], done: Option<i64>) -> Result<(), BackendError> {
+        self.write(|transaction| {
+            let mut history = transaction.open_table(HISTORY)?;
+            for revision in revisions {
+                history.remove(&revision.to_bytes())?;
+            }
+            if let Some(done) = done {
+                transaction.open_table(META)?.insert("compaction_done", done)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives free space back to the file system. No view may be open.
+    pub fn shrink(&self) -> Result<(), BackendError> {
+        self.database.lock().compact().map(drop).map_err(|error| failed(&self.path)(error.into()))
+    }
+
+    /// Bytes of the file, and bytes in use within it.
+    pub fn size(&self) -> Result<(u64, u64), BackendError> {
+        let file = std::fs::metadata(&self.path)
+            .map_err(|error| failed(&self.path)(redb::Error::Io(error)))?
+            .len();
+        let transaction = self.database.lock().begin_write().map_err(|error| failed(&self.path)(error.into()))?;
+        let stats = transaction.stats().map_err(|error| failed(&self.path)(error.into()))?;
+        let used = stats.allocated_pages() * stats.page_size() as u64;
+        transaction.abort().map_err(|error| failed(&self.path)(error.into()))?;
+        Ok((file, used.min(file)))
+    }
+
+    /// Bytes of the file.
+    pub fn file_size(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
+
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, BackendError> {
+        let transaction = self.database.lock().begin_read().map_err(|error| failed(&self.path)(error.into()))?;
+        work(&transaction).map_err(failed(&self.path))
+    }
+
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, BackendError> {
+        let named = failed(&self.path);
+        let mut transaction = self.database.lock().begin_write().map_err(|error| named(error.into()))?;
+        // Without this a start after a crash reads the whole file.
+        transaction.set_quick_repair(true);
+        let result = work(&transaction).map_err(&named)?;
+        transaction.commit().map_err(|error| named(error.into()))?;
+        Ok(result)
+    }
+}
+
+fn put_meta(transaction: &redb::WriteTransaction, meta: &Meta) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(META)?;
+    table.insert("applied", meta.applied.cast_signed())?;
+    table.insert("term", meta.term.cast_signed())?;
+    table.insert("revision", meta.revision)?;
+    table.insert("compacted", meta.compacted)?;
+    Ok(())
+}
+
+fn failed(path: &Path) -> impl Fn(redb::Error) -> BackendError {
+    let path = path.to_owned();
+    move |source| BackendError::File { path: path.clone(), source: Box::new(source) }
+}
+
+impl View {
+    /// The record of a revision.
+    pub fn get(&self, revision: Revision) -> Result<Bytes, BackendError> {
+        let found = self.history.get(&revision.to_bytes()).map_err(|error| failed(&self.path)(error.into()))?;
+        match found {
+            Some(record) => Ok(Bytes::copy_from_slice(record.value())),
+            None => Err(self.unreadable(revision, "it is missing".to_owned())),
+        }
+    }
+
+    /// Hands records from `from` on to `each` in order, until it returns false or the end.
+    pub fn scan(
+        &self,
+        from: Revision,
+        mut each: impl FnMut(Revision, &[u8]) -> Result<bool, prost::DecodeError>,
+    ) -> Result<(), BackendError> {
+        let named = failed(&self.path);
+        for row in self.history.range::<&[u8; 16]>(&from.to_bytes()..).map_err(|error| named(error.into()))? {
+            let (revision, record) = row.map_err(|error| named(error.into()))?;
+            let revision = Revision::from_bytes(revision.value());
+            match each(revision, record.value()) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return Err(self.unreadable(revision, error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// An error that names this file and a revision.
+    pub fn unreadable(&self, revision: Revision, reason: String) -> BackendError {
+        BackendError::Record { path: self.path.clone(), main: revision.main, sub: revision.sub, reason }
+    }
+}
+
+/// A view that is shared.
+pub type SharedView = Arc<View>;

@@ -1,0 +1,263 @@
+//! Index, pending changes and backend together behind one lock.
+//!
+//! One writer, the apply loop; any number of readers. A reader holds the lock only to find revisions in the index; it
+//! loads the values afterwards, from records it already holds or from a snapshot of the backend.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use super::Revision;
+use super::backend::{Backend, BackendError, Change, Meta, Record, SharedView};
+use super::commit::Signal;
+use super::index::Index;
+use super::pending::Pending;
+use super::range::KeyRange;
+use super::read::{Found, Query};
+use super::txn::WriteTxn;
+use crate::error::Error;
+use crate::proto::mvcc::KeyValue;
+
+/// The versioned store.
+pub struct Store {
+    pub(super) inner: RwLock<Inner>,
+    pub(super) backend: Backend,
+    pub(super) signal: Signal,
+}
+
+/// What the lock guards.
+pub struct Inner {
+    pub(super) index: Index,
+    pub(super) pending: Pending,
+    /// The backend as of the last commit. Only taken away while the backend is shrunk, under the lock.
+    pub(super) view: Option<SharedView>,
+    pub(super) meta: Meta,
+}
+
+/// What a start finds on disk besides the store itself.
+pub struct Restored {
+    pub store: Store,
+    /// Leases with their time to live in seconds.
+    pub leases: Vec<(i64, i64)>,
+    /// Keys with the lease they are attached to.
+    pub attached: HashMap<Bytes, i64>,
+    pub alarms: Vec<(u64, i32)>,
+}
+
+impl Store {
+    /// Opens the store's file and builds the index from it.
+    pub fn open(path: &Path) -> Result<Restored, BackendError> {
+        let backend = Backend::open(path)?;
+        let meta = backend.meta()?;
+        let view = Arc::new(backend.view()?);
+        let mut index = Index::default();
+        let mut attached = HashMap::new();
+        view.scan(Revision::default(), |revision, record| {
+            let (tombstone, key_value) = Record::decode(Bytes::copy_from_slice(record))?;
+            if tombstone {
+                index.restore(&key_value.key, revision, 0, 0);
+            } else {
+                index.restore(&key_value.key, revision, key_value.create_revision, key_value.version);
+            }
+            if key_value.lease != 0 {
+                attached.insert(Bytes::copy_from_slice(&key_value.key), key_value.lease);
+            } else if !attached.is_empty() {
+                attached.remove(&key_value.key);
+            }
+            Ok(true)
+        })?;
+        let (leases, alarms) = (backend.leases()?, backend.alarms()?);
+        let unfinished = (meta.compaction_done < meta.compacted).then_some(meta.compacted);
+        let signal = Signal::new(meta.applied, meta.compaction_done, unfinished);
+        let inner = Inner { index, pending: Pending::default(), view: Some(view), meta };
+        let store = Store { inner: RwLock::new(inner), backend, signal };
+        Ok(Restored { store, leases, attached, alarms })
+    }
+
+    /// Reads a range.
+    pub fn range(&self, query: &Query<'_>) -> Result<Found, Error> {
+        let located = self.inner.read().locate(query, None)?;
+        located.load()
+    }
+
+    /// A state that does not change while it is held; the writer waits for it, so hold it shortly.
+    pub fn read(&self) -> ReadTxn<'_> {
+        ReadTxn { inner: self.inner.read() }
+    }
+
+    /// Begins a write. Nothing is visible before it ends.
+    pub fn write(&self) -> WriteTxn<'_> {
+        WriteTxn::new(self.inner.write())
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> i64 {
+        self.inner.read().meta.revision
+    }
+
+    /// The figures as of now.
+    pub fn meta(&self) -> Meta {
+        self.inner.read().meta
+    }
+
+    /// The last log entry that the store has seen.
+    pub fn applied(&self) -> u64 {
+        self.inner.read().meta.applied
+    }
+
+    /// Notes that a log entry is applied as a whole, and wakes the commit thread for it. Waits when that thread is far
+    /// behind, because what is pending is held in memory.
+    pub fn set_applied(&self, index: u64, term: u64) {
+        let bytes = {
+            let mut inner = self.inner.write();
+            inner.meta.applied = index;
+            inner.meta.term = term;
+            inner.pending.bytes()
+        };
+        self.signal.note_pending(bytes);
+    }
+
+    /// Records a change of a small table; it is written together with the entry that is being applied.
+    pub fn change(&self, change: Change) {
+        self.inner.write().pending.change(change);
+    }
+
+    /// Forgets revisions before `main`, except what a read at `main` can see. The work is done in the background.
+    pub fn compact(&self, main: i64) -> Result<(), Error> {
+        {
+            let mut inner = self.inner.write();
+            if main <= inner.meta.compacted {
+                return Err(Error::Compacted);
+            }
+            if main > inner.meta.revision {
+                return Err(Error::FutureRevision);
+            }
+            inner.meta.compacted = main;
+        }
+        self.signal.request_compaction(main);
+        Ok(())
+    }
+
+    /// The changes from `from` on, in the order of revisions, whole transactions only: it stops after the transaction
+    /// in which `limit` is reached.
+    pub fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<(Revision, Bytes)>, Error> {
+        let (view, first_pending, pending) = {
+            let inner = self.inner.read();
+            if from < inner.meta.compacted {
+                return Err(Error::Compacted);
+            }
+            // One transaction may be longer than the limit, so the cut is made below.
+            let pending = inner.pending.from(Revision::start_of(from), usize::MAX);
+            (inner.view(), inner.pending.first(), pending)
+        };
+        let mut found: Vec<(Revision, Bytes)> = Vec::new();
+        let past = |found: &[(Revision, Bytes)], next: Revision| {
+            next.main > to
+                || (found.len() >= limit && found.last().is_some_and(|(last, _)| last.main != next.main))
+        };
+        let mut full = false;
+        if first_pending.is_none_or(|first| Revision::start_of(from) < first) {
+            view.scan(Revision::start_of(from), |revision, record| {
+                if past(&found, revision) {
+                    full = true;
+                    return Ok(false);
+                }
+                found.push((revision, Bytes::copy_from_slice(record)));
+                Ok(true)
+            })
+            .map_err(storage)?;
+        }
+        if !full {
+            for (revision, record) in pending {
+                if past(&found, revision) {
+                    break;
+                }
+                found.push((revision, record));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The key's value as of `main`, `None` when it was not there or cannot be known any more.
+    pub fn get(&self, key: &[u8], main: i64) -> Result<Option<KeyValue>, Error> {
+        let query = Query { range: KeyRange::One(key), revision: main, limit: 0, count_only: false };
+        match self.range(&query) {
+            Ok(found) => Ok(found.key_values.into_iter().next()),
+            Err(Error::Compacted | Error::FutureRevision) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Bytes of the file, and bytes in use within it.
+    pub fn size(&self) -> Result<(u64, u64), Error> {
+        self.backend.size().map_err(storage)
+    }
+
+    /// Bytes of the file and of what will be written to it next; what the quota is about.
+    pub fn size_for_quota(&self) -> u64 {
+        self.backend.file_size() + self.inner.read().pending.bytes() as u64
+    }
+
+    /// Gives free space back to the file system. Requests wait meanwhile.
+    pub fn defragment(&self) -> Result<(), Error> {
+        self.commit_now().map_err(storage)?;
+        let mut inner = self.inner.write();
+        let mut view = inner.view.take();
+        while let Some(held) = view.take() {
+            // Readers that located something before the lock was taken still load it; no new ones can come.
+            match Arc::try_unwrap(held) {
+                Ok(last) => drop(last),
+                Err(shared) => {
+                    view = Some(shared);
+                    std::thread::yield_now();
+                }
+            }
+        }
+        let shrunk = self.backend.shrink();
+        inner.view = Some(Arc::new(self.backend.view().map_err(storage)?));
+        shrunk.map_err(storage)
+    }
+}
+
+impl Inner {
+    pub(super) fn view(&self) -> SharedView {
+        self.view.clone().expect("the view is only away under the write lock")
+    }
+}
+
+/// See [`Store::read`].
+pub struct ReadTxn<'a> {
+    inner: RwLockReadGuard<'a, Inner>,
+}
+
+/// What transactions read from: a state between writes, or one within a write.
+pub trait ReadView {
+    /// Reads a range as the transaction sees it.
+    fn range(&self, query: &Query<'_>) -> Result<Found, Error>;
+    /// The newest revision that the transaction sees.
+    fn revision(&self) -> i64;
+    /// The last compaction, -1 before the first.
+    fn compacted(&self) -> i64;
+}
+
+impl ReadView for ReadTxn<'_> {
+    fn range(&self, query: &Query<'_>) -> Result<Found, Error> {
+        self.inner.locate(query, None)?.load()
+    }
+
+    fn revision(&self) -> i64 {
+        self.inner.meta.revision
+    }
+
+    fn compacted(&self) -> i64 {
+        self.inner.meta.compacted
+    }
+}
+
+/// A backend's failure as a request sees it.
+pub(super) fn storage(error: BackendError) -> Error {
+    Error::Storage(error.to_string())
+}

@@ -1,0 +1,14 @@
+//! The wire's messages, generated from `proto/`.
+//!
+//! Names and numbers are etcd's own; `log` is ours and never leaves this member's disk.
+
+pub use wire::authpb as auth;
+pub use wire::etcdlog as log;
+pub use wire::etcdserverpb as rpc;
+pub use wire::grpc::health::v1 as health;
+pub use wire::mvccpb as mvcc;
+
+#[expect(clippy::all, clippy::pedantic, clippy::large_enum_variant, reason = "generated code")]
+mod wire {
+    include!(concat!(env!("OUT_DIR"), "/wire.rs"));
+}
