@@ -1,3 +1,7 @@
 //! The `kinit` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kinit::cli::main()
+}

@@ -1,1 +1,3 @@
 //! kinit-cri
+
+pub mod containerd;

@@ -1,0 +1,244 @@
+//! Requests over TLS with a kubeconfig's credentials.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kinit_pki::Kubeconfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::{Api, Error, Verb};
+
+/// An answer that takes longer is given up.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Answers longer than this are refused: nothing that a bootstrapper reads is.
+const LIMIT: usize = 32 << 20;
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Whose certificates are believed.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// Those signed by these CAs, PEM.
+    Authorities(String),
+    /// Any: for the one request whose answer is checked by other means.
+    Anyone,
+}
+
+/// The API at a URL.
+pub struct KubeApi {
+    source: Source,
+    connection: OnceCell<Connection>,
+}
+
+enum Source {
+    File(PathBuf),
+    Given(Connection),
+}
+
+#[derive(Clone)]
+struct Connection {
+    url: String,
+    token: Option<String>,
+    client: HttpClient,
+}
+
+impl KubeApi {
+    /// The API that the kubeconfig at `path` points to. The file is read when it is first needed.
+    pub fn from_file(path: PathBuf) -> Self {
+        Self { source: Source::File(path), connection: OnceCell::new() }
+    }
+
+    /// The API that a kubeconfig points to.
+    pub fn from_kubeconfig(config: &Kubeconfig) -> Result<Self, Error> {
+        Ok(Self { source: Source::Given(Connection::from_kubeconfig(config)?), connection: OnceCell::new() })
+    }
+
+    /// The API at `url`, with no credentials but perhaps a bearer token.
+    pub fn new(url: &str, trust: &Trust, token: Option<String>) -> Result<Self, Error> {
+        Ok(Self { source: Source::Given(Connection::new(url, trust, None, token)?), connection: OnceCell::new() })
+    }
+
+    async fn connection(&self) -> Result<&Connection, Error> {
+        self.connection
+            .get_or_try_init(|| async {
+                match &self.source {
+                    Source::File(path) => Connection::from_kubeconfig(&Kubeconfig::load(path)?),
+                    Source::Given(connection) => Ok(connection.clone()),
+                }
+            })
+            .await
+    }
+}
+
+impl Connection {
+    fn from_kubeconfig(config: &Kubeconfig) -> Result<Self, Error> {
+        let (cluster, user) = config.current()?;
+        let ca = cluster.ca_pem()?.unwrap_or_default();
+        let certificate = user.map(|user| user.certificate_pem()).transpose()?.flatten();
+        let token = user.map(|user| user.bearer_token()).transpose()?.flatten();
+        Self::new(&cluster.server, &Trust::Authorities(ca), certificate, token)
+    }
+
+    fn new(
+        url: &str,
+        trust: &Trust,
+        certificate: Option<(String, String)>,
+        token: Option<String>,
+    ) -> Result<Self, Error> {
+        let fail = |reason: String| Error::Unreachable { url: url.to_owned(), reason };
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| fail(error.to_string()))?;
+        let builder = match trust {
+            Trust::Authorities(pem) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                    let certificate = certificate.map_err(|error| fail(format!("its CA: {error}")))?;
+                    roots.add(certificate).map_err(|error| fail(format!("its CA: {error}")))?;
+                }
+                builder.with_root_certificates(roots)
+            }
+            Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider))),
+        };
+        let tls = match certificate {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|error| fail(format!("its client certificate: {error}")))?;
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+                    .map_err(|error| fail(format!("its client key: {error}")))?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| fail(error.to_string()))?
+            }
+        };
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), token, client })
+    }
+}
+
+#[async_trait]
+impl Api for KubeApi {
+    async fn call(&self, verb: Verb, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        let connection = self.connection().await?;
+        let unreachable = |reason: String| Error::Unreachable { url: connection.url.clone(), reason };
+        let (method, content_type) = match verb {
+            Verb::Get => (Method::GET, "application/json"),
+            Verb::Post => (Method::POST, "application/json"),
+            Verb::Put => (Method::PUT, "application/json"),
+            Verb::MergePatch => (Method::PATCH, "application/merge-patch+json"),
+            Verb::StrategicPatch => (Method::PATCH, "application/strategic-merge-patch+json"),
+            Verb::Delete => (Method::DELETE, "application/json"),
+        };
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(format!("{}{path}", connection.url))
+            .header(ACCEPT, "application/json")
+            .header(http::header::USER_AGENT, concat!("kinit/", env!("CARGO_PKG_VERSION")));
+        if let Some(token) = &connection.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let bytes = match body {
+            Some(body) => {
+                request = request.header(CONTENT_TYPE, content_type);
+                Bytes::from(body.to_string())
+            }
+            None => Bytes::new(),
+        };
+        let request = request.body(Full::new(bytes)).map_err(|error| unreachable(error.to_string()))?;
+        let exchange = async {
+            let answer = connection.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
+            let code = answer.status().as_u16();
+            let body = http_body_util::Limited::new(answer.into_body(), LIMIT)
+                .collect()
+                .await
+                .map_err(|error| unreachable(error.to_string()))?;
+            Ok::<_, Error>((code, body.to_bytes()))
+        };
+        let (code, bytes) = tokio::time::timeout(TIMEOUT, exchange)
+            .await
+            .map_err(|_| unreachable(format!("it did not answer within {}s", TIMEOUT.as_secs())))??;
+        let value = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        if (200..300).contains(&code) {
+            return Ok(value);
+        }
+        let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let message = if value.is_string() { value.as_str().unwrap_or_default().to_owned() } else { text("message") };
+        let method = match verb {
+            Verb::Get => "GET",
+            Verb::Post => "POST",
+            Verb::Put => "PUT",
+            Verb::MergePatch | Verb::StrategicPatch => "PATCH",
+            Verb::Delete => "DELETE",
+        };
+        Err(Error::Refused { method, path: path.to_owned(), code, reason: text("reason"), message })
+    }
+}
+
+/// An error and what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+/// Believes any certificate, but still wants the server to have its key.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

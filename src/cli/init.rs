@@ -1,0 +1,294 @@
+//! `kinit init`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{CommonArgs, print};
+use crate::api::{Api, KubeApi, WouldCall};
+use crate::config::settings::{HostDefaults, InitOverrides};
+use crate::config::{Documents, InitSettings};
+use crate::host::{Host, MemoryHost, RealHost};
+use crate::images::{Binaries, ImageStore, RuntimeImages, WouldImport};
+use crate::phase::init::{InitContext, TREE, listing};
+use crate::phase::{kubeconfig, run_one, run_tree, validate_names};
+use crate::report;
+
+/// Flags of `kinit init`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Example:\n  kinit init --pod-network-cidr 10.244.0.0/16 --apiserver-cert-extra-sans api.example.com"
+)]
+pub struct InitArgs {
+    /// Run one phase alone
+    #[command(subcommand)]
+    pub phase: Option<InitCommand>,
+    /// The flags
+    #[command(flatten)]
+    pub flags: InitFlags,
+}
+
+/// What stands below `init`.
+#[derive(Debug, clap::Subcommand)]
+pub enum InitCommand {
+    /// Run one phase of init alone
+    Phase(Box<PhaseArgs>),
+}
+
+/// Arguments of `kinit init phase`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = phases_help())]
+pub struct PhaseArgs {
+    /// The phase and, if it has parts, the part: `certs apiserver`; `all` means all parts
+    #[arg(required = true, num_args = 1..=2, value_name = "PHASE")]
+    pub path: Vec<String>,
+    /// The flags
+    #[command(flatten)]
+    pub flags: InitFlags,
+}
+
+/// The flags themselves, shared by `init` and its phases.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct InitFlags {
+    /// Address of this host that the API server is reached at [default: that of the default route]
+    #[arg(long, value_name = "IP")]
+    pub apiserver_advertise_address: Option<String>,
+    /// Port of the API server [default: 6443]
+    #[arg(long, value_name = "PORT")]
+    pub apiserver_bind_port: Option<u16>,
+    /// More names and addresses in the API server's certificate
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub apiserver_cert_extra_sans: Vec<String>,
+    /// Folder of keys and certificates [default: /etc/kubernetes/pki]
+    #[arg(long, value_name = "DIR")]
+    pub cert_dir: Option<PathBuf>,
+    /// File with InitConfiguration and ClusterConfiguration of kubeadm.k8s.io/v1beta4
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One address for all control planes, HOST or HOST:PORT
+    #[arg(long, value_name = "ENDPOINT")]
+    pub control_plane_endpoint: Option<String>,
+    /// Socket of the container runtime
+    #[arg(long, value_name = "SOCKET")]
+    pub cri_socket: Option<String>,
+    /// Show what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Preflight checks whose errors become warnings, or `all`
+    #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
+    pub ignore_preflight_errors: Vec<String>,
+    /// Where images are named from
+    #[arg(long, value_name = "NAME")]
+    pub image_repository: Option<String>,
+    /// Version of the control plane
+    #[arg(long, value_name = "VERSION")]
+    pub kubernetes_version: Option<String>,
+    /// Name of this node [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Range of the pods' addresses [default: 10.244.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    pub pod_network_cidr: Option<String>,
+    /// Range of the services' addresses [default: 10.96.0.0/12]
+    #[arg(long, value_name = "CIDR")]
+    pub service_cidr: Option<String>,
+    /// DNS domain of the services [default: cluster.local]
+    #[arg(long, value_name = "DOMAIN")]
+    pub service_dns_domain: Option<String>,
+    /// Phases to leave out
+    #[arg(long, value_name = "PHASES", value_delimiter = ',')]
+    pub skip_phases: Vec<String>,
+    /// Do not print the token at the end
+    #[arg(long)]
+    pub skip_token_print: bool,
+    /// The token that nodes join with [default: a random one]
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// Life of the token, as 24h0m0s; 0 never ends
+    #[arg(long, value_name = "DURATION")]
+    pub token_ttl: Option<String>,
+    /// Keep the control plane's certificates in the cluster, encrypted
+    #[arg(long)]
+    pub upload_certs: bool,
+    /// Flags that several commands have
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+fn phases_help() -> String {
+    let mut text = String::from("Phases:\n");
+    for (path, about) in listing() {
+        text.push_str(&format!("  {:<40} {about}\n", path.replace('/', " ")));
+    }
+    text.push_str("\nExample:\n  kinit init phase certs apiserver --apiserver-cert-extra-sans api.example.com");
+    text
+}
+
+impl InitFlags {
+    fn overrides(&self) -> InitOverrides {
+        InitOverrides {
+            advertise_address: self.apiserver_advertise_address.clone(),
+            bind_port: self.apiserver_bind_port,
+            cert_sans: self.apiserver_cert_extra_sans.clone(),
+            cert_dir: self.cert_dir.clone(),
+            control_plane_endpoint: self.control_plane_endpoint.clone(),
+            cri_socket: self.cri_socket.clone(),
+            ignore_preflight_errors: self.ignore_preflight_errors.clone(),
+            image_repository: self.image_repository.clone(),
+            kubernetes_version: self.kubernetes_version.clone(),
+            node_name: self.node_name.clone(),
+            pod_subnet: self.pod_network_cidr.clone(),
+            service_subnet: self.service_cidr.clone(),
+            dns_domain: self.service_dns_domain.clone(),
+            skip_phases: self.skip_phases.clone(),
+            token: self.token.clone(),
+            token_ttl: self.token_ttl.clone(),
+            dry_run: self.dry_run,
+        }
+    }
+
+    /// kubeadm's rule: with a file, what the file can say is not given by flags.
+    fn refuse_mixing(&self) -> anyhow::Result<()> {
+        if self.config.is_none() {
+            return Ok(());
+        }
+        let given = [
+            ("apiserver-advertise-address", self.apiserver_advertise_address.is_some()),
+            ("apiserver-bind-port", self.apiserver_bind_port.is_some()),
+            ("apiserver-cert-extra-sans", !self.apiserver_cert_extra_sans.is_empty()),
+            ("cert-dir", self.cert_dir.is_some()),
+            ("control-plane-endpoint", self.control_plane_endpoint.is_some()),
+            ("image-repository", self.image_repository.is_some()),
+            ("kubernetes-version", self.kubernetes_version.is_some()),
+            ("pod-network-cidr", self.pod_network_cidr.is_some()),
+            ("service-cidr", self.service_cidr.is_some()),
+            ("service-dns-domain", self.service_dns_domain.is_some()),
+            ("token", self.token.is_some()),
+            ("token-ttl", self.token_ttl.is_some()),
+        ];
+        let mixed: Vec<&str> = given.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+        if !mixed.is_empty() {
+            anyhow::bail!("--config cannot be mixed with --{}\nhint: say it in the file", mixed.join(", --"));
+        }
+        Ok(())
+    }
+}
+
+/// What the host itself gives as defaults.
+pub fn host_defaults() -> anyhow::Result<HostDefaults> {
+    let host_name = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+    Ok(HostDefaults { host_name, address: default_address() })
+}
+
+/// The address that packets to the default route leave from. Connecting a datagram socket sends nothing.
+fn default_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+/// Runs the command.
+pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
+    let (flags, path) = match args.phase {
+        Some(InitCommand::Phase(phase)) => (phase.flags.clone(), Some(phase.path)),
+        None => (args.flags, None),
+    };
+    flags.refuse_mixing()?;
+    if flags.upload_certs {
+        anyhow::bail!(
+            "--upload-certs: joining more control planes is not there yet, so there is nobody to upload certificates for\nhint: leave the flag out"
+        );
+    }
+    let documents = Documents::load(flags.config.as_deref())?;
+    if documents.join.is_some() {
+        anyhow::bail!(
+            "the config file holds a JoinConfiguration, which init does not use\nhint: give it to kinit join"
+        );
+    }
+    let settings = InitSettings::resolve(documents, flags.overrides(), &host_defaults()?)?;
+    let named: Vec<String> = settings.skip_phases.iter().filter(|name| *name != "preflight").cloned().collect();
+    validate_names(TREE, &named)?;
+    let reporter = report::for_stderr(verbose);
+    let dry = if settings.dry_run { Some(Arc::new(MemoryHost::dry_run()?)) } else { None };
+    let host: Arc<dyn Host> = match &dry {
+        Some(host) => host.clone(),
+        None => Arc::new(RealHost::new()?),
+    };
+    let (images, api, super_api): (Arc<dyn ImageStore>, Arc<dyn Api>, Arc<dyn Api>) = if settings.dry_run {
+        (Arc::new(WouldImport), Arc::new(WouldCall), Arc::new(WouldCall))
+    } else {
+        (
+            Arc::new(RuntimeImages::new(settings.node.cri_path().to_owned())),
+            Arc::new(KubeApi::from_file(kubeconfig::path("admin.conf"))),
+            Arc::new(KubeApi::from_file(kubeconfig::path("super-admin.conf"))),
+        )
+    };
+    let context = InitContext {
+        binaries: Binaries::new(flags.common.bin_dir.as_deref()),
+        settings,
+        host,
+        images,
+        api,
+        super_api,
+        reporter: reporter.clone(),
+        now: Timestamp::now(),
+    };
+    match path {
+        Some(path) => {
+            let parts: Vec<&str> = path.iter().map(String::as_str).filter(|part| *part != "all").collect();
+            run_one(TREE, &parts.join("/"), &context, reporter.as_ref()).await?;
+        }
+        None => {
+            run_tree(TREE, &context, reporter.as_ref(), &context.settings.skip_phases).await?;
+            if dry.is_none() {
+                print(&next_steps(&context, flags.skip_token_print)?)?;
+            }
+        }
+    }
+    if let Some(host) = dry {
+        print(&shown(&host))?;
+    }
+    Ok(())
+}
+
+/// What a dry run would have done.
+fn shown(host: &MemoryHost) -> String {
+    let mut text = String::new();
+    for (path, contents) in host.written() {
+        text.push_str(&format!("--- {}\n{}", path.display(), String::from_utf8_lossy(&contents)));
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    for effect in host.effects() {
+        if let crate::host::Effect::Run(command) = effect {
+            text.push_str(&format!("--- would run: {command}\n"));
+        }
+    }
+    text
+}
+
+fn next_steps(context: &InitContext, hide_token: bool) -> anyhow::Result<String> {
+    let settings = &context.settings;
+    let ca = kinit_pki::Certificate::load(&settings.cluster.certificates_dir.join("ca.crt"))?;
+    let (host, port) = settings.endpoint();
+    let token = if hide_token { "<token>".to_owned() } else { settings.tokens[0].token.reveal() };
+    Ok(format!(
+        "\nYour Kubernetes control-plane has initialized successfully!\n\n\
+         To use the cluster, as a regular user:\n\n  \
+         mkdir -p $HOME/.kube\n  \
+         sudo cp -i /etc/kubernetes/admin.conf $HOME/.kube/config\n  \
+         sudo chown $(id -u):$(id -g) $HOME/.kube/config\n\n\
+         or, as root:\n\n  \
+         export KUBECONFIG=/etc/kubernetes/admin.conf\n\n\
+         To add workers, run here, for any number of hosts that you can reach over SSH:\n\n  \
+         kinit join --ssh root@HOST --ssh root@HOST\n\n\
+         or run this on each, as root:\n\n  \
+         kinit join {} --token {token} \\\n    --discovery-token-ca-cert-hash {}\n",
+        crate::config::net::host_port(&host, port),
+        ca.public_key_hash(),
+    ))
+}

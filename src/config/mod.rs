@@ -1,0 +1,57 @@
+//! Configuration: the documents of a file, and the settings that phases work with.
+//!
+//! [`document`] reads files into [`v1beta4`] documents, with line and path in each error. [`settings`] fills in
+//! defaults, lays flags over the file and checks everything once: a phase never sees an unchecked value.
+
+pub mod document;
+pub mod net;
+pub mod settings;
+pub mod v1beta4;
+
+pub use document::Documents;
+pub use settings::{ComponentSettings, InitSettings, NodeSettings, Settings};
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file could not be read.
+    #[error("config file {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not valid.
+    #[error("config file {path}: {reason}")]
+    Invalid {
+        /// The file.
+        path: String,
+        /// What is wrong, with path and line.
+        reason: String,
+    },
+    /// One value is not valid.
+    #[error("{field}: {value:?} {reason}\nhint: {hint}")]
+    Value {
+        /// Flag or path of the field.
+        field: String,
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What would be right.
+        hint: String,
+    },
+}
+
+impl Error {
+    /// A bad value.
+    pub fn value(
+        field: impl Into<String>,
+        value: impl ToString,
+        reason: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Value { field: field.into(), value: value.to_string(), reason: reason.into(), hint: hint.into() }
+    }
+}

@@ -1,0 +1,26 @@
+//! kinit starts a whole Kubernetes cluster: certificates, control plane, workers and add-ons, in the manner of kubeadm and
+//! with its words, out of components of its own.
+//!
+//! Layers, lowest first:
+//! - [`host`], [`images`], [`api`]: effects, each behind a trait with a real and a harmless implementation.
+//! - [`config`], [`token`], [`templates`]: what is wanted, as plain data and text.
+//! - [`report`]: what the user sees meanwhile.
+//! - [`phase`]: the steps that lead from what is there to what is wanted. Start at [`phase::init::TREE`].
+//! - [`cli`]: the tree of commands and flags. Only it prints.
+//!
+//! The libraries beside it: `kinit-pki` makes keys and certificates, `kinit-preflight` judges a host, `kinit-cri` talks to
+//! the container runtime.
+//!
+//! A dry run is no flag that phases ask: it is [`host::MemoryHost`], [`images::WouldImport`] and [`api::WouldCall`] in
+//! place of the real ones.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod host;
+pub mod images;
+pub mod phase;
+pub mod report;
+pub mod supervise;
+pub mod templates;
+pub mod token;

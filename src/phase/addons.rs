@@ -1,0 +1,77 @@
+//! Phase `addon`: pod networking, kube-proxy and DNS.
+
+use futures::FutureExt;
+use serde_json::json;
+
+use super::init::InitContext;
+use super::upload_config::ensure_all;
+use super::{Outcome, Phase, Result};
+use crate::templates;
+
+/// The phase.
+pub const PHASE: Phase<InitContext> = Phase::node(
+    "addon",
+    "installs pod networking, kube-proxy and DNS",
+    &[
+        Phase::leaf("kinit-network", "installs pod networking", |context| {
+            async move { network(context).await }.boxed()
+        }),
+        Phase::leaf("kube-proxy", "installs kube-proxy", |context| async move { proxy(context).await }.boxed()),
+        Phase::leaf("cluster-dns", "installs DNS", |context| async move { dns(context).await }.boxed()),
+    ],
+);
+
+/// A kubeconfig with the token that a pod is given, but an address that works before there is any service network.
+fn pod_kubeconfig(context: &InitContext) -> anyhow::Result<String> {
+    Ok(templates::render(templates::KUBE_PROXY_KUBECONFIG, json!({"server": context.settings.endpoint_url()}))?)
+}
+
+async fn network(context: &InitContext) -> Result {
+    let cluster = &context.settings.cluster;
+    let objects = templates::objects(
+        templates::NETWORK,
+        json!({
+            "image": cluster.image("kinit-network"),
+            "kubeconfig": pod_kubeconfig(context)?,
+            "pod_subnet": cluster.pod_subnet.to_string(),
+        }),
+    )?;
+    Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
+}
+
+async fn proxy(context: &InitContext) -> Result {
+    let cluster = &context.settings.cluster;
+    if cluster.without_proxy {
+        return Ok(Outcome::Skipped("by proxy.disabled".into()));
+    }
+    let values = json!({"pod_subnet": cluster.pod_subnet.to_string()});
+    let mut config = templates::objects(templates::KUBE_PROXY_CONFIG, values)?.swap_remove(0);
+    if let Some(over) = &cluster.proxy {
+        templates::merge(&mut config, over);
+    }
+    let objects = templates::objects(
+        templates::KUBE_PROXY,
+        json!({
+            "image": cluster.image("kube-proxy"),
+            "config": serde_yaml::to_string(&config)?,
+            "kubeconfig": pod_kubeconfig(context)?,
+        }),
+    )?;
+    Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
+}
+
+async fn dns(context: &InitContext) -> Result {
+    let cluster = &context.settings.cluster;
+    if cluster.without_dns {
+        return Ok(Outcome::Skipped("by dns.disabled".into()));
+    }
+    let objects = templates::objects(
+        templates::CLUSTER_DNS,
+        json!({
+            "image": cluster.image("cluster-dns"),
+            "dns_address": cluster.dns_address(),
+            "dns_domain": cluster.dns_domain,
+        }),
+    )?;
+    Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
+}

@@ -1,0 +1,136 @@
+//! Phase `kubeconfig`: how administrators and components reach the API server.
+
+use std::path::{Path, PathBuf};
+
+use futures::FutureExt;
+use kinit_pki::certificate::LEAF_VALIDITY;
+use kinit_pki::kubeconfig::Credential;
+use kinit_pki::{Authority, Certificate, CertificateSpec, Kubeconfig, PkiStore, Profile};
+
+use super::init::InitContext;
+use super::{Outcome, Phase, Result, certs};
+use crate::config::InitSettings;
+use crate::host::Host;
+
+/// kubeadm's folder.
+pub const KUBERNETES_DIR: &str = "/etc/kubernetes";
+
+/// Who a kubeconfig is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct User {
+    /// Name of the file.
+    file: &'static str,
+    /// User name; the node's name is added to one that ends with a colon.
+    name: &'static str,
+    /// Its group, if it is in one.
+    group: Option<&'static str>,
+    /// Whether it goes to this node's API server rather than to the shared endpoint.
+    local: bool,
+}
+
+const ADMIN: User =
+    User { file: "admin.conf", name: "kubernetes-admin", group: Some("kubeadm:cluster-admins"), local: false };
+const SUPER_ADMIN: User =
+    User { file: "super-admin.conf", name: "kubernetes-super-admin", group: Some("system:masters"), local: false };
+const KUBELET: User = User { file: "kubelet.conf", name: "system:node:", group: Some("system:nodes"), local: false };
+const CONTROLLER_MANAGER: User =
+    User { file: "controller-manager.conf", name: "system:kube-controller-manager", group: None, local: true };
+const SCHEDULER: User = User { file: "scheduler.conf", name: "system:kube-scheduler", group: None, local: true };
+
+/// The phase.
+pub const PHASE: Phase<InitContext> = Phase::node(
+    "kubeconfig",
+    "writes the kubeconfig files of administrators and components",
+    &[
+        Phase::leaf("admin", "writes admin.conf", |context| async move { ensure(context, ADMIN) }.boxed()),
+        Phase::leaf("super-admin", "writes super-admin.conf", |context| {
+            async move { ensure(context, SUPER_ADMIN) }.boxed()
+        }),
+        Phase::leaf("kubelet", "writes kubelet.conf", |context| async move { ensure(context, KUBELET) }.boxed()),
+        Phase::leaf("controller-manager", "writes controller-manager.conf", |context| {
+            async move { ensure(context, CONTROLLER_MANAGER) }.boxed()
+        }),
+        Phase::leaf("scheduler", "writes scheduler.conf", |context| async move { ensure(context, SCHEDULER) }.boxed()),
+    ],
+);
+
+/// Path of a file in kubeadm's folder.
+pub fn path(file: &str) -> PathBuf {
+    Path::new(KUBERNETES_DIR).join(file)
+}
+
+fn ensure(context: &InitContext, user: User) -> Result {
+    let path = path(user.file);
+    let settings = &context.settings;
+    let store = certs::store(context)?;
+    let ca = ca_certificate(&store)?;
+    if let Some(present) = context.host.read(&path)? {
+        check(&present, &path, &ca, context)?;
+        return Ok(Outcome::Unchanged);
+    }
+    let mut name = user.name.to_owned();
+    if name.ends_with(':') {
+        name.push_str(&settings.node.name);
+    }
+    let profile = Profile::client(&name, user.group.as_slice());
+    let server = if user.local { settings.local_url() } else { settings.endpoint_url() };
+    let text = issue(&store, &settings.cluster.cluster_name, &server, &profile, context.now)?;
+    Ok(context.host.write(&path, text.as_bytes(), 0o600)?.into())
+}
+
+/// A kubeconfig with a new client certificate for `profile`.
+pub fn issue(
+    store: &PkiStore,
+    cluster: &str,
+    server: &str,
+    profile: &Profile,
+    now: jiff::Timestamp,
+) -> anyhow::Result<String> {
+    let spec = CertificateSpec::find("ca").ok_or_else(|| anyhow::anyhow!("the table has no CA"))?;
+    let authority: Authority = store.authority(spec)?;
+    let (certificate, key) = authority.issue(profile, now, LEAF_VALIDITY)?;
+    let credential = Credential::Certificate(&certificate, &key);
+    let ca = authority.certificate().to_pem();
+    Ok(Kubeconfig::new(cluster, server, &ca, &profile.common_name, &credential).to_yaml()?)
+}
+
+fn ca_certificate(store: &PkiStore) -> anyhow::Result<Certificate> {
+    Ok(Certificate::load(&store.folder().join("ca.crt"))?)
+}
+
+/// A kubeconfig that is there is kept if it trusts this cluster's CA and its certificate has not ended.
+fn check(present: &[u8], path: &Path, ca: &Certificate, context: &InitContext) -> anyhow::Result<()> {
+    let name = path.display().to_string();
+    let config = Kubeconfig::parse(&String::from_utf8_lossy(present), &name)?;
+    let (cluster, user) = config.current()?;
+    let trusted = cluster.ca_pem()?.map(|pem| Certificate::from_pem(&pem, &name)).transpose()?;
+    if trusted.as_ref() != Some(ca) {
+        anyhow::bail!("{name}: it is of a cluster with another CA\nhint: remove it, or run kinit reset");
+    }
+    if let Some((certificate, _)) = user.map(|user| user.certificate_pem()).transpose()?.flatten() {
+        let certificate = Certificate::from_pem(&certificate, &name)?;
+        if certificate.not_after <= context.now {
+            anyhow::bail!(
+                "{name}: its certificate ended on {}\nhint: remove it to have it made again",
+                certificate.not_after
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The text of an existing kubeconfig.
+pub fn read(host: &dyn Host, file: &str) -> anyhow::Result<Kubeconfig> {
+    let path = path(file);
+    let contents = host.read(&path)?.ok_or_else(|| {
+        anyhow::anyhow!("{} is not there\nhint: run this on a control plane made by kinit init", path.display())
+    })?;
+    Ok(Kubeconfig::parse(&String::from_utf8_lossy(&contents), &path.display().to_string())?)
+}
+
+/// Text of the kubeconfig that a new node boots with.
+pub fn bootstrap(settings: &InitSettings, ca: &str, token: &str) -> anyhow::Result<String> {
+    let user = Credential::Token(token);
+    Ok(Kubeconfig::new(&settings.cluster.cluster_name, &settings.endpoint_url(), ca, "tls-bootstrap-token-user", &user)
+        .to_yaml()?)
+}
