@@ -102,9 +102,9 @@ impl Config {
         let data_dir = options.data_dir.unwrap_or_else(|| PathBuf::from(format!("{}.etcd", options.name)));
         let wal_dir = options.wal_dir.unwrap_or_else(|| data_dir.join("member").join("wal"));
         let progress = &options.watch_progress_notify_interval;
-        let progress_interval = duration(progress).filter(|interval| !interval.is_zero()).ok_or_else(|| {
-            ConfigError::Duration { flag: "watch-progress-notify-interval", value: progress.clone() }
-        })?;
+        let progress_interval = duration(progress)
+            .filter(|interval| !interval.is_zero())
+            .ok_or_else(|| ConfigError::Duration { flag: "watch-progress-notify-interval", value: progress.clone() })?;
         Ok(Self {
             name: options.name,
             wal_dir,
@@ -131,7 +131,8 @@ impl Config {
 fn check_features(gates: &[String]) -> Result<(), ConfigError> {
     for gate in gates.iter().filter(|gate| !gate.is_empty()) {
         let parsed = gate.split_once('=').and_then(|(name, on)| Some((name, on.parse::<bool>().ok()?)));
-        let (name, on) = parsed.ok_or_else(|| ConfigError::Feature(format!("{gate:?} is not NAME=true or NAME=false")))?;
+        let (name, on) =
+            parsed.ok_or_else(|| ConfigError::Feature(format!("{gate:?} is not NAME=true or NAME=false")))?;
         match FEATURES.iter().find(|(known, _)| *known == name) {
             Some((_, always)) if *always == on => {}
             Some((_, always)) => {
@@ -217,10 +218,7 @@ fn auto_compaction(mode: CompactionMode, retention: &str) -> Result<AutoCompacti
             match hours.or_else(|| duration(retention)) {
                 Some(Duration::ZERO) => Ok(AutoCompaction::Off),
                 Some(period) => Ok(AutoCompaction::Periodic(period)),
-                None => Err(ConfigError::Duration {
-                    flag: "auto-compaction-retention",
-                    value: retention.to_owned(),
-                }),
+                None => Err(ConfigError::Duration { flag: "auto-compaction-retention", value: retention.to_owned() }),
             }
         }
     }

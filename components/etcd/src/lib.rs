@@ -1,9 +1,33 @@
-//! An etcd v3 server.
+//! An etcd v3 server: a durable, versioned key-value store with watches and leases, on etcd's own wire.
 //!
+//! A request's road, top to bottom:
+//! - [`server`]: a member from start to end; [`options`] as typed, [`config`] as meant.
+//! - [`rpc`]: the gRPC services and the plain HTTP paths. Reads are answered from the store; writes are proposed.
+//! - [`node`]: the loop between a proposal and its answer: log, sync, apply. Consensus will stand here.
+//! - [`wal`]: the write-ahead log. A write is acknowledged only when it is synced to it.
+//! - [`apply`]: the state machine, the store's only writer: requests in, answers and events out.
+//! - [`mvcc`]: the versioned store: an index in memory, a table of revisions on disk.
+//! - [`lease`] and [`watch`]: what hangs on keys, and who hears of them.
+//!
+//! [`expiry`] and [`compactor`] propose writes by themselves. [`error`] holds every answer that is a failure, with
+//! etcd's codes and texts. Start reading at [`node`], then [`apply`], then [`mvcc::store`].
+//!
+//! There is one member for now; nothing above [`node`] or below it knows that.
+
 pub mod apply;
+pub mod compactor;
+pub mod config;
 pub mod error;
+pub mod expiry;
+pub mod fatal;
 pub mod lease;
+pub mod membership;
+pub mod metrics;
 pub mod mvcc;
+pub mod node;
+pub mod options;
 pub mod proto;
+pub mod rpc;
+pub mod server;
 pub mod wal;
 pub mod watch;

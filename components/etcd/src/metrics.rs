@@ -34,12 +34,7 @@ impl Figures {
 }
 
 /// Registers everything. `quota` is in bytes.
-pub fn register(
-    metrics: &kinit_serving::metrics::Metrics,
-    figures: &Figures,
-    machine: Arc<Machine>,
-    quota: u64,
-) {
+pub fn register(metrics: &kinit_serving::metrics::Metrics, figures: &Figures, machine: Arc<Machine>, quota: u64) {
     metrics.register(|registry| {
         registry.register(
             "etcd_disk_wal_fsync_duration_seconds",

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prost::Message;
+use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::{Machine, Reply};
@@ -26,16 +26,21 @@ const BATCH_BYTES: usize = 4 << 20;
 /// A write that is not applied by then is answered as timed out; it may still happen.
 const TIMEOUT: Duration = Duration::from_secs(7);
 
+enum Message {
+    Propose(Proposal),
+    Stop,
+}
+
 struct Proposal {
     data: Vec<u8>,
     op: Op,
     reply: oneshot::Sender<Result<Reply, Error>>,
 }
 
-/// Where writes go in. Cheap to clone; the node ends when the last one is dropped.
+/// Where writes go in. Cheap to clone.
 #[derive(Clone)]
 pub struct Proposer {
-    proposals: mpsc::Sender<Proposal>,
+    proposals: mpsc::Sender<Message>,
     most_bytes: usize,
 }
 
@@ -49,7 +54,8 @@ impl Proposer {
         }
         let Some(op) = command.op else { return Err(Error::Stopped) };
         let (reply, answer) = oneshot::channel();
-        self.proposals.try_send(Proposal { data, op, reply }).map_err(|error| match error {
+        let proposal = Message::Propose(Proposal { data, op, reply });
+        self.proposals.try_send(proposal).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
             mpsc::error::TrySendError::Closed(_) => Error::Stopped,
         })?;
@@ -63,7 +69,8 @@ impl Proposer {
 
 /// The running node.
 pub struct Node {
-    thread: Option<std::thread::JoinHandle<()>>,
+    proposals: mpsc::Sender<Message>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl Node {
@@ -79,18 +86,18 @@ impl Node {
         let term = wal.hard_state().term;
         let thread = std::thread::Builder::new().name("log".into()).spawn(move || {
             let mut run = Run { wal, machine, figures, term, released: 0 };
-            if let Err(error) = run.until_closed(receiver) {
+            if let Err(error) = run.until_stopped(receiver) {
                 fatal.raise(error.to_string());
             }
         })?;
-        Ok((Self { thread: Some(thread) }, Proposer { proposals: sender, most_bytes }))
+        Ok((Self { proposals: sender.clone(), thread }, Proposer { proposals: sender, most_bytes }))
     }
 
-    /// Waits for the end, which comes when every proposer is dropped.
-    pub fn join(mut self) {
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+    /// Finishes what was proposed before and ends. Later proposals are answered that the server stopped.
+    pub async fn stop(self) {
+        // A thread that ended by itself takes no more messages.
+        let _ = self.proposals.send(Message::Stop).await;
+        let _ = tokio::task::spawn_blocking(|| self.thread.join()).await;
     }
 }
 
@@ -103,17 +110,28 @@ struct Run {
 }
 
 impl Run {
-    fn until_closed(&mut self, mut proposals: mpsc::Receiver<Proposal>) -> Result<(), WalError> {
+    fn until_stopped(&mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), WalError> {
         let mut batch: Vec<Proposal> = Vec::new();
-        while let Some(first) = proposals.blocking_recv() {
-            let mut bytes = first.data.len();
-            batch.push(first);
-            while batch.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
-                let Ok(next) = proposals.try_recv() else { break };
-                bytes += next.data.len();
-                batch.push(next);
+        let mut stop = false;
+        while !stop {
+            let mut next = messages.blocking_recv().unwrap_or(Message::Stop);
+            let mut bytes = 0;
+            loop {
+                let Message::Propose(proposal) = next else {
+                    stop = true;
+                    break;
+                };
+                bytes += proposal.data.len();
+                batch.push(proposal);
+                if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
+                    break;
+                }
+                let Ok(waiting) = messages.try_recv() else { break };
+                next = waiting;
             }
-            self.commit(&mut batch)?;
+            if !batch.is_empty() {
+                self.commit(&mut batch)?;
+            }
         }
         Ok(())
     }

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
-
 /// A durable, versioned key-value store with watches and leases, speaking the etcd v3 protocol.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "etcd", version = crate::config::VERSION, about, max_term_width = 120)]

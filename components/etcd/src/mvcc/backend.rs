@@ -114,7 +114,8 @@ impl Backend {
             }
             Ok(())
         })?;
-        let found = backend.read(|transaction| Ok(transaction.open_table(META)?.get("format")?.map(|found| found.value())))?;
+        let found =
+            backend.read(|transaction| Ok(transaction.open_table(META)?.get("format")?.map(|found| found.value())))?;
         match found {
             Some(FORMAT) => Ok(backend),
             found => Err(BackendError::Format { path: path.to_owned(), found: found.unwrap_or_default() }),
@@ -142,6 +143,27 @@ impl Backend {
                 compacted: number("compacted", default.compacted)?,
                 compaction_done: number("compaction_done", default.compaction_done)?,
             })
+        })
+    }
+
+    /// The member's own id and its cluster's, as the first start wrote them.
+    pub fn identity(&self) -> Result<Option<(u64, u64)>, BackendError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(META)?;
+            let (member, cluster) = (table.get("member_id")?, table.get("cluster_id")?);
+            Ok(member
+                .zip(cluster)
+                .map(|(member, cluster)| (member.value().cast_unsigned(), cluster.value().cast_unsigned())))
+        })
+    }
+
+    /// Writes the identity, durably.
+    pub fn set_identity(&self, member: u64, cluster: u64) -> Result<(), BackendError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(META)?;
+            table.insert("member_id", member.cast_signed())?;
+            table.insert("cluster_id", cluster.cast_signed())?;
+            Ok(())
         })
     }
 
@@ -203,9 +225,7 @@ impl Backend {
 
     /// Bytes of the file, and bytes in use within it.
     pub fn size(&self) -> Result<(u64, u64), BackendError> {
-        let file = std::fs::metadata(&self.path)
-            .map_err(|error| failed(&self.path)(redb::Error::Io(error)))?
-            .len();
+        let file = std::fs::metadata(&self.path).map_err(|error| failed(&self.path)(redb::Error::Io(error)))?.len();
         let transaction = self.database.lock().begin_write().map_err(|error| failed(&self.path)(error.into()))?;
         let stats = transaction.stats().map_err(|error| failed(&self.path)(error.into()))?;
         let used = stats.allocated_pages() * stats.page_size() as u64;
@@ -218,10 +238,7 @@ impl Backend {
         std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
     }
 
-    fn read<T>(
-        &self,
-        work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
-    ) -> Result<T, BackendError> {
+    fn read<T>(&self, work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>) -> Result<T, BackendError> {
         let transaction = self.database.lock().begin_read().map_err(|error| failed(&self.path)(error.into()))?;
         work(&transaction).map_err(failed(&self.path))
     }

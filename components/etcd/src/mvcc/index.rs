@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn versions_follow_the_lives_of_a_key() {
         let index = sample();
-        let seen = |main| index.get(b"a", main).map(|version| (version.revision().main, version.create, version.number));
+        let seen =
+            |main| index.get(b"a", main).map(|version| (version.revision().main, version.create, version.number));
         assert_eq!(seen(1), None);
         assert_eq!(seen(3), Some((2, 2, 1)));
         assert_eq!(seen(4), Some((4, 2, 2)));

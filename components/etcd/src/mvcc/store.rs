@@ -77,6 +77,15 @@ impl Store {
         Ok(Restored { store, leases, attached, alarms })
     }
 
+    /// The ids that this member and its cluster have since the first start: `fresh` then, whatever it was later.
+    pub fn identity(&self, fresh: (u64, u64)) -> Result<(u64, u64), BackendError> {
+        if let Some(identity) = self.backend.identity()? {
+            return Ok(identity);
+        }
+        self.backend.set_identity(fresh.0, fresh.1)?;
+        Ok(fresh)
+    }
+
     /// Reads a range.
     pub fn range(&self, query: &Query<'_>) -> Result<Found, Error> {
         let located = self.inner.read().locate(query, None)?;
@@ -155,8 +164,7 @@ impl Store {
         };
         let mut found: Vec<(Revision, Bytes)> = Vec::new();
         let past = |found: &[(Revision, Bytes)], next: Revision| {
-            next.main > to
-                || (found.len() >= limit && found.last().is_some_and(|(last, _)| last.main != next.main))
+            next.main > to || (found.len() >= limit && found.last().is_some_and(|(last, _)| last.main != next.main))
         };
         let mut full = false;
         if first_pending.is_none_or(|first| Revision::start_of(from) < first) {

@@ -182,7 +182,8 @@ impl Wal {
     pub fn release(&mut self, index: u64) -> Result<(), WalError> {
         let mut removed = 0;
         for place in 0..self.closed.len() {
-            let next_first = self.closed.get(place + 1).map_or(self.segment.name().first_index, |next| next.first_index);
+            let next_first =
+                self.closed.get(place + 1).map_or(self.segment.name().first_index, |next| next.first_index);
             if next_first > index + 1 {
                 break;
             }
@@ -262,10 +263,8 @@ impl Replay {
                     let bytes = frame.payload.get(at..at + 8)?;
                     bytes.try_into().ok().map(u64::from_le_bytes)
                 };
-                self.hard_state = HardState {
-                    term: number(0).ok_or_else(malformed)?,
-                    vote: number(8).ok_or_else(malformed)?,
-                };
+                self.hard_state =
+                    HardState { term: number(0).ok_or_else(malformed)?, vote: number(8).ok_or_else(malformed)? };
             }
             Kind::Entries => self.next_index = frame::entries(frame, visit)?,
         }

@@ -16,11 +16,11 @@ pub struct SegmentName {
 
 impl SegmentName {
     pub fn file_name(self) -> String {
-        format!("{:016x}-{:016x}.wal", self.sequence, self.first_index)
+        format!("{:016x}-{:016x}.log", self.sequence, self.first_index)
     }
 
     fn parse(name: &str) -> Option<Self> {
-        let (sequence, first_index) = name.strip_suffix(".wal")?.split_once('-')?;
+        let (sequence, first_index) = name.strip_suffix(".log")?.split_once('-')?;
         Some(Self {
             sequence: u64::from_str_radix(sequence, 16).ok()?,
             first_index: u64::from_str_radix(first_index, 16).ok()?,
@@ -34,7 +34,7 @@ pub fn list(directory: &Path) -> Result<Vec<SegmentName>, WalError> {
     for entry in std::fs::read_dir(directory).map_err(WalError::io(directory))? {
         let entry = entry.map_err(WalError::io(directory))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".wal.tmp") {
+        if name.ends_with(".log.tmp") {
             std::fs::remove_file(entry.path()).map_err(WalError::io(&entry.path()))?;
         } else if let Some(name) = SegmentName::parse(&name) {
             names.push(name);
@@ -62,7 +62,7 @@ impl Segment {
     /// Makes a segment. It appears under its name only when it is whole and durable.
     pub fn create(directory: &Path, name: SegmentName) -> Result<Self, WalError> {
         let path = directory.join(name.file_name());
-        let unfinished = path.with_extension("wal.tmp");
+        let unfinished = path.with_extension("log.tmp");
         let file = OpenOptions::new()
             .read(true)
             .write(true)

@@ -235,9 +235,9 @@ impl Hub {
     pub fn progress_of_all(&self, queue: &Arc<Queue>, ids: impl IntoIterator<Item = WatcherId>) -> bool {
         let watchers = self.watchers.lock();
         let revision = watchers.published;
-        let ready = ids.into_iter().all(|id| {
-            watchers.all.get(&id).is_some_and(|watcher| watcher.synced && watcher.next <= revision + 1)
-        });
+        let ready = ids
+            .into_iter()
+            .all(|id| watchers.all.get(&id).is_some_and(|watcher| watcher.synced && watcher.next <= revision + 1));
         ready && queue.send(Delivery::Progress { watch: -1, revision })
     }
 

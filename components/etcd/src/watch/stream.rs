@@ -233,7 +233,8 @@ impl WatchStream {
     /// The watch that may read history next: everything queued for it before it fell behind is sent.
     fn next_behind(&self) -> Option<i64> {
         let ready = |watch: &&Watch| watch.behind.is_some_and(|behind| behind.after <= self.taken);
-        let next = self.watches.values().filter(ready).filter_map(|watch| watch.behind).min_by_key(|behind| behind.next);
+        let next =
+            self.watches.values().filter(ready).filter_map(|watch| watch.behind).min_by_key(|behind| behind.next);
         next.map(|behind| behind.watch)
     }
 

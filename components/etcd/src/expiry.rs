@@ -1,0 +1,39 @@
+//! Revokes leases that have run out: whether one has is this member's finding, what follows from it goes through the log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::proto::log::command::Op;
+use crate::proto::rpc::LeaseRevokeRequest;
+use crate::rpc::Context;
+
+/// How often leases are looked at, as in etcd.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Leases revoked at once, so that many that run out together do not keep others from writing.
+const AT_ONCE: usize = 500;
+
+/// Revokes until `shutdown`.
+pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let expired = context.machine.lessor.lock().expired(Instant::now(), AT_ONCE);
+        let context = &context;
+        let revocations = expired.into_iter().map(|id| async move {
+            let result = context.proposer.propose(Op::LeaseRevoke(LeaseRevokeRequest { id })).await;
+            // A client may have been faster.
+            if let Err(error) = result
+                && error != Error::LeaseNotFound
+            {
+                tracing::warn!(id, %error, "a lease that ran out is not revoked yet; it is tried again");
+            }
+        });
+        futures::future::join_all(revocations).await;
+    }
+}

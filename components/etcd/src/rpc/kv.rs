@@ -1,0 +1,76 @@
+//! The KV service.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{Context, mismatched};
+use crate::apply::{Reply, check};
+use crate::proto::log::command::Op;
+use crate::proto::rpc::kv_server::Kv;
+use crate::proto::rpc::{
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
+    RangeRequest, RangeResponse, TxnRequest, TxnResponse,
+};
+
+pub struct Service(pub Arc<Context>);
+
+#[tonic::async_trait]
+impl Kv for Service {
+    async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        let request = request.into_inner();
+        check::range(&request)?;
+        // A single member has applied whatever it acknowledged, so its own state is the cluster's.
+        let mut response = self.0.machine.range(&request)?;
+        response.header = self.0.complete(response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let request = request.into_inner();
+        check::put(&request)?;
+        let Reply::Put(mut response) = self.0.propose(Op::Put(request)).await? else { return Err(mismatched().into()) };
+        response.header = self.0.complete(response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<DeleteRangeRequest>,
+    ) -> Result<Response<DeleteRangeResponse>, Status> {
+        let request = request.into_inner();
+        check::delete_range(&request)?;
+        let reply = self.0.propose(Op::DeleteRange(request)).await?;
+        let Reply::DeleteRange(mut response) = reply else { return Err(mismatched().into()) };
+        response.header = self.0.complete(response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let request = request.into_inner();
+        check::txn(&request, self.0.max_txn_ops)?;
+        let mut response = if check::is_read_only(&request) {
+            self.0.machine.read_txn(&request)?
+        } else {
+            let reply = self.0.propose(Op::Txn(request)).await?;
+            let Reply::Txn(response) = reply else { return Err(mismatched().into()) };
+            response
+        };
+        response.header = self.0.complete(response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
+        let request = request.into_inner();
+        let Reply::Compact(mut response) = self.0.propose(Op::Compact(request)).await? else {
+            return Err(mismatched().into());
+        };
+        if request.physical {
+            let mut done = self.0.machine.store.compaction_done();
+            let carried_out = done.wait_for(|done| *done >= request.revision);
+            carried_out.await.map_err(|_| Status::from(crate::error::Error::Stopped))?;
+        }
+        response.header = self.0.complete(response.header);
+        Ok(Response::new(response))
+    }
+}

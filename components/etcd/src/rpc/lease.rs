@@ -1,0 +1,102 @@
+//! The Lease service.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Context, mismatched};
+use crate::apply::Reply;
+use crate::error::Error;
+use crate::proto::log::command::Op;
+use crate::proto::rpc::lease_server::Lease;
+use crate::proto::rpc::{
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
+    LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse,
+};
+
+pub struct Service(pub Arc<Context>);
+
+#[tonic::async_trait]
+impl Lease for Service {
+    async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Result<Response<LeaseGrantResponse>, Status> {
+        let mut request = request.into_inner();
+        while request.id == 0 {
+            // The id is chosen before the entry is logged, because every member must come to the same one.
+            request.id = rand::random::<i64>() & i64::MAX;
+        }
+        let reply = self.0.propose(Op::LeaseGrant(request)).await?;
+        let Reply::LeaseGrant(mut response) = reply else { return Err(mismatched().into()) };
+        response.header = self.0.complete(response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<LeaseRevokeRequest>,
+    ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        let reply = self.0.propose(Op::LeaseRevoke(request.into_inner())).await?;
+        let Reply::LeaseRevoke(mut response) = reply else { return Err(mismatched().into()) };
+        response.header = self.0.complete(response.header);
+        Ok(Response::new(response))
+    }
+
+    type LeaseKeepAliveStream = ReceiverStream<Result<LeaseKeepAliveResponse, Status>>;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let context = self.0.clone();
+        let mut requests = request.into_inner();
+        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        tokio::spawn(async move {
+            loop {
+                let request = tokio::select! {
+                    () = context.shutdown.cancelled() => {
+                        let _ = sender.send(Err(Error::Stopped.into())).await;
+                        return;
+                    }
+                    () = sender.closed() => return,
+                    request = requests.next() => request,
+                };
+                let Some(Ok(LeaseKeepAliveRequest { id })) = request else { return };
+                // A lease that is not there is answered with no time to live rather than with an error.
+                let ttl = context.machine.lessor.lock().renew(id, Instant::now()).unwrap_or_default();
+                let response = LeaseKeepAliveResponse { header: context.header(), id, ttl };
+                if sender.send(Ok(response)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<LeaseTimeToLiveRequest>,
+    ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        let header = self.0.header();
+        let info = self.0.machine.lessor.lock().info(id, Instant::now());
+        let response = match info {
+            Ok(info) => LeaseTimeToLiveResponse {
+                header,
+                id,
+                ttl: info.remaining,
+                granted_ttl: info.granted,
+                keys: if keys { info.keys } else { Vec::new() },
+            },
+            Err(_) => LeaseTimeToLiveResponse { header, id, ttl: -1, granted_ttl: 0, keys: Vec::new() },
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn lease_leases(&self, _: Request<LeaseLeasesRequest>) -> Result<Response<LeaseLeasesResponse>, Status> {
+        let leases = self.0.machine.lessor.lock().ids().into_iter().map(|id| LeaseStatus { id }).collect();
+        Ok(Response::new(LeaseLeasesResponse { header: self.0.header(), leases }))
+    }
+}

@@ -1,0 +1,120 @@
+//! The Maintenance service.
+
+use std::sync::Arc;
+
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Context, mismatched};
+use crate::apply::Reply;
+use crate::config::{CLUSTER_VERSION, VERSION};
+use crate::error::Error;
+use crate::proto::log::command::Op;
+use crate::proto::rpc::alarm_request::AlarmAction;
+use crate::proto::rpc::maintenance_server::Maintenance;
+use crate::proto::rpc::{
+    AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo, DowngradeRequest,
+    DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
+    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+};
+
+pub struct Service(pub Arc<Context>);
+
+impl Service {
+    async fn hash_of(&self, revision: i64) -> Result<crate::mvcc::hash::Hash, Error> {
+        let store = self.0.machine.store.clone();
+        // A compaction that is under way has removed part of what it will; the hash is of the state after it.
+        let asked = store.meta().compacted;
+        let mut done = store.compaction_done();
+        done.wait_for(|done| *done >= asked).await.map_err(|_| Error::Stopped)?;
+        blocking(move || store.hash(revision)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Storage(error.to_string()))?
+}
+
+#[tonic::async_trait]
+impl Maintenance for Service {
+    async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
+        let request = request.into_inner();
+        if request.action() == AlarmAction::Get {
+            let alarms = self.0.machine.alarms.lock().list(request.alarm());
+            return Ok(Response::new(AlarmResponse { header: self.0.header(), alarms }));
+        }
+        let reply = self.0.propose(Op::Alarm(request)).await?;
+        let Reply::Alarm(mut response) = reply else { return Err(mismatched().into()) };
+        response.header = self.0.complete(response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let context = &self.0;
+        let store = context.machine.store.clone();
+        let (file, used) = blocking(move || store.size()).await?;
+        let meta = context.machine.store.meta();
+        let alarms = context.machine.alarms.lock().list(crate::proto::rpc::AlarmType::None);
+        Ok(Response::new(StatusResponse {
+            header: context.header(),
+            version: VERSION.to_owned(),
+            db_size: file.cast_signed(),
+            db_size_in_use: used.cast_signed(),
+            leader: context.membership.member_id,
+            raft_index: meta.applied,
+            raft_term: context.term,
+            raft_applied_index: meta.applied,
+            errors: alarms
+                .iter()
+                .map(|alarm| format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name()))
+                .collect(),
+            is_learner: false,
+            storage_version: CLUSTER_VERSION.to_owned(),
+            db_size_quota: context.quota.map_or(-1, u64::cast_signed),
+            downgrade_info: Some(DowngradeInfo::default()),
+        }))
+    }
+
+    async fn defragment(&self, _: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
+        let store = self.0.machine.store.clone();
+        blocking(move || store.defragment()).await?;
+        Ok(Response::new(DefragmentResponse { header: self.0.header() }))
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        let hash = self.hash_of(0).await?;
+        let mut header = self.0.blank_header();
+        header.revision = hash.current;
+        Ok(Response::new(HashResponse { header: Some(header), hash: hash.hash }))
+    }
+
+    async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        let hash = self.hash_of(request.into_inner().revision).await?;
+        let mut header = self.0.blank_header();
+        header.revision = hash.current;
+        Ok(Response::new(HashKvResponse {
+            header: Some(header),
+            hash: hash.hash,
+            compact_revision: hash.compacted,
+            hash_revision: hash.revision,
+        }))
+    }
+
+    type SnapshotStream = ReceiverStream<Result<SnapshotResponse, Status>>;
+
+    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(Error::Unsupported("etcdserver: snapshots are not supported yet; copy the keys with a range".into()).into())
+    }
+
+    async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
+        // There is nobody to move to; moving to oneself is done already.
+        if request.into_inner().target_id == self.0.membership.member_id {
+            return Ok(Response::new(MoveLeaderResponse { header: None }));
+        }
+        Err(Error::BadLeaderTransferee.into())
+    }
+
+    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+        Err(Error::Unsupported("etcdserver: downgrades are not supported".into()).into())
+    }
+}

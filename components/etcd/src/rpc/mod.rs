@@ -1,0 +1,125 @@
+//! The services: each checks a request, hands it on, and fills the answer's header in.
+
+mod auth;
+mod cluster;
+mod health;
+pub mod http;
+mod kv;
+mod lease;
+mod maintenance;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::apply::{Machine, Reply};
+use crate::error::Error;
+use crate::membership::Membership;
+use crate::mvcc::store::ReadView;
+use crate::node::Proposer;
+use crate::proto::health::health_server::HealthServer;
+use crate::proto::log::command::Op;
+use crate::proto::rpc::auth_server::AuthServer;
+use crate::proto::rpc::cluster_server::ClusterServer;
+use crate::proto::rpc::kv_server::KvServer;
+use crate::proto::rpc::lease_server::LeaseServer;
+use crate::proto::rpc::maintenance_server::MaintenanceServer;
+use crate::proto::rpc::watch_server::WatchServer;
+use crate::proto::rpc::{AlarmType, ResponseHeader};
+
+/// What every service works with. Cheap to share.
+pub struct Context {
+    pub machine: Arc<Machine>,
+    pub proposer: Proposer,
+    pub membership: Membership,
+    pub term: u64,
+    pub max_txn_ops: usize,
+    pub max_request_bytes: usize,
+    pub quota: Option<u64>,
+    pub progress_interval: Duration,
+    pub shutdown: CancellationToken,
+}
+
+/// gRPC's own framing may add this much to the largest request.
+const MESSAGE_OVERHEAD: usize = 512 << 10;
+
+impl Context {
+    /// A header without the revision.
+    fn blank_header(&self) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.membership.cluster_id,
+            member_id: self.membership.member_id,
+            revision: 0,
+            raft_term: self.term,
+        }
+    }
+
+    /// A header with the newest revision.
+    fn header(&self) -> Option<ResponseHeader> {
+        self.complete(None)
+    }
+
+    /// Completes what the state machine began: it knows the revision alone.
+    fn complete(&self, header: Option<ResponseHeader>) -> Option<ResponseHeader> {
+        let revision = match header {
+            Some(header) if header.revision != 0 => header.revision,
+            _ => self.machine.store.read().revision(),
+        };
+        Some(ResponseHeader { revision, ..self.blank_header() })
+    }
+
+    async fn propose(&self, op: Op) -> Result<Reply, Error> {
+        if crate::apply::alarm::grows(&op) {
+            self.check_quota()?;
+        }
+        self.proposer.propose(op).await
+    }
+
+    /// Raises the alarm when the store is full. It stays raised until somebody clears it, so that what is freed is not
+    /// filled again at once.
+    fn check_quota(&self) -> Result<(), Error> {
+        let Some(quota) = self.quota else { return Ok(()) };
+        if self.machine.store.size_for_quota() < quota {
+            return Ok(());
+        }
+        if !self.machine.alarms.lock().raised(AlarmType::Nospace) {
+            let (proposer, member_id) = (self.proposer.clone(), self.membership.member_id);
+            tokio::spawn(async move {
+                let raise = crate::proto::rpc::AlarmRequest {
+                    action: crate::proto::rpc::alarm_request::AlarmAction::Activate as i32,
+                    member_id,
+                    alarm: AlarmType::Nospace as i32,
+                };
+                if let Err(error) = proposer.propose(Op::Alarm(raise)).await {
+                    tracing::warn!(%error, "cannot raise the alarm of a full store");
+                }
+            });
+        }
+        Err(Error::NoSpace)
+    }
+}
+
+/// An answer that does not fit its request can only be a mistake of ours.
+fn mismatched() -> Error {
+    Error::Storage("an entry was answered as another kind of request".to_owned())
+}
+
+/// All services as one.
+pub fn routes(context: &Arc<Context>) -> Routes {
+    let most = context.max_request_bytes + MESSAGE_OVERHEAD;
+    macro_rules! server {
+        ($server:ident, $service:expr) => {
+            $server::new($service).max_decoding_message_size(most).max_encoding_message_size(i32::MAX as usize)
+        };
+    }
+    Routes::new(server!(KvServer, kv::Service(context.clone())))
+        .add_service(server!(WatchServer, watch::Service(context.clone())))
+        .add_service(server!(LeaseServer, lease::Service(context.clone())))
+        .add_service(server!(ClusterServer, cluster::Service(context.clone())))
+        .add_service(server!(MaintenanceServer, maintenance::Service(context.clone())))
+        .add_service(server!(AuthServer, auth::Service(context.clone())))
+        .add_service(HealthServer::new(health::Service(context.clone())))
+}
