@@ -3,7 +3,7 @@
 //!
 //! Layers, lowest first:
 //! - [`host`], [`images`], [`api`]: effects, each behind a trait with a real and a harmless implementation.
-//! - [`config`], [`token`], [`templates`]: what is wanted, as plain data and text.
+//! - [`config`], [`token`], [`templates`], [`preflight`]: what is wanted, as plain data and text.
 //! - [`report`]: what the user sees meanwhile.
 //! - [`phase`]: the steps that lead from what is there to what is wanted. Start at [`phase::init::TREE`].
 //! - [`cli`]: the tree of commands and flags. Only it prints.
@@ -20,6 +20,7 @@ pub mod config;
 pub mod host;
 pub mod images;
 pub mod phase;
+pub mod preflight;
 pub mod report;
 pub mod supervise;
 pub mod templates;

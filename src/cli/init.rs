@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kinit_preflight::Role;
 
 use super::{CommonArgs, print};
 use crate::api::{Api, KubeApi, WouldCall};
@@ -13,7 +14,8 @@ use crate::host::{Host, MemoryHost, RealHost};
 use crate::images::{Binaries, ImageStore, RuntimeImages, WouldImport};
 use crate::phase::init::{InitContext, TREE, listing};
 use crate::phase::{kubeconfig, run_one, run_tree, validate_names};
-use crate::report;
+use crate::preflight;
+use crate::report::{self, Outcome};
 
 /// Flags of `kinit init`.
 #[derive(Debug, clap::Args)]
@@ -236,13 +238,21 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
         reporter: reporter.clone(),
         now: Timestamp::now(),
     };
+    let host = context.host.as_ref();
+    let skips = |name: &str| context.settings.skip_phases.iter().any(|other| other == name);
     match path {
+        Some(path) if path == ["preflight"] => check(&context).await?,
         Some(path) => {
             let parts: Vec<&str> = path.iter().map(String::as_str).filter(|part| *part != "all").collect();
             run_one(TREE, &parts.join("/"), &context, reporter.as_ref()).await?;
         }
         None => {
+            if !skips("preflight") {
+                check(&context).await?;
+            }
+            preflight::begin(host, "init")?;
             run_tree(TREE, &context, reporter.as_ref(), &context.settings.skip_phases).await?;
+            preflight::finish(host, "init")?;
             if dry.is_none() {
                 print(&next_steps(&context, flags.skip_token_print)?)?;
             }
@@ -251,6 +261,17 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
     if let Some(host) = dry {
         print(&shown(&host))?;
     }
+    Ok(())
+}
+
+async fn check(context: &InitContext) -> anyhow::Result<()> {
+    let begin = std::time::Instant::now();
+    let settings = &context.settings;
+    let request = preflight::init_request(settings);
+    let ignore = &settings.ignore_preflight_errors;
+    let findings = preflight::judge(context.host.as_ref(), request, Role::ControlPlane, ignore).await?;
+    preflight::settle(&findings, &context.reporter)?;
+    context.reporter.end("preflight", &Outcome::Changed, begin.elapsed());
     Ok(())
 }
 

@@ -34,6 +34,11 @@ impl Cidr {
         self.contains(other.address) || other.contains(self.address)
     }
 
+    /// The first address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Length of the prefix.
     pub fn prefix(&self) -> u8 {
         self.prefix

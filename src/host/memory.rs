@@ -125,6 +125,10 @@ impl Host for MemoryHost {
         Ok(())
     }
 
+    fn is_resumed(&self) -> Result<bool> {
+        self.below.as_ref().map_or(Ok(false), |below| below.is_resumed())
+    }
+
     fn stage(&self, folder: &Path) -> Result<PathBuf> {
         let staged = self.staging.path().join(folder.strip_prefix("/").unwrap_or(folder));
         if !staged.exists() {

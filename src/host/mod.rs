@@ -139,6 +139,9 @@ pub trait Host: Send + Sync {
     /// Notes that something will be made that reset must take away again.
     fn note(&self, entry: record::Entry) -> Result<()>;
 
+    /// Whether a command began to change the host and never came to its end.
+    fn is_resumed(&self) -> Result<bool>;
+
     /// The folder to use in place of `folder` by code that reads and writes files itself.
     fn stage(&self, folder: &Path) -> Result<PathBuf>;
 

@@ -30,7 +30,11 @@ impl RealHost {
     /// The host with its record in another folder.
     pub fn with_state(state: &Path) -> Result<Self> {
         let record = Record::new(state);
-        let noted = record.entries().map_err(|source| Error::file(state, source))?;
+        let noted = match record.entries() {
+            // Who may not read it may not change the host either, which preflight says.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Vec::new(),
+            other => other.map_err(|source| Error::file(state, source))?,
+        };
         Ok(Self { state: state.to_owned(), record, noted: Mutex::new(noted) })
     }
 
@@ -176,6 +180,12 @@ impl Host for RealHost {
         self.record.add(&entry).map_err(|source| Error::file(&self.state, source))?;
         noted.push(entry);
         Ok(())
+    }
+
+    fn is_resumed(&self) -> Result<bool> {
+        let noted = self.noted.lock();
+        let last = noted.iter().rev().find(|entry| matches!(entry, Entry::Begun { .. } | Entry::Finished { .. }));
+        Ok(matches!(last, Some(Entry::Begun { .. })))
     }
 
     fn stage(&self, folder: &Path) -> Result<PathBuf> {

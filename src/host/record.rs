@@ -15,6 +15,16 @@ pub const STATE_DIR: &str = "/var/lib/kinit";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "made")]
 pub enum Entry {
+    /// A command began to change the host.
+    Begun {
+        /// The command.
+        command: String,
+    },
+    /// A command came to its end.
+    Finished {
+        /// The command.
+        command: String,
+    },
     /// A file.
     File {
         /// Its path.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Phase, Tree, addons, bootstrap_token, certs, containerd, control_plane, images, kubeconfig, kubelet,
+    Phase, Tree, addons, bootstrap_token, certs, containerd, control_plane, host_settings, images, kubeconfig, kubelet,
     mark_control_plane, upload_config, wait,
 };
 use crate::api::Api;
@@ -37,6 +37,7 @@ pub struct InitContext {
 /// The order. Images go into the runtime while keys are made and files written; what needs only the API runs at once.
 pub const TREE: Tree<InitContext> = &[
     &[
+        &[host_settings::PHASE],
         &[containerd::PHASE, images::PHASE],
         &[certs::PHASE, kubeconfig::PHASE, control_plane::ETCD, control_plane::PHASE, kubelet::FILES],
     ],

@@ -9,6 +9,7 @@ pub mod bootstrap_token;
 pub mod certs;
 pub mod containerd;
 pub mod control_plane;
+pub mod host_settings;
 pub mod images;
 pub mod init;
 pub mod kubeconfig;

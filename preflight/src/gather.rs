@@ -1,0 +1,189 @@
+//! Gathering the facts.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use crate::checks::{CNI_PLUGINS, PROGRAMS};
+use crate::facts::{Facts, InterfaceAddress, Port, Setting};
+
+const CNI_FOLDERS: &[&str] = &["/usr/lib/cni", "/opt/cni/bin"];
+
+/// What facts are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Name that the node will have.
+    pub node_name: String,
+    /// Ports that will be needed.
+    pub ports: Vec<u16>,
+    /// Files that must not be there yet.
+    pub absent_files: Vec<PathBuf>,
+    /// Folders that must be empty.
+    pub empty_folders: Vec<PathBuf>,
+    /// Path of the runtime's socket.
+    pub runtime_socket: PathBuf,
+    /// Address that the API server will have.
+    pub advertise_address: Option<IpAddr>,
+    /// Ranges of the cluster, each with the length of its prefix.
+    pub ranges: Vec<(IpAddr, u8)>,
+    /// Whether an interrupted run is taken up again.
+    pub resumed: bool,
+}
+
+/// Gathers the facts. What cannot be read counts as absent: the check about it then says so.
+pub async fn gather(request: Request) -> Facts {
+    let runtime = runtime(&request.runtime_socket).await;
+    let addresses = addresses();
+    Facts {
+        is_root: nix::unistd::geteuid().is_root(),
+        name_resolves: (request.node_name.as_str(), 0).to_socket_addrs().is_ok(),
+        node_name: request.node_name,
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        memory: memory(&read("/proc/meminfo")),
+        swap: swap(&read("/proc/swaps")),
+        ports: request.ports.into_iter().map(|number| Port { number, taken: is_taken(number) }).collect(),
+        files_in_the_way: request.absent_files.into_iter().filter(|path| path.exists()).collect(),
+        folders_in_the_way: request.empty_folders.into_iter().filter(|path| is_filled(path)).collect(),
+        missing_programs: PROGRAMS
+            .iter()
+            .filter(|(name, ..)| which::which(name).is_err())
+            .map(|(name, ..)| (*name).to_owned())
+            .collect(),
+        cgroup_controllers: controllers(&read("/sys/fs/cgroup/cgroup.controllers"), &read("/proc/mounts")),
+        ip_forward: setting("/proc/sys/net/ipv4/ip_forward"),
+        bridge_nf: setting("/proc/sys/net/bridge/bridge-nf-call-iptables"),
+        runtime,
+        runtime_socket: request.runtime_socket.display().to_string(),
+        missing_cni_plugins: CNI_PLUGINS
+            .iter()
+            .filter(|name| !CNI_FOLDERS.iter().any(|folder| Path::new(folder).join(name).exists()))
+            .map(|name| (*name).to_owned())
+            .collect(),
+        addresses_in_cluster_ranges: in_ranges(&addresses, &request.ranges),
+        addresses,
+        advertise_address: request.advertise_address,
+        resumed: request.resumed,
+    }
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn memory(meminfo: &str) -> u64 {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+fn swap(swaps: &str) -> Vec<String> {
+    swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// Something listens on a port when it cannot be bound. Other reasons not to be able to are not this check's.
+fn is_taken(port: u16) -> bool {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    matches!(TcpListener::bind(any), Err(error) if error.kind() == ErrorKind::AddrInUse)
+}
+
+fn is_filled(folder: &Path) -> bool {
+    // A fresh file system has this folder and nothing else.
+    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name() != "lost+found"))
+}
+
+fn controllers(unified: &str, mounts: &str) -> BTreeSet<String> {
+    let mut all: BTreeSet<String> = unified.split_whitespace().map(str::to_owned).collect();
+    for line in mounts.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if let [_, _, "cgroup", options, ..] = fields.as_slice() {
+            all.extend(options.split(',').map(str::to_owned));
+        }
+    }
+    all
+}
+
+fn setting(path: &str) -> Setting {
+    let value = fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let writable = value.is_some() && fs::OpenOptions::new().write(true).open(path).is_ok();
+    Setting { value, writable }
+}
+
+async fn runtime(socket: &Path) -> Result<String, String> {
+    tokio::net::UnixStream::connect(socket).await.map(|_| "connected".to_owned()).map_err(|error| error.to_string())
+}
+
+fn addresses() -> Vec<InterfaceAddress> {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in all {
+        let Some(address) = entry.address else { continue };
+        let ip = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+            (Some(four), _) => IpAddr::V4(four.ip()),
+            (_, Some(six)) => IpAddr::V6(six.ip()),
+            _ => continue,
+        };
+        if !ip.is_loopback() {
+            found.push(InterfaceAddress { interface: entry.interface_name, address: ip });
+        }
+    }
+    found
+}
+
+/// Addresses in the cluster's ranges, but for those of the bridge that pods are on.
+fn in_ranges(addresses: &[InterfaceAddress], ranges: &[(IpAddr, u8)]) -> Vec<(IpAddr, String)> {
+    let mut found = Vec::new();
+    for known in addresses.iter().filter(|known| known.interface != "cni0") {
+        for (base, prefix) in ranges {
+            if is_within(known.address, *base, *prefix) {
+                found.push((known.address, format!("{base}/{prefix}")));
+            }
+        }
+    }
+    found
+}
+
+fn is_within(address: IpAddr, base: IpAddr, prefix: u8) -> bool {
+    let same = |left: u128, right: u128, width: u32| {
+        let shift = width - u32::from(prefix);
+        left.checked_shr(shift).unwrap_or(0) == right.checked_shr(shift).unwrap_or(0)
+    };
+    match (address, base) {
+        (IpAddr::V4(left), IpAddr::V4(right)) => same(left.to_bits().into(), right.to_bits().into(), 32),
+        (IpAddr::V6(left), IpAddr::V6(right)) => same(left.to_bits(), right.to_bits(), 128),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_the_kernel_are_read() {
+        assert_eq!(memory("MemTotal:        2048 kB\nMemFree: 1 kB\n"), 2 << 20);
+        assert_eq!(memory(""), 0);
+        assert_eq!(swap("Filename Type Size\n/dev/sda2 partition 1\n/swap file 2\n"), ["/dev/sda2", "/swap"]);
+        let first = controllers("", "cgroup /sys/fs/cgroup/memory cgroup rw,nosuid,memory 0 0\n");
+        assert!(first.contains("memory"));
+        assert!(controllers("cpu memory\n", "").contains("cpu"));
+    }
+
+    #[test]
+    fn a_listening_port_is_taken() {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        assert!(is_taken(listener.local_addr().unwrap().port()));
+    }
+
+    #[test]
+    fn only_addresses_in_a_range_are_found_and_not_those_of_the_bridge() {
+        let at = |interface: &str, address: [u8; 4]| InterfaceAddress {
+            interface: interface.into(),
+            address: address.into(),
+        };
+        let all = [at("eth0", [10, 100, 0, 1]), at("eth1", [192, 168, 0, 1]), at("cni0", [10, 244, 0, 1])];
+        let ranges = [([10, 96, 0, 0].into(), 12), ([10, 244, 0, 0].into(), 16)];
+        assert_eq!(in_ranges(&all, &ranges), [([10, 100, 0, 1].into(), "10.96.0.0/12".to_owned())]);
+    }
+}

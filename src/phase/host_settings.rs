@@ -1,0 +1,70 @@
+//! Phase `host-settings`: kernel modules and settings that pod networking needs.
+
+use std::path::Path;
+
+use futures::FutureExt;
+
+use super::init::InitContext;
+use super::{Phase, Result};
+use crate::host::{Change, Command, Host, record};
+use crate::report::Reporter;
+
+const MODULES: &[&str] = &["overlay", "br_netfilter"];
+const MODULES_FILE: &str = "/etc/modules-load.d/kinit.conf";
+const SETTINGS: &[&str] =
+    &["net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"];
+const SETTINGS_FILE: &str = "/etc/sysctl.d/99-kinit.conf";
+
+/// The phase.
+pub const PHASE: Phase<InitContext> = Phase::leaf(
+    "host-settings",
+    "loads kernel modules and switches packet forwarding on, now and at each boot",
+    |context| async move { apply(context.host.as_ref(), context.reporter.as_ref()).await }.boxed(),
+);
+
+/// Applies all that this host lets.
+pub async fn apply(host: &dyn Host, reporter: &dyn Reporter) -> Result {
+    let mut change = Change::Unchanged;
+    for module in MODULES {
+        let folder = Path::new("/sys/module").join(module);
+        if !host.list(&folder)?.is_empty() || has_effect(host, module)? {
+            continue;
+        }
+        // A kernel that has it built in refuses to load it; whether it works is seen by its settings below.
+        match host.run(Command::new("modprobe", &[module])).await {
+            Ok(output) if output.success => host.note(record::Entry::Module { name: (*module).into() })?,
+            _ => reporter.info(&format!("[host-settings] module {module} could not be loaded; taken to be built in")),
+        }
+    }
+    let mut kept = Vec::new();
+    for name in SETTINGS {
+        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        let Some(value) = host.read(&path)? else { continue };
+        kept.push(*name);
+        let value = String::from_utf8_lossy(&value).trim().to_owned();
+        if value == "1" {
+            continue;
+        }
+        host.note(record::Entry::Sysctl { path: path.clone(), before: value })?;
+        match host.run(Command::new("sysctl", &["-qw", &format!("{name}=1")])).await {
+            Ok(output) if output.success => change = Change::Changed,
+            _ => reporter
+                .warn(&format!("{name} could not be set to 1 here; set it where the host gets its settings from")),
+        }
+    }
+    let modules = MODULES.iter().map(|name| format!("{name}\n")).collect::<String>();
+    let settings = kept.iter().map(|name| format!("{name} = 1\n")).collect::<String>();
+    change = change.or(host.write(Path::new(MODULES_FILE), modules.as_bytes(), 0o644)?);
+    Ok(change.or(host.write(Path::new(SETTINGS_FILE), settings.as_bytes(), 0o644)?).into())
+}
+
+/// Whether the kernel shows what the module brings, loaded or built in.
+fn has_effect(host: &dyn Host, module: &str) -> anyhow::Result<bool> {
+    Ok(match module {
+        "overlay" => {
+            let known = host.read(Path::new("/proc/filesystems"))?.unwrap_or_default();
+            String::from_utf8_lossy(&known).lines().any(|line| line.ends_with("\toverlay"))
+        }
+        _ => host.read(Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables"))?.is_some(),
+    })
+}

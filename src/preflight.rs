@@ -1,0 +1,90 @@
+//! Preflight: what is asked of a host for init and for join, and showing what was found.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kinit_preflight::{Finding, Request, Role, Severity, gather, has_errors};
+
+use crate::config::{InitSettings, NodeSettings};
+use crate::host::{Error, Host, record};
+use crate::phase::control_plane::{MANIFESTS_DIR, STATIC_PODS};
+use crate::phase::kubeconfig;
+use crate::report::Reporter;
+
+const KUBELET_PORT: u16 = 10250;
+/// Ports of a control plane beside the API server's, which can be chosen.
+const CONTROL_PLANE_PORTS: &[u16] = &[10259, 10257, KUBELET_PORT, 2379, 2380];
+
+/// The checks found errors.
+#[derive(Debug, thiserror::Error)]
+#[error("preflight found {0}; nothing was changed\nhint: mend it, or run again with --ignore-preflight-errors={1}")]
+pub struct Failed(String, String);
+
+/// What init asks of the host.
+pub fn init_request(settings: &InitSettings) -> Request {
+    let manifests = STATIC_PODS.iter().map(|name| Path::new(MANIFESTS_DIR).join(format!("{name}.yaml")));
+    let ranges = [settings.cluster.pod_subnet, settings.cluster.service_subnet];
+    Request {
+        ports: [&[settings.bind_port], CONTROL_PLANE_PORTS].concat(),
+        absent_files: manifests.collect(),
+        empty_folders: vec![PathBuf::from(&settings.cluster.etcd.data_dir)],
+        advertise_address: Some(settings.advertise_address),
+        ranges: ranges.iter().map(|range| (range.address(), range.prefix())).collect(),
+        ..node_request(&settings.node)
+    }
+}
+
+/// What join asks of the host.
+pub fn join_request(node: &NodeSettings) -> Request {
+    Request {
+        ports: vec![KUBELET_PORT],
+        absent_files: vec![kubeconfig::path("kubelet.conf"), kubeconfig::path("bootstrap-kubelet.conf")],
+        empty_folders: vec![PathBuf::from(MANIFESTS_DIR)],
+        ..node_request(node)
+    }
+}
+
+fn node_request(node: &NodeSettings) -> Request {
+    Request { node_name: node.name.clone(), runtime_socket: node.cri_path().to_owned(), ..Request::default() }
+}
+
+/// Gathers and judges.
+pub async fn judge(host: &dyn Host, request: Request, role: Role, ignore: &[String]) -> Result<Vec<Finding>, Error> {
+    let resumed = host.is_resumed()?;
+    let facts = gather(Request { resumed, ..request }).await;
+    Ok(kinit_preflight::run(&facts, role, ignore))
+}
+
+/// Shows all findings and fails if there are errors.
+pub fn settle(findings: &[Finding], reporter: &Arc<dyn Reporter>) -> Result<(), Failed> {
+    for finding in findings {
+        let kind = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        reporter.info(&format!(
+            "[preflight] {kind} {}: {}\n            hint: {}",
+            finding.name, finding.message, finding.hint
+        ));
+    }
+    if !has_errors(findings) {
+        return Ok(());
+    }
+    let names: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .map(|finding| finding.name.as_str())
+        .collect();
+    let count = if names.len() == 1 { "1 error".to_owned() } else { format!("{} errors", names.len()) };
+    Err(Failed(count, names.join(",")))
+}
+
+/// Marks in the record that a command begins to change the host.
+pub fn begin(host: &dyn Host, command: &str) -> Result<(), Error> {
+    host.note(record::Entry::Begun { command: command.to_owned() })
+}
+
+/// Marks in the record that it came to its end.
+pub fn finish(host: &dyn Host, command: &str) -> Result<(), Error> {
+    host.note(record::Entry::Finished { command: command.to_owned() })
+}
