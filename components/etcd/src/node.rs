@@ -137,16 +137,15 @@ impl Run {
     }
 
     fn commit(&mut self, batch: &mut Vec<Proposal>) -> Result<(), WalError> {
-        let mut index = self.wal.next_index();
+        let first = self.wal.next_index();
         let started = Instant::now();
         // Dropping the batch on an error answers everyone in it that the server stopped: whether their writes are
         // durable is not known.
         self.wal.append(self.term, batch.iter().map(|proposal| proposal.data.as_slice()))?;
         self.figures.synced(started.elapsed(), batch.len());
         let now = Instant::now();
-        for proposal in batch.drain(..) {
+        for (index, proposal) in (first..).zip(batch.drain(..)) {
             let result = self.machine.apply(index, self.term, proposal.op, now);
-            index += 1;
             // Whoever asked may have gone.
             let _ = proposal.reply.send(result);
         }

@@ -8,7 +8,6 @@ pub use wire::etcdserverpb as rpc;
 pub use wire::grpc::health::v1 as health;
 pub use wire::mvccpb as mvcc;
 
-#[expect(clippy::all, clippy::pedantic, clippy::large_enum_variant, reason = "generated code")]
 mod wire {
     include!(concat!(env!("OUT_DIR"), "/wire.rs"));
 }

@@ -70,8 +70,8 @@ struct Touched<'a> {
 
 impl<'a> Touched<'a> {
     fn deletes(&self, key: &[u8]) -> bool {
-        // As etcd sees it, a range's first key always counts, and of a range without an end nothing else does.
-        self.deletes.iter().any(|(start, end)| key == *start || (*start < key && key < *end))
+        // The end is taken literally, as etcd does here, so that a range without an end overlaps with nothing.
+        self.deletes.iter().any(|(start, end)| if end.is_empty() { key == *start } else { *start <= key && key < *end })
     }
 
     fn put(&mut self, key: &'a [u8]) -> Result<(), Error> {
@@ -154,7 +154,7 @@ mod tests {
             (vec![put_op("b"), delete_op("a", "c")], duplicate.clone()),
             (vec![put_op("c"), delete_op("a", "c")], Ok(())),
             (vec![delete_op("a", ""), delete_op("a", "c")], Ok(())),
-            (vec![put_op("a"), delete_op("a", "\0")], duplicate.clone()),
+            (vec![put_op("a"), delete_op("a", "\0")], Ok(())),
             (vec![put_op("b"), delete_op("a", "\0")], Ok(())),
             (vec![nested(vec![put_op("a")], vec![put_op("a")])], Ok(())),
             (vec![put_op("a"), nested(vec![put_op("a")], vec![])], duplicate.clone()),

@@ -79,9 +79,9 @@ impl Machine {
     }
 
     fn apply_op(&self, op: Op, now: Instant) -> Result<Reply, Error> {
-        match self.alarms.lock().refusal(&op) {
-            Some(error) => return Err(error),
-            None => {}
+        let refusal = self.alarms.lock().refusal(&op);
+        if let Some(error) = refusal {
+            return Err(error);
         }
         match op {
             Op::Put(request) => self.put(&request).map(Reply::Put),
@@ -106,8 +106,11 @@ impl Machine {
     }
 
     fn put(&self, request: &PutRequest) -> Result<PutResponse, Error> {
+        // Outside of a transaction a missing lease is found before a missing key.
+        if request.lease != 0 && !self.lessor.lock().exists(request.lease) {
+            return Err(Error::LeaseNotFound);
+        }
         let mut txn = self.store.write();
-        txn::check_put(&txn, &self.lessor.lock(), request)?;
         let response = txn::put(&mut txn, request)?;
         self.end(txn);
         Ok(response)

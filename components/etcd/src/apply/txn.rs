@@ -114,8 +114,7 @@ fn check_range(view: &impl ReadView, request: &RangeRequest) -> Result<(), Error
     }
 }
 
-/// Checks that what a put refers to is there.
-pub fn check_put(view: &impl ReadView, lessor: &Lessor, request: &PutRequest) -> Result<(), Error> {
+fn check_put(view: &impl ReadView, lessor: &Lessor, request: &PutRequest) -> Result<(), Error> {
     if (request.ignore_value || request.ignore_lease) && previous(view, &request.key)?.is_none() {
         return Err(Error::KeyNotFound);
     }
@@ -129,7 +128,7 @@ fn previous(view: &impl ReadView, key: &[u8]) -> Result<Option<KeyValue>, Error>
     Ok(view.range(&Query::newest(KeyRange::One(key)))?.key_values.into_iter().next())
 }
 
-/// Writes a key; checked before.
+/// Writes a key. Fails, with nothing written, only when the put refers to a previous value that is not there.
 pub fn put(txn: &mut WriteTxn<'_>, request: &PutRequest) -> Result<PutResponse, Error> {
     let needs_previous = request.ignore_value || request.ignore_lease || request.prev_kv;
     let previous = if needs_previous { previous(txn, &request.key)? } else { None };

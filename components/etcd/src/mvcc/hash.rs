@@ -62,7 +62,7 @@ impl Store {
     pub fn hash(&self, revision: i64) -> Result<Hash, Error> {
         let (view, pending, first_pending, meta) = {
             let inner = self.inner.read();
-            let pending = inner.pending.from(Revision::default(), usize::MAX);
+            let pending = inner.pending.from(Revision::default()).cloned().collect::<Vec<_>>();
             (inner.view(), pending, inner.pending.first(), inner.meta)
         };
         if revision > 0 && revision < meta.compacted {

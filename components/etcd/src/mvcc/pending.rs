@@ -59,12 +59,12 @@ impl Pending {
         })
     }
 
-    /// Up to `limit` records from `from` on, in order.
-    pub fn from(&self, from: Revision, limit: usize) -> Vec<Encoded> {
-        let after = |list: &[Encoded]| list.partition_point(|(held, _)| *held < from);
+    /// The records from `from` on, in order.
+    pub fn from(&self, from: Revision) -> impl Iterator<Item = &Encoded> {
+        let after = move |list: &[Encoded]| list.partition_point(|(held, _)| *held < from);
         let committing = &self.committing[after(&self.committing)..];
         let growing = &self.growing[after(&self.growing)..];
-        committing.iter().chain(growing).take(limit).cloned().collect()
+        committing.iter().chain(growing)
     }
 
     /// Takes everything for a commit. It can still be read until [`Pending::committed`].

@@ -14,7 +14,7 @@ use super::Revision;
 use super::backend::{Backend, BackendError, Change, Meta, Record, SharedView};
 use super::commit::Signal;
 use super::index::Index;
-use super::pending::Pending;
+use super::pending::{Encoded, Pending};
 use super::range::KeyRange;
 use super::read::{Found, Query};
 use super::txn::WriteTxn;
@@ -150,43 +150,41 @@ impl Store {
         Ok(())
     }
 
-    /// The changes from `from` on, in the order of revisions, whole transactions only: it stops after the transaction
-    /// in which `limit` is reached.
-    pub fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<(Revision, Bytes)>, Error> {
+    /// The changes from revision `from` to `to`, in order, whole transactions only: it stops after the transaction in
+    /// which `limit` is reached.
+    pub fn history(&self, from: i64, to: i64, limit: usize) -> Result<Vec<Encoded>, Error> {
+        let start = Revision::start_of(from);
         let (view, first_pending, pending) = {
             let inner = self.inner.read();
             if from < inner.meta.compacted {
                 return Err(Error::Compacted);
             }
-            // One transaction may be longer than the limit, so the cut is made below.
-            let pending = inner.pending.from(Revision::start_of(from), usize::MAX);
-            (inner.view(), inner.pending.first(), pending)
-        };
-        let mut found: Vec<(Revision, Bytes)> = Vec::new();
-        let past = |found: &[(Revision, Bytes)], next: Revision| {
-            next.main > to || (found.len() >= limit && found.last().is_some_and(|(last, _)| last.main != next.main))
-        };
-        let mut full = false;
-        if first_pending.is_none_or(|first| Revision::start_of(from) < first) {
-            view.scan(Revision::start_of(from), |revision, record| {
-                if past(&found, revision) {
-                    full = true;
-                    return Ok(false);
-                }
-                found.push((revision, Bytes::copy_from_slice(record)));
-                Ok(true)
-            })
-            .map_err(storage)?;
-        }
-        if !full {
-            for (revision, record) in pending {
-                if past(&found, revision) {
+            let mut pending = Slice::new(to, limit);
+            for (revision, record) in inner.pending.from(start) {
+                if !pending.push(*revision, || record.clone()) {
                     break;
                 }
-                found.push((revision, record));
             }
+            (inner.view(), inner.pending.first(), pending)
+        };
+        if first_pending.is_some_and(|first| first <= start) {
+            return Ok(pending.found);
         }
-        Ok(found)
+        let mut slice = Slice::new(to, limit);
+        let mut complete = true;
+        view.scan(start, |revision, record| {
+            complete = slice.push(revision, || Bytes::copy_from_slice(record));
+            Ok(complete)
+        })
+        .map_err(storage)?;
+        // What is pending is newer than anything in the view.
+        if complete {
+            let mut rest = pending.found.into_iter();
+            while let Some((revision, record)) = rest.next()
+                && slice.push(revision, || record)
+            {}
+        }
+        Ok(slice.found)
     }
 
     /// The key's value as of `main`, `None` when it was not there or cannot be known any more.
@@ -227,6 +225,29 @@ impl Store {
         let shrunk = self.backend.shrink();
         inner.view = Some(Arc::new(self.backend.view().map_err(storage)?));
         shrunk.map_err(storage)
+    }
+}
+
+/// A part of the history, cut between transactions.
+struct Slice {
+    found: Vec<Encoded>,
+    to: i64,
+    limit: usize,
+}
+
+impl Slice {
+    fn new(to: i64, limit: usize) -> Self {
+        Self { found: Vec::new(), to, limit }
+    }
+
+    /// Says whether the record belongs to it.
+    fn push(&mut self, revision: Revision, record: impl FnOnce() -> Bytes) -> bool {
+        let another = self.found.last().is_some_and(|(last, _)| last.main != revision.main);
+        if revision.main > self.to || (self.found.len() >= self.limit && another) {
+            return false;
+        }
+        self.found.push((revision, record()));
+        true
     }
 }
 

@@ -125,6 +125,9 @@ impl Queue {
     }
 }
 
+/// A range's start and end as a watch gave them.
+type Range = (Box<[u8]>, Box<[u8]>);
+
 struct Watcher {
     queue: Arc<Queue>,
     watch: i64,
@@ -141,8 +144,8 @@ struct Watchers {
     all: HashMap<WatcherId, Watcher>,
     /// Synced watchers of one key.
     by_key: HashMap<Box<[u8]>, Vec<WatcherId>>,
-    /// Synced watchers of ranges, by the range's start and end.
-    by_range: BTreeMap<(Box<[u8]>, Box<[u8]>), Vec<WatcherId>>,
+    /// Synced watchers of ranges.
+    by_range: BTreeMap<Range, Vec<WatcherId>>,
 }
 
 /// See the module.
