@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -89,6 +90,8 @@ impl Record {
 pub struct Backend {
     path: PathBuf,
     database: Mutex<Database>,
+    /// Bytes of the history's keys and records; the file holds more, for its own order and as free space.
+    used: AtomicU64,
 }
 
 /// A snapshot of the history, as of the last commit. Cheap to share.
@@ -102,7 +105,7 @@ impl Backend {
     pub fn open(path: &Path) -> Result<Self, BackendError> {
         let named = failed(path);
         let database = Database::builder().set_cache_size(CACHE).create(path).map_err(|error| named(error.into()))?;
-        let backend = Self { path: path.to_owned(), database: Mutex::new(database) };
+        let backend = Self { path: path.to_owned(), database: Mutex::new(database), used: AtomicU64::new(0) };
         // Tables are made at once, so that a view never misses one.
         backend.write(|transaction| {
             transaction.open_table(HISTORY)?;
@@ -189,6 +192,7 @@ impl Backend {
             let mut history = transaction.open_table(HISTORY)?;
             for (revision, record) in batch.records.iter() {
                 history.insert(&revision.to_bytes(), record.as_ref())?;
+                self.count_used(record.len());
             }
             let mut leases = transaction.open_table(LEASES)?;
             let mut alarms = transaction.open_table(ALARMS)?;
@@ -209,7 +213,9 @@ impl Backend {
         self.write(|transaction| {
             let mut history = transaction.open_table(HISTORY)?;
             for revision in revisions {
-                history.remove(&revision.to_bytes())?;
+                if let Some(record) = history.remove(&revision.to_bytes())? {
+                    self.used.fetch_sub(stored(record.value().len()), Ordering::Relaxed);
+                }
             }
             if let Some(done) = done {
                 transaction.open_table(META)?.insert("compaction_done", done)?;
@@ -223,14 +229,14 @@ impl Backend {
         self.database.lock().compact().map(drop).map_err(|error| failed(&self.path)(error.into()))
     }
 
-    /// Bytes of the file, and bytes in use within it.
-    pub fn size(&self) -> Result<(u64, u64), BackendError> {
-        let file = std::fs::metadata(&self.path).map_err(|error| failed(&self.path)(redb::Error::Io(error)))?.len();
-        let transaction = self.database.lock().begin_write().map_err(|error| failed(&self.path)(error.into()))?;
-        let stats = transaction.stats().map_err(|error| failed(&self.path)(error.into()))?;
-        let used = stats.allocated_pages() * stats.page_size() as u64;
-        transaction.abort().map_err(|error| failed(&self.path)(error.into()))?;
-        Ok((file, used.min(file)))
+    /// Counts a record that is in the file.
+    pub fn count_used(&self, record: usize) {
+        self.used.fetch_add(stored(record), Ordering::Relaxed);
+    }
+
+    /// Bytes in use within the file, as far as records go.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Bytes of the file.
@@ -255,6 +261,11 @@ impl Backend {
         transaction.commit().map_err(|error| named(error.into()))?;
         Ok(result)
     }
+}
+
+/// Bytes of a record with its revision.
+fn stored(record: usize) -> u64 {
+    (record + size_of::<[u8; 16]>()) as u64
 }
 
 fn put_meta(transaction: &redb::WriteTransaction, meta: &Meta) -> Result<(), redb::Error> {

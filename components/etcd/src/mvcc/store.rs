@@ -56,6 +56,7 @@ impl Store {
         let mut index = Index::default();
         let mut attached = HashMap::new();
         view.scan(Revision::default(), |revision, record| {
+            backend.count_used(record.len());
             let (tombstone, key_value) = Record::decode(Bytes::copy_from_slice(record))?;
             if tombstone {
                 index.restore(&key_value.key, revision, 0, 0);
@@ -198,8 +199,9 @@ impl Store {
     }
 
     /// Bytes of the file, and bytes in use within it.
-    pub fn size(&self) -> Result<(u64, u64), Error> {
-        self.backend.size().map_err(storage)
+    pub fn size(&self) -> (u64, u64) {
+        let file = self.backend.file_size();
+        (file, self.backend.used().min(file))
     }
 
     /// Bytes of the file and of what will be written to it next; what the quota is about.

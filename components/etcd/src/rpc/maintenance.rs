@@ -51,8 +51,7 @@ impl Maintenance for Service {
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let context = &self.0;
-        let store = context.machine.store.clone();
-        let (file, used) = blocking(move || store.size()).await?;
+        let (file, used) = context.machine.store.size();
         let meta = context.machine.store.meta();
         let alarms = context.machine.alarms.lock().list(crate::proto::rpc::AlarmType::None);
         Ok(Response::new(StatusResponse {

@@ -93,7 +93,7 @@ fn segments_roll_and_are_released() {
     let directory = tempfile::tempdir().expect("a directory");
     let (mut wal, _) = open(directory.path()).expect("opens");
     wal.set_hard_state(HardState { term: 5, vote: 1 }).expect("stored");
-    let large = "x".repeat(6 << 20);
+    let large = "x".repeat(24 << 10);
     for _ in 0..8 {
         append(&mut wal, &[&large]);
     }
@@ -110,10 +110,17 @@ fn segments_roll_and_are_released() {
 }
 
 #[test]
+fn a_missing_log_is_refused_when_there_was_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let opened = Wal::open(directory.path(), 5, |_| Ok(()));
+    assert!(matches!(opened, Err(WalError::Gap { expected: 5, .. })));
+}
+
+#[test]
 fn a_missing_segment_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let (mut wal, _) = open(directory.path()).expect("opens");
-    let large = "x".repeat(6 << 20);
+    let large = "x".repeat(24 << 10);
     for _ in 0..8 {
         append(&mut wal, &[&large]);
     }

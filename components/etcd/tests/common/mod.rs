@@ -35,8 +35,11 @@ impl Ours {
     /// Starts on a data directory, with more flags.
     pub async fn start(data: &Path, flags: &[&str]) -> Self {
         let data = format!("--data-dir={}", data.display());
-        let fixed = ["etcd", "--listen-client-urls=http://127.0.0.1:0", "--listen-metrics-urls=http://127.0.0.1:0"];
-        let arguments = fixed.iter().copied().chain([data.as_str()]).chain(flags.iter().copied());
+        let mut arguments = vec!["etcd", data.as_str(), "--listen-metrics-urls=http://127.0.0.1:0"];
+        if !flags.iter().any(|flag| flag.starts_with("--listen-client-urls")) {
+            arguments.push("--listen-client-urls=http://127.0.0.1:0");
+        }
+        arguments.extend(flags);
         let server = Server::new(Options::parse_from(arguments)).expect("good options");
         let (handle, stop) = (server.handle(), CancellationToken::new());
         let running = tokio::spawn(server.run(stop.clone()));

@@ -1,0 +1,150 @@
+//! The real etcdctl against this server, over TLS with client certificates.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::{Ours, installed};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+/// A CA, and a certificate of it that serves and asks.
+struct Certificates {
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+fn certificates(directory: &Path, name: &str) -> Certificates {
+    let ca_key = KeyPair::generate().expect("a key");
+    let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_certificate = ca.self_signed(&ca_key).expect("a CA");
+    let issuer = Issuer::new(ca, ca_key);
+    let key = KeyPair::generate().expect("a key");
+    let leaf = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("parameters");
+    let certificate = leaf.signed_by(&key, &issuer).expect("a certificate");
+    let write = |file: &str, text: String| {
+        let path = directory.join(format!("{name}-{file}"));
+        std::fs::write(&path, text).expect("writable");
+        path
+    };
+    Certificates {
+        ca: write("ca.crt", ca_certificate.pem()),
+        cert: write("leaf.crt", certificate.pem()),
+        key: write("leaf.key", key.serialize_pem()),
+    }
+}
+
+struct Ctl<'a> {
+    program: &'a Path,
+    address: SocketAddr,
+    certificates: &'a Certificates,
+}
+
+impl Ctl<'_> {
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        use std::io::Write;
+        let mut child = Command::new(self.program)
+            .env_clear()
+            .env("ETCDCTL_API", "3")
+            .arg(format!("--endpoints=https://{}", self.address))
+            .arg(format!("--cacert={}", self.certificates.ca.display()))
+            .arg(format!("--cert={}", self.certificates.cert.display()))
+            .arg(format!("--key={}", self.certificates.key.display()))
+            .arg("--command-timeout=20s")
+            .args(arguments)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("etcdctl starts");
+        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("writable");
+        child.wait_with_output().expect("etcdctl ends")
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        self.ok_with(arguments, "")
+    }
+
+    fn ok_with(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "etcdctl {arguments:?}: {error}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments, "");
+        assert!(!output.status.success(), "etcdctl {arguments:?} succeeded");
+        String::from_utf8(output.stderr).expect("text")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcdctl_works() {
+    let Some(program) = installed("etcdctl") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let certificates = certificates(directory.path(), "good");
+    let tls = [
+        format!("--cert-file={}", certificates.cert.display()),
+        format!("--key-file={}", certificates.key.display()),
+        format!("--trusted-ca-file={}", certificates.ca.display()),
+    ];
+    let mut flags: Vec<&str> = tls.iter().map(String::as_str).collect();
+    flags.extend(["--client-cert-auth=true", "--listen-client-urls=https://127.0.0.1:0", "--name=m1"]);
+    let server = Ours::start(&directory.path().join("data"), &flags).await;
+    let address = server.address;
+
+    tokio::task::spawn_blocking(move || {
+        let ctl = Ctl { program: &program, address, certificates: &certificates };
+        keys(&ctl);
+        leases(&ctl);
+        upkeep(&ctl);
+        let stranger = self::certificates(directory.path(), "stranger");
+        let stranger = Certificates { ca: certificates.ca.clone(), ..stranger };
+        let ctl = Ctl { program: &program, address, certificates: &stranger };
+        ctl.fails(&["--command-timeout=2s", "get", "a"]);
+    })
+    .await
+    .expect("etcdctl's runs");
+    server.stop().await;
+}
+
+fn keys(ctl: &Ctl<'_>) {
+    assert_eq!(ctl.ok(&["put", "a", "1"]), "OK\n");
+    assert_eq!(ctl.ok(&["put", "b", "2"]), "OK\n");
+    assert_eq!(ctl.ok(&["get", "", "--prefix", "--order=DESCEND"]), "b\n2\na\n1\n");
+    assert_eq!(ctl.ok(&["get", "a", "--print-value-only", "--rev=2"]), "1\n");
+    let txn = "value(\"a\") = \"1\"\n\nput c 3\nget a\n\nput d 4\n\n";
+    assert!(ctl.ok_with(&["txn"], txn).starts_with("SUCCESS"));
+    assert_eq!(ctl.ok(&["del", "c", "--prev-kv"]), "1\nc\n3\n");
+    assert!(ctl.fails(&["get", "a", "--rev=99"]).contains("required revision is a future revision"));
+}
+
+fn leases(ctl: &Ctl<'_>) {
+    let granted = ctl.ok(&["lease", "grant", "600"]);
+    let id = granted.split_whitespace().nth(1).expect("an id").to_owned();
+    ctl.ok(&["put", "leased", "x", &format!("--lease={id}")]);
+    assert!(ctl.ok(&["lease", "timetolive", &id, "--keys"]).contains("attached keys([leased])"));
+    assert!(ctl.ok(&["lease", "list"]).contains(&id));
+    assert!(ctl.ok(&["lease", "keep-alive", "--once", &id]).contains("keepalived"));
+    ctl.ok(&["lease", "revoke", &id]);
+    assert_eq!(ctl.ok(&["get", "leased"]), "");
+    assert!(ctl.fails(&["lease", "revoke", &id]).contains("requested lease not found"));
+    assert!(ctl.ok(&["lock", "mutex", "/bin/echo", "held"]).contains("held"));
+}
+
+fn upkeep(ctl: &Ctl<'_>) {
+    assert!(ctl.ok(&["member", "list"]).contains("m1"));
+    assert!(ctl.ok(&["endpoint", "status"]).contains("true"));
+    ctl.ok(&["endpoint", "health"]);
+    ctl.ok(&["endpoint", "hashkv"]);
+    assert_eq!(ctl.ok(&["compact", "4", "--physical"]), "compacted revision 4\n");
+    assert!(ctl.fails(&["compact", "4"]).contains("required revision has been compacted"));
+    assert!(ctl.fails(&["get", "a", "--rev=2"]).contains("required revision has been compacted"));
+    assert!(ctl.ok(&["defrag"]).contains("Finished"));
+    assert_eq!(ctl.ok(&["alarm", "list"]), "");
+    assert_eq!(ctl.ok(&["get", "a"]), "a\n1\n");
+}
