@@ -73,9 +73,7 @@ impl Machine {
 
     /// Applies one entry. Entries come in the order of the log, each once.
     pub fn apply(&self, index: u64, term: u64, op: Op, now: Instant) -> Result<Reply, Error> {
-        let result = self.apply_op(op, now);
-        self.store.set_applied(index, term);
-        result
+        self.store.entry(index, term, || self.apply_op(op, now))
     }
 
     fn apply_op(&self, op: Op, now: Instant) -> Result<Reply, Error> {

@@ -142,6 +142,7 @@ impl Store {
     pub fn commit_now(&self) -> Result<(), BackendError> {
         let _one = self.signal.committing.lock();
         let (batch, meta) = {
+            let _between_entries = self.entry.lock();
             let mut inner = self.inner.write();
             let mut state = self.signal.state.lock();
             state.dirty = false;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::Revision;
 use super::backend::{Backend, BackendError, Change, Meta, Record, SharedView};
@@ -26,6 +26,8 @@ pub struct Store {
     pub(super) inner: RwLock<Inner>,
     pub(super) backend: Backend,
     pub(super) signal: Signal,
+    /// Held while an entry is applied; a commit is only taken between entries.
+    pub(super) entry: Mutex<()>,
 }
 
 /// What the lock guards.
@@ -74,7 +76,7 @@ impl Store {
         let unfinished = (meta.compaction_done < meta.compacted).then_some(meta.compacted);
         let signal = Signal::new(meta.applied, meta.compaction_done, unfinished);
         let inner = Inner { index, pending: Pending::default(), view: Some(view), meta };
-        let store = Store { inner: RwLock::new(inner), backend, signal };
+        let store = Store { inner: RwLock::new(inner), backend, signal, entry: Mutex::new(()) };
         Ok(Restored { store, leases, attached, alarms })
     }
 
@@ -118,16 +120,21 @@ impl Store {
         self.inner.read().meta.applied
     }
 
-    /// Notes that a log entry is applied as a whole, and wakes the commit thread for it. Waits when that thread is far
-    /// behind, because what is pending is held in memory.
-    pub fn set_applied(&self, index: u64, term: u64) {
+    /// Applies one log entry: what `work` changes and the entry's index become durable together or not at all, so that
+    /// no start applies an entry twice. Waits when the commit thread is far behind, because what is pending is held in
+    /// memory.
+    pub fn entry<T>(&self, index: u64, term: u64, work: impl FnOnce() -> T) -> T {
+        let whole = self.entry.lock();
+        let result = work();
         let bytes = {
             let mut inner = self.inner.write();
             inner.meta.applied = index;
             inner.meta.term = term;
             inner.pending.bytes()
         };
+        drop(whole);
         self.signal.note_pending(bytes);
+        result
     }
 
     /// Records a change of a small table; it is written together with the entry that is being applied.

@@ -176,6 +176,33 @@ fn history_gives_whole_transactions_from_disk_and_memory() {
 }
 
 #[test]
+fn a_commit_never_parts_an_entry() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store");
+    let store = open(&path);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                store.commit_now().expect("committed");
+                let meta = store.backend.meta().expect("readable");
+                // Every entry makes one revision, the first being the second.
+                assert_eq!(meta.revision, meta.applied.cast_signed() + 1);
+            }
+        });
+        for index in 1..3000 {
+            store.entry(index, 1, || {
+                let mut txn = store.write();
+                txn.put(Bytes::from_static(b"a"), Bytes::new(), 0);
+                txn.end();
+                std::thread::yield_now();
+            });
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn defragmenting_keeps_everything() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory.path().join("store"));

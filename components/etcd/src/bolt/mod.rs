@@ -1,0 +1,78 @@
+//! The file format of etcd's own backend, bbolt, as far as snapshots need it: whole files written at once and read back.
+//!
+//! With it a snapshot of this server is one that etcd's tools restore, and the other way round. It is not used to store
+//! anything that changes.
+//!
+//! A file is pages of [`PAGE`] bytes. The first two are meta pages, of which the valid one with the higher transaction
+//! counts. It points to the root bucket, a B+tree whose leaves hold the named buckets, which are B+trees themselves.
+//! All numbers are little-endian.
+
+pub mod read;
+pub mod write;
+
+/// Bytes of a page; a page may go on over the next ones.
+pub const PAGE: usize = 4096;
+/// Bytes at a page's beginning: id (8), flags (2), count (2), pages it goes on over (4).
+const HEADER: usize = 16;
+/// Bytes of an element's head, in branches and leaves.
+const ELEMENT: usize = 16;
+
+const BRANCH: u16 = 0x01;
+const LEAF: u16 = 0x02;
+const META: u16 = 0x04;
+const FREELIST: u16 = 0x10;
+
+/// A leaf's element whose value is a bucket.
+const BUCKET: u32 = 0x01;
+
+const MAGIC: u32 = 0xed0c_daed;
+const VERSION: u32 = 2;
+/// Bytes of a meta page that its checksum is over.
+const META_BYTES: usize = 56;
+
+/// FNV-1a over 64 bits, a meta page's checksum.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::read::Reader;
+    use super::write::Writer;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        let row = |number: usize| (format!("key {number:06}").into_bytes(), vec![number as u8; number % 5000]);
+        for count in [0, 1, 5, 3000] {
+            let mut writer = Writer::new(File::create(&path).expect("created")).expect("begun");
+            writer.bucket(b"a", (0..3).map(row).map(Ok::<_, std::io::Error>)).expect("written");
+            writer.bucket(b"b", (0..count).map(row).map(Ok::<_, std::io::Error>)).expect("written");
+            writer.finish().expect("finished");
+
+            let reader = Reader::open(&path).expect("opened");
+            let mut found = Vec::new();
+            reader
+                .bucket(b"b", |key, value| {
+                    found.push((key.to_vec(), value.to_vec()));
+                    Ok(())
+                })
+                .expect("read");
+            assert!(found == (0..count).map(row).collect::<Vec<_>>(), "{count} rows differ");
+            assert_eq!(reader.buckets().expect("read"), [b"a".to_vec(), b"b".to_vec()]);
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        for bytes in [Vec::new(), vec![0; 100], vec![7; 20_000]] {
+            std::fs::write(&path, bytes).expect("written");
+            assert!(Reader::open(&path).is_err());
+        }
+    }
+}
