@@ -5,10 +5,14 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kinit_cri::sandboxes::Sandboxes;
 
 use crate::checks::{CNI_PLUGINS, PROGRAMS};
 use crate::facts::{Facts, InterfaceAddress, Port, Setting};
 
+const RESOLVE_PATIENCE: Duration = Duration::from_millis(300);
 const CNI_FOLDERS: &[&str] = &["/usr/lib/cni", "/opt/cni/bin"];
 
 /// What facts are asked for.
@@ -38,7 +42,7 @@ pub async fn gather(request: Request) -> Facts {
     let addresses = addresses();
     Facts {
         is_root: nix::unistd::geteuid().is_root(),
-        name_resolves: (request.node_name.as_str(), 0).to_socket_addrs().is_ok(),
+        name_resolves: resolves(&request.node_name).await,
         node_name: request.node_name,
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         memory: memory(&read("/proc/meminfo")),
@@ -111,7 +115,21 @@ fn setting(path: &str) -> Setting {
 }
 
 async fn runtime(socket: &Path) -> Result<String, String> {
-    tokio::net::UnixStream::connect(socket).await.map(|_| "connected".to_owned()).map_err(|error| error.to_string())
+    let runtime = Sandboxes::connect(socket).await.map_err(|error| error.to_string())?;
+    let version = runtime.version().await.map_err(|error| error.to_string())?;
+    Ok(format!("{} {}", version.runtime_name, version.runtime_version))
+}
+
+/// Whether a name resolves. A name server that does not answer within a moment counts as one that does not know it.
+async fn resolves(name: &str) -> bool {
+    let name = name.to_owned();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // A thread of its own: the system's resolver cannot be interrupted, and a runtime would wait for it at its end.
+    std::thread::spawn(move || {
+        // Nobody may listen any more.
+        let _ = tell.send((name.as_str(), 0).to_socket_addrs().is_ok());
+    });
+    matches!(tokio::time::timeout(RESOLVE_PATIENCE, told).await, Ok(Ok(true)))
 }
 
 fn addresses() -> Vec<InterfaceAddress> {

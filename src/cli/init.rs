@@ -12,6 +12,7 @@ use crate::config::settings::{HostDefaults, InitOverrides};
 use crate::config::{Documents, InitSettings};
 use crate::host::{Host, MemoryHost, RealHost};
 use crate::images::{Binaries, ImageStore, RuntimeImages, WouldImport};
+use crate::join::fetch::write_home;
 use crate::phase::init::{InitContext, TREE, listing};
 use crate::phase::{kubeconfig, run_one, run_tree, validate_names};
 use crate::preflight;
@@ -251,6 +252,7 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
                 check(&context).await?;
             }
             preflight::begin(host, "init")?;
+            write_home(host, &context.binaries)?;
             run_tree(TREE, &context, reporter.as_ref(), &context.settings.skip_phases).await?;
             preflight::finish(host, "init")?;
             if dry.is_none() {
@@ -276,7 +278,7 @@ async fn check(context: &InitContext) -> anyhow::Result<()> {
 }
 
 /// What a dry run would have done.
-fn shown(host: &MemoryHost) -> String {
+pub fn shown(host: &MemoryHost) -> String {
     let mut text = String::new();
     for (path, contents) in host.written() {
         text.push_str(&format!("--- {}\n{}", path.display(), String::from_utf8_lossy(&contents)));

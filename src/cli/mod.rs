@@ -1,7 +1,12 @@
 //! The tree of commands and flags, with kubeadm's words. Data goes to standard output, all else to standard error.
 
+mod certs;
 mod init;
+mod join;
+mod misc;
 mod output;
+mod reset;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +35,35 @@ pub struct Cli {
 pub enum Command {
     /// Make this host the control plane of a new cluster
     Init(Box<init::InitArgs>),
+    /// Add nodes to the cluster
+    Join(Box<join::JoinArgs>),
+    /// Take this host out of its cluster and remove what init and join made
+    Reset(reset::ResetArgs),
+    /// Manage the tokens that nodes join with
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Look after the control plane's certificates
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
+    /// Make kubeconfig files
+    #[command(subcommand)]
+    Kubeconfig(certs::KubeconfigCommand),
+    /// Look at configuration
+    #[command(subcommand)]
+    Config(misc::ConfigCommand),
+    /// Check whether this host can become a node
+    Preflight(misc::PreflightArgs),
+    /// Print the version
+    Version {
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t = output::Format::Text)]
+        output: output::Format,
+    },
+    /// Print completion for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Run the kubelet where systemd does not
     #[command(hide = true)]
     Supervise {
@@ -67,6 +101,15 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let verbose = cli.verbose;
     match cli.command {
         Command::Init(args) => init::run(*args, verbose).await?,
+        Command::Join(args) => return join::run(*args, verbose).await,
+        Command::Reset(args) => return reset::run(args, verbose).await,
+        Command::Token(command) => token::run(command).await?,
+        Command::Certs(command) => certs::run(command)?,
+        Command::Kubeconfig(command) => certs::run_kubeconfig(command)?,
+        Command::Config(command) => misc::config(command)?,
+        Command::Preflight(args) => return misc::preflight(args).await,
+        Command::Version { output } => misc::version(output)?,
+        Command::Completion { shell } => misc::completion(shell)?,
         Command::Supervise { background: true } => crate::supervise::background()?,
         Command::Supervise { background: false } => crate::supervise::run().await?,
     }

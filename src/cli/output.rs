@@ -27,3 +27,38 @@ pub fn error(error: &anyhow::Error) {
     // Nobody can be told that standard error is gone.
     let _ = writeln!(std::io::stderr().lock(), "error: {text}");
 }
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// Prints data in the format that was asked for.
+pub fn emit(format: Format, data: &impl serde::Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    print(&match format {
+        Format::Text => text(),
+        Format::Json => serde_json::to_string_pretty(data)? + "\n",
+        Format::Yaml => serde_yaml::to_string(data)?,
+    })
+}
+
+/// Columns, each as wide as its widest cell.
+pub fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut lines: Vec<Vec<String>> = vec![heads.iter().map(|head| (*head).to_owned()).collect()];
+    lines.extend(rows);
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
+        text.push('\n');
+    }
+    text
+}

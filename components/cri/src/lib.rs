@@ -1,3 +1,4 @@
 //! kinit-cri
 
 pub mod containerd;
+pub mod sandboxes;

@@ -1,0 +1,245 @@
+//! `kinit join`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kinit_preflight::Role;
+use tokio::sync::OnceCell;
+
+use super::init::{host_defaults, shown};
+use super::{CommonArgs, print};
+use crate::config::Documents;
+use crate::host::{Host, MemoryHost, RealHost, record};
+use crate::images::{Binaries, ImageStore, RuntimeImages, WouldImport};
+use crate::join::enroll::{Enrollment, enroll};
+use crate::join::fetch::fetch;
+use crate::join::phases::{JoinContext, TREE};
+use crate::join::{JoinOverrides, JoinSettings};
+use crate::phase::{run_one, run_tree, validate_names};
+use crate::preflight;
+use crate::report::{self, Outcome};
+use crate::ssh::{Credentials, Target, Unknown};
+
+/// Flags of `kinit join`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Examples:\n  On the control plane, for many hosts at once:\n    kinit join --ssh root@w1 --ssh root@w2\n  On the new node, with a control plane it can reach over SSH:\n    kinit join ssh://root@cp1\n  On the new node, as kubeadm does:\n    kinit join 10.0.0.1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash sha256:..."
+)]
+pub struct JoinArgs {
+    /// Run one phase alone
+    #[command(subcommand)]
+    pub phase: Option<JoinCommand>,
+    /// The flags
+    #[command(flatten)]
+    pub flags: JoinFlags,
+}
+
+/// What stands below `join`.
+#[derive(Debug, clap::Subcommand)]
+pub enum JoinCommand {
+    /// Run one phase of join alone
+    Phase(Box<JoinPhaseArgs>),
+}
+
+/// Arguments of `kinit join phase`.
+#[derive(Debug, clap::Args)]
+pub struct JoinPhaseArgs {
+    /// The phase: preflight, discovery, host-settings, container-runtime, images, kubelet-files, kubelet-start,
+    /// kubelet-wait-bootstrap or wait-node
+    #[arg(required = true, value_name = "PHASE")]
+    pub path: String,
+    /// The flags
+    #[command(flatten)]
+    pub flags: JoinFlags,
+}
+
+/// The flags themselves.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct JoinFlags {
+    /// HOST:PORT of the API server, or ssh://USER@HOST of a control plane
+    #[arg(value_name = "ENDPOINT")]
+    pub endpoint: Option<String>,
+    /// Enroll this host over SSH, from the control plane; may be given many times
+    #[arg(long, value_name = "USER@HOST", conflicts_with_all = ["endpoint", "config", "token", "discovery_file"])]
+    pub ssh: Vec<String>,
+    /// Private key to log in with over SSH [default: the agent's, or the user's usual ones]
+    #[arg(short = 'i', long, value_name = "FILE")]
+    pub ssh_key: Vec<PathBuf>,
+    /// Believe and remember the keys of hosts that were never seen
+    #[arg(long)]
+    pub accept_new_host_keys: bool,
+    /// File with a JoinConfiguration of kubeadm.k8s.io/v1beta4
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Join as a control plane
+    #[arg(long)]
+    pub control_plane: bool,
+    /// Socket of the container runtime
+    #[arg(long, value_name = "SOCKET")]
+    pub cri_socket: Option<String>,
+    /// A kubeconfig file to find the cluster by
+    #[arg(long, value_name = "FILE")]
+    pub discovery_file: Option<String>,
+    /// The token to find the cluster by
+    #[arg(long, value_name = "TOKEN")]
+    pub discovery_token: Option<String>,
+    /// Hash of the cluster's CA, sha256:...
+    #[arg(long, value_name = "HASH", value_delimiter = ',')]
+    pub discovery_token_ca_cert_hash: Vec<String>,
+    /// Believe any CA that the token signed for
+    #[arg(long)]
+    pub discovery_token_unsafe_skip_ca_verification: bool,
+    /// Show what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Preflight checks whose errors become warnings, or `all`
+    #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
+    pub ignore_preflight_errors: Vec<String>,
+    /// Name of this node [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Phases to leave out
+    #[arg(long, value_name = "PHASES", value_delimiter = ',')]
+    pub skip_phases: Vec<String>,
+    /// The token for the kubelet's certificate
+    #[arg(long, value_name = "TOKEN")]
+    pub tls_bootstrap_token: Option<String>,
+    /// One token for both
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// The binaries were put here for this
+    #[arg(long, hide = true)]
+    pub enrolled: bool,
+    /// Flags that several commands have
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+impl JoinFlags {
+    fn unknown(&self) -> Unknown {
+        if self.accept_new_host_keys { Unknown::Accept } else { Unknown::Ask }
+    }
+
+    fn credentials(&self) -> Credentials {
+        Credentials { keys: self.ssh_key.clone() }
+    }
+
+    fn overrides(&self) -> JoinOverrides {
+        JoinOverrides {
+            endpoint: self.endpoint.clone(),
+            token: self.token.clone(),
+            discovery_token: self.discovery_token.clone(),
+            tls_bootstrap_token: self.tls_bootstrap_token.clone(),
+            hashes: self.discovery_token_ca_cert_hash.clone(),
+            unsafe_skip: self.discovery_token_unsafe_skip_ca_verification,
+            file: self.discovery_file.clone(),
+            node_name: self.node_name.clone(),
+            cri_socket: self.cri_socket.clone(),
+            ignore_preflight_errors: self.ignore_preflight_errors.clone(),
+            skip_phases: self.skip_phases.clone(),
+            dry_run: self.dry_run,
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
+    let (flags, path) = match args.phase {
+        Some(JoinCommand::Phase(phase)) => (phase.flags.clone(), Some(phase.path)),
+        None => (args.flags, None),
+    };
+    if flags.control_plane {
+        anyhow::bail!("--control-plane: joining more control planes is not there yet\nhint: join the host as a worker");
+    }
+    let reporter = report::for_stderr(verbose);
+    let binaries = Binaries::new(flags.common.bin_dir.as_deref());
+    if !flags.ssh.is_empty() {
+        let targets = flags.ssh.iter().map(|text| text.parse()).collect::<Result<Vec<Target>, _>>()?;
+        let work = Enrollment {
+            credentials: flags.credentials(),
+            unknown: flags.unknown(),
+            binaries,
+            ignore_preflight_errors: flags.ignore_preflight_errors.clone(),
+            verbose,
+            targets,
+        };
+        let failed = enroll(&work, reporter.clone()).await?;
+        let count = work.targets.len();
+        print(&format!("{} of {count} hosts joined\n", count - failed))?;
+        return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let documents = Documents::load(flags.config.as_deref())?;
+    if documents.init.is_some() || documents.cluster.is_some() {
+        anyhow::bail!("the config file holds documents of kinit init\nhint: join takes a JoinConfiguration");
+    }
+    let mut overrides = flags.overrides();
+    if let Some(text) = overrides.endpoint.as_deref().filter(|text| text.starts_with("ssh://")) {
+        let target: Target = text.parse()?;
+        let fetched = fetch(&target, &flags.credentials(), flags.unknown(), &binaries, reporter.as_ref()).await?;
+        overrides =
+            JoinOverrides { endpoint: fetched.endpoint, token: fetched.token, hashes: fetched.hashes, ..overrides };
+    }
+    let settings = JoinSettings::resolve(documents.join, overrides, &host_defaults()?)?;
+    let named: Vec<String> = settings.skip_phases.iter().filter(|name| *name != "preflight").cloned().collect();
+    validate_names(TREE, &named)?;
+    let dry = if settings.dry_run { Some(Arc::new(MemoryHost::dry_run()?)) } else { None };
+    let host: Arc<dyn Host> = match &dry {
+        Some(host) => host.clone(),
+        None => Arc::new(RealHost::new()?),
+    };
+    let images: Arc<dyn ImageStore> = if settings.dry_run {
+        Arc::new(WouldImport)
+    } else {
+        Arc::new(RuntimeImages::new(settings.node.cri_path().to_owned()))
+    };
+    let context = JoinContext {
+        settings,
+        host,
+        images,
+        binaries,
+        reporter: reporter.clone(),
+        now: Timestamp::now(),
+        cluster: OnceCell::new(),
+    };
+    match path {
+        Some(path) if path == "preflight" => check(&context).await?,
+        Some(path) => run_one(TREE, &path, &context, reporter.as_ref()).await?,
+        None => whole(&context, flags.enrolled).await?,
+    }
+    match dry {
+        Some(host) => print(&shown(&host))?,
+        None => print(&format!(
+            "\nThis node has joined the cluster as {}.\n\nRun 'kubectl get nodes' on the control plane to see it.\n",
+            context.settings.node.name
+        ))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn whole(context: &JoinContext, enrolled: bool) -> anyhow::Result<()> {
+    let host = context.host.as_ref();
+    if !context.settings.skip_phases.iter().any(|name| name == "preflight") {
+        check(context).await?;
+    }
+    preflight::begin(host, "join")?;
+    if enrolled {
+        host.note(record::Entry::Folder { path: Binaries::INSTALLED.into() })?;
+    }
+    run_tree(TREE, context, context.reporter.as_ref(), &context.settings.skip_phases).await?;
+    preflight::finish(host, "join")?;
+    Ok(())
+}
+
+async fn check(context: &JoinContext) -> anyhow::Result<()> {
+    let begin = std::time::Instant::now();
+    let settings = &context.settings;
+    let request = preflight::join_request(&settings.node);
+    let ignore = &settings.ignore_preflight_errors;
+    let findings = preflight::judge(context.host.as_ref(), request, Role::Worker, ignore).await?;
+    preflight::settle(&findings, &context.reporter)?;
+    context.reporter.end("preflight", &Outcome::Changed, begin.elapsed());
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! Enrolling many hosts at once, from the control plane.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use futures::future::join_all;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::api::{self, KubeApi};
+use crate::config::settings::TokenSettings;
+use crate::config::v1beta4::BootstrapToken;
+use crate::host::RealHost;
+use crate::images::{Binaries, COMPONENTS, HOST_BINARIES, digest_of_file};
+use crate::phase::kubeconfig;
+use crate::report::{Outcome, Reporter};
+use crate::ssh::{Credentials, KnownHosts, Session, Target, Unknown};
+use crate::token::Token;
+
+/// The token's life: long enough for slow hosts, short enough to be of no use to a finder.
+const TOKEN_LIFE: Duration = Duration::from_secs(30 * 60);
+/// Where binaries go on a host.
+const REMOTE_FOLDER: &str = Binaries::INSTALLED;
+const REMOTE_STATE: &str = "/var/lib/kinit";
+
+/// What enrolling needs.
+pub struct Enrollment {
+    /// The hosts.
+    pub targets: Vec<Target>,
+    /// Private keys to log in with.
+    pub credentials: Credentials,
+    /// What to do with hosts that were never seen.
+    pub unknown: Unknown,
+    /// Where the binaries are here.
+    pub binaries: Binaries,
+    /// Preflight checks there whose errors become warnings.
+    pub ignore_preflight_errors: Vec<String>,
+    /// How many -v there were.
+    pub verbose: u8,
+}
+
+/// A binary to copy.
+struct Parcel {
+    name: &'static str,
+    path: PathBuf,
+    digest: String,
+}
+
+/// Enrolls all; gives how many failed. Each failure was reported.
+pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::Result<usize> {
+    let host = RealHost::new()?;
+    let admin = kubeconfig::read(&host, "admin.conf")?;
+    let (cluster, _) = admin.current()?;
+    let ca = cluster.ca_pem()?.context("admin.conf has no CA")?;
+    let hash = kinit_pki::Certificate::from_pem(&ca, "admin.conf")?.public_key_hash();
+    let endpoint = cluster.server.trim_start_matches("https://").to_owned();
+    let parcels = parcels(&work.binaries).await?;
+    let api = KubeApi::from_kubeconfig(&admin)?;
+    let settings = TokenSettings {
+        ttl: Some(TOKEN_LIFE),
+        description: "made by kinit join --ssh".into(),
+        ..TokenSettings::resolve(&BootstrapToken::default())?
+    };
+    api::ensure(&api, &Token::secret_object(&settings, Timestamp::now())).await?;
+
+    // Questions about host keys come before there is anything that moves on the terminal.
+    let known = KnownHosts::of_user();
+    let sessions =
+        join_all(work.targets.iter().map(|target| Session::open(target, &work.credentials, &known, work.unknown)))
+            .await;
+    let jobs = work.targets.iter().zip(sessions).map(|(target, session)| {
+        let configuration = configuration(&endpoint, &settings.token, &hash, work);
+        let (reporter, parcels) = (reporter.clone(), &parcels);
+        async move {
+            let name = target.to_string();
+            let begin = Instant::now();
+            reporter.begin(&name);
+            let result = match session {
+                Ok(session) => {
+                    let result = one(&session, parcels, &configuration, reporter.as_ref(), work.verbose).await;
+                    session.close().await;
+                    result
+                }
+                Err(error) => Err(error.into()),
+            };
+            match &result {
+                Ok(()) => reporter.end(&name, &Outcome::Changed, begin.elapsed()),
+                Err(error) => {
+                    reporter.failed(&name);
+                    reporter.warn(&format!("{name}: {error:#}"));
+                }
+            }
+            result.is_err()
+        }
+    });
+    let failed = join_all(jobs).await.into_iter().filter(|failed| *failed).count();
+    let path = format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{}", settings.token.id());
+    if let Err(error) = api::delete(&api, &path).await {
+        reporter.warn(&format!("the token made for this could not be deleted, it ends by itself: {error}"));
+    }
+    Ok(failed)
+}
+
+async fn parcels(binaries: &Binaries) -> anyhow::Result<Vec<Parcel>> {
+    let images = COMPONENTS.iter().filter(|component| component.on_workers).map(|component| component.name);
+    let mut parcels = Vec::new();
+    for name in images.chain(HOST_BINARIES.iter().copied()).chain(["kinit"]) {
+        let path = if name == "kinit" { std::env::current_exe()? } else { binaries.find(name)? };
+        let file = path.clone();
+        let digest = tokio::task::spawn_blocking(move || digest_of_file(&file)).await?;
+        let digest = digest.with_context(|| path.display().to_string())?;
+        parcels.push(Parcel { name, path, digest });
+    }
+    Ok(parcels)
+}
+
+/// The JoinConfiguration that a host is given.
+fn configuration(endpoint: &str, token: &Token, hash: &str, work: &Enrollment) -> String {
+    let registration = json!({"ignorePreflightErrors": work.ignore_preflight_errors});
+    // JSON is YAML.
+    json!({
+        "apiVersion": crate::config::v1beta4::API_VERSION,
+        "kind": "JoinConfiguration",
+        "discovery": {
+            "bootstrapToken": {
+                "apiServerEndpoint": endpoint,
+                "token": token.reveal(),
+                "caCertHashes": [hash],
+            },
+            "tlsBootstrapToken": token.reveal(),
+        },
+        "nodeRegistration": registration,
+    })
+    .to_string()
+}
+
+async fn one(
+    session: &Session,
+    parcels: &[Parcel],
+    configuration: &str,
+    reporter: &dyn Reporter,
+    verbose: u8,
+) -> anyhow::Result<()> {
+    let name = session.target().to_string();
+    if session.target().user != "root" {
+        anyhow::bail!("kinit needs to be root there\nhint: write root@{}", session.target().host);
+    }
+    let files = session.files().await?;
+    files.create_folder(REMOTE_FOLDER).await?;
+    files.create_folder(REMOTE_STATE).await?;
+    let there = session.run(&format!("sha256sum {REMOTE_FOLDER}/* 2>/dev/null"), |_| {}).await?.stdout;
+    for parcel in parcels {
+        let path = format!("{REMOTE_FOLDER}/{}", parcel.name);
+        let wanted = format!("{}  {path}", parcel.digest.trim_start_matches("sha256:"));
+        if there.lines().any(|line| line == wanted) {
+            continue;
+        }
+        reporter.progress(&name, &format!("copies {}", parcel.name));
+        files.upload(&parcel.path, &path, 0o755).await?;
+    }
+    let config = format!("{REMOTE_STATE}/join-{:016x}.yaml", rand::random::<u64>());
+    files.write(&config, configuration.as_bytes(), 0o600).await?;
+    let command = format!("{REMOTE_FOLDER}/kinit join -v --enrolled --config {config}");
+    let ran = session
+        .run(&command, |line| {
+            if let Some(step) = line.strip_prefix('[') {
+                reporter.progress(&name, &step.replacen("] ", ": ", 1));
+            } else if verbose > 1 {
+                reporter.info(&format!("{name}: {line}"));
+            }
+        })
+        .await;
+    files.remove(&config).await?;
+    let ran = ran?;
+    match ran.code {
+        Some(0) => Ok(()),
+        code => {
+            let from = ran.stderr.find("error: ").map_or(0, |at| at + "error: ".len());
+            let preflight: Vec<&str> =
+                ran.stderr.lines().filter(|line| line.starts_with("[preflight]") || line.contains("hint:")).collect();
+            let reason = if ran.stderr.contains("preflight found") {
+                preflight.join("\n")
+            } else {
+                ran.stderr[from..].to_owned()
+            };
+            let reason = if reason.is_empty() { format!("kinit join there ended with {code:?}") } else { reason };
+            anyhow::bail!("{reason}")
+        }
+    }
+}

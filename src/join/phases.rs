@@ -1,0 +1,224 @@
+//! The phases of `kinit join` on the host itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use kinit_pki::Kubeconfig;
+use kinit_pki::kubeconfig::Credential;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::{JoinSettings, discovery};
+use crate::api::{self, Api, KubeApi};
+use crate::config::Settings;
+use crate::config::v1beta4::ClusterConfiguration;
+use crate::host::{Change, Host};
+use crate::images::{Binaries, COMPONENTS, Component, ImageStore};
+use crate::phase::wait::{node_ready, until};
+use crate::phase::{Outcome, Phase, Result, Tree, containerd, host_settings, images, kubeconfig, kubelet};
+use crate::report::Reporter;
+use crate::templates;
+
+/// How long the kubelet may take to get its certificate.
+const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(120);
+const READY_PATIENCE: Duration = Duration::from_secs(120);
+const BOOTSTRAP_FILE: &str = "bootstrap-kubelet.conf";
+
+/// What the phases of `join` share.
+pub struct JoinContext {
+    /// What is wanted.
+    pub settings: JoinSettings,
+    /// The host.
+    pub host: Arc<dyn Host>,
+    /// Where images go.
+    pub images: Arc<dyn ImageStore>,
+    /// Where the components' binaries are.
+    pub binaries: Binaries,
+    /// Who is told.
+    pub reporter: Arc<dyn Reporter>,
+    /// When the command began.
+    pub now: Timestamp,
+    /// What the cluster says of itself, once it was asked.
+    pub cluster: OnceCell<Joined>,
+}
+
+/// What the cluster says of itself.
+pub struct Joined {
+    /// Where and who it is.
+    pub found: discovery::Found,
+    /// Its settings.
+    pub settings: Settings,
+    /// The configuration of its kubelets.
+    pub kubelet: Value,
+}
+
+/// The order.
+pub const TREE: Tree<JoinContext> = &[
+    &[&[DISCOVERY], &[HOST_SETTINGS]],
+    &[&[RUNTIME, IMAGES], &[KUBELET_FILES]],
+    &[&[START, WAIT_BOOTSTRAP, WAIT_NODE]],
+];
+
+const DISCOVERY: Phase<JoinContext> =
+    Phase::leaf("discovery", "finds the cluster and checks that it is the right one", |context| {
+        async move {
+            cluster(context).await?;
+            Ok(Outcome::Changed)
+        }
+        .boxed()
+    });
+
+const HOST_SETTINGS: Phase<JoinContext> = Phase::leaf(
+    "host-settings",
+    "loads kernel modules and switches packet forwarding on, now and at each boot",
+    |context| async move { host_settings::apply(context.host.as_ref(), context.reporter.as_ref()).await }.boxed(),
+);
+
+const RUNTIME: Phase<JoinContext> =
+    Phase::leaf("container-runtime", "mends containerd's configuration where pods could not run with it", |context| {
+        async move {
+            let pause = cluster(context).await?.settings.image("pause");
+            containerd::mend(context.host.as_ref(), &context.settings.node, &pause).await
+        }
+        .boxed()
+    });
+
+const IMAGES: Phase<JoinContext> =
+    Phase::leaf("images", "packs the components into images and gives them to the container runtime", |context| {
+        async move {
+            let joined = cluster(context).await?;
+            let needed: Vec<Component> = COMPONENTS.iter().copied().filter(|component| component.on_workers).collect();
+            let name = |component: &str| joined.settings.image(component);
+            images::import(context.host.as_ref(), context.images.as_ref(), &context.binaries, &needed, name).await
+        }
+        .boxed()
+    });
+
+const KUBELET_FILES: Phase<JoinContext> =
+    Phase::leaf("kubelet-files", "installs the kubelet and writes its configuration and its unit", |context| {
+        async move { kubelet_files(context).await }.boxed()
+    });
+
+const START: Phase<JoinContext> = Phase::leaf("kubelet-start", "starts the kubelet", |context| {
+    async move { kubelet::start(context.host.as_ref()).await }.boxed()
+});
+
+const WAIT_BOOTSTRAP: Phase<JoinContext> =
+    Phase::leaf("kubelet-wait-bootstrap", "waits until the kubelet has a certificate of its own", |context| {
+        async move { wait_bootstrap(context).await }.boxed()
+    });
+
+const WAIT_NODE: Phase<JoinContext> = Phase::leaf("wait-node", "waits until this node is ready", |context| {
+    async move {
+        if !context.host.is_real() {
+            return Ok(Outcome::Skipped("in a dry run".into()));
+        }
+        let api = KubeApi::from_file(kubeconfig::path("kubelet.conf"));
+        node_ready(&api, &context.settings.node.name, READY_PATIENCE).await?;
+        Ok(Outcome::Changed)
+    }
+    .boxed()
+});
+
+/// Asks the cluster what it says of itself, once.
+async fn cluster(context: &JoinContext) -> anyhow::Result<&Joined> {
+    context
+        .cluster
+        .get_or_try_init(|| async {
+            let found = discovery::discover(&context.settings.source).await?;
+            let api = KubeApi::from_kubeconfig(&bootstrap_kubeconfig(context, &found)?)?;
+            let config = config_map(&api, "kubeadm-config", "ClusterConfiguration").await?;
+            let document: ClusterConfiguration = serde_json::from_value(config)?;
+            let kubelet = config_map(&api, "kubelet-config", "kubelet").await?;
+            let settings = Settings::resolve(document, None, None)?;
+            Ok(Joined { found, settings, kubelet })
+        })
+        .await
+}
+
+async fn config_map(api: &dyn Api, name: &str, key: &str) -> anyhow::Result<Value> {
+    let path = format!("/api/v1/namespaces/kube-system/configmaps/{name}");
+    let object = match api::get(api, &path).await {
+        Err(error) if error.code() == Some(401) => {
+            anyhow::bail!(
+                "the cluster does not take the token for the kubelet's certificate: it is wrong or has ended\nhint: make a new one on the control plane: kinit token create --print-join-command"
+            )
+        }
+        other => other?.ok_or_else(|| {
+            anyhow::anyhow!("the cluster has no ConfigMap {name}\nhint: finish `kinit init` on the control plane first")
+        })?,
+    };
+    let text = object.pointer("/data").and_then(|data| data.get(key)).and_then(Value::as_str);
+    let text = text.ok_or_else(|| anyhow::anyhow!("ConfigMap {name} has no {key}"))?;
+    Ok(serde_yaml::from_str(text)?)
+}
+
+/// What the kubelet asks for its certificate with: the token, or what the discovery file has.
+fn bootstrap_kubeconfig(context: &JoinContext, found: &discovery::Found) -> anyhow::Result<Kubeconfig> {
+    if let Some(token) = &context.settings.bootstrap_token {
+        let token = token.reveal();
+        let user = Credential::Token(&token);
+        return Ok(Kubeconfig::new("kubernetes", &found.server, &found.ca, "tls-bootstrap-token-user", &user));
+    }
+    match &context.settings.source {
+        super::Source::File { path, .. } => Ok(Kubeconfig::load(path)?),
+        super::Source::Token { .. } => anyhow::bail!("there is no token for the kubelet's certificate"),
+    }
+}
+
+async fn kubelet_files(context: &JoinContext) -> Result {
+    let joined = cluster(context).await?;
+    let host = context.host.as_ref();
+    let ours = kubelet::configuration(host, &joined.settings, &context.settings.node)?;
+    let mut config = joined.kubelet.clone();
+    // What depends on the host itself is this host's, not that of the one which wrote the ConfigMap.
+    for field in ["cgroupDriver", "containerRuntimeEndpoint"] {
+        config[field] = ours[field].clone();
+    }
+    templates::merge(
+        &mut config["authentication"]["x509"]["clientCAFile"],
+        &serde_json::json!(context.settings.ca_path),
+    );
+    let mut change = host.write(&context.settings.ca_path, joined.found.ca.as_bytes(), 0o644)?;
+    if host.read(&kubeconfig::path("kubelet.conf"))?.is_none() {
+        let text = bootstrap_kubeconfig(context, &joined.found)?.to_yaml()?;
+        change = change.or(host.write(&kubeconfig::path(BOOTSTRAP_FILE), text.as_bytes(), 0o600)?);
+    }
+    change = change.or(make_folder(host, Path::new(crate::phase::control_plane::MANIFESTS_DIR))?);
+    let files = kubelet::files(host, &context.binaries, &context.settings.node, &config)?;
+    Ok(change.or(containerd::changed(&files)).into())
+}
+
+/// The kubelet watches the folder of static pods, on workers too.
+fn make_folder(host: &dyn Host, folder: &Path) -> anyhow::Result<Change> {
+    host.stage(folder)?;
+    if host.is_real() && !folder.exists() {
+        std::fs::create_dir_all(folder)?;
+        return Ok(Change::Changed);
+    }
+    Ok(Change::Unchanged)
+}
+
+async fn wait_bootstrap(context: &JoinContext) -> Result {
+    if !context.host.is_real() {
+        return Ok(Outcome::Skipped("in a dry run".into()));
+    }
+    let path = kubeconfig::path("kubelet.conf");
+    let host = context.host.as_ref();
+    until(BOOTSTRAP_PATIENCE, || async {
+        match host.read(&path) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(format!("{} is not there", path.display())),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await
+    .map_err(|last| anyhow::anyhow!("the kubelet has no certificate after {}s: {last}\nhint: `journalctl -u kubelet` here and `kubectl get csr` tell why", BOOTSTRAP_PATIENCE.as_secs()))?;
+    // The kubelet made this file; reset has to take it away all the same.
+    host.note(crate::host::record::Entry::File { path })?;
+    host.remove(&kubeconfig::path(BOOTSTRAP_FILE))?;
+    Ok(Outcome::Changed)
+}
