@@ -8,6 +8,7 @@
 //! - [`apply`]: the state machine, the store's only writer: requests in, answers and events out.
 //! - [`mvcc`]: the versioned store: an index in memory, a table of revisions on disk.
 //! - [`lease`] and [`watch`]: what hangs on keys, and who hears of them.
+//! - [`snapshot`]: the state as one file in the format of etcd's own backend ([`bolt`]), out and in.
 //!
 //! [`expiry`] and [`compactor`] propose writes by themselves. [`error`] holds every answer that is a failure, with
 //! etcd's codes and texts. Start reading at [`node`], then [`apply`], then [`mvcc::store`].
@@ -15,6 +16,7 @@
 //! There is one member for now; nothing above [`node`] or below it knows that.
 
 pub mod apply;
+pub mod bolt;
 pub mod compactor;
 pub mod config;
 pub mod error;
@@ -29,5 +31,7 @@ pub mod options;
 pub mod proto;
 pub mod rpc;
 pub mod server;
+pub mod snapshot;
+pub mod tool;
 pub mod wal;
 pub mod watch;

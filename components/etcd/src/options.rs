@@ -5,12 +5,17 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 /// A durable, versioned key-value store with watches and leases, speaking the etcd v3 protocol.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "etcd", version = crate::config::VERSION, about, max_term_width = 120)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
+    /// Something to do instead of serving.
+    #[command(subcommand)]
+    pub tool: Option<Tool>,
+
     /// A name for this member, as `--initial-cluster` has it.
     #[arg(long, env = "ETCD_NAME", default_value = "default")]
     pub name: String,
@@ -117,6 +122,36 @@ pub struct Options {
     /// How it is logged.
     #[arg(long, env = "ETCD_LOG_FORMAT", default_value = "console")]
     pub log_format: LogFormat,
+}
+
+/// What the binary does besides serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Tool {
+    /// Looks into saved snapshots, or makes data directories of them.
+    #[command(subcommand)]
+    Snapshot(SnapshotTool),
+}
+
+/// See [`Tool::Snapshot`].
+#[derive(Clone, Debug, Subcommand)]
+pub enum SnapshotTool {
+    /// Says what is in a snapshot, as JSON.
+    Status {
+        file: PathBuf,
+        /// Accept a file without a checksum, as copied from a data directory.
+        #[arg(long)]
+        skip_hash_check: bool,
+    },
+    /// Makes a data directory of a snapshot; the server started on it begins a new cluster.
+    Restore {
+        file: PathBuf,
+        /// The directory to make.
+        #[arg(long, default_value = "default.etcd")]
+        data_dir: PathBuf,
+        /// Accept a file without a checksum, as copied from a data directory.
+        #[arg(long)]
+        skip_hash_check: bool,
+    },
 }
 
 /// See [`Options::initial_cluster_state`].

@@ -6,6 +6,7 @@ pub use wire::authpb as auth;
 pub use wire::etcdlog as log;
 pub use wire::etcdserverpb as rpc;
 pub use wire::grpc::health::v1 as health;
+pub use wire::leasepb as lease;
 pub use wire::mvccpb as mvcc;
 
 mod wire {

@@ -56,8 +56,8 @@ pub enum ServerError {
     #[error("{path}: another server uses this data directory; stop it, or choose another --data-dir")]
     InUse { path: PathBuf },
     #[error(
-        "{path}: holds the data of another make of etcd, which this server cannot read; give an empty --data-dir, and \
-         copy the keys from the running old server"
+        "{path}: holds the data of another make of etcd, which this server cannot read; save a snapshot from the old server with \
+         `etcdctl snapshot save FILE`, and restore it with `etcd snapshot restore FILE --data-dir DIR`"
     )]
     Foreign { path: PathBuf },
     #[error(transparent)]
@@ -149,6 +149,7 @@ impl Server {
             max_request_bytes: most,
             quota: self.config.quota,
             progress_interval: self.config.progress_interval,
+            data_dir: self.config.data_dir.clone(),
             shutdown: shutdown.child_token(),
         });
         let metrics = Metrics::default();

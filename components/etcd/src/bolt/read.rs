@@ -10,6 +10,9 @@ use super::{BRANCH, BUCKET, ELEMENT, HEADER, LEAF, MAGIC, META_BYTES, PAGE, VERS
 /// Trees deeper than this are damage: each level holds at least two children.
 const DEEPEST: usize = 64;
 
+/// Takes an element's flags, key and value.
+type Each<'a> = dyn FnMut(u32, &[u8], &[u8]) -> io::Result<()> + 'a;
+
 /// A file open for reading.
 pub struct Reader {
     file: File,
@@ -70,12 +73,7 @@ impl Reader {
         self.visit(root, 0, &mut row)
     }
 
-    fn visit(
-        &self,
-        id: u64,
-        depth: usize,
-        each: &mut dyn FnMut(u32, &[u8], &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn visit(&self, id: u64, depth: usize, each: &mut Each<'_>) -> io::Result<()> {
         if depth > DEEPEST {
             return Err(damaged("a tree has no end"));
         }
@@ -126,7 +124,7 @@ impl Page {
         self.bytes.get(range).ok_or_else(|| damaged("an element is out of its page"))
     }
 
-    fn rows(&self, each: &mut dyn FnMut(u32, &[u8], &[u8]) -> io::Result<()>) -> io::Result<()> {
+    fn rows(&self, each: &mut Each<'_>) -> io::Result<()> {
         if self.bytes.len() < HEADER {
             return Err(damaged("a page is too short"));
         }

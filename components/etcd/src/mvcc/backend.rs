@@ -311,6 +311,16 @@ impl View {
         Ok(())
     }
 
+    /// Every record in the order of revisions.
+    pub fn rows(&self) -> Result<impl Iterator<Item = Result<(Revision, Bytes), BackendError>>, BackendError> {
+        let rows = self.history.range::<&[u8; 16]>(..).map_err(|error| failed(&self.path)(error.into()))?;
+        let named = failed(&self.path);
+        Ok(rows.map(move |row| {
+            let (revision, record) = row.map_err(|error| named(error.into()))?;
+            Ok((Revision::from_bytes(revision.value()), Bytes::copy_from_slice(record.value())))
+        }))
+    }
+
     /// An error that names this file and a revision.
     pub fn unreadable(&self, revision: Revision, reason: String) -> BackendError {
         BackendError::Record { path: self.path.clone(), main: revision.main, sub: revision.sub, reason }

@@ -9,6 +9,7 @@
 pub mod backend;
 pub mod commit;
 pub mod hash;
+pub mod import;
 pub mod index;
 pub mod pending;
 pub mod range;

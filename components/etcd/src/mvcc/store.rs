@@ -205,6 +205,14 @@ impl Store {
         }
     }
 
+    /// The whole history as it is between two entries, with `beside` called at the same moment.
+    pub fn snapshot<T>(&self, beside: impl FnOnce() -> T) -> (History, T) {
+        let _between_entries = self.entry.lock();
+        let inner = self.inner.read();
+        let pending: Vec<Encoded> = inner.pending.from(Revision::default()).cloned().collect();
+        (History { view: inner.view(), pending, meta: inner.meta }, beside())
+    }
+
     /// Bytes of the file, and bytes in use within it.
     pub fn size(&self) -> (u64, u64) {
         let file = self.backend.file_size();
@@ -234,6 +242,25 @@ impl Store {
         let shrunk = self.backend.shrink();
         inner.view = Some(Arc::new(self.backend.view().map_err(storage)?));
         shrunk.map_err(storage)
+    }
+}
+
+/// The history at one moment. It does not change, and keeps nothing from changing.
+pub struct History {
+    view: SharedView,
+    pending: Vec<Encoded>,
+    pub meta: Meta,
+}
+
+impl History {
+    /// Every record in the order of revisions.
+    pub fn rows(&self) -> Result<impl Iterator<Item = Result<Encoded, BackendError>> + '_, BackendError> {
+        let first_pending = self.pending.first().map(|(revision, _)| *revision);
+        let committed = self.view.rows()?.take_while(move |row| match (row, first_pending) {
+            (Ok((revision, _)), Some(first)) => *revision < first,
+            _ => true,
+        });
+        Ok(committed.chain(self.pending.iter().cloned().map(Ok)))
     }
 }
 

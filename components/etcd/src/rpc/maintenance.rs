@@ -1,7 +1,10 @@
 //! The Maintenance service.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -15,8 +18,12 @@ use crate::proto::rpc::maintenance_server::Maintenance;
 use crate::proto::rpc::{
     AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo, DowngradeRequest,
     DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
-    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+    ResponseHeader, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
 };
+use crate::snapshot::save::save;
+
+/// Bytes of a snapshot that are sent at once.
+const SNAPSHOT_PIECE: u64 = 64 << 10;
 
 pub struct Service(pub Arc<Context>);
 
@@ -33,6 +40,30 @@ impl Service {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::Storage(error.to_string()))?
+}
+
+/// Sends a snapshot's file in pieces, and its SHA-256 as the last one.
+fn send(
+    mut file: File,
+    header: Option<ResponseHeader>,
+    pieces: &tokio::sync::mpsc::Sender<Result<SnapshotResponse, Status>>,
+) -> std::io::Result<()> {
+    let mut remaining = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(0))?;
+    let mut hasher = Sha256::new();
+    let send = |blob: Vec<u8>, remaining_bytes: u64| {
+        let piece =
+            SnapshotResponse { header, remaining_bytes, blob: blob.into(), version: CLUSTER_VERSION.to_owned() };
+        pieces.blocking_send(Ok(piece)).map_err(|_| std::io::Error::other("the client is gone"))
+    };
+    while remaining > 0 {
+        let mut blob = vec![0; SNAPSHOT_PIECE.min(remaining) as usize];
+        file.read_exact(&mut blob)?;
+        hasher.update(&blob);
+        remaining -= blob.len() as u64;
+        send(blob, remaining)?;
+    }
+    send(hasher.finalize().to_vec(), 0)
 }
 
 #[tonic::async_trait]
@@ -102,7 +133,21 @@ impl Maintenance for Service {
     type SnapshotStream = ReceiverStream<Result<SnapshotResponse, Status>>;
 
     async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(Error::Unsupported("etcdserver: snapshots are not supported yet; copy the keys with a range".into()).into())
+        let context = self.0.clone();
+        let file = blocking(move || {
+            save(&context.machine, &context.membership, &context.data_dir)
+                .map_err(|error| Error::Storage(error.to_string()))
+        })
+        .await?;
+        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        let header = self.0.header();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = send(file, header, &sender) {
+                // The client may have gone; then nobody hears of it.
+                let _ = sender.blocking_send(Err(Error::Storage(error.to_string()).into()));
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {

@@ -9,6 +9,7 @@ mod lease;
 mod maintenance;
 mod watch;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Context {
     pub max_request_bytes: usize,
     pub quota: Option<u64>,
     pub progress_interval: Duration,
+    /// Where a snapshot is written while it is sent.
+    pub data_dir: PathBuf,
     pub shutdown: CancellationToken,
 }
 

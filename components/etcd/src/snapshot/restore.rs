@@ -1,0 +1,165 @@
+//! Makes a data directory of a snapshot, this server's or etcd's.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use bytes::{BufMut, BytesMut};
+use prost::Message as _;
+use sha2::{Digest, Sha256};
+
+use super::{FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, parse_revision_key};
+use crate::bolt::PAGE;
+use crate::bolt::read::Reader;
+use crate::mvcc::backend::{BackendError, Meta};
+use crate::mvcc::store::Store;
+use crate::proto::lease::Lease;
+
+/// Why a snapshot cannot be restored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("{path}: {source}")]
+    Snapshot { path: PathBuf, source: io::Error },
+    #[error("{path}: its checksum does not match; it was cut or damaged, save it again")]
+    Checksum { path: PathBuf },
+    #[error(
+        "{path}: it carries no checksum, as a file copied from a data directory; give --skip-hash-check to restore it \
+         all the same"
+    )]
+    NoChecksum { path: PathBuf },
+    #[error("{path}: exists already and is not empty; a snapshot is restored into a new data directory")]
+    Occupied { path: PathBuf },
+    #[error("{path}: {source}")]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// What is in a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The newest revision.
+    pub revision: i64,
+    /// Records of the history, deletions included.
+    pub records: u64,
+    pub leases: u64,
+    /// Bytes of the file without its checksum.
+    pub bytes: u64,
+}
+
+/// Looks into a snapshot.
+pub fn status(path: &Path, check_hash: bool) -> Result<Status, RestoreError> {
+    let named = named(path);
+    let bytes = check(path, check_hash)?;
+    let reader = Reader::open(path).map_err(&named)?;
+    let mut status = Status { bytes, ..Status::default() };
+    reader
+        .bucket(bucket::KEY, |key, _| {
+            let (revision, _) = parse_revision_key(key).ok_or_else(not_a_revision)?;
+            status.revision = status.revision.max(revision.main);
+            status.records += 1;
+            Ok(())
+        })
+        .map_err(&named)?;
+    reader
+        .bucket(bucket::LEASE, |_, _| {
+            status.leases += 1;
+            Ok(())
+        })
+        .map_err(&named)?;
+    Ok(status)
+}
+
+/// Restores a snapshot into `data_dir`, which must not be there or be empty. The member that is started on it begins a
+/// new cluster: ids, users and alarms of the old one are left behind.
+pub fn restore(path: &Path, data_dir: &Path, check_hash: bool) -> Result<Status, RestoreError> {
+    let named = named(path);
+    let bytes = check(path, check_hash)?;
+    let reader = Reader::open(path).map_err(&named)?;
+    let failed = |source| RestoreError::DataDir { path: data_dir.to_owned(), source };
+    if data_dir.exists() && std::fs::read_dir(data_dir).map_err(failed)?.next().is_some() {
+        return Err(RestoreError::Occupied { path: data_dir.to_owned() });
+    }
+
+    let mut compacted = -1;
+    reader
+        .bucket(bucket::META, |name, value| {
+            if (name == FINISHED_COMPACTION || name == SCHEDULED_COMPACTION)
+                && let Some((revision, _)) = parse_revision_key(value)
+            {
+                compacted = compacted.max(revision.main);
+            }
+            Ok(())
+        })
+        .map_err(&named)?;
+    let mut leases = Vec::new();
+    reader
+        .bucket(bucket::LEASE, |_, value| {
+            let lease = Lease::decode(value).map_err(io::Error::other)?;
+            leases.push((lease.id, lease.ttl));
+            Ok(())
+        })
+        .map_err(&named)?;
+
+    let member = data_dir.join("member");
+    std::fs::create_dir_all(&member).map_err(failed)?;
+    let store = Store::open(&member.join("store"))?.store;
+    let (mut status, count) = (Status { bytes, ..Status::default() }, leases.len() as u64);
+    let mut import = store.importer(Meta { compacted, ..Meta::default() });
+    let mut problem = None;
+    let read = reader.bucket(bucket::KEY, |key, value| {
+        let (revision, tombstone) = parse_revision_key(key).ok_or_else(not_a_revision)?;
+        let mut record = BytesMut::with_capacity(value.len() + 1);
+        record.put_u8(u8::from(tombstone));
+        record.put_slice(value);
+        status.records += 1;
+        import.push(revision, record.freeze()).map_err(|error| {
+            problem = Some(error);
+            io::Error::other("the store cannot be written")
+        })
+    });
+    if let Some(problem) = problem {
+        return Err(problem.into());
+    }
+    read.map_err(&named)?;
+    status.revision = import.finish(leases)?.revision;
+    status.leases = count;
+    Ok(status)
+}
+
+/// Checks the SHA-256 that stands behind a saved snapshot. Returns the bytes before it.
+fn check(path: &Path, check_hash: bool) -> Result<u64, RestoreError> {
+    let named = named(path);
+    let mut file = File::open(path).map_err(&named)?;
+    let length = file.metadata().map_err(&named)?.len();
+    let hashed = length % (PAGE as u64 / 8) == 32;
+    if !hashed || !check_hash {
+        return if check_hash { Err(RestoreError::NoChecksum { path: path.to_owned() }) } else { Ok(length) };
+    }
+    let content = length - 32;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut rest = (&mut file).take(content);
+    loop {
+        let count = rest.read(&mut buffer).map_err(&named)?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&buffer[..count]);
+    }
+    let mut expected = [0; 32];
+    file.seek(SeekFrom::Start(content)).and_then(|_| file.read_exact(&mut expected)).map_err(&named)?;
+    if hasher.finalize().as_slice() != expected {
+        return Err(RestoreError::Checksum { path: path.to_owned() });
+    }
+    Ok(content)
+}
+
+fn named(path: &Path) -> impl Fn(io::Error) -> RestoreError + use<> {
+    let path = path.to_owned();
+    move |source| RestoreError::Snapshot { path: path.clone(), source }
+}
+
+fn not_a_revision() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a key of the history is no revision")
+}

@@ -1,0 +1,109 @@
+//! Writes the state into a file that is then streamed to a client.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use prost::Message as _;
+
+use super::{FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, revision_key};
+use crate::apply::Machine;
+use crate::bolt::write::Writer;
+use crate::config::CLUSTER_VERSION;
+use crate::membership::Membership;
+use crate::mvcc::Revision;
+use crate::mvcc::backend::BackendError;
+use crate::mvcc::store::History;
+use crate::proto::lease::Lease;
+use crate::proto::rpc::{AlarmMember, AlarmType};
+
+/// Why a snapshot could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    #[error("cannot write the snapshot's file: {0}")]
+    File(#[from] io::Error),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Makes a snapshot of the state as it is now, in a file of `directory` that has no name any more and goes with its last
+/// handle.
+pub fn save(machine: &Machine, membership: &Membership, directory: &Path) -> Result<File, SaveError> {
+    let path = directory.join("snapshot.tmp");
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    let (history, (leases, alarms)) = machine.store.snapshot(|| {
+        let lessor = machine.lessor.lock();
+        let leases = lessor.ids().into_iter().filter_map(|id| {
+            let info = lessor.info(id, Instant::now()).ok()?;
+            Some((id, info.granted))
+        });
+        (leases.collect::<Vec<_>>(), machine.alarms.lock().list(AlarmType::None))
+    });
+
+    let mut writer = Writer::new(file.try_clone()?)?;
+    let mut bucket = |name: &[u8], rows: Rows| writer.bucket(name, rows.into_iter().map(Ok::<_, SaveError>));
+    bucket(bucket::ALARM, alarm_rows(&alarms))?;
+    for empty in [bucket::AUTH, bucket::AUTH_ROLES, bucket::AUTH_USERS] {
+        bucket(empty, Rows::new())?;
+    }
+    bucket(bucket::CLUSTER, vec![(b"clusterVersion".to_vec(), CLUSTER_VERSION.into())])?;
+    let keys = history.rows()?.map(|row| {
+        let (revision, record) = row?;
+        let tombstone = record.first() == Some(&1);
+        Ok::<_, SaveError>((revision_key(revision, tombstone), record.get(1..).unwrap_or_default().to_vec()))
+    });
+    writer.bucket(bucket::KEY, keys)?;
+    let mut bucket = |name: &[u8], rows: Rows| writer.bucket(name, rows.into_iter().map(Ok::<_, SaveError>));
+    bucket(bucket::LEASE, lease_rows(leases))?;
+    bucket(bucket::MEMBERS, member_rows(membership))?;
+    bucket(bucket::MEMBERS_REMOVED, Rows::new())?;
+    bucket(bucket::META, meta_rows(&history, membership))?;
+    writer.finish()?;
+    Ok(file)
+}
+
+fn alarm_rows(alarms: &[AlarmMember]) -> Rows {
+    let mut rows: Rows = alarms.iter().map(|alarm| (alarm.encode_to_vec(), Vec::new())).collect();
+    rows.sort();
+    rows
+}
+
+fn lease_rows(leases: Vec<(i64, i64)>) -> Rows {
+    let mut rows: Rows = leases
+        .into_iter()
+        .map(|(id, ttl)| (id.to_be_bytes().to_vec(), Lease { id, ttl, remaining_ttl: 0 }.encode_to_vec()))
+        .collect();
+    rows.sort();
+    rows
+}
+
+fn member_rows(membership: &Membership) -> Rows {
+    let member = &membership.member;
+    let json = serde_json::json!({
+        "id": member.id, "peerURLs": member.peer_ur_ls, "name": member.name, "clientURLs": member.client_ur_ls,
+    });
+    vec![(format!("{:x}", member.id).into_bytes(), json.to_string().into_bytes())]
+}
+
+fn meta_rows(history: &History, membership: &Membership) -> Rows {
+    let meta = &history.meta;
+    let voters = serde_json::json!({ "voters": [membership.member_id], "auto_leave": false });
+    let mut rows = vec![
+        (b"confState".to_vec(), voters.to_string().into_bytes()),
+        (b"consistent_index".to_vec(), meta.applied.to_be_bytes().to_vec()),
+        (b"storageVersion".to_vec(), CLUSTER_VERSION.into()),
+        (b"term".to_vec(), meta.term.to_be_bytes().to_vec()),
+    ];
+    for (name, main) in [(FINISHED_COMPACTION, meta.compaction_done), (SCHEDULED_COMPACTION, meta.compacted)] {
+        if main >= 0 {
+            rows.push((name.to_vec(), revision_key(Revision::start_of(main), false)));
+        }
+    }
+    rows.sort();
+    rows
+}
