@@ -14,7 +14,7 @@ use crate::config::settings::CONTAINERD_SOCKET;
 use crate::host::record::{Entry, Record, STATE_DIR};
 use crate::host::{self, Command, Host};
 use crate::phase::{kubelet, wait::until};
-use crate::report::{Outcome, Reporter};
+use crate::report::{Outcome, Reporter, describe};
 
 /// Folders that belong to a cluster whole: all in them goes, whoever wrote it.
 const OWN_FOLDERS: &[&str] = &[
@@ -140,7 +140,7 @@ pub async fn run(host: &dyn Host, cri_socket: Option<&str>, reporter: &dyn Repor
         reporter.progress("reset", &words(&step));
         if let Err(error) = take(host, &step, &socket, reporter).await {
             failures += 1;
-            reporter.warn(&format!("{}: {error:#}", words(&step)));
+            reporter.warn(&format!("{}: {}", words(&step), describe(&error)));
         }
     }
     // Last, so that an interrupted reset can be run again.

@@ -48,7 +48,7 @@ pub struct KubeApi {
 
 enum Source {
     File(PathBuf),
-    Given(Connection),
+    Given(Box<Connection>),
 }
 
 #[derive(Clone)]
@@ -66,12 +66,15 @@ impl KubeApi {
 
     /// The API that a kubeconfig points to.
     pub fn from_kubeconfig(config: &Kubeconfig) -> Result<Self, Error> {
-        Ok(Self { source: Source::Given(Connection::from_kubeconfig(config)?), connection: OnceCell::new() })
+        Ok(Self { source: Source::Given(Box::new(Connection::from_kubeconfig(config)?)), connection: OnceCell::new() })
     }
 
     /// The API at `url`, with no credentials but perhaps a bearer token.
     pub fn new(url: &str, trust: &Trust, token: Option<String>) -> Result<Self, Error> {
-        Ok(Self { source: Source::Given(Connection::new(url, trust, None, token)?), connection: OnceCell::new() })
+        Ok(Self {
+            source: Source::Given(Box::new(Connection::new(url, trust, None, token)?)),
+            connection: OnceCell::new(),
+        })
     }
 
     async fn connection(&self) -> Result<&Connection, Error> {
@@ -79,7 +82,7 @@ impl KubeApi {
             .get_or_try_init(|| async {
                 match &self.source {
                     Source::File(path) => Connection::from_kubeconfig(&Kubeconfig::load(path)?),
-                    Source::Given(connection) => Ok(connection.clone()),
+                    Source::Given(connection) => Ok(connection.as_ref().clone()),
                 }
             })
             .await

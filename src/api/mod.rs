@@ -5,12 +5,14 @@
 
 mod client;
 mod ensure;
+mod memory;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
 pub use client::{KubeApi, Trust};
 pub use ensure::{delete, ensure, get, object_path, patch};
+pub use memory::MemoryApi;
 
 /// What can go wrong towards the API.
 #[derive(Debug, thiserror::Error)]

@@ -12,20 +12,10 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Writes an error to standard error: each cause once, hints on lines of their own.
+/// Writes an error to standard error.
 pub fn error(error: &anyhow::Error) {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&cause);
-        }
-    }
     // Nobody can be told that standard error is gone.
-    let _ = writeln!(std::io::stderr().lock(), "error: {text}");
+    let _ = writeln!(std::io::stderr().lock(), "error: {}", crate::report::describe(error));
 }
 
 /// How data is printed.

@@ -40,6 +40,14 @@ pub struct KubeconfigArg {
     pub kubeconfig: PathBuf,
 }
 
+impl KubeconfigArg {
+    fn load(&self) -> anyhow::Result<Kubeconfig> {
+        Kubeconfig::load(&self.kubeconfig).map_err(|error| {
+            anyhow::anyhow!("{error}\nhint: run this as root on a control plane, or name a kubeconfig by --kubeconfig")
+        })
+    }
+}
+
 /// Flags of `kinit token create`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  kinit token create --ttl 2h --print-join-command")]
@@ -142,7 +150,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
         groups: args.groups,
         ..BootstrapToken::default()
     })?;
-    let config = Kubeconfig::load(&args.config.kubeconfig)?;
+    let config = args.config.load()?;
     let api = KubeApi::from_kubeconfig(&config)?;
     api.create_secret(&settings).await?;
     let token = settings.token.reveal();
@@ -181,7 +189,7 @@ impl KubeApi {
 
 async fn list(args: ListArgs) -> anyhow::Result<()> {
     use crate::api::Api;
-    let api = KubeApi::from_file(args.config.kubeconfig);
+    let api = KubeApi::from_kubeconfig(&args.config.load()?)?;
     let path = format!("{SECRETS}?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken");
     let answer = api.call(Verb::Get, &path, None).await?;
     let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -235,7 +243,7 @@ fn remaining(expires: Option<&str>, now: Timestamp) -> String {
 }
 
 async fn delete(args: DeleteArgs) -> anyhow::Result<()> {
-    let api = KubeApi::from_file(args.config.kubeconfig);
+    let api = KubeApi::from_kubeconfig(&args.config.load()?)?;
     for text in &args.tokens {
         let id = text.split('.').next().unwrap_or_default();
         if id.len() != 6 || !id.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase()) {

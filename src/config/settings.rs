@@ -203,7 +203,7 @@ impl InitSettings {
             tokens,
             ignore_preflight_errors: [init.node_registration.ignore_preflight_errors, flags.ignore_preflight_errors]
                 .concat(),
-            skip_phases: [init.skip_phases, flags.skip_phases].concat(),
+            skip_phases: [init.skip_phases, flags.skip_phases].concat().into_iter().map(own_name).collect(),
             dry_run: init.dry_run || flags.dry_run,
             wait,
         })
@@ -422,6 +422,11 @@ impl NodeSettings {
     pub fn cri_path(&self) -> &Path {
         Path::new(self.cri_socket.strip_prefix("unix://").unwrap_or(&self.cri_socket))
     }
+}
+
+/// kubeadm's users leave out its DNS by the name that it has there.
+fn own_name(phase: String) -> String {
+    if phase == "addon/coredns" { "addon/cluster-dns".into() } else { phase }
 }
 
 fn over(slot: &mut String, value: Option<String>) {

@@ -19,6 +19,8 @@ pub struct RealHost {
     record: Record,
     /// What the record holds, so that a second run adds nothing twice.
     noted: Mutex<Vec<Entry>>,
+    /// The command that has begun but has changed nothing yet: it leaves no trace if it stops here.
+    begun: Mutex<Option<Entry>>,
 }
 
 impl RealHost {
@@ -35,7 +37,7 @@ impl RealHost {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Vec::new(),
             other => other.map_err(|source| Error::file(state, source))?,
         };
-        Ok(Self { state: state.to_owned(), record, noted: Mutex::new(noted) })
+        Ok(Self { state: state.to_owned(), record, noted: Mutex::new(noted), begun: Mutex::default() })
     }
 
     /// Makes the folders above `path`, noting those that were not there.
@@ -173,12 +175,18 @@ impl Host for RealHost {
     }
 
     fn note(&self, entry: Entry) -> Result<()> {
-        let mut noted = self.noted.lock();
-        if noted.contains(&entry) {
+        if matches!(entry, Entry::Begun { .. }) {
+            *self.begun.lock() = Some(entry);
             return Ok(());
         }
-        self.record.add(&entry).map_err(|source| Error::file(&self.state, source))?;
-        noted.push(entry);
+        let begun = self.begun.lock().take();
+        let mut noted = self.noted.lock();
+        for entry in begun.into_iter().chain([entry]) {
+            if !noted.contains(&entry) {
+                self.record.add(&entry).map_err(|source| Error::file(&self.state, source))?;
+                noted.push(entry);
+            }
+        }
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::config::v1beta4::BootstrapToken;
 use crate::host::RealHost;
 use crate::images::{Binaries, COMPONENTS, HOST_BINARIES, digest_of_file};
 use crate::phase::kubeconfig;
-use crate::report::{Outcome, Reporter};
+use crate::report::{Outcome, Reporter, describe};
 use crate::ssh::{Credentials, KnownHosts, Session, Target, Unknown};
 use crate::token::Token;
 
@@ -89,7 +89,7 @@ pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::R
                 Ok(()) => reporter.end(&name, &Outcome::Changed, begin.elapsed()),
                 Err(error) => {
                     reporter.failed(&name);
-                    reporter.warn(&format!("{name}: {error:#}"));
+                    reporter.warn(&format!("{name}: {}", describe(error)));
                 }
             }
             result.is_err()

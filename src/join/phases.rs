@@ -57,8 +57,9 @@ pub struct Joined {
 
 /// The order.
 pub const TREE: Tree<JoinContext> = &[
-    &[&[DISCOVERY], &[HOST_SETTINGS]],
-    &[&[RUNTIME, IMAGES], &[KUBELET_FILES]],
+    // Alone and first: nothing is written for a cluster that is not the right one.
+    &[&[DISCOVERY]],
+    &[&[HOST_SETTINGS], &[RUNTIME, IMAGES], &[KUBELET_FILES]],
     &[&[START, WAIT_BOOTSTRAP, WAIT_NODE]],
 ];
 

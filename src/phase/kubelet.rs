@@ -113,7 +113,7 @@ fn environment(node: &NodeSettings) -> String {
 /// Starts the kubelet, or restarts one that runs with what it read before.
 pub async fn start(host: &dyn Host) -> Result {
     if !host::has_systemd(host) {
-        return Ok(supervise::start(host).await?);
+        return supervise::start(host).await;
     }
     host.note(record::Entry::Unit { name: "kubelet.service".into() })?;
     host::run(host, Command::new("systemctl", &["daemon-reload"])).await?;

@@ -15,9 +15,6 @@ pub const PHASE: Phase<InitContext> =
     });
 
 async fn mark(context: &InitContext) -> Result {
-    if !context.host.is_real() {
-        return Ok(Outcome::Changed);
-    }
     let node = &context.settings.node;
     let path = format!("/api/v1/nodes/{}", node.name);
     let labels = json!({"metadata": {"labels": {

@@ -7,6 +7,9 @@ use futures::future::{BoxFuture, try_join_all};
 use super::{Outcome, Phase, Tree};
 use crate::report::Reporter;
 
+/// Why a phase failed, with all of its own causes.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why phases did not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -19,12 +22,12 @@ pub enum Error {
         known: String,
     },
     /// A phase failed.
-    #[error("phase {name}: {source:#}")]
+    #[error("phase {name}")]
     Failed {
         /// The phase.
         name: String,
         /// Why.
-        source: anyhow::Error,
+        source: Cause,
     },
 }
 
@@ -72,7 +75,7 @@ fn run_named<'a, C: Sync>(
                 Ok(outcome) => reporter.end(&path, &outcome, begin.elapsed()),
                 Err(source) => {
                     reporter.failed(&path);
-                    return Err(Error::Failed { name: path, source });
+                    return Err(Error::Failed { name: path, source: source.into() });
                 }
             }
         }

@@ -67,6 +67,27 @@ impl Reporter for Silent {
     fn info(&self, _text: &str) {}
 }
 
+/// An error with its causes, each said once, and its hints on lines of their own at the end.
+pub fn describe(error: &anyhow::Error) -> String {
+    let (mut text, mut hints) = (String::new(), Vec::new());
+    for cause in error.chain().map(ToString::to_string) {
+        let (said, more): (Vec<&str>, Vec<&str>) = cause.lines().partition(|line| !line.starts_with("hint: "));
+        let said = said.join("\n");
+        if !text.contains(&said) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&said);
+        }
+        hints.extend(more.into_iter().map(str::to_owned).filter(|hint| !hints.contains(hint)).collect::<Vec<_>>());
+    }
+    for hint in hints {
+        text.push('\n');
+        text.push_str(&hint);
+    }
+    text
+}
+
 /// `0.8s`, `12s`.
 fn seconds(took: Duration) -> String {
     if took.as_secs() < 10 { format!("{:.1}s", took.as_secs_f64()) } else { format!("{}s", took.as_secs()) }
@@ -77,5 +98,18 @@ fn words(outcome: &Outcome) -> String {
         Outcome::Changed => "done".into(),
         Outcome::Unchanged => "unchanged".into(),
         Outcome::Skipped(reason) => format!("skipped: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn an_error_is_said_once_and_its_hint_comes_last() {
+        let inner = anyhow::anyhow!("no answer\nhint: is it up?");
+        let error = Err::<(), _>(inner).context("host w1: no answer").context("phase x").unwrap_err();
+        assert_eq!(describe(&error), "phase x: host w1: no answer\nhint: is it up?");
     }
 }
