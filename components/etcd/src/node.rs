@@ -184,3 +184,6 @@ pub fn replay(directory: &std::path::Path, machine: &Machine, member: u64) -> Re
     tracing::info!(replayed, applied = machine.store.applied(), revision = machine.store.revision(), "log replayed");
     Ok(wal)
 }
+
+#[cfg(test)]
+mod tests;

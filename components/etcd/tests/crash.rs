@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::{Client, Process, own_binary};
-use kinit_etcd::proto::rpc::{PutRequest, RangeRequest};
+use kinit_etcd::proto::rpc::{CompactionRequest, DefragmentRequest, PutRequest, RangeRequest};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -32,6 +32,23 @@ async fn write_until_it_dies(mut client: Client, name: usize, round: u64, ledger
         let mut ledger = ledger.lock();
         ledger.acknowledged.insert(key, (value, revision));
         ledger.count += 1;
+    }
+}
+
+/// Compacts and defragments while others write, because recovery has the most to get wrong there.
+async fn tidy_until_it_dies(mut client: Client) {
+    for round in 0_u64.. {
+        let request = RangeRequest { key: Bytes::from_static(b"0/0"), ..RangeRequest::default() };
+        let Ok(response) = client.kv.range(request).await else { return };
+        let revision = response.into_inner().header.expect("a header").revision;
+        let compact = CompactionRequest { revision: revision - 20, physical: round % 2 == 0 };
+        match client.kv.compact(compact).await {
+            Err(status) if status.code() != tonic::Code::OutOfRange => return,
+            _ => {}
+        }
+        if round % 8 == 7 && client.maintenance.defragment(DefragmentRequest {}).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -67,7 +84,7 @@ async fn nothing_acknowledged_is_lost() {
     let data = directory.path().join("data");
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let mut random = StdRng::seed_from_u64(7);
-    for round in 0..6 {
+    for round in 0..8 {
         let server = Process::start(&own_binary(), &data, &[]);
         let mut client = Client::connect(server.address).await;
         check(&mut client, &ledger).await;
@@ -76,6 +93,9 @@ async fn nothing_acknowledged_is_lost() {
         for name in 0..12 {
             let client = Client::connect(server.address).await;
             writers.push(tokio::spawn(write_until_it_dies(client, name, round, ledger.clone())));
+        }
+        if round % 2 == 1 {
+            writers.push(tokio::spawn(tidy_until_it_dies(client)));
         }
         // Some rounds end before the first commit of the backend, some after one.
         let target = before + random.random_range(50..4000);
