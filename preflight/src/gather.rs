@@ -12,7 +12,7 @@ use kinit_cri::sandboxes::Sandboxes;
 use crate::checks::{CNI_PLUGINS, PROGRAMS};
 use crate::facts::{Facts, InterfaceAddress, Port, Setting};
 
-const RESOLVE_PATIENCE: Duration = Duration::from_millis(300);
+const RESOLVE_PATIENCE: Duration = Duration::from_millis(150);
 const CNI_FOLDERS: &[&str] = &["/usr/lib/cni", "/opt/cni/bin"];
 
 /// What facts are asked for.

@@ -179,6 +179,18 @@ impl InitSettings {
     /// Lays flags over the file over the defaults.
     pub fn resolve(documents: Documents, flags: InitOverrides, host: &HostDefaults) -> Result<Self, Error> {
         let init = documents.init.unwrap_or_default();
+        if let Some(patches) = &init.patches {
+            let hint = "change what you need by extraArgs, extraVolumes and extraEnvs";
+            return Err(Error::value("patches.directory", &patches.directory, "has no effect yet", hint));
+        }
+        if !init.certificate_key.is_empty() {
+            return Err(Error::value(
+                "certificateKey",
+                "...",
+                "has no effect yet",
+                "certificates are not uploaded; leave it out",
+            ));
+        }
         let mut cluster = documents.cluster.unwrap_or_default();
         override_cluster(&mut cluster, &flags);
         let mut registration = init.node_registration.clone();
@@ -474,6 +486,17 @@ fn refuse_what_is_not_there(cluster: &ClusterConfiguration) -> Result<(), Error>
     }
     if let Some((name, _)) = cluster.feature_gates.iter().next() {
         return refuse("featureGates", name.clone(), "kubeadm's own feature gates do not exist here");
+    }
+    let etcd = cluster.etcd.local.clone().unwrap_or_default();
+    for (field, text) in [
+        ("etcd.local.imageRepository", &etcd.image_repository),
+        ("etcd.local.imageTag", &etcd.image_tag),
+        ("dns.imageRepository", &cluster.dns.image_repository),
+        ("dns.imageTag", &cluster.dns.image_tag),
+    ] {
+        if !text.is_empty() {
+            return refuse(field, text.clone(), "kinit makes its images itself; imageRepository names them all");
+        }
     }
     for (field, text, only) in [
         ("certificateValidityPeriod", &cluster.certificate_validity_period, 8760),

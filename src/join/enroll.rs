@@ -1,5 +1,6 @@
 //! Enrolling many hosts at once, from the control plane.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::host::RealHost;
 use crate::images::{Binaries, COMPONENTS, HOST_BINARIES, digest_of_file};
 use crate::phase::kubeconfig;
 use crate::report::{Outcome, Reporter, describe};
-use crate::ssh::{Credentials, KnownHosts, Session, Target, Unknown};
+use crate::ssh::{self, Credentials, KnownHosts, Session, Target, Unknown};
 use crate::token::Token;
 
 /// The token's life: long enough for slow hosts, short enough to be of no use to a finder.
@@ -40,6 +41,8 @@ pub struct Enrollment {
     /// How many -v there were.
     pub verbose: u8,
 }
+
+type Opened = Result<Session, ssh::Error>;
 
 /// A binary to copy.
 struct Parcel {
@@ -65,18 +68,24 @@ pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::R
     };
     api::ensure(&api, &Token::secret_object(&settings, Timestamp::now())).await?;
 
-    // Questions about host keys come before there is anything that moves on the terminal.
     let known = KnownHosts::of_user();
-    let sessions =
-        join_all(work.targets.iter().map(|target| Session::open(target, &work.credentials, &known, work.unknown)))
-            .await;
+    let open = |target| Session::open(target, &work.credentials, &known, work.unknown);
+    // Questions about host keys come before anything moves on the terminal. Without questions nobody waits for others.
+    let mut sessions: Vec<Option<Opened>> = work.targets.iter().map(|_| None).collect();
+    if work.unknown == Unknown::Ask && std::io::stderr().is_terminal() {
+        sessions = join_all(work.targets.iter().map(open)).await.into_iter().map(Some).collect();
+    }
     let jobs = work.targets.iter().zip(sessions).map(|(target, session)| {
         let configuration = configuration(&endpoint, &settings.token, &hash, work);
-        let (reporter, parcels) = (reporter.clone(), &parcels);
+        let (reporter, parcels, open) = (reporter.clone(), &parcels, &open);
         async move {
             let name = target.to_string();
             let begin = Instant::now();
             reporter.begin(&name);
+            let session = match session {
+                Some(session) => session,
+                None => open(target).await,
+            };
             let result = match session {
                 Ok(session) => {
                     let result = one(&session, parcels, &configuration, reporter.as_ref(), work.verbose).await;
@@ -89,7 +98,9 @@ pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::R
                 Ok(()) => reporter.end(&name, &Outcome::Changed, begin.elapsed()),
                 Err(error) => {
                     reporter.failed(&name);
-                    reporter.warn(&format!("{name}: {}", describe(error)));
+                    let reason = describe(error);
+                    let reason = reason.strip_prefix(&format!("{name}: ")).unwrap_or(&reason);
+                    reporter.warn(&format!("{name}: {reason}"));
                 }
             }
             result.is_err()
@@ -177,16 +188,42 @@ async fn one(
     match ran.code {
         Some(0) => Ok(()),
         code => {
-            let from = ran.stderr.find("error: ").map_or(0, |at| at + "error: ".len());
-            let preflight: Vec<&str> =
-                ran.stderr.lines().filter(|line| line.starts_with("[preflight]") || line.contains("hint:")).collect();
-            let reason = if ran.stderr.contains("preflight found") {
-                preflight.join("\n")
-            } else {
-                ran.stderr[from..].to_owned()
-            };
+            let reason = reason(&ran.stderr);
             let reason = if reason.is_empty() { format!("kinit join there ended with {code:?}") } else { reason };
             anyhow::bail!("{reason}")
         }
+    }
+}
+
+/// What the other kinit said was wrong: its error, or what its preflight found.
+fn reason(stderr: &str) -> String {
+    let Some(at) = stderr.find("error: ") else { return stderr.trim().to_owned() };
+    if !stderr.contains("error: preflight found") {
+        return stderr[at + "error: ".len()..].to_owned();
+    }
+    let mut lines = Vec::new();
+    let mut wanted = false;
+    for line in stderr.lines() {
+        let is_hint = line.trim_start().starts_with("hint: ") && line.starts_with(' ');
+        wanted = line.starts_with("[preflight] error") || (wanted && is_hint);
+        if wanted {
+            lines.push(line.trim_start_matches("[preflight] error ").trim());
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_sides_reason_is_found() {
+        let plain = "[certs] done\nerror: phase x: no\nhint: do y";
+        assert_eq!(reason(plain), "phase x: no\nhint: do y");
+        let findings = "[preflight] error Swap: swap is on\n            hint: off\n[preflight] warning Hostname: h\n            \
+                        hint: dns\nerror: preflight found 1 error; nothing was changed\nhint: mend it";
+        assert_eq!(reason(findings), "Swap: swap is on\nhint: off");
+        assert_eq!(reason("sh: not found\n"), "sh: not found");
     }
 }

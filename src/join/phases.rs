@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::config::v1beta4::ClusterConfiguration;
 use crate::host::{Change, Host};
 use crate::images::{Binaries, COMPONENTS, Component, ImageStore};
-use crate::phase::wait::{node_ready, until};
+use crate::phase::wait::{is_ready, node_ready, until};
 use crate::phase::{Outcome, Phase, Result, Tree, containerd, host_settings, images, kubeconfig, kubelet};
 use crate::report::Reporter;
 use crate::templates;
@@ -135,9 +135,23 @@ async fn cluster(context: &JoinContext) -> anyhow::Result<&Joined> {
             let document: ClusterConfiguration = serde_json::from_value(config)?;
             let kubelet = config_map(&api, "kubelet-config", "kubelet").await?;
             let settings = Settings::resolve(document, None, None)?;
+            refuse_taken_name(&api, context).await?;
             Ok(Joined { found, settings, kubelet })
         })
         .await
+}
+
+/// Two hosts of one name would fight over one Node object.
+async fn refuse_taken_name(api: &dyn Api, context: &JoinContext) -> anyhow::Result<()> {
+    let name = &context.settings.node.name;
+    let taken = matches!(api::get(api, &format!("/api/v1/nodes/{name}")).await, Ok(Some(node)) if is_ready(&node));
+    if taken && !context.host.is_resumed()? {
+        anyhow::bail!(
+            "the cluster has a node {name} already, and it is ready\nhint: give this one another name by --node-name, or \
+             take the other out first: kubectl delete node {name}"
+        );
+    }
+    Ok(())
 }
 
 async fn config_map(api: &dyn Api, name: &str, key: &str) -> anyhow::Result<Value> {

@@ -68,6 +68,11 @@ pub async fn node_ready(api: &dyn Api, name: &str, patience: Duration) -> anyhow
     .map_err(|last| anyhow::anyhow!("node {name} is not ready after {}s: {last}\nhint: `kubectl describe node {name}` and `journalctl -u kubelet` there tell why", patience.as_secs()))
 }
 
+/// Whether a Node object says that it is ready.
+pub fn is_ready(node: &Value) -> bool {
+    readiness(node).is_ok()
+}
+
 /// Whether a Node object says that it is ready, or what it says instead.
 fn readiness(node: &Value) -> std::result::Result<(), String> {
     let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
