@@ -32,12 +32,19 @@ struct Work {
 #[derive(Clone, Copy)]
 enum Kind {
     Put,
-    Range { keys: usize, serializable: bool },
+    Range {
+        keys: usize,
+        serializable: bool,
+    },
     Txn,
-    Watch { watchers: usize },
+    Watch {
+        watchers: usize,
+    },
+    /// Keys of 1 KiB; what counts is the memory, and then how long a start and a snapshot take.
+    Fill,
 }
 
-const WORKS: [Work; 9] = [
+const WORKS: [Work; 10] = [
     Work { name: "puts, 1 client", connections: 1, clients: 1, operations: 3000, kind: Kind::Put },
     Work {
         name: "puts, 100 connections, 1000 clients",
@@ -89,6 +96,7 @@ const WORKS: [Work; 9] = [
         operations: 300,
         kind: Kind::Watch { watchers: 1000 },
     },
+    Work { name: "fill with keys of 1 KiB", connections: 100, clients: 1000, operations: 1_000_000, kind: Kind::Fill },
 ];
 
 struct Outcome {
@@ -142,7 +150,7 @@ fn main() {
 
 async fn measure(program: &Path, work: &Work) -> Outcome {
     let directory = tempfile::tempdir().expect("a directory");
-    let server = Process::start(program, &directory.path().join("data"), &[]);
+    let server = Process::start(program, &directory.path().join("data"), &["--quota-backend-bytes=16000000000"]);
     let mut clients = Vec::new();
     for _ in 0..work.connections {
         clients.push(Client::connect(server.address).await);
@@ -156,7 +164,38 @@ async fn measure(program: &Path, work: &Work) -> Outcome {
     };
     let took = started.elapsed();
     latencies.sort_unstable();
-    Outcome { latencies, took, cpu: cpu_seconds(process) - cpu, resident: resident(process) }
+    let (cpu, memory) = (cpu_seconds(process) - cpu, resident(process));
+    if matches!(work.kind, Kind::Fill) {
+        full(program, &directory.path().join("data"), server, &mut clients[0]).await;
+    }
+    Outcome { latencies, took, cpu, resident: memory }
+}
+
+/// A snapshot of a full store, and a start on it.
+async fn full(program: &Path, data: &Path, server: Process, client: &mut Client) {
+    let started = Instant::now();
+    let mut pieces = client.maintenance.snapshot(SnapshotRequest {}).await.expect("a snapshot").into_inner();
+    let mut bytes = 0;
+    while let Some(piece) = pieces.message().await.expect("a piece") {
+        bytes += piece.blob.len();
+    }
+    let snapshot = started.elapsed();
+    server.kill();
+    let started = Instant::now();
+    let server = Process::start(program, data, &["--quota-backend-bytes=16000000000"]);
+    let mut client = Client::connect(server.address).await;
+    let range = RangeRequest { key: key(1), ..RangeRequest::default() };
+    while client.kv.range(range.clone()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println!(
+        "{}: snapshot of {} MB in {:.2} s, start after a kill in {:.2} s, {} MB resident then",
+        program.display(),
+        bytes >> 20,
+        snapshot.as_secs_f64(),
+        started.elapsed().as_secs_f64(),
+        resident(server.child.id()) >> 20
+    );
 }
 
 fn key(number: usize) -> Bytes {
@@ -167,7 +206,7 @@ async fn prepare(client: &mut Client, work: &Work) {
     let keys = match work.kind {
         Kind::Range { keys, .. } => keys.max(1000),
         Kind::Put | Kind::Txn => 1,
-        Kind::Watch { .. } => 0,
+        Kind::Watch { .. } | Kind::Fill => 0,
     };
     for number in 0..keys {
         let put = PutRequest { key: key(number), value: Bytes::from(vec![b'x'; 256]), ..PutRequest::default() };
@@ -227,6 +266,10 @@ async fn one(client: &mut Client, work: &Work, operation: usize) {
             let failure = RequestOp { request: Some(Request::RequestRange(read)) };
             let txn = TxnRequest { compare: vec![compare], success: vec![success], failure: vec![failure] };
             drop(client.kv.txn(txn).await.expect("txn"));
+        }
+        Kind::Fill => {
+            let put = PutRequest { key: key(operation), value: Bytes::from(vec![b'x'; 1024]), ..Default::default() };
+            drop(client.kv.put(put).await.expect("put"));
         }
         Kind::Watch { .. } => {}
     }

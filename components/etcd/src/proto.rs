@@ -8,6 +8,8 @@ pub use wire::etcdserverpb as rpc;
 pub use wire::grpc::health::v1 as health;
 pub use wire::leasepb as lease;
 pub use wire::mvccpb as mvcc;
+pub use wire::v3electionpb as election;
+pub use wire::v3lockpb as lock;
 
 mod wire {
     include!(concat!(env!("OUT_DIR"), "/wire.rs"));

@@ -2,11 +2,14 @@
 
 mod auth;
 mod cluster;
+mod election;
 mod health;
 pub mod http;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod turns;
 mod watch;
 
 use std::path::PathBuf;
@@ -21,7 +24,9 @@ use crate::error::Error;
 use crate::membership::Membership;
 use crate::mvcc::store::ReadView;
 use crate::node::Proposer;
+use crate::proto::election::election_server::ElectionServer;
 use crate::proto::health::health_server::HealthServer;
+use crate::proto::lock::lock_server::LockServer;
 use crate::proto::log::command::Op;
 use crate::proto::rpc::auth_server::AuthServer;
 use crate::proto::rpc::cluster_server::ClusterServer;
@@ -124,5 +129,7 @@ pub fn routes(context: &Arc<Context>) -> Routes {
         .add_service(server!(ClusterServer, cluster::Service(context.clone())))
         .add_service(server!(MaintenanceServer, maintenance::Service(context.clone())))
         .add_service(server!(AuthServer, auth::Service(context.clone())))
+        .add_service(server!(LockServer, lock::Service(context.clone())))
+        .add_service(server!(ElectionServer, election::Service(context.clone())))
         .add_service(HealthServer::new(health::Service(context.clone())))
 }

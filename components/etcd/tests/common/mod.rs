@@ -73,7 +73,7 @@ impl Client {
     /// Connects, for as long as a server takes to start.
     pub async fn connect(address: SocketAddr) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         let channel = loop {
             match endpoint.connect().await {
                 Ok(channel) => break channel,
