@@ -1,4 +1,4 @@
-//! Compiles the wire's definitions with protox, so that no protoc is needed.
+//! Compiles the wire's definitions with protox, so that no protoc is needed, and keeps their description for JSON.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "election.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
     println!("cargo:rerun-if-changed=proto");
     tonic_prost_build::configure()
         .include_file("wire.rs")

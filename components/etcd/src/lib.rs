@@ -3,6 +3,7 @@
 //! A request's road, top to bottom:
 //! - [`server`]: a member from start to end; [`options`] as typed, [`config`] as meant.
 //! - [`rpc`]: the gRPC services and the plain HTTP paths. Reads are answered from the store; writes are proposed.
+//! - [`gateway`]: the same services as JSON.
 //! - [`node`]: the loop between a proposal and its answer: log, sync, apply. Consensus will stand here.
 //! - [`wal`]: the write-ahead log. A write is acknowledged only when it is synced to it.
 //! - [`apply`]: the state machine, the store's only writer: requests in, answers and events out.
@@ -22,6 +23,7 @@ pub mod config;
 pub mod error;
 pub mod expiry;
 pub mod fatal;
+pub mod gateway;
 pub mod lease;
 pub mod membership;
 pub mod metrics;

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
 use kinit_serving::listener::{Limits, Listener};
@@ -35,7 +36,7 @@ use crate::options::Options;
 use crate::rpc::http::Site;
 use crate::rpc::{Context, routes};
 use crate::wal::{Wal, WalError};
-use crate::{compactor, expiry};
+use crate::{compactor, expiry, gateway};
 
 /// Connections with requests under way have this long after shutdown begins.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -262,6 +263,11 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
             Some(routes) if grpc => {
                 let answer = routes.clone().call(request.map(Body::new));
                 Box::pin(answer)
+            }
+            Some(routes) if request.uri().path().starts_with("/v3/") => {
+                // JSON writes bytes in base64 and has names beside them.
+                let most = self.site.context.max_request_bytes * 2;
+                Box::pin(gateway::respond(routes.clone(), request, most).map(Ok))
             }
             _ => {
                 let response = self.site.respond(&request).map(Body::new);

@@ -243,9 +243,66 @@ async fn a_restart_changes_nothing_but_the_term() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_speaks_json() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Ours::start(directory.path(), &[]).await;
+    let table = [
+        ("/v3/kv/put", r#"{"key":"Zm9v","value":"YmFy"}"#, "200 OK", r#""revision":"2""#),
+        ("/v3/kv/range", r#"{"key":"Zm9v"}"#, "200 OK", r#""kvs":[{"key":"Zm9v","create_revision":"2""#),
+        ("/v3/kv/range", "", "400 Bad Request", r#""message":"etcdserver: key is not provided""#),
+        ("/v3/kv/range", "{", "400 Bad Request", r#""code":3"#),
+        (
+            "/v3/kv/txn",
+            r#"{"compare":[{"target":"CREATE","key":"Zm9v","createRevision":"2"}],"success":[{"requestPut":{"key":"Zm9v","value":"MQ=="}}]}"#,
+            "200 OK",
+            r#""succeeded":true"#,
+        ),
+        ("/v3/lease/grant", r#"{"TTL":100,"ID":7}"#, "200 OK", r#""ID":"7","TTL":"100""#),
+        ("/v3/maintenance/status", "{}", "200 OK", r#""version":"3.6"#),
+        ("/v3/cluster/member/list", "{}", "200 OK", r#""peerURLs":["#),
+        ("/v3/nothing", "{}", "404 Not Found", r#""code":5"#),
+    ];
+    for (path, body, status, expected) in table {
+        let response = post(server.address, path, body).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{path} {body}: {response}");
+        assert!(response.contains(expected), "{path} {body}: {response}");
+    }
+
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.expect("connected");
+    let body = r#"{"create_request":{"key":"Zm9v","start_revision":"2"}}"#;
+    let request = format!("POST /v3/watch HTTP/1.1\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut seen = String::new();
+    while !(seen.contains(r#"{"result":"#)
+        && seen.contains(r#""created":true"#)
+        && seen.contains(r#""mod_revision":"3""#))
+    {
+        let mut buffer = [0; 1000];
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut buffer)).await.expect("in time");
+        let count = read.expect("readable");
+        assert!(count > 0, "the watch ended: {seen}");
+        seen.push_str(std::str::from_utf8(&buffer[..count]).expect("text"));
+    }
+    drop(stream);
+    server.stop().await;
+}
+
+async fn post(address: std::net::SocketAddr, path: &str, body: &str) -> String {
+    let length = body.len();
+    http(
+        address,
+        &format!("POST {path} HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"),
+    )
+    .await
+}
+
 async fn get(address: std::net::SocketAddr, path: &str) -> String {
+    http(address, &format!("GET {path} HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n")).await
+}
+
+async fn http(address: std::net::SocketAddr, request: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut response = String::new();
     stream.read_to_string(&mut response).await.expect("text");

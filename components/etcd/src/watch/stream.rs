@@ -88,6 +88,7 @@ pub async fn serve(
         progress_wanted: false,
         responses,
     };
+    let mut asking = true;
     loop {
         let catching_up = stream.next_behind();
         let notify = stream.watches.values().any(|watch| watch.progress_notify);
@@ -98,9 +99,14 @@ pub async fn serve(
                 break;
             }
             () = stream.responses.closed() => break,
-            request = requests.next() => match request {
+            request = requests.next(), if asking => match request {
                 Some(Ok(request)) => stream.request(request).await,
-                Some(Err(_)) | None => break,
+                Some(Err(_)) => break,
+                None => {
+                    // The client has no more requests, but still listens.
+                    asking = false;
+                    Ok(())
+                }
             },
             Some(delivery) = deliveries.recv() => stream.delivery(delivery).await,
             _ = ticks.tick(), if notify => stream.tick(),
