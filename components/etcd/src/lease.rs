@@ -90,6 +90,11 @@ impl Lessor {
         Ok(LeaseInfo { granted: lease.ttl, remaining, keys: lease.keys.iter().cloned().collect() })
     }
 
+    /// The keys attached to a lease; none for a lease that is not there.
+    pub fn keys(&self, id: i64) -> impl Iterator<Item = &Bytes> {
+        self.leases.get(&id).into_iter().flat_map(|lease| &lease.keys)
+    }
+
     /// The leases, the one that runs out first leading.
     pub fn ids(&self) -> Vec<i64> {
         self.by_expiry.iter().map(|(_, id)| *id).collect()

@@ -8,6 +8,7 @@
 //! - [`wal`]: the write-ahead log. A write is acknowledged only when it is synced to it.
 //! - [`apply`]: the state machine, the store's only writer: requests in, answers and events out.
 //! - [`mvcc`]: the versioned store: an index in memory, a table of revisions on disk.
+//! - [`auth`]: users and roles; who may do what is decided where entries are applied.
 //! - [`lease`] and [`watch`]: what hangs on keys, and who hears of them.
 //! - [`snapshot`]: the state as one file in the format of etcd's own backend ([`bolt`]), out and in.
 //!
@@ -17,6 +18,7 @@
 //! There is one member for now; nothing above [`node`] or below it knows that.
 
 pub mod apply;
+pub mod auth;
 pub mod bolt;
 pub mod compactor;
 pub mod config;

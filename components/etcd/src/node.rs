@@ -11,11 +11,12 @@ use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::{Machine, Reply};
+use crate::auth::Asker;
 use crate::error::Error;
 use crate::fatal::Fatal;
 use crate::metrics::Figures;
-use crate::proto::log::Command;
 use crate::proto::log::command::Op;
+use crate::proto::log::{self, Command};
 use crate::wal::{HardState, Wal, WalError};
 
 /// Proposals that may wait; more are answered with "too many requests".
@@ -34,6 +35,7 @@ enum Message {
 struct Proposal {
     data: Vec<u8>,
     op: Op,
+    asker: Option<Asker>,
     reply: oneshot::Sender<Result<Reply, Error>>,
 }
 
@@ -45,16 +47,22 @@ pub struct Proposer {
 }
 
 impl Proposer {
-    /// Proposes a write and waits until it is durable and applied.
+    /// Proposes a write of this member's own and waits until it is durable and applied.
     pub async fn propose(&self, op: Op) -> Result<Reply, Error> {
-        let command = Command { op: Some(op) };
+        self.propose_for(None, op).await
+    }
+
+    /// The same for somebody, who must be allowed to.
+    pub async fn propose_for(&self, asker: Option<Asker>, op: Op) -> Result<Reply, Error> {
+        let logged = asker.as_ref().map(|asker| log::Asker { user: asker.user.clone(), revision: asker.revision });
+        let command = Command { op: Some(op), asker: logged };
         let data = command.encode_to_vec();
         if data.len() > self.most_bytes {
             return Err(Error::RequestTooLarge);
         }
         let Some(op) = command.op else { return Err(Error::Stopped) };
         let (reply, answer) = oneshot::channel();
-        let proposal = Message::Propose(Proposal { data, op, reply });
+        let proposal = Message::Propose(Proposal { data, op, asker, reply });
         self.proposals.try_send(proposal).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
             mpsc::error::TrySendError::Closed(_) => Error::Stopped,
@@ -145,7 +153,7 @@ impl Run {
         self.figures.synced(started.elapsed(), batch.len());
         let now = Instant::now();
         for (index, proposal) in (first..).zip(batch.drain(..)) {
-            let result = self.machine.apply(index, self.term, proposal.op, now);
+            let result = self.machine.apply(index, self.term, proposal.op, proposal.asker.as_ref(), now);
             // Whoever asked may have gone.
             let _ = proposal.reply.send(result);
         }
@@ -171,7 +179,8 @@ pub fn replay(directory: &std::path::Path, machine: &Machine, member: u64) -> Re
         let command = Command::decode(entry.data).map_err(malformed)?;
         let op = command.op.ok_or(WalError::Malformed { index: entry.index })?;
         // The outcome, an error included, was told whoever asked.
-        let _ = machine.apply(entry.index, entry.term, op, now);
+        let asker = command.asker.map(|asker| Asker { user: asker.user, revision: asker.revision });
+        let _ = machine.apply(entry.index, entry.term, op, asker.as_ref(), now);
         replayed += 1;
         Ok(())
     })?;

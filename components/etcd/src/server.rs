@@ -16,6 +16,7 @@ use kinit_serving::listener::{Limits, Listener};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{Tls, TlsError};
 use nix::fcntl::{Flock, FlockArg};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -61,6 +62,8 @@ pub enum ServerError {
          `etcdctl snapshot save FILE`, and restore it with `etcd snapshot restore FILE --data-dir DIR`"
     )]
     Foreign { path: PathBuf },
+    #[error("the stored users and roles are not readable: {0}")]
+    Users(String),
     #[error(transparent)]
     Listen(io::Error),
     #[error("cannot start a thread: {0}")]
@@ -149,6 +152,8 @@ impl Server {
             max_txn_ops: self.config.max_txn_ops,
             max_request_bytes: most,
             quota: self.config.quota,
+            client_cert_auth: self.config.client_cert_auth,
+            tokens: Mutex::default(),
             progress_interval: self.config.progress_interval,
             data_dir: self.config.data_dir.clone(),
             shutdown: shutdown.child_token(),
@@ -235,7 +240,8 @@ fn open(config: &Config, fatal: &Fatal) -> Result<Opened, ServerError> {
         Membership::alone(&config.name, &config.peer_urls, &config.advertise_client_urls, &config.cluster_token);
     let identity = restored.store.identity((membership.member_id, membership.cluster_id))?;
     let membership = membership.with_identity(identity);
-    let machine = Arc::new(Machine::new(restored, Instant::now()));
+    let machine = Machine::new(restored, Instant::now()).map_err(|error| ServerError::Users(error.to_string()))?;
+    let machine = Arc::new(machine);
     let commits = {
         let fatal = fatal.clone();
         machine.store.spawn_commits(move |error| fatal.raise(error.to_string())).map_err(ServerError::Thread)?

@@ -69,7 +69,7 @@ pub fn grows(op: &Op) -> bool {
     match op {
         Op::Put(_) | Op::LeaseGrant(_) => true,
         Op::Txn(txn) => puts(&txn.success) || puts(&txn.failure),
-        Op::DeleteRange(_) | Op::Compact(_) | Op::LeaseRevoke(_) | Op::Alarm(_) => false,
+        _ => false,
     }
 }
 

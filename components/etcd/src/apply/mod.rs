@@ -11,10 +11,11 @@ mod txn;
 use std::time::Instant;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 
 use self::alarm::Alarms;
+use crate::auth::{Asker, Auth};
 use crate::error::Error;
 use crate::lease::Lessor;
 use crate::mvcc::backend::Change;
@@ -39,6 +40,8 @@ pub enum Reply {
     LeaseGrant(LeaseGrantResponse),
     LeaseRevoke(LeaseRevokeResponse),
     Alarm(AlarmResponse),
+    /// Users or roles were changed; there is nothing more to say.
+    Auth,
 }
 
 /// The replicated state of one member.
@@ -46,12 +49,13 @@ pub struct Machine {
     pub store: Arc<Store>,
     pub lessor: Mutex<Lessor>,
     pub alarms: Mutex<Alarms>,
+    pub auth: RwLock<Auth>,
     pub hub: Hub,
 }
 
 impl Machine {
     /// Takes over what was found on disk.
-    pub fn new(restored: Restored, now: Instant) -> Self {
+    pub fn new(restored: Restored, now: Instant) -> Result<Self, prost::DecodeError> {
         let mut lessor = Lessor::default();
         for (id, ttl) in restored.leases {
             // What was granted once is granted again; it came from the same checks.
@@ -63,17 +67,26 @@ impl Machine {
             lessor.attach(&key, id);
         }
         let hub = Hub::new(restored.store.revision());
-        Self {
+        Ok(Self {
             store: Arc::new(restored.store),
             lessor: Mutex::new(lessor),
             alarms: Mutex::new(Alarms::new(restored.alarms)),
+            auth: RwLock::new(Auth::new(restored.auth)?),
             hub,
-        }
+        })
     }
 
-    /// Applies one entry. Entries come in the order of the log, each once.
-    pub fn apply(&self, index: u64, term: u64, op: Op, now: Instant) -> Result<Reply, Error> {
-        self.store.entry(index, term, || self.apply_op(op, now))
+    /// Applies one entry. Entries come in the order of the log, each once. Without an asker it is a member's own.
+    pub fn apply(&self, index: u64, term: u64, op: Op, asker: Option<&Asker>, now: Instant) -> Result<Reply, Error> {
+        self.store.entry(index, term, || {
+            if let Some(asker) = asker {
+                let auth = self.auth.read();
+                if auth.enabled() {
+                    auth.may_apply(asker, &op, &self.lessor.lock())?;
+                }
+            }
+            self.apply_op(op, now)
+        })
     }
 
     fn apply_op(&self, op: Op, now: Instant) -> Result<Reply, Error> {
@@ -99,6 +112,13 @@ impl Machine {
                     self.store.change(change);
                 }
                 Ok(Reply::Alarm(AlarmResponse { header: self.header(), alarms }))
+            }
+            op => {
+                let changes = self.auth.write().apply(&op).unwrap_or_else(|| Ok(Vec::new()))?;
+                for change in changes {
+                    self.store.change(change);
+                }
+                Ok(Reply::Auth)
             }
         }
     }

@@ -14,11 +14,14 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefini
 
 use super::Revision;
 use super::pending::Batch;
+use crate::auth::Stored;
 use crate::proto::mvcc::KeyValue;
 
 const HISTORY: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("history");
 const LEASES: TableDefinition<'_, i64, i64> = TableDefinition::new("leases");
 const ALARMS: TableDefinition<'_, (u64, i32), ()> = TableDefinition::new("alarms");
+const USERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("users");
+const ROLES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("roles");
 const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
 
 /// The layout's version; a higher one was written by a newer server.
@@ -41,10 +44,35 @@ pub enum BackendError {
 /// A change of one of the small tables.
 #[derive(Clone, Debug)]
 pub enum Change {
-    LeaseGranted { id: i64, ttl: i64 },
-    LeaseRevoked { id: i64 },
-    AlarmRaised { member: u64, alarm: i32 },
-    AlarmCleared { member: u64, alarm: i32 },
+    LeaseGranted {
+        id: i64,
+        ttl: i64,
+    },
+    LeaseRevoked {
+        id: i64,
+    },
+    AlarmRaised {
+        member: u64,
+        alarm: i32,
+    },
+    AlarmCleared {
+        member: u64,
+        alarm: i32,
+    },
+    /// A user as it is now, encoded; or that it is gone.
+    User {
+        name: String,
+        user: Option<Vec<u8>>,
+    },
+    /// The same of a role.
+    Role {
+        name: String,
+        role: Option<Vec<u8>>,
+    },
+    Auth {
+        enabled: bool,
+        revision: u64,
+    },
 }
 
 /// Figures that belong to a commit.
@@ -111,6 +139,8 @@ impl Backend {
             transaction.open_table(HISTORY)?;
             transaction.open_table(LEASES)?;
             transaction.open_table(ALARMS)?;
+            transaction.open_table(USERS)?;
+            transaction.open_table(ROLES)?;
             let mut meta = transaction.open_table(META)?;
             if meta.get("format")?.is_none() {
                 meta.insert("format", FORMAT)?;
@@ -186,6 +216,25 @@ impl Backend {
         })
     }
 
+    /// Users and roles.
+    pub fn auth(&self) -> Result<Stored, BackendError> {
+        self.read(|transaction| {
+            let meta = transaction.open_table(META)?;
+            let number =
+                |name: &str| -> Result<i64, redb::Error> { Ok(meta.get(name)?.map_or(0, |value| value.value())) };
+            let rows = |table| -> Result<Vec<Vec<u8>>, redb::Error> {
+                let table = transaction.open_table::<&str, &[u8]>(table)?;
+                table.iter()?.map(|row| row.map(|(_, value)| value.value().to_vec()).map_err(Into::into)).collect()
+            };
+            Ok(Stored {
+                enabled: number("auth_enabled")? != 0,
+                revision: number("auth_revision")?.cast_unsigned(),
+                users: rows(USERS)?,
+                roles: rows(ROLES)?,
+            })
+        })
+    }
+
     /// Writes a batch and its figures, durably.
     pub fn commit(&self, batch: &Batch, meta: &Meta) -> Result<(), BackendError> {
         self.write(|transaction| {
@@ -197,11 +246,18 @@ impl Backend {
             let mut leases = transaction.open_table(LEASES)?;
             let mut alarms = transaction.open_table(ALARMS)?;
             for change in &batch.changes {
-                match *change {
+                match change {
                     Change::LeaseGranted { id, ttl } => drop(leases.insert(id, ttl)?),
                     Change::LeaseRevoked { id } => drop(leases.remove(id)?),
-                    Change::AlarmRaised { member, alarm } => drop(alarms.insert((member, alarm), ())?),
-                    Change::AlarmCleared { member, alarm } => drop(alarms.remove((member, alarm))?),
+                    Change::AlarmRaised { member, alarm } => drop(alarms.insert((*member, *alarm), ())?),
+                    Change::AlarmCleared { member, alarm } => drop(alarms.remove((*member, *alarm))?),
+                    Change::User { name, user } => put_named(transaction, USERS, name, user.as_deref())?,
+                    Change::Role { name, role } => put_named(transaction, ROLES, name, role.as_deref())?,
+                    Change::Auth { enabled, revision } => {
+                        let mut table = transaction.open_table(META)?;
+                        table.insert("auth_enabled", i64::from(*enabled))?;
+                        table.insert("auth_revision", revision.cast_signed())?;
+                    }
                 }
             }
             put_meta(transaction, meta)
@@ -266,6 +322,20 @@ impl Backend {
 /// Bytes of a record with its revision.
 fn stored(record: usize) -> u64 {
     (record + size_of::<[u8; 16]>()) as u64
+}
+
+fn put_named(
+    transaction: &redb::WriteTransaction,
+    table: TableDefinition<'_, &str, &[u8]>,
+    name: &str,
+    value: Option<&[u8]>,
+) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(table)?;
+    match value {
+        Some(value) => drop(table.insert(name, value)?),
+        None => drop(table.remove(name)?),
+    }
+    Ok(())
 }
 
 fn put_meta(transaction: &redb::WriteTransaction, meta: &Meta) -> Result<(), redb::Error> {

@@ -18,6 +18,7 @@ use super::pending::{Encoded, Pending};
 use super::range::KeyRange;
 use super::read::{Found, Query};
 use super::txn::WriteTxn;
+use crate::auth::Stored;
 use crate::error::Error;
 use crate::proto::mvcc::KeyValue;
 
@@ -47,6 +48,7 @@ pub struct Restored {
     /// Keys with the lease they are attached to.
     pub attached: HashMap<Bytes, i64>,
     pub alarms: Vec<(u64, i32)>,
+    pub auth: Stored,
 }
 
 impl Store {
@@ -72,12 +74,12 @@ impl Store {
             }
             Ok(true)
         })?;
-        let (leases, alarms) = (backend.leases()?, backend.alarms()?);
+        let (leases, alarms, auth) = (backend.leases()?, backend.alarms()?, backend.auth()?);
         let unfinished = (meta.compaction_done < meta.compacted).then_some(meta.compacted);
         let signal = Signal::new(meta.applied, meta.compaction_done, unfinished);
         let inner = Inner { index, pending: Pending::default(), view: Some(view), meta };
         let store = Store { inner: RwLock::new(inner), backend, signal, entry: Mutex::new(()) };
-        Ok(Restored { store, leases, attached, alarms })
+        Ok(Restored { store, leases, attached, alarms, auth })
     }
 
     /// The ids that this member and its cluster have since the first start: `fresh` then, whatever it was later.

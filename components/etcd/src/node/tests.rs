@@ -88,17 +88,17 @@ struct Member {
 impl Member {
     fn open(directory: &Path) -> Self {
         let restored = Store::open(&directory.join("store")).expect("the store opens");
-        let machine = Arc::new(Machine::new(restored, Instant::now()));
+        let machine = Arc::new(Machine::new(restored, Instant::now()).expect("decodes"));
         let wal = replay(&directory.join("wal"), &machine, 1).expect("the log is whole");
         Self { machine, wal }
     }
 
     fn apply(&mut self, op: Op) {
-        let data = Command { op: Some(op.clone()) }.encode_to_vec();
+        let data = Command { op: Some(op.clone()), asker: None }.encode_to_vec();
         let (index, term) = (self.wal.next_index(), self.wal.hard_state().term);
         self.wal.append(term, [data.as_slice()]).expect("the disk works");
         // Refusals are part of what is compared: they change nothing, then and later.
-        let _ = self.machine.apply(index, term, op, Instant::now());
+        let _ = self.machine.apply(index, term, op, None, Instant::now());
     }
 
     fn carry_out_compactions(&self) {

@@ -1,63 +1,194 @@
-//! The Auth service: there are no users yet, and this says so.
+//! The Auth service.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tonic::{Request, Response, Status};
 
-use super::Context;
+use super::{Context, mismatched};
+use crate::apply::Reply;
+use crate::auth::password;
 use crate::error::Error;
+use crate::proto::log::command::Op;
 use crate::proto::rpc::auth_server::Auth;
 use crate::proto::rpc::*;
 
 pub struct Service(pub Arc<Context>);
 
-fn no_users<T>() -> Result<Response<T>, Status> {
-    Err(Error::Unsupported(
-        "etcdserver: users and roles are not supported yet; restrict clients by certificates".into(),
-    )
-    .into())
+impl Service {
+    async fn change(&self, asker: crate::auth::Asker, op: Op) -> Result<Option<ResponseHeader>, Error> {
+        match self.0.propose(asker, op).await? {
+            Reply::Auth => Ok(self.0.header()),
+            _ => Err(mismatched()),
+        }
+    }
+
+    fn forget(&self, user: Option<&str>) {
+        self.0.tokens.lock().forget(user);
+    }
 }
 
-macro_rules! refuse {
-    ($($name:ident($request:ty) -> $response:ty;)*) => {
+/// Hashing takes tens of milliseconds of computing, so it is kept off the threads that serve requests.
+async fn hashed(password: String) -> Result<String, Error> {
+    let hash = tokio::task::spawn_blocking(move || password::hash(&password)).await.ok().flatten();
+    hash.ok_or_else(|| Error::Storage("no random bytes for a password's salt".to_owned()))
+}
+
+/// The methods that change users or roles, with what else is to be done once they have.
+macro_rules! changes {
+    ($($name:ident($request:ident) -> $response:ident as $op:ident, $service:ident, $done:ident => $after:expr;)*) => {
         #[tonic::async_trait]
         impl Auth for Service {
             async fn auth_status(
                 &self,
-                _: Request<AuthStatusRequest>,
+                request: Request<AuthStatusRequest>,
             ) -> Result<Response<AuthStatusResponse>, Status> {
-                let header = self.0.header();
-                Ok(Response::new(AuthStatusResponse { header, enabled: false, auth_revision: 1 }))
+                self.0.managed_by(&request)?;
+                let (enabled, auth_revision) = {
+                    let auth = self.0.machine.auth.read();
+                    (auth.enabled(), auth.revision())
+                };
+                Ok(Response::new(AuthStatusResponse { header: self.0.header(), enabled, auth_revision }))
             }
 
             async fn authenticate(
                 &self,
-                _: Request<AuthenticateRequest>,
+                request: Request<AuthenticateRequest>,
             ) -> Result<Response<AuthenticateResponse>, Status> {
-                Err(Error::AuthNotEnabled.into())
+                authenticate(&self.0, request.into_inner()).await
             }
 
-            $(async fn $name(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
-                no_users()
+            async fn user_add(
+                &self,
+                request: Request<AuthUserAddRequest>,
+            ) -> Result<Response<AuthUserAddResponse>, Status> {
+                let asker = self.0.asker(&request)?;
+                self.0.machine.auth.read().may_manage(&asker)?;
+                let mut request = request.into_inner();
+                let password = std::mem::take(&mut request.password);
+                request.hashed_password = match request.options {
+                    Some(options) if options.no_password => String::new(),
+                    _ => hashed(password).await?,
+                };
+                let header = self.change(asker, Op::AuthUserAdd(request)).await?;
+                Ok(Response::new(AuthUserAddResponse { header }))
+            }
+
+            async fn user_change_password(
+                &self,
+                request: Request<AuthUserChangePasswordRequest>,
+            ) -> Result<Response<AuthUserChangePasswordResponse>, Status> {
+                let asker = self.0.asker(&request)?;
+                self.0.machine.auth.read().may_manage(&asker)?;
+                let mut request = request.into_inner();
+                request.hashed_password = hashed(std::mem::take(&mut request.password)).await?;
+                let name = request.name.clone();
+                let header = self.change(asker, Op::AuthUserChangePassword(request)).await?;
+                self.forget(Some(&name));
+                Ok(Response::new(AuthUserChangePasswordResponse { header }))
+            }
+
+            async fn user_get(
+                &self,
+                request: Request<AuthUserGetRequest>,
+            ) -> Result<Response<AuthUserGetResponse>, Status> {
+                let asker = self.0.asker(&request)?;
+                let name = request.into_inner().name;
+                let roles = {
+                    let auth = self.0.machine.auth.read();
+                    // Everybody may look at oneself.
+                    if asker.user != name {
+                        auth.may_manage(&asker)?;
+                    }
+                    auth.user(&name)?.roles.clone()
+                };
+                Ok(Response::new(AuthUserGetResponse { header: self.0.header(), roles }))
+            }
+
+            async fn user_list(
+                &self,
+                request: Request<AuthUserListRequest>,
+            ) -> Result<Response<AuthUserListResponse>, Status> {
+                self.0.managed_by(&request)?;
+                let users = self.0.machine.auth.read().users().cloned().collect();
+                Ok(Response::new(AuthUserListResponse { header: self.0.header(), users }))
+            }
+
+            async fn role_get(
+                &self,
+                request: Request<AuthRoleGetRequest>,
+            ) -> Result<Response<AuthRoleGetResponse>, Status> {
+                let asker = self.0.asker(&request)?;
+                let role = request.into_inner().role;
+                let perm = {
+                    let auth = self.0.machine.auth.read();
+                    if !auth.has_role(&asker, &role) {
+                        auth.may_manage(&asker)?;
+                    }
+                    auth.role(&role)?.key_permission.clone()
+                };
+                Ok(Response::new(AuthRoleGetResponse { header: self.0.header(), perm }))
+            }
+
+            async fn role_list(
+                &self,
+                request: Request<AuthRoleListRequest>,
+            ) -> Result<Response<AuthRoleListResponse>, Status> {
+                self.0.managed_by(&request)?;
+                let roles = self.0.machine.auth.read().roles().cloned().collect();
+                Ok(Response::new(AuthRoleListResponse { header: self.0.header(), roles }))
+            }
+
+            $(async fn $name(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
+                let asker = self.0.asker(&request)?;
+                let request = request.into_inner();
+                let ($service, $done) = (self, request.clone());
+                let header = self.change(asker, Op::$op(request)).await?;
+                $after;
+                Ok(Response::new($response { header }))
             })*
         }
     };
 }
 
-refuse! {
-    auth_enable(AuthEnableRequest) -> AuthEnableResponse;
-    auth_disable(AuthDisableRequest) -> AuthDisableResponse;
-    user_add(AuthUserAddRequest) -> AuthUserAddResponse;
-    user_get(AuthUserGetRequest) -> AuthUserGetResponse;
-    user_list(AuthUserListRequest) -> AuthUserListResponse;
-    user_delete(AuthUserDeleteRequest) -> AuthUserDeleteResponse;
-    user_change_password(AuthUserChangePasswordRequest) -> AuthUserChangePasswordResponse;
-    user_grant_role(AuthUserGrantRoleRequest) -> AuthUserGrantRoleResponse;
-    user_revoke_role(AuthUserRevokeRoleRequest) -> AuthUserRevokeRoleResponse;
-    role_add(AuthRoleAddRequest) -> AuthRoleAddResponse;
-    role_get(AuthRoleGetRequest) -> AuthRoleGetResponse;
-    role_list(AuthRoleListRequest) -> AuthRoleListResponse;
-    role_delete(AuthRoleDeleteRequest) -> AuthRoleDeleteResponse;
-    role_grant_permission(AuthRoleGrantPermissionRequest) -> AuthRoleGrantPermissionResponse;
-    role_revoke_permission(AuthRoleRevokePermissionRequest) -> AuthRoleRevokePermissionResponse;
+changes! {
+    auth_enable(AuthEnableRequest) -> AuthEnableResponse as AuthEnable, _service, _done => ();
+    auth_disable(AuthDisableRequest) -> AuthDisableResponse as AuthDisable, service, _done => service.forget(None);
+    user_delete(AuthUserDeleteRequest) -> AuthUserDeleteResponse as AuthUserDelete, service, done =>
+        service.forget(Some(&done.name));
+    user_grant_role(AuthUserGrantRoleRequest) -> AuthUserGrantRoleResponse as AuthUserGrantRole, _service, _done => ();
+    user_revoke_role(AuthUserRevokeRoleRequest) -> AuthUserRevokeRoleResponse as AuthUserRevokeRole, _service, _done => ();
+    role_add(AuthRoleAddRequest) -> AuthRoleAddResponse as AuthRoleAdd, _service, _done => ();
+    role_delete(AuthRoleDeleteRequest) -> AuthRoleDeleteResponse as AuthRoleDelete, _service, _done => ();
+    role_grant_permission(AuthRoleGrantPermissionRequest) -> AuthRoleGrantPermissionResponse as AuthRoleGrantPermission,
+        _service, _done => ();
+    role_revoke_permission(AuthRoleRevokePermissionRequest) -> AuthRoleRevokePermissionResponse
+        as AuthRoleRevokePermission, _service, _done => ();
+}
+
+async fn authenticate(
+    context: &Context,
+    request: AuthenticateRequest,
+) -> Result<Response<AuthenticateResponse>, Status> {
+    let AuthenticateRequest { name, password } = request;
+    let (stored, revision) = {
+        let auth = context.machine.auth.read();
+        if !auth.enabled() {
+            return Err(Error::AuthNotEnabled.into());
+        }
+        let user = auth.user(&name).map_err(|_| Error::AuthFailed)?;
+        if user.options.is_some_and(|options| options.no_password) {
+            return Err(Error::AuthFailed.into());
+        }
+        (String::from_utf8_lossy(&user.password).into_owned(), auth.revision())
+    };
+    let matches = tokio::task::spawn_blocking(move || password::matches(&password, &stored)).await;
+    // What was compared may have been changed meanwhile; the client tries again.
+    let unchanged = context.machine.auth.read().revision() == revision;
+    if !matches.is_ok_and(|matches| matches) || !unchanged {
+        return Err(Error::AuthFailed.into());
+    }
+    let given = context.tokens.lock().give(&name, Instant::now());
+    let token = given.ok_or_else(|| Error::Storage("no random bytes for a token".to_owned()))?;
+    Ok(Response::new(AuthenticateResponse { header: context.header(), token }))
 }

@@ -26,7 +26,8 @@ fn no_replication(what: &str) -> Status {
 
 #[tonic::async_trait]
 impl Cluster for Service {
-    async fn member_add(&self, _: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
+    async fn member_add(&self, request: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
+        self.0.managed_by(&request)?;
         Err(no_replication("adding a member"))
     }
 
@@ -34,6 +35,7 @@ impl Cluster for Service {
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
+        self.0.managed_by(&request)?;
         self.known(request.into_inner().id)?;
         Err(no_replication("removing the only member"))
     }
@@ -42,6 +44,7 @@ impl Cluster for Service {
         &self,
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
+        self.0.managed_by(&request)?;
         self.known(request.into_inner().id)?;
         Err(no_replication("updating a member"))
     }
@@ -55,6 +58,7 @@ impl Cluster for Service {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
+        self.0.managed_by(&request)?;
         self.known(request.into_inner().id)?;
         Err(Error::MemberNotLearner.into())
     }

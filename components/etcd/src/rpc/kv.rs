@@ -18,8 +18,10 @@ pub struct Service(pub Arc<Context>);
 #[tonic::async_trait]
 impl Kv for Service {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        let asker = self.0.asker(&request)?;
         let request = request.into_inner();
         check::range(&request)?;
+        self.0.machine.auth.read().may_read(&asker, &request.key, &request.range_end)?;
         // A single member has applied whatever it acknowledged, so its own state is the cluster's.
         let mut response = self.0.machine.range(&request)?;
         response.header = self.0.complete(response.header);
@@ -27,9 +29,12 @@ impl Kv for Service {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let asker = self.0.asker(&request)?;
         let request = request.into_inner();
         check::put(&request)?;
-        let Reply::Put(mut response) = self.0.propose(Op::Put(request)).await? else { return Err(mismatched().into()) };
+        let Reply::Put(mut response) = self.0.propose(asker, Op::Put(request)).await? else {
+            return Err(mismatched().into());
+        };
         response.header = self.0.complete(response.header);
         Ok(Response::new(response))
     }
@@ -38,21 +43,25 @@ impl Kv for Service {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
+        let asker = self.0.asker(&request)?;
         let request = request.into_inner();
         check::delete_range(&request)?;
-        let reply = self.0.propose(Op::DeleteRange(request)).await?;
+        let reply = self.0.propose(asker, Op::DeleteRange(request)).await?;
         let Reply::DeleteRange(mut response) = reply else { return Err(mismatched().into()) };
         response.header = self.0.complete(response.header);
         Ok(Response::new(response))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let asker = self.0.asker(&request)?;
         let request = request.into_inner();
         check::txn(&request, self.0.max_txn_ops)?;
         let mut response = if check::is_read_only(&request) {
-            self.0.machine.read_txn(&request)?
+            let machine = &self.0.machine;
+            machine.auth.read().may_run(&asker, &request, &machine.lessor.lock())?;
+            machine.read_txn(&request)?
         } else {
-            let reply = self.0.propose(Op::Txn(request)).await?;
+            let reply = self.0.propose(asker, Op::Txn(request)).await?;
             let Reply::Txn(response) = reply else { return Err(mismatched().into()) };
             response
         };
@@ -61,8 +70,9 @@ impl Kv for Service {
     }
 
     async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
+        let asker = self.0.asker(&request)?;
         let request = request.into_inner();
-        let Reply::Compact(mut response) = self.0.propose(Op::Compact(request)).await? else {
+        let Reply::Compact(mut response) = self.0.propose(asker, Op::Compact(request)).await? else {
             return Err(mismatched().into());
         };
         if request.physical {

@@ -23,12 +23,13 @@ pub struct Service(pub Arc<Context>);
 #[tonic::async_trait]
 impl Lease for Service {
     async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Result<Response<LeaseGrantResponse>, Status> {
+        let asker = self.0.asker(&request)?;
         let mut request = request.into_inner();
         while request.id == 0 {
             // The id is chosen before the entry is logged, because every member must come to the same one.
             request.id = rand::random::<i64>() & i64::MAX;
         }
-        let reply = self.0.propose(Op::LeaseGrant(request)).await?;
+        let reply = self.0.propose(asker, Op::LeaseGrant(request)).await?;
         let Reply::LeaseGrant(mut response) = reply else { return Err(mismatched().into()) };
         response.header = self.0.complete(response.header);
         Ok(Response::new(response))
@@ -38,7 +39,8 @@ impl Lease for Service {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
-        let reply = self.0.propose(Op::LeaseRevoke(request.into_inner())).await?;
+        let asker = self.0.asker(&request)?;
+        let reply = self.0.propose(asker, Op::LeaseRevoke(request.into_inner())).await?;
         let Reply::LeaseRevoke(mut response) = reply else { return Err(mismatched().into()) };
         response.header = self.0.complete(response.header);
         Ok(Response::new(response))
@@ -79,7 +81,13 @@ impl Lease for Service {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let asker = self.0.asker(&request)?;
         let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        if keys {
+            let machine = &self.0.machine;
+            let (auth, lessor) = (machine.auth.read(), machine.lessor.lock());
+            lessor.keys(id).try_for_each(|key| auth.may_read(&asker, key, &[]))?;
+        }
         let header = self.0.header();
         let info = self.0.machine.lessor.lock().info(id, Instant::now());
         let response = match info {

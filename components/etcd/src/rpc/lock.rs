@@ -17,8 +17,9 @@ pub struct Service(pub Arc<Context>);
 #[tonic::async_trait]
 impl Lock for Service {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
+        let asker = self.0.asker(&request)?;
         let LockRequest { name, lease } = request.into_inner();
-        let turn = turns::enter(&self.0, &name, lease, Bytes::new()).await?;
+        let turn = turns::enter(&self.0, &asker, &name, lease, Bytes::new()).await?;
         turns::wait(&self.0, &name, &turn).await?;
         if turns::look(&self.0, &turn.key)?.is_none() {
             return Err(Status::unknown("mutex: session is expired"));
@@ -27,9 +28,10 @@ impl Lock for Service {
     }
 
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {
+        let asker = self.0.asker(&request)?;
         let delete = DeleteRangeRequest { key: request.into_inner().key, ..DeleteRangeRequest::default() };
         crate::apply::check::delete_range(&delete)?;
-        let Reply::DeleteRange(response) = self.0.propose(Op::DeleteRange(delete)).await? else {
+        let Reply::DeleteRange(response) = self.0.propose(asker, Op::DeleteRange(delete)).await? else {
             return Err(mismatched().into());
         };
         Ok(Response::new(UnlockResponse { header: self.0.complete(response.header) }))

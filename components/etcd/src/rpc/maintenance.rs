@@ -69,18 +69,20 @@ fn send(
 #[tonic::async_trait]
 impl Maintenance for Service {
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
+        let asker = self.0.asker(&request)?;
         let request = request.into_inner();
         if request.action() == AlarmAction::Get {
             let alarms = self.0.machine.alarms.lock().list(request.alarm());
             return Ok(Response::new(AlarmResponse { header: self.0.header(), alarms }));
         }
-        let reply = self.0.propose(Op::Alarm(request)).await?;
+        let reply = self.0.propose(asker, Op::Alarm(request)).await?;
         let Reply::Alarm(mut response) = reply else { return Err(mismatched().into()) };
         response.header = self.0.complete(response.header);
         Ok(Response::new(response))
     }
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        self.0.managed_by(&request)?;
         let context = &self.0;
         let (file, used) = context.machine.store.size();
         let meta = context.machine.store.meta();
@@ -105,13 +107,15 @@ impl Maintenance for Service {
         }))
     }
 
-    async fn defragment(&self, _: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
+    async fn defragment(&self, request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
+        self.0.managed_by(&request)?;
         let store = self.0.machine.store.clone();
         blocking(move || store.defragment()).await?;
         Ok(Response::new(DefragmentResponse { header: self.0.header() }))
     }
 
-    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        self.0.managed_by(&request)?;
         let hash = self.hash_of(0).await?;
         let mut header = self.0.blank_header();
         header.revision = hash.current;
@@ -119,6 +123,7 @@ impl Maintenance for Service {
     }
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        self.0.managed_by(&request)?;
         let hash = self.hash_of(request.into_inner().revision).await?;
         let mut header = self.0.blank_header();
         header.revision = hash.current;
@@ -132,7 +137,8 @@ impl Maintenance for Service {
 
     type SnapshotStream = ReceiverStream<Result<SnapshotResponse, Status>>;
 
-    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+    async fn snapshot(&self, request: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.0.managed_by(&request)?;
         let context = self.0.clone();
         let file = blocking(move || {
             save(&context.machine, &context.membership, &context.data_dir)
@@ -151,6 +157,7 @@ impl Maintenance for Service {
     }
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
+        self.0.managed_by(&request)?;
         // There is nobody to move to; moving to oneself is done already.
         if request.into_inner().target_id == self.0.membership.member_id {
             return Ok(Response::new(MoveLeaderResponse { header: None }));
@@ -158,7 +165,8 @@ impl Maintenance for Service {
         Err(Error::BadLeaderTransferee.into())
     }
 
-    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+    async fn downgrade(&self, request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+        self.0.managed_by(&request)?;
         Err(Error::Unsupported("etcdserver: downgrades are not supported".into()).into())
     }
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod election;
 mod health;
 pub mod http;
+mod identity;
 mod kv;
 mod lease;
 mod lock;
@@ -16,10 +17,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::apply::{Machine, Reply};
+use crate::auth::Asker;
+use crate::auth::token::Tokens;
 use crate::error::Error;
 use crate::membership::Membership;
 use crate::mvcc::store::ReadView;
@@ -45,6 +49,9 @@ pub struct Context {
     pub max_txn_ops: usize,
     pub max_request_bytes: usize,
     pub quota: Option<u64>,
+    /// Whether a client certificate's common name says who asks.
+    pub client_cert_auth: bool,
+    pub tokens: Mutex<Tokens>,
     pub progress_interval: Duration,
     /// Where a snapshot is written while it is sent.
     pub data_dir: PathBuf,
@@ -79,11 +86,11 @@ impl Context {
         Some(ResponseHeader { revision, ..self.blank_header() })
     }
 
-    async fn propose(&self, op: Op) -> Result<Reply, Error> {
+    async fn propose(&self, asker: Asker, op: Op) -> Result<Reply, Error> {
         if crate::apply::alarm::grows(&op) {
             self.check_quota()?;
         }
-        self.proposer.propose(op).await
+        self.proposer.propose_for(Some(asker), op).await
     }
 
     /// Raises the alarm when the store is full. It stays raised until somebody clears it, so that what is freed is not

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{Context, mismatched};
 use crate::apply::Reply;
+use crate::auth::Asker;
 use crate::error::Error;
 use crate::proto::log::command::Op;
 use crate::proto::mvcc::KeyValue;
@@ -41,6 +42,12 @@ fn line(name: &[u8]) -> (Bytes, Bytes) {
     ([name, b"/"].concat().into(), [name, b"0"].concat().into())
 }
 
+/// Refuses who may not read a line.
+pub fn may_look(context: &Context, asker: &Asker, name: &[u8]) -> Result<(), Error> {
+    let (key, range_end) = line(name);
+    context.machine.auth.read().may_read(asker, &key, &range_end)
+}
+
 /// Steps out of a line when it is dropped before the turn came: nobody waits for it any more.
 struct Leaving {
     context: Arc<Context>,
@@ -61,12 +68,19 @@ impl Drop for Leaving {
 }
 
 /// Takes a place in a line.
-pub async fn enter(context: &Arc<Context>, name: &[u8], lease: i64, value: Bytes) -> Result<Turn, Error> {
+pub async fn enter(
+    context: &Arc<Context>,
+    asker: &Asker,
+    name: &[u8],
+    lease: i64,
+    value: Bytes,
+) -> Result<Turn, Error> {
+    may_look(context, asker, name)?;
     let lease = match lease {
         0 => {
             let id = (rand::random::<i64>() & i64::MAX).max(1);
             let Reply::LeaseGrant(granted) =
-                context.propose(Op::LeaseGrant(LeaseGrantRequest { id, ttl: SESSION_TTL })).await?
+                context.propose(asker.clone(), Op::LeaseGrant(LeaseGrantRequest { id, ttl: SESSION_TTL })).await?
             else {
                 return Err(mismatched());
             };
@@ -77,7 +91,8 @@ pub async fn enter(context: &Arc<Context>, name: &[u8], lease: i64, value: Bytes
     let key = Bytes::from([name, b"/", format!("{lease:x}").as_bytes()].concat());
     let put = PutRequest { key: key.clone(), value, lease, ..PutRequest::default() };
     let get = RangeRequest { key: key.clone(), ..RangeRequest::default() };
-    let response = if_created_at(context, &key, 0, Request::RequestPut(put), Some(Request::RequestRange(get))).await?;
+    let (put, get) = (Request::RequestPut(put), Request::RequestRange(get));
+    let response = if_created_at(context, asker, &key, 0, put, Some(get)).await?;
     let revision = response.header.map_or(0, |header| header.revision);
     let created = match response.responses.first().and_then(|op| op.response.as_ref()) {
         Some(Response::ResponseRange(range)) => range.kvs.first().map_or(revision, |kv| kv.create_revision),
@@ -140,6 +155,7 @@ pub fn look(context: &Context, key: &Bytes) -> Result<Option<KeyValue>, Error> {
 /// Does one thing if the key was created at a revision (0: is not there), else another.
 pub async fn if_created_at(
     context: &Context,
+    asker: &Asker,
     key: &Bytes,
     created: i64,
     then: Request,
@@ -158,7 +174,9 @@ pub async fn if_created_at(
         success: vec![ops(then)],
         failure: otherwise.map(ops).into_iter().collect(),
     };
-    let Reply::Txn(mut response) = context.propose(Op::Txn(txn)).await? else { return Err(mismatched()) };
+    let Reply::Txn(mut response) = context.propose(asker.clone(), Op::Txn(txn)).await? else {
+        return Err(mismatched());
+    };
     response.header = context.complete(response.header);
     Ok(response)
 }

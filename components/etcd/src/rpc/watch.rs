@@ -21,10 +21,17 @@ impl Watch for Service {
 
     async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
         let context = &self.0;
+        // A token may run out, and permissions change, while the stream is open: each watch is checked by itself.
+        let (credentials, checker) = (context.credentials(&request), context.clone());
+        let permit = move |key: &[u8], range_end: &[u8]| {
+            let asker = checker.identify(&credentials)?;
+            checker.machine.auth.read().may_read(&asker, key, range_end)
+        };
         let settings = Settings {
             header: context.blank_header(),
             progress_interval: context.progress_interval,
             fragment_bytes: context.max_request_bytes,
+            permit: Box::new(permit),
         };
         let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
         let shutdown = context.shutdown.child_token();

@@ -37,7 +37,12 @@ pub struct Settings {
     pub progress_interval: Duration,
     /// Fragments are about this large.
     pub fragment_bytes: usize,
+    /// Whether the client may read a range.
+    pub permit: Permit,
 }
+
+/// See [`Settings::permit`].
+pub type Permit = Box<dyn Fn(&[u8], &[u8]) -> Result<(), Error> + Send + Sync>;
 
 struct Watch {
     id: WatcherId,
@@ -165,6 +170,7 @@ impl WatchStream {
         if !range_end.is_empty() && *range_end != [0] && key >= range_end {
             return Err("mvcc: watcher range is empty".to_owned());
         }
+        (self.settings.permit)(&key, &range_end).map_err(|error| error.to_string())?;
         let watch_id = match request.watch_id {
             0 => {
                 while self.watches.contains_key(&self.next_id) {
