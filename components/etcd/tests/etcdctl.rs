@@ -23,7 +23,8 @@ fn certificates(directory: &Path, name: &str) -> Certificates {
     let ca_certificate = ca.self_signed(&ca_key).expect("a CA");
     let issuer = Issuer::new(ca, ca_key);
     let key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("parameters");
+    let mut leaf = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("parameters");
+    leaf.distinguished_name.push(rcgen::DnType::CommonName, "root");
     let certificate = leaf.signed_by(&key, &issuer).expect("a certificate");
     let write = |file: &str, text: String| {
         let path = directory.join(format!("{name}-{file}"));
@@ -102,6 +103,7 @@ async fn etcdctl_works() {
         keys(&ctl);
         leases(&ctl);
         upkeep(&ctl);
+        users(&ctl);
         let stranger = self::certificates(directory.path(), "stranger");
         let stranger = Certificates { ca: certificates.ca.clone(), ..stranger };
         let ctl = Ctl { program: &program, address, certificates: &stranger };
@@ -147,4 +149,18 @@ fn upkeep(ctl: &Ctl<'_>) {
     assert!(ctl.ok(&["defrag"]).contains("Finished"));
     assert_eq!(ctl.ok(&["alarm", "list"]), "");
     assert_eq!(ctl.ok(&["get", "a"]), "a\n1\n");
+}
+
+/// The certificate's common name is a user's name.
+fn users(ctl: &Ctl<'_>) {
+    for command in [
+        &["user", "add", "root", "--no-password"][..],
+        &["user", "grant-role", "root", "root"],
+        &["auth", "enable"],
+        &["put", "by-root", "1"],
+        &["defrag"],
+        &["auth", "disable"],
+    ] {
+        ctl.ok(command);
+    }
 }

@@ -60,6 +60,9 @@ async fn snapshots_go_both_ways() {
     let delete = DeleteRangeRequest { key: Bytes::from_static(b"key 7"), ..DeleteRangeRequest::default() };
     client.kv.delete_range(delete).await.expect("deleted");
     client.kv.compact(CompactionRequest { revision: 100, physical: true }).await.expect("compacted");
+    for command in [&["user", "add", "anna:secret"][..], &["role", "add", "r"], &["user", "grant-role", "anna", "r"]] {
+        etcdctl(&ctl, &[&[format!("--endpoints={}", server.address).as_str()], command].concat());
+    }
     let (newest, older) = (everything(server.address, 0).await, everything(server.address, 150).await);
     etcdctl(&ctl, &[&format!("--endpoints={}", server.address), "snapshot", "save", &path("ours.db")]);
     server.stop().await;
@@ -69,7 +72,27 @@ async fn snapshots_go_both_ways() {
     assert!(everything(theirs.address, 0).await == newest, "Debian's etcd restored something else");
     assert!(everything(theirs.address, 150).await == older, "Debian's etcd restored another history");
     etcdctl(&ctl, &[&format!("--endpoints={}", theirs.address), "snapshot", "save", &path("theirs.db")]);
+    // The password that was set here is known there.
+    for command in [
+        &["user", "add", "root:secret"][..],
+        &["user", "grant-role", "root", "root"],
+        &["auth", "enable"],
+        &["--user=root:secret", "user", "get", "anna"],
+        &["--user=root:secret", "role", "grant-permission", "r", "read", "key 1"],
+        &["--user=anna:secret", "get", "key 1"],
+    ] {
+        etcdctl(&ctl, &[&[format!("--endpoints={}", theirs.address).as_str()], command].concat());
+    }
+    let authorized = [format!("--endpoints={}", theirs.address), "--user=root:secret".to_owned()];
+    etcdctl(&ctl, &[&authorized[0], &authorized[1], "snapshot", "save", &path("users.db")]);
     theirs.kill();
+
+    tool(&["restore", &path("users.db"), "--data-dir", &path("users")]).expect("restored");
+    let server = Ours::start(&directory.path().join("users"), &[]).await;
+    for command in [&["--user=anna:secret", "get", "key 1"][..], &["--user=root:secret", "user", "list"]] {
+        etcdctl(&ctl, &[&[format!("--endpoints={}", server.address).as_str()], command].concat());
+    }
+    server.stop().await;
 
     let status = tool(&["status", &path("theirs.db")]).expect("readable");
     assert!(status.contains(&format!("\"revision\":{}", newest.0)), "{status}");

@@ -1,8 +1,7 @@
 //! Users, roles and what they may do.
 //!
 //! [`Auth`] is state like any other: it changes by log entries alone and decides by itself. What proves who somebody is
-//! ([`token`], [`password`]) belongs to this member. Rules, errors and revisions are etcd's; passwords are kept as
-//! PBKDF2 hashes instead of bcrypt's.
+//! ([`token`], [`password`]) belongs to this member. Rules, errors, revisions and hashes are etcd's.
 
 pub mod check;
 pub mod password;
@@ -48,6 +47,14 @@ pub struct Stored {
     pub roles: Vec<Vec<u8>>,
 }
 
+/// See [`Auth::rows`].
+pub struct AuthRows {
+    pub enabled: bool,
+    pub revision: u64,
+    pub users: Vec<(Vec<u8>, Vec<u8>)>,
+    pub roles: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
 impl Auth {
     /// Takes over what was stored.
     pub fn new(stored: Stored) -> Result<Self, prost::DecodeError> {
@@ -78,6 +85,17 @@ impl Auth {
 
     pub fn roles(&self) -> impl Iterator<Item = &String> {
         self.roles.keys()
+    }
+
+    /// Everything, users and roles as names with their encoded form, in order.
+    pub fn rows(&self) -> AuthRows {
+        let row = |name: &String, encoded: Vec<u8>| (name.clone().into_bytes(), encoded);
+        AuthRows {
+            enabled: self.enabled,
+            revision: self.revision,
+            users: self.users.iter().map(|(name, user)| row(name, user.encode_to_vec())).collect(),
+            roles: self.roles.iter().map(|(name, role)| row(name, role.encode_to_vec())).collect(),
+        }
     }
 
     /// A user, with the password's hash.

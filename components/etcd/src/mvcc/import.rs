@@ -34,10 +34,10 @@ impl Importer<'_> {
         if self.chunk.len() < CHUNK { Ok(()) } else { self.write(Vec::new()) }
     }
 
-    /// Writes the rest, and the leases as ids with their seconds.
-    pub fn finish(mut self, leases: Vec<(i64, i64)>) -> Result<Meta, BackendError> {
+    /// Writes the rest, and what stands beside the history.
+    pub fn finish(mut self, beside: Vec<Change>) -> Result<Meta, BackendError> {
         self.meta.revision = self.meta.revision.max(self.meta.compacted);
-        self.write(leases.into_iter().map(|(id, ttl)| Change::LeaseGranted { id, ttl }).collect())?;
+        self.write(beside)?;
         Ok(self.meta)
     }
 

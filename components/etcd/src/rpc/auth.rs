@@ -144,7 +144,7 @@ macro_rules! changes {
                 let request = request.into_inner();
                 let ($service, $done) = (self, request.clone());
                 let header = self.change(asker, Op::$op(request)).await?;
-                $after;
+                let () = $after;
                 Ok(Response::new($response { header }))
             })*
         }

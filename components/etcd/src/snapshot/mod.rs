@@ -25,6 +25,10 @@ const FINISHED_COMPACTION: &[u8] = b"finishedCompactRev";
 /// The row of the last compaction asked for.
 const SCHEDULED_COMPACTION: &[u8] = b"scheduledCompactRev";
 
+/// The rows of the auth bucket: one byte, and a big-endian number.
+const AUTH_ENABLED: &[u8] = b"authEnabled";
+const AUTH_REVISION: &[u8] = b"authRevision";
+
 use crate::mvcc::Revision;
 
 /// A revision as a key of etcd's backend: both numbers big-endian with `_` between, and `t` behind for a tombstone.

@@ -8,10 +8,10 @@ use bytes::{BufMut, BytesMut};
 use prost::Message as _;
 use sha2::{Digest, Sha256};
 
-use super::{FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, parse_revision_key};
+use super::{AUTH_ENABLED, AUTH_REVISION, FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, parse_revision_key};
 use crate::bolt::PAGE;
 use crate::bolt::read::Reader;
-use crate::mvcc::backend::{BackendError, Meta};
+use crate::mvcc::backend::{BackendError, Change, Meta};
 use crate::mvcc::store::Store;
 use crate::proto::lease::Lease;
 
@@ -71,7 +71,7 @@ pub fn status(path: &Path, check_hash: bool) -> Result<Status, RestoreError> {
 }
 
 /// Restores a snapshot into `data_dir`, which must not be there or be empty. The member that is started on it begins a
-/// new cluster: ids, users and alarms of the old one are left behind.
+/// new cluster: ids and alarms of the old one are left behind.
 pub fn restore(path: &Path, data_dir: &Path, check_hash: bool) -> Result<Status, RestoreError> {
     let named = named(path);
     let bytes = check(path, check_hash)?;
@@ -92,19 +92,14 @@ pub fn restore(path: &Path, data_dir: &Path, check_hash: bool) -> Result<Status,
             Ok(())
         })
         .map_err(&named)?;
-    let mut leases = Vec::new();
-    reader
-        .bucket(bucket::LEASE, |_, value| {
-            let lease = Lease::decode(value).map_err(io::Error::other)?;
-            leases.push((lease.id, lease.ttl));
-            Ok(())
-        })
-        .map_err(&named)?;
+    let mut changes = leases(&reader).map_err(&named)?;
+    let count = changes.len() as u64;
+    changes.extend(users(&reader).map_err(&named)?);
 
     let member = data_dir.join("member");
     std::fs::create_dir_all(&member).map_err(failed)?;
     let store = Store::open(&member.join("store"))?.store;
-    let (mut status, count) = (Status { bytes, ..Status::default() }, leases.len() as u64);
+    let mut status = Status { bytes, ..Status::default() };
     let mut import = store.importer(Meta { compacted, ..Meta::default() });
     let mut problem = None;
     let read = reader.bucket(bucket::KEY, |key, value| {
@@ -122,9 +117,44 @@ pub fn restore(path: &Path, data_dir: &Path, check_hash: bool) -> Result<Status,
         return Err(problem.into());
     }
     read.map_err(&named)?;
-    status.revision = import.finish(leases)?.revision;
+    status.revision = import.finish(changes)?.revision;
     status.leases = count;
     Ok(status)
+}
+
+fn leases(reader: &Reader) -> io::Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    reader.bucket(bucket::LEASE, |_, value| {
+        let lease = Lease::decode(value).map_err(io::Error::other)?;
+        changes.push(Change::LeaseGranted { id: lease.id, ttl: lease.ttl });
+        Ok(())
+    })?;
+    Ok(changes)
+}
+
+/// Users, roles, and whether they count.
+fn users(reader: &Reader) -> io::Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    let text = |name: &[u8]| String::from_utf8(name.to_vec()).map_err(io::Error::other);
+    reader.bucket(bucket::AUTH_USERS, |name, user| {
+        changes.push(Change::User { name: text(name)?, user: Some(user.to_vec()) });
+        Ok(())
+    })?;
+    reader.bucket(bucket::AUTH_ROLES, |name, role| {
+        changes.push(Change::Role { name: text(name)?, role: Some(role.to_vec()) });
+        Ok(())
+    })?;
+    let (mut enabled, mut revision) = (false, 0);
+    reader.bucket(bucket::AUTH, |name, value| {
+        match (name, <[u8; 8]>::try_from(value)) {
+            (AUTH_ENABLED, _) => enabled = value == [1],
+            (AUTH_REVISION, Ok(bytes)) => revision = u64::from_be_bytes(bytes),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    changes.push(Change::Auth { enabled, revision });
+    Ok(changes)
 }
 
 /// Checks the SHA-256 that stands behind a saved snapshot. Returns the bytes before it.

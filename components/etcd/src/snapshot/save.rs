@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use prost::Message as _;
 
-use super::{FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, revision_key};
+use super::{AUTH_ENABLED, AUTH_REVISION, FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, revision_key};
 use crate::apply::Machine;
 use crate::bolt::write::Writer;
 use crate::config::CLUSTER_VERSION;
@@ -36,21 +36,21 @@ pub fn save(machine: &Machine, membership: &Membership, directory: &Path) -> Res
     let path = directory.join("snapshot.tmp");
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
-    let (history, (leases, alarms)) = machine.store.snapshot(|| {
+    let (history, (leases, alarms, auth)) = machine.store.snapshot(|| {
         let lessor = machine.lessor.lock();
         let leases = lessor.ids().into_iter().filter_map(|id| {
             let info = lessor.info(id, Instant::now()).ok()?;
             Some((id, info.granted))
         });
-        (leases.collect::<Vec<_>>(), machine.alarms.lock().list(AlarmType::None))
+        (leases.collect::<Vec<_>>(), machine.alarms.lock().list(AlarmType::None), machine.auth.read().rows())
     });
 
     let mut writer = Writer::new(file.try_clone()?)?;
     let mut bucket = |name: &[u8], rows: Rows| writer.bucket(name, rows.into_iter().map(Ok::<_, SaveError>));
     bucket(bucket::ALARM, alarm_rows(&alarms))?;
-    for empty in [bucket::AUTH, bucket::AUTH_ROLES, bucket::AUTH_USERS] {
-        bucket(empty, Rows::new())?;
-    }
+    bucket(bucket::AUTH, auth_rows(auth.enabled, auth.revision))?;
+    bucket(bucket::AUTH_ROLES, auth.roles)?;
+    bucket(bucket::AUTH_USERS, auth.users)?;
     bucket(bucket::CLUSTER, vec![(b"clusterVersion".to_vec(), CLUSTER_VERSION.into())])?;
     let keys = history.rows()?.map(|row| {
         let (revision, record) = row?;
@@ -71,6 +71,10 @@ fn alarm_rows(alarms: &[AlarmMember]) -> Rows {
     let mut rows: Rows = alarms.iter().map(|alarm| (alarm.encode_to_vec(), Vec::new())).collect();
     rows.sort();
     rows
+}
+
+fn auth_rows(enabled: bool, revision: u64) -> Rows {
+    vec![(AUTH_ENABLED.to_vec(), vec![u8::from(enabled)]), (AUTH_REVISION.to_vec(), revision.to_be_bytes().to_vec())]
 }
 
 fn lease_rows(leases: Vec<(i64, i64)>) -> Rows {
