@@ -33,8 +33,9 @@ pub struct Batch {
 
 /// What a stream's queue holds.
 pub enum Delivery {
-    /// Some of a batch's changes, by their places in it, for one watch.
-    Changes { watch: i64, batch: Arc<Batch>, places: Places },
+    /// Some of a batch's changes, by their places in it, for one watch. The watcher's id tells it from an earlier one of
+    /// the same watch id.
+    Changes { id: WatcherId, watch: i64, batch: Arc<Batch>, places: Places },
     /// The watch has been told everything up to this revision.
     Progress { watch: i64, revision: i64 },
 }
@@ -48,6 +49,7 @@ pub type WatcherId = u64;
 /// A watcher that fell behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behind {
+    pub id: WatcherId,
     pub watch: i64,
     /// The first revision that it has not been told of.
     pub next: i64,
@@ -117,10 +119,10 @@ impl Queue {
         sent
     }
 
-    fn fell_behind(&self, watch: i64, next: i64) {
+    fn fell_behind(&self, id: WatcherId, watch: i64, next: i64) {
         let mut state = self.state.lock();
         let after = state.sent;
-        state.behind.push(Behind { watch, next, after });
+        state.behind.push(Behind { id, watch, next, after });
         self.any_behind.store(true, Ordering::Release);
     }
 }
@@ -174,11 +176,11 @@ impl Hub {
         let batch = Arc::new(Batch { revision, changes });
         for (id, places) in told {
             let Some(watcher) = watchers.all.get_mut(&id) else { continue };
-            let delivery = Delivery::Changes { watch: watcher.watch, batch: batch.clone(), places };
+            let delivery = Delivery::Changes { id, watch: watcher.watch, batch: batch.clone(), places };
             if !watcher.queue.send(delivery) {
                 watcher.synced = false;
                 watcher.next = revision;
-                watcher.queue.fell_behind(watcher.watch, revision);
+                watcher.queue.fell_behind(id, watcher.watch, revision);
                 watchers.unlist(id);
             }
         }
@@ -344,7 +346,7 @@ mod tests {
         let mut seen = Vec::new();
         while let Ok(delivery) = receiver.try_recv() {
             seen.push(match delivery {
-                Delivery::Changes { watch, batch, places } => (watch, batch.revision, places.len()),
+                Delivery::Changes { watch, batch, places, .. } => (watch, batch.revision, places.len()),
                 Delivery::Progress { watch, revision } => (watch, revision, 0),
             });
         }
@@ -383,7 +385,7 @@ mod tests {
         }
         assert_eq!(drain(&mut receiver).len(), QUEUE);
         let first_lost = 2 + QUEUE as i64;
-        assert_eq!(queue.take_behind(), [Behind { watch: 7, next: first_lost, after: QUEUE as u64 }]);
+        assert_eq!(queue.take_behind(), [Behind { id, watch: 7, next: first_lost, after: QUEUE as u64 }]);
         assert_eq!(queue.take_behind(), []);
         assert!(!hub.progress(id));
         assert_eq!(hub.counts(), (1, 1));

@@ -52,7 +52,6 @@ struct Watch {
     progress_notify: bool,
     /// Whether nothing was sent since the last tick.
     idle: bool,
-    behind: Option<Behind>,
 }
 
 struct WatchStream {
@@ -60,6 +59,10 @@ struct WatchStream {
     settings: Settings,
     queue: Arc<Queue>,
     watches: HashMap<i64, Watch>,
+    /// The watches that read the history to catch up.
+    behind: HashMap<i64, Behind>,
+    /// How many watches want to be told of progress.
+    notified: usize,
     next_id: i64,
     /// Deliveries taken from the queue.
     taken: u64,
@@ -88,6 +91,8 @@ pub async fn serve(
         settings,
         queue,
         watches: HashMap::new(),
+        behind: HashMap::new(),
+        notified: 0,
         next_id: 0,
         taken: 0,
         progress_wanted: false,
@@ -96,7 +101,7 @@ pub async fn serve(
     let mut asking = true;
     loop {
         let catching_up = stream.next_behind();
-        let notify = stream.watches.values().any(|watch| watch.progress_notify);
+        let notify = stream.notified > 0;
         let result = tokio::select! {
             biased;
             () = shutdown.cancelled() => {
@@ -134,8 +139,9 @@ impl WatchStream {
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => self.create(request).await,
             Some(RequestUnion::CancelRequest(request)) => {
-                let Some(watch) = self.watches.remove(&request.watch_id) else { return Ok(()) };
-                self.machine.hub.remove(watch.id);
+                if !self.forget(request.watch_id) {
+                    return Ok(());
+                }
                 let response =
                     WatchResponse { watch_id: request.watch_id, canceled: true, ..self.response(self.revision()) };
                 self.send(response).await
@@ -188,7 +194,10 @@ impl WatchStream {
         let interest =
             Interest { key, range_end, puts: !filtered(FilterType::Noput), deletes: !filtered(FilterType::Nodelete) };
         let (id, behind) = self.machine.hub.add(&self.queue, watch_id, interest.clone(), request.start_revision);
-        let behind = behind.map(|next| Behind { watch: watch_id, next, after: 0 });
+        if let Some(next) = behind {
+            self.behind.insert(watch_id, Behind { id, watch: watch_id, next, after: 0 });
+        }
+        self.notified += usize::from(request.progress_notify);
         let watch = Watch {
             id,
             interest,
@@ -196,7 +205,6 @@ impl WatchStream {
             fragment: request.fragment,
             progress_notify: request.progress_notify,
             idle: false,
-            behind,
         };
         self.watches.insert(watch_id, watch);
         Ok(watch_id)
@@ -205,8 +213,8 @@ impl WatchStream {
     async fn delivery(&mut self, delivery: Delivery) -> Result<(), Gone> {
         self.taken += 1;
         for behind in self.queue.take_behind() {
-            if let Some(watch) = self.watches.get_mut(&behind.watch) {
-                watch.behind = Some(behind);
+            if self.watches.get(&behind.watch).is_some_and(|watch| watch.id == behind.id) {
+                self.behind.insert(behind.watch, behind);
             }
         }
         match delivery {
@@ -216,8 +224,8 @@ impl WatchStream {
                 }
                 self.send(WatchResponse { watch_id: watch, ..self.response(revision) }).await
             }
-            Delivery::Changes { watch: watch_id, batch, places } => {
-                let Some(watch) = self.watches.get(&watch_id) else { return Ok(()) };
+            Delivery::Changes { id, watch: watch_id, batch, places } => {
+                let Some(watch) = self.watches.get(&watch_id).filter(|watch| watch.id == id) else { return Ok(()) };
                 let changes = places.iter().map(|place| &batch.changes[*place as usize]);
                 let events = changes.map(|happened| self.event(watch, &batch, happened)).collect();
                 self.send_events(watch_id, batch.revision, events).await
@@ -244,17 +252,25 @@ impl WatchStream {
 
     /// The watch that may read history next: everything queued for it before it fell behind is sent.
     fn next_behind(&self) -> Option<i64> {
-        let ready = |watch: &&Watch| watch.behind.is_some_and(|behind| behind.after <= self.taken);
-        let next =
-            self.watches.values().filter(ready).filter_map(|watch| watch.behind).min_by_key(|behind| behind.next);
-        next.map(|behind| behind.watch)
+        let ready = self.behind.values().filter(|behind| behind.after <= self.taken);
+        ready.min_by_key(|behind| behind.next).map(|behind| behind.watch)
+    }
+
+    /// Takes a watch away, if it is there.
+    fn forget(&mut self, watch_id: i64) -> bool {
+        self.behind.remove(&watch_id);
+        let Some(watch) = self.watches.remove(&watch_id) else { return false };
+        self.notified -= usize::from(watch.progress_notify);
+        self.machine.hub.remove(watch.id);
+        true
     }
 
     async fn catch_up(&mut self, watch_id: i64) -> Result<(), Gone> {
-        let Some(watch) = self.watches.get_mut(&watch_id) else { return Ok(()) };
-        let Some(behind) = watch.behind else { return Ok(()) };
+        let (Some(watch), Some(behind)) = (self.watches.get(&watch_id), self.behind.get(&watch_id).copied()) else {
+            return Ok(());
+        };
         let Some(upto) = self.machine.hub.sync(watch.id, behind.next) else {
-            watch.behind = None;
+            self.behind.remove(&watch_id);
             self.answer_progress();
             return Ok(());
         };
@@ -269,9 +285,7 @@ impl WatchStream {
         let full = history.len() >= CATCH_UP;
         let last = history.last().map(|(revision, _)| revision.main);
         let next = last.filter(|_| full).unwrap_or(upto) + 1;
-        watch.behind = Some(Behind { next, ..behind });
-
-        let Some(watch) = self.watches.get(&watch_id) else { return Ok(()) };
+        self.behind.insert(watch_id, Behind { next, ..behind });
         let events: Vec<Event> =
             history.into_iter().filter_map(|(revision, record)| self.past_event(watch, revision, record)).collect();
         if events.is_empty() {
@@ -300,9 +314,7 @@ impl WatchStream {
     }
 
     async fn compacted(&mut self, watch_id: i64) -> Result<(), Gone> {
-        if let Some(watch) = self.watches.remove(&watch_id) {
-            self.machine.hub.remove(watch.id);
-        }
+        self.forget(watch_id);
         let compact_revision = self.machine.store.meta().compacted;
         self.send(WatchResponse { watch_id, canceled: true, compact_revision, ..self.response(0) }).await
     }
