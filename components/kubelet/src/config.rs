@@ -1,0 +1,150 @@
+//! `KubeletConfiguration`, the fields that have an effect here, with upstream's defaults.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// The configuration. Fields that are not listed are accepted and have no effect; a warning names them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Configuration {
+    /// Folder of static pods.
+    pub static_pod_path: Option<PathBuf>,
+    /// Address that the API of the kubelet listens on.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// Who may ask.
+    pub authentication: Authentication,
+    /// What they may ask.
+    pub authorization: Authorization,
+    /// Address of the health port.
+    pub healthz_bind_address: String,
+    /// The health port; 0 for none.
+    pub healthz_port: u16,
+    /// DNS servers of pods.
+    #[serde(rename = "clusterDNS")]
+    pub cluster_dns: Vec<String>,
+    /// DNS domain of the cluster.
+    pub cluster_domain: String,
+    /// `systemd` or `cgroupfs`.
+    pub cgroup_driver: String,
+    /// Socket of the container runtime.
+    pub container_runtime_endpoint: String,
+    /// The host's resolv.conf.
+    pub resolv_conf: PathBuf,
+    /// Pods that may run at once.
+    pub max_pods: u32,
+    /// Whether the client certificate is renewed.
+    pub rotate_certificates: bool,
+    /// Whether the serving certificate is asked for from the cluster.
+    #[serde(rename = "serverTLSBootstrap")]
+    pub server_tls_bootstrap: bool,
+}
+
+/// Who may ask.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Authentication {
+    /// Whether strangers may.
+    pub anonymous: Switch,
+    /// Whether bearer tokens are shown to the API server.
+    pub webhook: Switch,
+    /// Whose certificates are believed.
+    pub x509: X509,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Switch {
+    /// Which.
+    pub enabled: bool,
+}
+
+/// Whose client certificates are believed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct X509 {
+    /// A file with CAs.
+    #[serde(rename = "clientCAFile")]
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// What may be asked.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Authorization {
+    /// `Webhook` or `AlwaysAllow`.
+    pub mode: String,
+}
+
+impl Default for Authorization {
+    fn default() -> Self {
+        Self { mode: "Webhook".into() }
+    }
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self {
+            static_pod_path: None,
+            address: "0.0.0.0".into(),
+            port: 10250,
+            authentication: Authentication::default(),
+            authorization: Authorization::default(),
+            healthz_bind_address: "127.0.0.1".into(),
+            healthz_port: 10248,
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".into(),
+            cgroup_driver: "cgroupfs".into(),
+            container_runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
+            resolv_conf: "/etc/resolv.conf".into(),
+            max_pods: 110,
+            rotate_certificates: false,
+            server_tls_bootstrap: false,
+        }
+    }
+}
+
+impl Configuration {
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
+        Self::parse(&text).map_err(|reason| Error::Invalid { path: path.to_owned(), reason })
+    }
+
+    /// Parses a document.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let value: serde_json::Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or_default();
+        if kind != "KubeletConfiguration" {
+            return Err(format!("its kind is {kind:?}, not KubeletConfiguration"));
+        }
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    /// Path of the runtime's socket.
+    pub fn runtime_socket(&self) -> &Path {
+        let text = &self.container_runtime_endpoint;
+        Path::new(text.strip_prefix("unix://").unwrap_or(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kubeadms_file_is_read() {
+        let text = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nclusterDNS: [10.96.0.10]\n\
+                    authentication:\n  x509:\n    clientCAFile: /ca\nstaticPodPath: /m\nsomethingElse: 1\n";
+        let config = Configuration::parse(text).unwrap();
+        assert_eq!(config.cluster_dns, ["10.96.0.10"]);
+        assert_eq!(config.authentication.x509.client_ca_file.as_deref(), Some(Path::new("/ca")));
+        assert_eq!((config.port, config.max_pods), (10250, 110));
+        assert!(Configuration::parse("kind: Pod\n").is_err());
+    }
+}

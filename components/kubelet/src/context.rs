@@ -1,0 +1,53 @@
+//! What all of the kubelet's parts share.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Service;
+use kinit_cri::Runtime;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::config::Configuration;
+use crate::error::{Error, Result};
+use crate::probes::ProbeTable;
+
+/// What all of the kubelet's parts share.
+pub struct Context {
+    /// The configuration.
+    pub config: Configuration,
+    /// Folder of the kubelet's files.
+    pub root: PathBuf,
+    /// Name of the node.
+    pub node_name: String,
+    /// Name of the host.
+    pub host_name: String,
+    /// Address of the node.
+    pub node_ip: IpAddr,
+    /// Memory of the host in bytes.
+    pub memory: u64,
+    /// The container runtime.
+    pub runtime: Runtime,
+    /// The cluster; `None` until there is a connection.
+    pub client: watch::Sender<Option<kube::Client>>,
+    /// Services by namespace and name, for the environment of containers; `None` until they were listed.
+    pub services: watch::Sender<Option<Arc<HashMap<(String, String), Service>>>>,
+    /// What probes say.
+    pub probes: ProbeTable,
+    /// Uid of the Node object, once it is known: mirror pods belong to it.
+    pub node_uid: RwLock<Option<String>>,
+}
+
+impl Context {
+    /// The cluster, if there is a connection.
+    pub fn client(&self) -> Result<kube::Client> {
+        self.client.borrow().clone().ok_or(Error::NotConnected)
+    }
+
+    /// A pod's folder.
+    pub fn pod_folder(&self, uid: &str) -> PathBuf {
+        self.root.join("pods").join(uid)
+    }
+}

@@ -1,0 +1,320 @@
+//! The Node object: registering it, its status and its lease.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeSpec, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference, Time};
+use kinit_cri::Runtime;
+use kinit_cri::v1::{StatusRequest, VersionRequest};
+use kube::Api;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::options::Options;
+
+const VERSION: &str = "v1.36.0";
+/// How often the status is told if nothing changes.
+const STATUS_PERIOD: Duration = Duration::from_secs(60);
+/// How often it is looked at.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+const LEASE_PERIOD: Duration = Duration::from_secs(10);
+const LEASE_SECONDS: i32 = 40;
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+const RETRY: Duration = Duration::from_millis(300);
+
+/// Makes the Node object be there; tries until it is.
+pub async fn register(context: &Context, client: kube::Client, options: &Options) {
+    let api: Api<Node> = Api::all(client);
+    loop {
+        match try_register(context, &api, options).await {
+            Ok(uid) => {
+                *context.node_uid.write() = Some(uid);
+                return;
+            }
+            Err(error) => tracing::debug!(%error, "the node is not registered yet"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn try_register(context: &Context, api: &Api<Node>, options: &Options) -> Result<String> {
+    let mut labels = own_labels(&context.host_name, &context.node_name);
+    for label in &options.node_labels {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    if let Some(present) = api.get_opt(&context.node_name).await? {
+        let patch = json!({"metadata": {"labels": labels}});
+        api.patch(&context.node_name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        return Ok(present.metadata.uid.unwrap_or_default());
+    }
+    let taints: Vec<Taint> = options.register_with_taints.iter().filter_map(|text| parse_taint(text)).collect();
+    let node = Node {
+        metadata: ObjectMeta { name: Some(context.node_name.clone()), labels: Some(labels), ..Default::default() },
+        spec: Some(NodeSpec { taints: (!taints.is_empty()).then_some(taints), ..Default::default() }),
+        status: None,
+    };
+    let made = api.create(&PostParams::default(), &node).await?;
+    tracing::info!(node = context.node_name, "registered the node");
+    Ok(made.metadata.uid.unwrap_or_default())
+}
+
+fn own_labels(host_name: &str, _node_name: &str) -> BTreeMap<String, String> {
+    let architecture = architecture();
+    [
+        ("kubernetes.io/hostname", host_name),
+        ("kubernetes.io/arch", architecture),
+        ("kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", architecture),
+        ("beta.kubernetes.io/os", "linux"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
+/// `key=value:effect` or `key:effect`.
+fn parse_taint(text: &str) -> Option<Taint> {
+    let (rest, effect) = text.rsplit_once(':')?;
+    let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
+    Some(Taint {
+        key: key.to_owned(),
+        value: (!value.is_empty()).then(|| value.to_owned()),
+        effect: effect.to_owned(),
+        time_added: None,
+    })
+}
+
+/// Tells the node's status when it changes, and from time to time, until shutdown.
+pub async fn follow_status(context: Arc<Context>, client: kube::Client, shutdown: CancellationToken) {
+    let api: Api<Node> = Api::all(client);
+    let mut told: Option<(Vec<NodeCondition>, tokio::time::Instant)> = None;
+    loop {
+        let conditions =
+            conditions(&context, told.as_ref().map(|(conditions, _)| conditions.as_slice()).unwrap_or_default()).await;
+        let same = |old: &[NodeCondition]| {
+            old.iter().zip(&conditions).all(|(old, new)| (&old.status, &old.message) == (&new.status, &new.message))
+        };
+        let due = told.as_ref().is_none_or(|(old, at)| at.elapsed() >= STATUS_PERIOD || !same(old));
+        if due {
+            let status = json!({"status": status(&context, &conditions).await});
+            match api.patch_status(&context.node_name, &PatchParams::default(), &Patch::Strategic(status)).await {
+                Ok(_) => told = Some((conditions, tokio::time::Instant::now())),
+                Err(error) => tracing::debug!(%error, "the node's status was not taken"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(if told.is_some() { LOOK_PERIOD } else { RETRY }) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+fn condition(kind: &str, is: bool, reason: &str, message: &str, before: &[NodeCondition]) -> NodeCondition {
+    let now = Timestamp::now();
+    let now = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
+    let status = if is { "True" } else { "False" };
+    let old = before.iter().find(|old| old.type_ == kind && old.status == status);
+    NodeCondition {
+        type_: kind.into(),
+        status: status.into(),
+        reason: Some(reason.into()),
+        message: Some(message.into()),
+        last_heartbeat_time: Some(now.clone()),
+        last_transition_time: old.and_then(|old| old.last_transition_time.clone()).or(Some(now)),
+    }
+}
+
+async fn conditions(context: &Context, before: &[NodeCondition]) -> Vec<NodeCondition> {
+    let answer = context.runtime.runtime.clone().status(Runtime::request(StatusRequest { verbose: false })).await;
+    let problem = match answer {
+        Err(status) => Some(format!("container runtime is down: {}", status.message())),
+        Ok(answer) => {
+            let all = answer.into_inner().status.unwrap_or_default().conditions;
+            let bad: Vec<String> = all
+                .iter()
+                .filter(|one| !one.status && matches!(one.r#type.as_str(), "RuntimeReady" | "NetworkReady"))
+                .map(|one| format!("container runtime is not ready: {} is false: {}", one.r#type, one.message))
+                .collect();
+            (!bad.is_empty()).then(|| bad.join("; "))
+        }
+    };
+    let ready = match &problem {
+        None => condition("Ready", true, "KubeletReady", "kubelet is posting ready status", before),
+        Some(problem) => condition("Ready", false, "KubeletNotReady", problem, before),
+    };
+    let fine = |kind, reason, message| condition(kind, false, reason, message, before);
+    let memory = available_memory();
+    let low = memory.is_some_and(|available| available < 100 << 20);
+    vec![
+        if low {
+            condition(
+                "MemoryPressure",
+                true,
+                "KubeletHasInsufficientMemory",
+                "less than 100 MiB of memory are available",
+                before,
+            )
+        } else {
+            fine("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available")
+        },
+        fine("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        fine("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ready,
+    ]
+}
+
+fn available_memory() -> Option<u64> {
+    memory_line(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
+/// A line of /proc/meminfo in bytes.
+pub fn memory_line(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+async fn status(context: &Context, conditions: &[NodeCondition]) -> Value {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let storage = disk(&context.root);
+    let capacity = json!({
+        "cpu": processors.to_string(),
+        "memory": format!("{}Ki", context.memory / 1024),
+        "pods": context.config.max_pods.to_string(),
+        "ephemeral-storage": format!("{}Ki", storage / 1024),
+    });
+    // What the kubelet itself needs before it would evict anything.
+    let allocatable = json!({
+        "cpu": processors.to_string(),
+        "memory": format!("{}Ki", context.memory.saturating_sub(100 << 20) / 1024),
+        "pods": context.config.max_pods.to_string(),
+        "ephemeral-storage": (storage / 10 * 9).to_string(),
+    });
+    json!({
+        "addresses": [
+            {"type": "InternalIP", "address": context.node_ip.to_string()},
+            {"type": "Hostname", "address": context.host_name},
+        ],
+        "capacity": capacity,
+        "allocatable": allocatable,
+        "conditions": conditions,
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": context.config.port}},
+        "nodeInfo": node_info(context).await,
+        "images": images(context).await,
+    })
+}
+
+fn disk(path: &Path) -> u64 {
+    nix::sys::statvfs::statvfs(path).map_or(0, |facts| facts.blocks() as u64 * facts.fragment_size() as u64)
+}
+
+async fn node_info(context: &Context) -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let release = read("/etc/os-release");
+    let name = release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+        .unwrap_or("Linux")
+        .trim_matches('"')
+        .to_owned();
+    let answer =
+        context.runtime.runtime.clone().version(Runtime::request(VersionRequest { version: "v1".into() })).await;
+    let runtime = answer.map(|answer| {
+        let version = answer.into_inner();
+        format!("{}://{}", version.runtime_name, version.runtime_version)
+    });
+    json!({
+        "architecture": architecture(),
+        "bootID": read("/proc/sys/kernel/random/boot_id"),
+        "containerRuntimeVersion": runtime.unwrap_or_default(),
+        "kernelVersion": read("/proc/sys/kernel/osrelease"),
+        "kubeProxyVersion": "",
+        "kubeletVersion": VERSION,
+        "machineID": read("/etc/machine-id"),
+        "operatingSystem": "linux",
+        "osImage": name,
+        "systemUUID": read("/sys/class/dmi/id/product_uuid"),
+    })
+}
+
+async fn images(context: &Context) -> Value {
+    let request = Runtime::request(kinit_cri::v1::Empty {});
+    let Ok(answer) = context.runtime.images.clone().list_images(request).await else { return json!([]) };
+    let mut all = answer.into_inner().images;
+    all.sort_by_key(|image| std::cmp::Reverse(image.size));
+    let some = all.into_iter().take(50).map(|image| {
+        let names: Vec<String> = image.repo_digests.into_iter().chain(image.repo_tags).collect();
+        json!({"names": names, "sizeBytes": image.size})
+    });
+    some.collect()
+}
+
+/// Renews the node's lease until shutdown.
+pub async fn follow_lease(context: Arc<Context>, client: kube::Client, shutdown: CancellationToken) {
+    let api: Api<Lease> = Api::namespaced(client, LEASE_NAMESPACE);
+    loop {
+        let renewed = renew(&context, &api).await;
+        if let Err(error) = &renewed {
+            tracing::debug!(%error, "the lease was not renewed");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(if renewed.is_ok() { LEASE_PERIOD } else { RETRY * 3 }) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn renew(context: &Context, api: &Api<Lease>) -> Result<()> {
+    let name = context.node_name.as_str();
+    let now = MicroTime(Timestamp::now());
+    if api.get_opt(name).await?.is_some() {
+        let patch = json!({"spec": {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now}});
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        return Ok(());
+    }
+    let owner = context.node_uid.read().clone().map(|uid| {
+        vec![OwnerReference {
+            api_version: "v1".into(),
+            kind: "Node".into(),
+            name: name.into(),
+            uid,
+            ..Default::default()
+        }]
+    });
+    let lease = Lease {
+        metadata: ObjectMeta { name: Some(name.into()), owner_references: owner, ..Default::default() },
+        spec: Some(LeaseSpec {
+            holder_identity: Some(name.into()),
+            lease_duration_seconds: Some(LEASE_SECONDS),
+            renew_time: Some(now),
+            ..Default::default()
+        }),
+    };
+    api.create(&PostParams::default(), &lease).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taints_and_memory_are_read() {
+        let taint = parse_taint("node-role.kubernetes.io/control-plane:NoSchedule").unwrap();
+        assert_eq!((taint.value, taint.effect.as_str()), (None, "NoSchedule"));
+        let taint = parse_taint("a=b:NoExecute").unwrap();
+        assert_eq!((taint.key.as_str(), taint.value.as_deref()), ("a", Some("b")));
+        assert_eq!(memory_line("MemTotal:  2 kB\n", "MemTotal:"), Some(2048));
+    }
+}

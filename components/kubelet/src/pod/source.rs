@@ -1,0 +1,290 @@
+//! Where pods come from: files on this host, and the API. Both end in the table of workers.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Pod, Service, Toleration};
+use kube::Api;
+use kube::runtime::watcher::{self, Event, watcher};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::facts;
+use super::worker::{Command, Worker};
+use crate::context::Context;
+use crate::error::{Error, Result};
+
+const SCAN: Duration = Duration::from_secs(20);
+const RECONNECT: Duration = Duration::from_millis(500);
+
+struct Entry {
+    commands: watch::Sender<Command>,
+    wake: Arc<Notify>,
+}
+
+/// One worker per pod uid.
+#[derive(Clone)]
+pub struct Pods {
+    context: Arc<Context>,
+    entries: Arc<Mutex<HashMap<String, Entry>>>,
+    api: Arc<Mutex<HashMap<String, Arc<Pod>>>>,
+}
+
+impl Pods {
+    /// An empty table.
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context, entries: Arc::default(), api: Arc::default() }
+    }
+
+    /// All pods, as they were last wanted.
+    pub fn all(&self) -> Vec<Arc<Pod>> {
+        let entries = self.entries.lock();
+        entries
+            .values()
+            .map(|entry| entry.commands.borrow().clone())
+            .map(|command| match command {
+                Command::Run(pod) | Command::End(pod) => pod,
+            })
+            .collect()
+    }
+
+    /// The pod of a name.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        self.all().into_iter().find(|pod| facts::namespace(pod) == namespace && facts::name(pod) == name)
+    }
+
+    /// Wakes the workers of pods whose containers changed.
+    pub fn wake(&self, uid: &str) -> bool {
+        let entries = self.entries.lock();
+        let Some(entry) = entries.get(uid) else { return false };
+        entry.wake.notify_one();
+        true
+    }
+
+    fn tell(&self, command: Command) {
+        let pod = match &command {
+            Command::Run(pod) | Command::End(pod) => pod.clone(),
+        };
+        let uid = facts::uid(&pod).to_owned();
+        let mut entries = self.entries.lock();
+        if let Some(entry) = entries.get(&uid) {
+            entry.commands.send_if_modified(|present| {
+                // Once a pod ends it cannot run again.
+                if matches!((&*present, &command), (Command::End(_), Command::Run(_))) {
+                    return false;
+                }
+                *present = command;
+                true
+            });
+            return;
+        }
+        let (commands, receiver) = watch::channel(command);
+        let wake = Arc::new(Notify::new());
+        let worker = Worker::new(self.context.clone(), receiver, wake.clone());
+        entries.insert(uid.clone(), Entry { commands, wake });
+        drop(entries);
+        let table = self.entries.clone();
+        tokio::spawn(async move {
+            worker.run().await;
+            table.lock().remove(&uid);
+        });
+    }
+
+    /// What the API says of a pod.
+    fn apply(&self, pod: Pod) {
+        if facts::is_mirror(&pod) {
+            return;
+        }
+        let pod = Arc::new(pod);
+        self.api.lock().insert(facts::uid(&pod).to_owned(), pod.clone());
+        let ended = pod.status.as_ref().and_then(|status| status.phase.as_deref()).is_some_and(|phase| {
+            phase == "Failed" && pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("Evicted")
+        });
+        self.tell(if pod.metadata.deletion_timestamp.is_some() || ended {
+            Command::End(pod)
+        } else {
+            Command::Run(pod)
+        });
+    }
+
+    fn gone(&self, uid: &str) {
+        if let Some(pod) = self.api.lock().remove(uid) {
+            self.tell(Command::End(pod));
+        }
+    }
+}
+
+/// Follows the folder of static pods.
+pub async fn follow_files(pods: Pods, folder: PathBuf, shutdown: CancellationToken) {
+    let changed = Arc::new(Notify::new());
+    let notify = changed.clone();
+    // The folder is looked at from time to time in any case; the watch only makes it quick.
+    let watching = notify::recommended_watcher(move |_| notify.notify_one()).and_then(|mut watcher| {
+        use notify::Watcher;
+        watcher.watch(&folder_of(&folder), notify::RecursiveMode::NonRecursive).map(|()| watcher)
+    });
+    if let Err(error) = &watching {
+        tracing::warn!(folder = %folder.display(), %error, "static pods are looked for only now and then");
+    }
+    let mut present: HashMap<PathBuf, Arc<Pod>> = HashMap::new();
+    loop {
+        let found = scan(&folder, &pods.context);
+        for (path, pod) in &found {
+            if let Some(old) = present.get(path).filter(|old| facts::uid(old) != facts::uid(pod)) {
+                pods.tell(Command::End(old.clone()));
+            }
+            pods.tell(Command::Run(pod.clone()));
+        }
+        for (path, old) in &present {
+            if !found.contains_key(path) {
+                pods.tell(Command::End(old.clone()));
+                delete_mirror(&pods.context, old).await;
+            }
+        }
+        present = found;
+        tokio::select! {
+            () = changed.notified() => {}
+            () = tokio::time::sleep(SCAN) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+fn folder_of(folder: &Path) -> PathBuf {
+    // A folder that is not there yet cannot be watched.
+    let _ = std::fs::create_dir_all(folder);
+    folder.to_owned()
+}
+
+async fn delete_mirror(context: &Context, pod: &Pod) {
+    let Ok(client) = context.client() else { return };
+    let api: Api<Pod> = Api::namespaced(client, facts::namespace(pod));
+    let params = kube::api::DeleteParams { grace_period_seconds: Some(0), ..Default::default() };
+    // Without the API it is deleted when the node's pods are compared the next time.
+    let _ = api.delete(facts::name(pod), &params).await;
+}
+
+fn scan(folder: &Path, context: &Context) -> HashMap<PathBuf, Arc<Pod>> {
+    let mut found = HashMap::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if hidden || !path.is_file() {
+            continue;
+        }
+        match read(&path, context) {
+            Ok(pod) => {
+                found.insert(path, Arc::new(pod));
+            }
+            Err(error) => tracing::warn!(%error, "a static pod cannot be read"),
+        }
+    }
+    found
+}
+
+/// Reads a static pod and gives it what the API would: a uid, the node's name in its own, and the node.
+fn read(path: &Path, context: &Context) -> Result<Pod> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
+    let invalid = |reason: String| Error::Invalid { path: path.to_owned(), reason };
+    let mut pod: Pod = serde_yaml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    if facts::name(&pod).is_empty() || pod.spec.is_none() {
+        return Err(invalid("it is no Pod with a name and a spec".into()));
+    }
+    let mut digest = Sha256::new();
+    digest.update(&text);
+    digest.update(context.node_name.as_bytes());
+    digest.update(path.as_os_str().as_encoded_bytes());
+    let hash = hex::encode(&digest.finalize()[..16]);
+    let uid = pod.metadata.uid.get_or_insert_with(|| hash.clone()).clone();
+    pod.metadata.name = Some(format!("{}-{}", facts::name(&pod), context.node_name));
+    pod.metadata.namespace.get_or_insert_with(|| "default".into());
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(facts::HASH.into(), uid);
+    annotations.insert(facts::SOURCE.into(), "file".into());
+    if let Some(spec) = &mut pod.spec {
+        spec.node_name = Some(context.node_name.clone());
+        let all =
+            Toleration { operator: Some("Exists".into()), effect: Some("NoExecute".into()), ..Default::default() };
+        let tolerations = spec.tolerations.get_or_insert_default();
+        if !tolerations.contains(&all) {
+            tolerations.push(all);
+        }
+    }
+    Ok(pod)
+}
+
+/// Follows the API's pods of this node.
+pub async fn follow_api(pods: Pods, client: kube::Client, shutdown: CancellationToken) {
+    let api: Api<Pod> = Api::all(client);
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={}", pods.context.node_name));
+    let mut stream = watcher(api, config).boxed();
+    let mut listing: Vec<String> = Vec::new();
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            () = shutdown.cancelled() => return,
+        };
+        match event {
+            Some(Ok(Event::Init)) => listing.clear(),
+            Some(Ok(Event::InitApply(pod))) => {
+                listing.push(facts::uid(&pod).to_owned());
+                pods.apply(pod);
+            }
+            Some(Ok(Event::InitDone)) => {
+                let known: Vec<String> = pods.api.lock().keys().cloned().collect();
+                for uid in known.iter().filter(|uid| !listing.contains(uid)) {
+                    pods.gone(uid);
+                }
+            }
+            Some(Ok(Event::Apply(pod))) => pods.apply(pod),
+            Some(Ok(Event::Delete(pod))) => pods.gone(facts::uid(&pod)),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "the watch of pods broke");
+                tokio::time::sleep(RECONNECT).await;
+            }
+            None => return,
+        }
+    }
+}
+
+/// Follows services, for the environment of containers.
+pub async fn follow_services(context: Arc<Context>, client: kube::Client, shutdown: CancellationToken) {
+    let mut stream = watcher(Api::<Service>::all(client), watcher::Config::default()).boxed();
+    let mut all: HashMap<(String, String), Service> = HashMap::new();
+    let key = |service: &Service| {
+        (service.metadata.namespace.clone().unwrap_or_default(), service.metadata.name.clone().unwrap_or_default())
+    };
+    let mut complete = false;
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            () = shutdown.cancelled() => return,
+        };
+        match event {
+            Some(Ok(Event::Init)) => all.clear(),
+            Some(Ok(Event::InitApply(service))) => {
+                all.insert(key(&service), service);
+            }
+            Some(Ok(Event::Apply(service))) => {
+                all.insert(key(&service), service);
+            }
+            Some(Ok(Event::Delete(service))) => {
+                all.remove(&key(&service));
+            }
+            Some(Ok(Event::InitDone)) => complete = true,
+            Some(Err(error)) => {
+                tracing::debug!(%error, "the watch of services broke");
+                tokio::time::sleep(RECONNECT).await;
+            }
+            None => return,
+        }
+        if complete {
+            context.services.send_replace(Some(Arc::new(all.clone())));
+        }
+    }
+}

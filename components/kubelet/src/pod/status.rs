@@ -1,0 +1,294 @@
+//! The status of a pod, from what the runtime and the probes say. Pure.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState as State, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::actions::{ProbeVerdicts, has_ended};
+use super::facts;
+use super::state::{Instance, PodState};
+
+/// Why containers that are not there wait: by name, reason and message.
+pub type Waiting = HashMap<String, (String, String)>;
+
+/// What the status is made from.
+pub struct Inputs<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// What the runtime says.
+    pub state: &'a PodState,
+    /// What probes say.
+    pub probes: &'a ProbeVerdicts,
+    /// Why containers wait.
+    pub waiting: &'a Waiting,
+    /// Last words of ended containers, by id.
+    pub words: &'a HashMap<String, String>,
+    /// Address of the node.
+    pub host_ip: &'a str,
+    /// Now.
+    pub now: Timestamp,
+}
+
+fn time(nanoseconds: i64) -> Option<Time> {
+    (nanoseconds > 0).then(|| Timestamp::from_nanosecond(i128::from(nanoseconds)).ok().map(whole)).flatten()
+}
+
+/// The API's times are whole seconds.
+fn whole(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+/// The pod's status.
+pub fn of(inputs: &Inputs<'_>) -> PodStatus {
+    let Inputs { pod, state, now, .. } = inputs;
+    let spec = pod.spec.clone().unwrap_or_default();
+    let before = pod.status.clone().unwrap_or_default();
+    let init = spec.init_containers.clone().unwrap_or_default();
+    let init_statuses: Vec<ContainerStatus> =
+        init.iter().map(|container| container_status(inputs, container, true)).collect();
+    let statuses: Vec<ContainerStatus> =
+        spec.containers.iter().map(|container| container_status(inputs, container, false)).collect();
+    let ephemeral: Vec<ContainerStatus> = spec
+        .ephemeral_containers
+        .iter()
+        .flatten()
+        .filter_map(|one| super::container::find(pod, &one.name))
+        .map(|container| container_status(inputs, &container, false))
+        .collect();
+    let initialized = init.iter().zip(&init_statuses).all(|(container, status)| {
+        if facts::is_sidecar(container) { status.started == Some(true) } else { exit_code(status) == Some(0) }
+    });
+    let phase = phase(inputs, &init_statuses, &statuses, initialized);
+    let ended = phase == "Succeeded" || phase == "Failed";
+    let all_ready = !ended
+        && statuses.iter().all(|status| status.ready)
+        && init.iter().zip(&init_statuses).all(|(container, status)| !facts::is_sidecar(container) || status.ready);
+    let unready: Vec<&str> =
+        statuses.iter().filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
+    let reason = if phase == "Succeeded" { "PodCompleted" } else { "ContainersNotReady" };
+    let message = format!("containers with unready status: [{}]", unready.join(" "));
+    let sandbox_up = state.sandbox().is_some_and(|sandbox| sandbox.ready);
+    let mut conditions = before.conditions.unwrap_or_default();
+    let mut set = |kind: &str, is: bool, why: Option<(&str, &str)>| {
+        set_condition(&mut conditions, kind, is, why, *now);
+    };
+    set("PodReadyToStartContainers", sandbox_up, None);
+    set(
+        "Initialized",
+        initialized,
+        (!initialized).then_some(("ContainersNotInitialized", "containers with incomplete status")),
+    );
+    set("ContainersReady", all_ready, (!all_ready).then_some((reason, message.as_str())));
+    set("Ready", all_ready, (!all_ready).then_some((reason, message.as_str())));
+    set("PodScheduled", true, None);
+    let ips: Vec<String> = match facts::host_network(pod) {
+        true => vec![inputs.host_ip.to_owned()],
+        false => state.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default(),
+    };
+    let ips = if ips.is_empty() { before.pod_ips.iter().flatten().map(|one| one.ip.clone()).collect() } else { ips };
+    PodStatus {
+        phase: Some(phase.to_owned()),
+        conditions: Some(conditions),
+        host_ip: Some(inputs.host_ip.to_owned()),
+        host_ips: Some(vec![HostIP { ip: inputs.host_ip.to_owned() }]),
+        pod_ip: ips.first().cloned(),
+        pod_ips: (!ips.is_empty()).then(|| ips.into_iter().map(|ip| PodIP { ip }).collect()),
+        start_time: before.start_time.or_else(|| Some(whole(*now))),
+        init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
+        container_statuses: Some(statuses),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
+        qos_class: before.qos_class.or_else(|| Some(facts::qos(pod).name().to_owned())),
+        reason: before.reason,
+        message: before.message,
+        ..PodStatus::default()
+    }
+}
+
+fn exit_code(status: &ContainerStatus) -> Option<i32> {
+    status.state.as_ref()?.terminated.as_ref().map(|ended| ended.exit_code)
+}
+
+fn phase(
+    inputs: &Inputs<'_>,
+    init: &[ContainerStatus],
+    statuses: &[ContainerStatus],
+    initialized: bool,
+) -> &'static str {
+    let ended = has_ended(inputs.pod, inputs.state);
+    if ended {
+        let bad = init.iter().chain(statuses).any(|status| exit_code(status).is_some_and(|code| code != 0));
+        return if bad { "Failed" } else { "Succeeded" };
+    }
+    let begun = |status: &ContainerStatus| {
+        let now = status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+        now || status.last_state.as_ref().is_some_and(|state| state.terminated.is_some())
+    };
+    if initialized && statuses.iter().all(begun) { "Running" } else { "Pending" }
+}
+
+fn container_status(inputs: &Inputs<'_>, container: &Container, is_init: bool) -> ContainerStatus {
+    let latest = inputs.state.latest(&container.name);
+    let mut status = ContainerStatus {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        ..ContainerStatus::default()
+    };
+    let waits = inputs.waiting.get(&container.name);
+    let Some(instance) = latest else {
+        let initializing = inputs
+            .pod
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.init_containers.as_ref().is_some_and(|all| !all.is_empty()));
+        let plain = if initializing { "PodInitializing" } else { "ContainerCreating" };
+        let (reason, message) = waits.cloned().unwrap_or_else(|| (plain.into(), String::new()));
+        status.state = Some(waiting(reason, message));
+        status.started = Some(false);
+        return status;
+    };
+    status.container_id = Some(format!("containerd://{}", instance.status.id));
+    status.image_id = instance.status.image_ref.clone();
+    status.restart_count = instance.restarts() as i32;
+    status.state = Some(state_of(inputs, instance));
+    if let Some(previous) = inputs.state.previous(&container.name) {
+        status.last_state = Some(state_of(inputs, previous));
+    }
+    if instance.is_exited()
+        && let Some((reason, message)) = waits
+    {
+        status.last_state = status.state.take();
+        status.state = Some(waiting(reason.clone(), message.clone()));
+    }
+    let verdicts = inputs.probes.get(&instance.status.id);
+    let running = instance.is_running();
+    status.started = Some(running && verdicts.is_none_or(|verdicts| verdicts.started));
+    let plain_init = is_init && !facts::is_sidecar(container);
+    status.ready = if plain_init {
+        instance.is_exited() && instance.status.exit_code == 0
+    } else {
+        running && verdicts.is_none_or(|verdicts| verdicts.started && verdicts.ready)
+    };
+    status
+}
+
+fn waiting(reason: String, message: String) -> State {
+    let message = (!message.is_empty()).then_some(message);
+    State { waiting: Some(ContainerStateWaiting { reason: Some(reason), message }), ..State::default() }
+}
+
+fn state_of(inputs: &Inputs<'_>, instance: &Instance) -> State {
+    let status = &instance.status;
+    if instance.is_running() {
+        return State {
+            running: Some(ContainerStateRunning { started_at: time(status.started_at) }),
+            ..State::default()
+        };
+    }
+    if !instance.is_exited() {
+        return waiting("ContainerCreating".into(), String::new());
+    }
+    let reason = match (status.reason.as_str(), status.exit_code) {
+        ("", 0) => "Completed",
+        ("", _) => "Error",
+        (other, _) => other,
+    };
+    let words = inputs.words.get(&status.id).cloned().unwrap_or_else(|| status.message.clone());
+    State {
+        terminated: Some(ContainerStateTerminated {
+            container_id: Some(format!("containerd://{}", status.id)),
+            exit_code: status.exit_code,
+            reason: Some(reason.to_owned()),
+            message: (!words.is_empty()).then_some(words),
+            started_at: time(status.started_at),
+            finished_at: time(status.finished_at),
+            signal: None,
+        }),
+        ..State::default()
+    }
+}
+
+fn set_condition(all: &mut Vec<PodCondition>, kind: &str, is: bool, why: Option<(&str, &str)>, now: Timestamp) {
+    let status = if is { "True" } else { "False" };
+    let (reason, message) =
+        why.map_or((None, None), |(reason, message)| (Some(reason.to_owned()), Some(message.to_owned())));
+    match all.iter_mut().find(|condition| condition.type_ == kind) {
+        Some(condition) => {
+            if condition.status != status {
+                condition.last_transition_time = Some(whole(now));
+            }
+            condition.status = status.into();
+            condition.reason = reason;
+            condition.message = message;
+        }
+        None => all.push(PodCondition {
+            type_: kind.into(),
+            status: status.into(),
+            reason,
+            message,
+            last_transition_time: Some(whole(now)),
+            ..PodCondition::default()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::state::Sandbox;
+    use kinit_cri::v1::{ContainerState, ContainerStatus as Said};
+    use serde_json::json;
+
+    fn status(policy: &str, state: Option<(ContainerState, i32)>) -> PodStatus {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"},
+            "spec": {"restartPolicy": policy, "containers": [{"name": "a", "image": "i"}]}}))
+        .unwrap();
+        let sandbox = Sandbox { id: "s".into(), ready: true, attempt: 0, ips: vec!["10.0.0.1".into()] };
+        let containers = state.into_iter().map(|(state, exit_code)| Instance {
+            name: "a".into(),
+            sandbox: "s".into(),
+            status: Said {
+                id: "c".into(),
+                state: state.into(),
+                exit_code,
+                started_at: 1,
+                finished_at: 2,
+                ..Default::default()
+            },
+        });
+        let state = PodState { sandboxes: vec![sandbox], containers: containers.collect() };
+        let (probes, waiting, words) = Default::default();
+        let now = "2027-01-01T00:00:00Z".parse().unwrap();
+        of(&Inputs {
+            pod: &pod,
+            state: &state,
+            probes: &probes,
+            waiting: &waiting,
+            words: &words,
+            host_ip: "10.0.0.9",
+            now,
+        })
+    }
+
+    #[test]
+    fn phases_follow_containers() {
+        for (policy, state, wanted, ready) in [
+            ("Always", None, "Pending", "False"),
+            ("Always", Some((ContainerState::ContainerRunning, 0)), "Running", "True"),
+            ("Always", Some((ContainerState::ContainerExited, 1)), "Running", "False"),
+            ("Never", Some((ContainerState::ContainerExited, 0)), "Succeeded", "False"),
+            ("Never", Some((ContainerState::ContainerExited, 1)), "Failed", "False"),
+            ("OnFailure", Some((ContainerState::ContainerExited, 1)), "Running", "False"),
+        ] {
+            let status = status(policy, state);
+            assert_eq!(status.phase.as_deref(), Some(wanted), "{policy} {state:?}");
+            let condition = status.conditions.unwrap().into_iter().find(|one| one.type_ == "Ready").unwrap();
+            assert_eq!(condition.status, ready, "{policy} {state:?}");
+            assert_eq!(status.pod_ip.as_deref(), Some("10.0.0.1"));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Putting the parts together.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use kinit_cri::Runtime;
+use kinit_serving::health::Health;
+use kinit_serving::listener::{Limits, Listener};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Configuration;
+use crate::context::Context;
+use crate::options::Options;
+use crate::pod::source::{Pods, follow_api, follow_files, follow_services};
+use crate::{bootstrap, node, relist, server};
+
+/// A kubelet that is ready to run.
+pub struct Server {
+    options: Options,
+    context: Arc<Context>,
+}
+
+impl Server {
+    /// Reads the configuration and the host.
+    pub fn new(options: Options) -> anyhow::Result<Self> {
+        let mut config = match &options.config {
+            Some(path) => Configuration::load(path)?,
+            None => Configuration::default(),
+        };
+        if let Some(endpoint) = &options.container_runtime_endpoint {
+            config.container_runtime_endpoint = endpoint.clone();
+        }
+        let host_name = nix::unistd::gethostname()?.to_string_lossy().trim().to_lowercase();
+        let node_name = options.hostname_override.clone().unwrap_or_else(|| host_name.clone()).to_lowercase();
+        let node_ip = options.node_ip.or_else(default_address).unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        let memory =
+            std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| node::memory_line(&text, "MemTotal:"));
+        // One provider for all of TLS; a test that boots several components has set it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let context = Context {
+            runtime: Runtime::new(config.runtime_socket()),
+            config,
+            root: options.root_dir.clone(),
+            node_name,
+            host_name,
+            node_ip,
+            memory: memory.unwrap_or(1 << 30),
+            client: watch::Sender::new(None),
+            services: watch::Sender::new(None::<Arc<HashMap<_, _>>>),
+            probes: Default::default(),
+            node_uid: RwLock::default(),
+        };
+        Ok(Self { options, context: Arc::new(context) })
+    }
+
+    /// Runs until shutdown. Pods go on running when it ends.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { options, context } = self;
+        tracing::info!(node = context.node_name, address = %context.node_ip, "kubelet starts");
+        let pods = Pods::new(context.clone());
+        let mut tasks = tokio::task::JoinSet::new();
+        if context.config.healthz_port != 0 {
+            let address: SocketAddr =
+                format!("{}:{}", context.config.healthz_bind_address, context.config.healthz_port).parse()?;
+            let listener = Listener::bind(address, None).await?;
+            tasks.spawn(serve_health(listener, context.clone(), shutdown.clone()));
+        }
+        tasks.spawn(relist::run(context.clone(), pods.clone(), shutdown.clone()));
+        if let Some(folder) = context.config.static_pod_path.clone() {
+            tasks.spawn(follow_files(pods.clone(), folder, shutdown.clone()));
+        }
+        let listener = server::bind(&context).await?;
+        tasks.spawn(server::serve(listener, context.clone(), pods.clone(), shutdown.clone()));
+        tokio::select! {
+            result = connect(&options, &context, &pods, &shutdown, &mut tasks) => result?,
+            () = shutdown.cancelled() => {}
+        }
+        shutdown.cancelled().await;
+        tasks.shutdown().await;
+        Ok(())
+    }
+}
+
+/// Gets credentials and starts what needs the cluster.
+async fn connect(
+    options: &Options,
+    context: &Arc<Context>,
+    pods: &Pods,
+    shutdown: &CancellationToken,
+    tasks: &mut tokio::task::JoinSet<()>,
+) -> anyhow::Result<()> {
+    let Some(kubeconfig) = &options.kubeconfig else {
+        tracing::info!("there is no kubeconfig: only static pods run");
+        return Ok(());
+    };
+    bootstrap::ensure(kubeconfig, options.bootstrap_kubeconfig.as_deref(), &options.cert_dir, &context.node_name)
+        .await?;
+    let client = bootstrap::client(kubeconfig).await?;
+    node::register(context, client.clone(), options).await;
+    context.client.send_replace(Some(client.clone()));
+    // Static pods are reported at once, and not only at the next look.
+    for pod in pods.all() {
+        pods.wake(crate::pod::facts::uid(&pod));
+    }
+    tasks.spawn(follow_services(context.clone(), client.clone(), shutdown.clone()));
+    tasks.spawn(follow_api(pods.clone(), client.clone(), shutdown.clone()));
+    tasks.spawn(node::follow_status(context.clone(), client.clone(), shutdown.clone()));
+    tasks.spawn(node::follow_lease(context.clone(), client, shutdown.clone()));
+    Ok(())
+}
+
+async fn serve_health(listener: Listener, context: Arc<Context>, shutdown: CancellationToken) {
+    let health = Arc::new(Health::new());
+    let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let answer = health.respond(request.uri().path(), request.uri().query());
+        async move {
+            Ok::<_, std::convert::Infallible>(
+                answer.unwrap_or_else(|| kinit_serving::text(http::StatusCode::NOT_FOUND, "there is nothing here\n")),
+            )
+        }
+    });
+    drop(context);
+    listener.serve(hyper_util::service::TowerToHyperService::new(service), Limits::default(), shutdown).await;
+}
+
+/// The address that packets to the default route leave from. Connecting a datagram socket sends nothing.
+fn default_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}

@@ -1,0 +1,136 @@
+//! What volumes of files hold.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{
+    Container, DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccount, ServiceAccountTokenProjection, Volume,
+};
+use kube::Api;
+use kube::api::PostParams;
+
+use super::writer::{File, Files};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::pod::env::{config_map, field_value, resource_value, secret};
+use crate::pod::facts;
+
+const DEFAULT_MODE: i32 = 0o644;
+const DEFAULT_TOKEN_LIFE: i64 = 3600;
+
+/// The files of a volume. `path` is where they were written before: a token that still lives is kept.
+pub async fn of(context: &Context, pod: &Pod, volume: &Volume, ips: &[String], path: &Path) -> Result<Files> {
+    let namespace = facts::namespace(pod);
+    let mut files = Files::new();
+    if let Some(source) = &volume.config_map {
+        let data = config_map(context, namespace, &source.name, source.optional.unwrap_or(false)).await?;
+        add(&mut files, data, source.items.as_deref(), source.default_mode, &volume.name, source.optional)?;
+    }
+    if let Some(source) = &volume.secret {
+        let name = source.secret_name.as_deref().unwrap_or_default();
+        let data = secret(context, namespace, name, source.optional.unwrap_or(false)).await?;
+        add(&mut files, data, source.items.as_deref(), source.default_mode, &volume.name, source.optional)?;
+    }
+    if let Some(source) = &volume.downward_api {
+        downward(context, pod, source.items.as_deref().unwrap_or_default(), source.default_mode, ips, &mut files)?;
+    }
+    let Some(projected) = &volume.projected else { return Ok(files) };
+    let mode = projected.default_mode;
+    for source in projected.sources.iter().flatten() {
+        if let Some(source) = &source.config_map {
+            let data = config_map(context, namespace, &source.name, source.optional.unwrap_or(false)).await?;
+            add(&mut files, data, source.items.as_deref(), mode, &volume.name, source.optional)?;
+        } else if let Some(source) = &source.secret {
+            let data = secret(context, namespace, &source.name, source.optional.unwrap_or(false)).await?;
+            add(&mut files, data, source.items.as_deref(), mode, &volume.name, source.optional)?;
+        } else if let Some(source) = &source.downward_api {
+            downward(context, pod, source.items.as_deref().unwrap_or_default(), mode, ips, &mut files)?;
+        } else if let Some(source) = &source.service_account_token {
+            let token = token(context, pod, source, path).await?;
+            files.insert(source.path.clone(), File { contents: token, mode: file_mode(None, mode) });
+        } else {
+            return Err(Error::volume(&volume.name, "it has a source that is not there yet"));
+        }
+    }
+    Ok(files)
+}
+
+fn file_mode(own: Option<i32>, default: Option<i32>) -> u32 {
+    own.or(default).unwrap_or(DEFAULT_MODE) as u32
+}
+
+fn add(
+    files: &mut Files,
+    data: BTreeMap<String, Vec<u8>>,
+    items: Option<&[KeyToPath]>,
+    mode: Option<i32>,
+    volume: &str,
+    optional: Option<bool>,
+) -> Result<()> {
+    let Some(items) = items.filter(|items| !items.is_empty()) else {
+        files.extend(data.into_iter().map(|(key, contents)| (key, File { contents, mode: file_mode(None, mode) })));
+        return Ok(());
+    };
+    for item in items {
+        match data.get(&item.key) {
+            Some(contents) => {
+                if item.path.split('/').any(|part| part == "..") || item.path.starts_with('/') {
+                    return Err(Error::volume(volume, format!("path {} must stay inside", item.path)));
+                }
+                files.insert(item.path.clone(), File { contents: contents.clone(), mode: file_mode(item.mode, mode) });
+            }
+            None if optional == Some(true) => {}
+            None => return Err(Error::volume(volume, format!("its source has no key {}", item.key))),
+        }
+    }
+    Ok(())
+}
+
+fn downward(
+    context: &Context,
+    pod: &Pod,
+    items: &[DownwardAPIVolumeFile],
+    mode: Option<i32>,
+    ips: &[String],
+    files: &mut Files,
+) -> Result<()> {
+    for item in items {
+        let text = if let Some(field) = &item.field_ref {
+            field_value(context, pod, field, ips)?
+        } else if let Some(field) = &item.resource_field_ref {
+            resource_value(pod, &Container::default(), field, context)?
+        } else {
+            continue;
+        };
+        files.insert(item.path.clone(), File { contents: text.into_bytes(), mode: file_mode(item.mode, mode) });
+    }
+    Ok(())
+}
+
+/// A token for the pod's service account, bound to the pod; a new one when four fifths of the old one's life are over.
+async fn token(context: &Context, pod: &Pod, source: &ServiceAccountTokenProjection, path: &Path) -> Result<Vec<u8>> {
+    let life = source.expiration_seconds.unwrap_or(DEFAULT_TOKEN_LIFE);
+    let present = path.join(&source.path);
+    if let (Ok(contents), Ok(facts)) = (std::fs::read(&present), std::fs::metadata(&present)) {
+        let age = facts.modified().ok().and_then(|time| time.elapsed().ok()).map_or(u64::MAX, |age| age.as_secs());
+        if age < (life as u64) / 5 * 4 {
+            return Ok(contents);
+        }
+    }
+    let account =
+        pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or_else(|| "default".into());
+    let audience = source.audience.clone().filter(|audience| !audience.is_empty());
+    let request: TokenRequest = serde_json::from_value(serde_json::json!({
+        "spec": {
+            "audiences": audience.into_iter().collect::<Vec<_>>(),
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": facts::name(pod), "uid": facts::uid(pod)},
+            "expirationSeconds": life,
+        },
+    }))
+    .map_err(|error| Error::volume(&source.path, error))?;
+    let api: Api<ServiceAccount> = Api::namespaced(context.client()?, facts::namespace(pod));
+    let answer = api.create_token_request(&account, &PostParams::default(), &request).await?;
+    let token = answer.status.and_then(|status| status.token).unwrap_or_default();
+    Ok(token.into_bytes())
+}
