@@ -71,6 +71,8 @@ pub enum Step {
     Unmount(PathBuf),
     /// Links, routes, firewall tables.
     Network,
+    /// The kubelet's cgroups.
+    Cgroups,
     /// An image goes.
     Image(String),
     /// A file goes.
@@ -93,7 +95,13 @@ pub enum Step {
 
 /// The steps, in their order.
 pub fn plan(entries: &[Entry]) -> Vec<Step> {
-    let mut steps = vec![Step::StopKubelet, Step::RemovePods, Step::Unmount("/var/lib/kubelet".into()), Step::Network];
+    let mut steps = vec![
+        Step::StopKubelet,
+        Step::RemovePods,
+        Step::Unmount("/var/lib/kubelet".into()),
+        Step::Network,
+        Step::Cgroups,
+    ];
     let made_folder =
         |path: &Path| entries.iter().any(|entry| matches!(entry, Entry::Folder { path: made } if made == path));
     let own = |path: &Path| OWN_FOLDERS.iter().any(|folder| path.starts_with(folder));
@@ -159,6 +167,7 @@ fn words(step: &Step) -> String {
         Step::RemovePods => "removes all pods".into(),
         Step::Unmount(path) => format!("unmounts what is below {}", path.display()),
         Step::Network => "removes links, routes and firewall tables".into(),
+        Step::Cgroups => "removes the cgroups of pods".into(),
         Step::Image(name) => format!("removes image {name}"),
         Step::File(path) | Step::Tree(path) | Step::FolderIfEmpty(path) => format!("removes {}", path.display()),
         Step::Empty(path) => format!("empties {}", path.display()),
@@ -175,6 +184,11 @@ async fn take(host: &dyn Host, step: &Step, socket: &Path, reporter: &dyn Report
         Step::RemovePods => remove_pods(host, socket, reporter).await?,
         Step::Unmount(folder) => unmount(host, folder).await?,
         Step::Network => network(host).await?,
+        Step::Cgroups => {
+            if host.is_real() {
+                remove_cgroups();
+            }
+        }
         Step::Image(name) => {
             if host.is_real() && socket.exists() {
                 Containerd::connect(socket).await?.remove(name).await?;
@@ -288,6 +302,27 @@ async fn network(host: &dyn Host) -> anyhow::Result<()> {
         host::run(host, Command::new("nft", &["delete", "table", &family, &name])).await?;
     }
     Ok(())
+}
+
+/// Removes `kubepods` from every hierarchy. What still has processes, which no step left any, cannot be removed.
+fn remove_cgroups() {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([root.to_owned()]) {
+        for name in ["kubepods", "kubepods.slice"] {
+            remove_cgroup(&hierarchy.join(name));
+        }
+    }
+}
+
+fn remove_cgroup(path: &Path) {
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    // Its files go with it; one that is in use or was never there stays as it is.
+    let _ = std::fs::remove_dir(path);
 }
 
 fn our_tables(listing: &str) -> Vec<(String, String)> {

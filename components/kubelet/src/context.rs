@@ -14,6 +14,9 @@ use crate::config::Configuration;
 use crate::error::{Error, Result};
 use crate::probes::ProbeTable;
 
+/// Services by namespace and name.
+pub type Services = Arc<HashMap<(String, String), Service>>;
+
 /// What all of the kubelet's parts share.
 pub struct Context {
     /// The configuration.
@@ -33,7 +36,7 @@ pub struct Context {
     /// The cluster; `None` until there is a connection.
     pub client: watch::Sender<Option<kube::Client>>,
     /// Services by namespace and name, for the environment of containers; `None` until they were listed.
-    pub services: watch::Sender<Option<Arc<HashMap<(String, String), Service>>>>,
+    pub services: watch::Sender<Option<Services>>,
     /// What probes say.
     pub probes: ProbeTable,
     /// Uid of the Node object, once it is known: mirror pods belong to it.

@@ -16,6 +16,7 @@
 //! Start reading at [`pod::worker::Worker::run`].
 
 pub mod bootstrap;
+mod cgroups;
 pub mod config;
 pub mod context;
 mod error;

@@ -216,7 +216,7 @@ async fn status(context: &Context, conditions: &[NodeCondition]) -> Value {
 }
 
 fn disk(path: &Path) -> u64 {
-    nix::sys::statvfs::statvfs(path).map_or(0, |facts| facts.blocks() as u64 * facts.fragment_size() as u64)
+    nix::sys::statvfs::statvfs(path).map_or(0, |facts| facts.blocks() * facts.fragment_size())
 }
 
 async fn node_info(context: &Context) -> Value {

@@ -203,7 +203,7 @@ impl Asker {
 fn host(given: Option<&str>, ip: IpAddr) -> Result<IpAddr, String> {
     match given.filter(|host| !host.is_empty()) {
         None => Ok(ip),
-        Some(host) if host == "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
+        Some("localhost") => Ok(IpAddr::from([127, 0, 0, 1])),
         Some(host) => host.parse().map_err(|_| format!("host {host} is no address")),
     }
 }

@@ -125,8 +125,7 @@ impl Worker {
 
     /// A container that pauses before its next start says so.
     fn note_pauses(&mut self, pod: &Pod, state: &PodState, todo: &Actions) {
-        let names: Vec<String> =
-            pod.spec.iter().flat_map(|spec| facts::containers(spec)).map(|one| one.name.clone()).collect();
+        let names: Vec<String> = pod.spec.iter().flat_map(facts::containers).map(|one| one.name.clone()).collect();
         for name in names {
             let Some(ended) = state.latest(&name).filter(|instance| instance.is_exited()) else { continue };
             let pause = actions::pause(ended);
@@ -360,6 +359,7 @@ impl Worker {
             self.context.runtime.runtime.clone().remove_pod_sandbox(request).await.map_err(fail)?;
         }
         volumes::remove(&self.context, facts::uid(pod))?;
+        crate::cgroups::remove(&sandbox::cgroup_parent(pod, &self.context.config.cgroup_driver));
         // Logs of a pod that is gone can be asked for no more.
         let _ = std::fs::remove_dir_all(sandbox::log_folder(pod));
         if pod.metadata.deletion_timestamp.is_some() && !facts::is_static(pod) {
