@@ -1,1 +1,33 @@
-//! kinit-controller-manager
+//! The loops that bring a cluster to where its objects say it should be.
+//!
+//! - [`context`]: caches that all share, and a client for each controller under its own service account.
+//! - [`pods`]: what every controller that makes pods has in common: selecting, owning, creating, deleting.
+//! - One module per controller; where there is something to decide, the deciding part is a pure function with its tests
+//!   beside it: [`nodeipam`], [`nodelifecycle`], [`certificates`], [`rootca`], [`serviceaccount`], [`namespace`],
+//!   [`replicaset`], [`deployment`], [`daemonset`], [`job`], [`endpoints`], [`garbage`], [`bootstrap`].
+//! - [`server`]: health, leader election, and the table of controllers.
+//!
+//! **Invariant**: controllers do not call each other. They meet in the API's objects only.
+//!
+//! Start reading at [`server::Server::run`].
+
+pub mod bootstrap;
+pub mod certificates;
+pub mod context;
+pub mod daemonset;
+pub mod deployment;
+pub mod endpoints;
+pub mod garbage;
+pub mod job;
+pub mod namespace;
+pub mod nodeipam;
+pub mod nodelifecycle;
+pub mod options;
+pub mod pods;
+pub mod replicaset;
+pub mod rootca;
+pub mod server;
+pub mod serviceaccount;
+
+pub use options::Options;
+pub use server::Server;

@@ -1,3 +1,9 @@
 //! The `kube-controller-manager` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kinit_serving::process::main(|options, shutdown| async move {
+        kinit_controller_manager::Server::new(options)?.run(shutdown).await
+    })
+}
