@@ -240,9 +240,12 @@ fn publishes_all(service: &Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses).unwrap_or(false)
 }
 
+/// Ready addresses, others, and the ports of both.
+type Subset = (Vec<Value>, Vec<Value>, Vec<Value>);
+
 /// The subsets of Endpoints: addresses that have the same ports together.
 fn subsets(service: &Service, own: &[Arc<Pod>]) -> Vec<Value> {
-    let mut by_ports: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut by_ports: BTreeMap<String, Subset> = BTreeMap::new();
     for pod in own {
         let terminating = pod.metadata.deletion_timestamp.is_some();
         if terminating && !publishes_all(service) {
