@@ -1,3 +1,9 @@
 //! The `kube-scheduler` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kinit_serving::process::main(|options, shutdown| async move {
+        kinit_scheduler::Server::new(options)?.run(shutdown).await
+    })
+}

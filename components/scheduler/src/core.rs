@@ -1,0 +1,223 @@
+//! The pure heart: events in, actions out.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::cycle;
+use crate::node::NodeFacts;
+use crate::pod::PodInfo;
+use crate::preemption::{self, Eviction};
+use crate::queue::{Happening, Moment, Queue};
+use crate::selector::Labels;
+
+/// What the shell tells.
+#[derive(Debug)]
+pub enum Event {
+    /// A pod is there, in this state.
+    Pod(Box<PodInfo>),
+    /// A pod is gone, by key.
+    PodGone(String),
+    /// All pods were listed; those with other keys are gone.
+    PodsListed(HashSet<String>),
+    /// A node is there, in this state.
+    Node(Box<NodeFacts>),
+    /// A node is gone.
+    NodeGone(String),
+    /// All nodes were listed.
+    NodesListed(HashSet<String>),
+    /// A namespace has these labels.
+    Namespace(String, Labels),
+    /// A namespace is gone.
+    NamespaceGone(String),
+    /// A binding was written, or failed.
+    Bound {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// How often it was tried before.
+        attempts: u32,
+        /// Whether it is bound.
+        well: bool,
+    },
+    /// This scheduler leads.
+    Leads,
+}
+
+/// What the shell is to do.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// Bind a pod; [`Event::Bound`] must follow.
+    Bind {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// Where.
+        node: String,
+        /// How often it was tried before.
+        attempts: u32,
+    },
+    /// Say why a pod waits, and make room for it.
+    Refuse {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// The sentence.
+        message: String,
+        /// Pods that must go for it.
+        eviction: Option<Eviction>,
+    },
+}
+
+/// The scheduler without its surroundings.
+pub struct Core {
+    names: Vec<String>,
+    cache: Cache,
+    queue: Queue,
+    pods_listed: bool,
+    nodes_listed: bool,
+    leads: bool,
+    decisions: usize,
+}
+
+impl Core {
+    /// A scheduler for pods that name one of `names`, with the first and the longest pause between attempts.
+    pub fn new(names: Vec<String>, first_pause: Duration, longest_pause: Duration) -> Self {
+        Self {
+            names,
+            cache: Cache::default(),
+            queue: Queue::new(first_pause, longest_pause),
+            pods_listed: false,
+            nodes_listed: false,
+            leads: false,
+            decisions: 0,
+        }
+    }
+
+    /// How many pods wait: active, backing off, unschedulable, gated.
+    pub fn depths(&self) -> [usize; 4] {
+        self.queue.depths()
+    }
+
+    /// When there is something to do even if nothing happens.
+    pub fn wake(&self) -> Option<Moment> {
+        self.queue.wake()
+    }
+
+    /// Takes an event in.
+    pub fn step(&mut self, event: Event, now: Moment) {
+        match event {
+            Event::Pod(pod) => self.pod(Arc::new(*pod), now),
+            Event::PodGone(key) => self.pod_gone(&key, now),
+            Event::PodsListed(keys) => {
+                self.pods_listed = true;
+                for key in self.cache.pods().into_iter().chain(self.queue.keys()) {
+                    if !keys.contains(&key) && !self.cache.is_assumed(&key) {
+                        self.pod_gone(&key, now);
+                    }
+                }
+            }
+            Event::Node(facts) => {
+                if self.cache.apply_node(*facts) {
+                    self.queue.happened(Happening::Node, now);
+                }
+            }
+            Event::NodeGone(name) => self.cache.remove_node(&name),
+            Event::NodesListed(names) => {
+                self.nodes_listed = true;
+                for name in self.cache.nodes().into_iter().filter(|name| !names.contains(name)) {
+                    self.cache.remove_node(&name);
+                }
+            }
+            Event::Namespace(name, labels) => {
+                self.cache.apply_namespace(name, labels);
+                self.queue.happened(Happening::Namespace, now);
+            }
+            Event::NamespaceGone(name) => self.cache.remove_namespace(&name),
+            Event::Bound { pod, attempts, well } => self.bound(pod, attempts, well, now),
+            Event::Leads => self.leads = true,
+        }
+    }
+
+    fn pod(&mut self, pod: Arc<PodInfo>, now: Moment) {
+        if pod.finished {
+            return self.pod_gone(&pod.key, now);
+        }
+        if !pod.node.is_empty() {
+            self.queue.remove(&pod.key);
+            let old = self.cache.pod(&pod.key);
+            let news = old.is_none_or(|old| old.uid != pod.uid || old.labels != pod.labels);
+            self.cache.apply_pod(pod);
+            if news {
+                self.queue.happened(Happening::Pod, now);
+            }
+            return;
+        }
+        if let Some(assumed) = self.cache.pod(&pod.key).cloned() {
+            if assumed.uid == pod.uid {
+                // The watch is behind the binding that is under way.
+                return;
+            }
+            self.pod_gone(&pod.key, now);
+        }
+        if pod.terminating || !self.names.contains(&pod.scheduler) {
+            self.queue.remove(&pod.key);
+        } else {
+            self.queue.apply(pod, now);
+        }
+    }
+
+    fn pod_gone(&mut self, key: &str, now: Moment) {
+        self.queue.remove(key);
+        if self.cache.remove_pod(key) {
+            self.queue.happened(Happening::PodGone, now);
+        }
+    }
+
+    fn bound(&mut self, pod: Arc<PodInfo>, attempts: u32, well: bool, now: Moment) {
+        let ours = self.cache.pod(&pod.key).is_some_and(|assumed| assumed.uid == pod.uid);
+        if well || !ours || !self.cache.is_assumed(&pod.key) {
+            return;
+        }
+        self.cache.remove_pod(&pod.key);
+        self.queue.happened(Happening::PodGone, now);
+        self.queue.refused(pod, attempts, Vec::new(), now);
+    }
+
+    /// Decides on the next pod; None when there is nothing to decide.
+    pub fn next(&mut self, now: Moment) -> Option<Action> {
+        if !(self.leads && self.pods_listed && self.nodes_listed) {
+            return None;
+        }
+        let (pod, attempts) = self.queue.pop(now)?;
+        let snapshot = self.cache.snapshot();
+        self.decisions = self.decisions.wrapping_add(1);
+        match cycle::schedule(&pod, &snapshot, self.decisions) {
+            Ok(node) => {
+                self.cache.assume(&pod, &node);
+                self.queue.happened(Happening::Pod, now);
+                Some(Action::Bind { pod, node, attempts })
+            }
+            Err(error) => {
+                let mut message = error.message();
+                let eviction = match preemption::preempt(&pod, &snapshot, &error) {
+                    Ok(eviction) => Some(eviction),
+                    Err(reason) if error.nodes > 0 => {
+                        message = format!("{message} {reason}");
+                        None
+                    }
+                    Err(_) => None,
+                };
+                // Without nodes no plugin refused anything; a node is what is waited for.
+                let plugins = if error.plugins.is_empty() { vec!["NodeName"] } else { error.plugins };
+                let waiting = match &eviction {
+                    Some(eviction) => Arc::new(PodInfo { nominated: eviction.node.clone(), ..(*pod).clone() }),
+                    None => pod.clone(),
+                };
+                self.queue.refused(waiting, attempts, plugins, now);
+                Some(Action::Refuse { pod, message, eviction })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

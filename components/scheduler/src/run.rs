@@ -1,0 +1,252 @@
+//! The shell around the core.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use kinit_runtime::leader::{self, Candidate};
+use kinit_serving::health::{Health, Scope};
+use kinit_serving::listener::{Limits, Listener, Peer};
+use kinit_serving::metrics::Metrics;
+use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::core::{Action, Core, Event};
+use crate::options::{Configuration, Options};
+use crate::watches;
+use crate::writes::Writer;
+
+/// Events that wait for the core; when there are more the watches wait.
+const EVENTS: usize = 1024;
+/// Writes under way at once; when there are more decisions wait.
+const WRITES: usize = 128;
+
+/// A scheduler that is ready to run.
+pub struct Server {
+    options: Options,
+    config: Configuration,
+}
+
+/// What is counted.
+#[derive(Clone, Default)]
+struct Figures {
+    scheduled: Counter,
+    unschedulable: Counter,
+    pending: [Gauge<i64, AtomicI64>; 4],
+}
+
+impl Server {
+    /// Reads the configuration.
+    pub fn new(options: Options) -> anyhow::Result<Self> {
+        let config = options.config.as_deref().map(Configuration::load).transpose()?.unwrap_or_default();
+        Ok(Self { options, config })
+    }
+
+    /// Runs until shutdown, or until another scheduler leads.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let kubeconfig = self.options.kubeconfig.as_ref().or(self.config.client_connection.kubeconfig.as_ref());
+        let kubeconfig = kubeconfig.context("there is no --kubeconfig, which says how the API server is reached")?;
+        let client = kinit_runtime::from_kubeconfig(kubeconfig).await?;
+        let synced = Arc::new(AtomicBool::new(false));
+        let (metrics, figures, latency) = figures();
+        let listener = self.bind(&synced, &metrics).await?;
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(listener(shutdown.clone()));
+
+        let (sender, receiver) = mpsc::channel(EVENTS);
+        tasks.spawn(watches::follow(client.clone(), sender.clone()));
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        let lost = CancellationToken::new();
+        let elect = self.options.leader_elect.or(self.config.leader_election.leader_elect).unwrap_or(true);
+        tasks.spawn(lead(elect, client.clone(), host.clone(), sender.clone(), shutdown.clone(), lost.clone()));
+        let core = Core::new(
+            self.config.names(),
+            Duration::from_secs(self.config.pod_initial_backoff_seconds),
+            Duration::from_secs(self.config.pod_max_backoff_seconds),
+        );
+        let writer = Writer::new(client, &format!("default-scheduler-{host}"));
+        let decisions = Loop { core, writer, sender, figures, latency, synced };
+        tokio::select! {
+            () = decisions.run(receiver) => {}
+            () = shutdown.cancelled() => {}
+            () = lost.cancelled() => if !shutdown.is_cancelled() {
+                anyhow::bail!("another scheduler leads now; this one must start anew");
+            },
+        }
+        // The Lease is given back so that another replica leads at once.
+        let _ = tokio::time::timeout(Duration::from_secs(1), tasks.join_next()).await;
+        Ok(())
+    }
+
+    /// Binds the secure port.
+    async fn bind(
+        &self,
+        synced: &Arc<AtomicBool>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<impl FnOnce(CancellationToken) -> futures::future::BoxFuture<'static, ()>> {
+        let identity = match (&self.options.tls_cert_file, &self.options.tls_private_key_file) {
+            (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
+            _ => Identity::SelfSigned { names: vec!["localhost".into(), "127.0.0.1".into()] },
+        };
+        let tls = Tls::new(TlsOptions::http(identity, ClientAuth::None))?;
+        let address = SocketAddr::new(self.options.bind_address, self.options.secure_port);
+        let listener = Listener::bind(address, Some(tls)).await?;
+        let health = Health::new();
+        let synced = synced.clone();
+        health.add("scheduler-informers-synced", Scope::Ready, move || {
+            if synced.load(Ordering::Relaxed) { Ok(()) } else { Err("pods and nodes were not listed yet".into()) }
+        });
+        let metrics = metrics.clone();
+        let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let answer = health.respond(request.uri().path(), request.uri().query());
+            let answer = answer.unwrap_or_else(|| show(&request, &metrics));
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let service = hyper_util::service::TowerToHyperService::new(service);
+        Ok(move |shutdown| {
+            let serving: futures::future::BoxFuture<'static, ()> =
+                Box::pin(listener.serve(service, Limits::default(), shutdown));
+            serving
+        })
+    }
+}
+
+/// Metrics, for clients on this host alone: there is no asking the API server who may see them yet.
+fn show(request: &http::Request<hyper::body::Incoming>, metrics: &Metrics) -> http::Response<kinit_serving::Body> {
+    let local = request.extensions().get::<Peer>().is_some_and(|peer| peer.address.ip().is_loopback());
+    if request.uri().path() == "/metrics" && !local {
+        return kinit_serving::text(http::StatusCode::FORBIDDEN, "metrics are shown on this host alone\n");
+    }
+    metrics
+        .respond(request.uri().path())
+        .unwrap_or_else(|| kinit_serving::text(http::StatusCode::NOT_FOUND, "there is nothing here\n"))
+}
+
+fn figures() -> (Metrics, Figures, Histogram) {
+    let (metrics, figures) = (Metrics::default(), Figures::default());
+    let latency = Histogram::new(exponential_buckets(0.0001, 2.0, 16));
+    metrics.register(|registry| {
+        registry.register("scheduler_pods_scheduled", "Pods that got a node", figures.scheduled.clone());
+        registry.register("scheduler_pods_unschedulable", "Decisions without a node", figures.unschedulable.clone());
+        registry.register("scheduler_decision_duration_seconds", "Time of one decision", latency.clone());
+        let queues = ["active", "backoff", "unschedulable", "gated"];
+        for (queue, gauge) in queues.into_iter().zip(&figures.pending) {
+            registry.sub_registry_with_label(("queue".into(), queue.into())).register(
+                "scheduler_pending_pods",
+                "Pods that wait",
+                gauge.clone(),
+            );
+        }
+    });
+    (metrics, figures, latency)
+}
+
+async fn lead(
+    elect: bool,
+    client: kube::Client,
+    host: String,
+    events: mpsc::Sender<Event>,
+    shutdown: CancellationToken,
+    lost: CancellationToken,
+) {
+    if !elect {
+        let _ = events.send(Event::Leads).await;
+        return;
+    }
+    let Some(token) = leader::lead(client, Candidate::new("kube-scheduler", &host), &shutdown).await else { return };
+    let _ = events.send(Event::Leads).await;
+    token.cancelled().await;
+    lost.cancel();
+}
+
+/// The one task that owns the core.
+struct Loop {
+    core: Core,
+    writer: Writer,
+    sender: mpsc::Sender<Event>,
+    figures: Figures,
+    latency: Histogram,
+    synced: Arc<AtomicBool>,
+}
+
+impl Loop {
+    async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+        let begin = Instant::now();
+        let slots = Arc::new(Semaphore::new(WRITES));
+        let (mut pods, mut nodes) = (false, false);
+        loop {
+            let pause = self.core.wake().map(|at| at.saturating_sub(begin.elapsed()));
+            let event = tokio::select! {
+                event = events.recv() => match event { Some(event) => Some(event), None => return },
+                () = tokio::time::sleep(pause.unwrap_or(Duration::from_secs(3600))) => None,
+            };
+            // Everything that is known already is taken in before the next decision.
+            let mut next = event;
+            while let Some(event) = next {
+                pods |= matches!(event, Event::PodsListed(_));
+                nodes |= matches!(event, Event::NodesListed(_));
+                self.core.step(event, begin.elapsed());
+                next = events.try_recv().ok();
+            }
+            self.synced.store(pods && nodes, Ordering::Relaxed);
+            self.decide(begin, &slots, &mut events).await;
+            for (gauge, depth) in self.figures.pending.iter().zip(self.core.depths()) {
+                gauge.set(depth as i64);
+            }
+        }
+    }
+
+    async fn decide(&mut self, begin: Instant, slots: &Arc<Semaphore>, events: &mut mpsc::Receiver<Event>) {
+        loop {
+            let started = Instant::now();
+            let Some(action) = self.core.next(begin.elapsed()) else { return };
+            self.latency.observe(started.elapsed().as_secs_f64());
+            let Ok(slot) = self.slot(begin, slots, events).await else { return };
+            let (writer, sender) = (self.writer.clone(), self.sender.clone());
+            match action {
+                Action::Bind { pod, node, attempts } => {
+                    tracing::debug!(pod = pod.key, node, "binds");
+                    self.figures.scheduled.inc();
+                    tokio::spawn(async move {
+                        let well = writer.bind(&pod, &node).await;
+                        drop(slot);
+                        let _ = sender.send(Event::Bound { pod, attempts, well }).await;
+                    });
+                }
+                Action::Refuse { pod, message, eviction } => {
+                    tracing::debug!(pod = pod.key, message, "cannot be scheduled");
+                    self.figures.unschedulable.inc();
+                    tokio::spawn(async move {
+                        writer.refuse(&pod, &message, eviction.as_ref()).await;
+                        drop(slot);
+                    });
+                }
+            }
+            while let Ok(event) = events.try_recv() {
+                self.core.step(event, begin.elapsed());
+            }
+        }
+    }
+
+    /// Waits for a free slot, and keeps taking events in meanwhile: those who hold a slot may wait to send one.
+    async fn slot(
+        &mut self,
+        begin: Instant,
+        slots: &Arc<Semaphore>,
+        events: &mut mpsc::Receiver<Event>,
+    ) -> Result<tokio::sync::OwnedSemaphorePermit, tokio::sync::AcquireError> {
+        loop {
+            tokio::select! {
+                slot = slots.clone().acquire_owned() => return slot,
+                Some(event) = events.recv() => self.core.step(event, begin.elapsed()),
+            }
+        }
+    }
+}
