@@ -68,7 +68,11 @@ pub fn init_logging(verbosity: u8, json: bool) {
         _ => "trace",
     };
     // Below the highest verbosity the transport's own chatter hides what a component does.
-    let quiet = if verbosity > 6 { "" } else { ",hyper=info,h2=info,rustls=info,tower=info,hyper_util=info,kube_client::client::builder=off" };
+    let quiet = if verbosity > 6 {
+        ""
+    } else {
+        ",hyper=info,h2=info,rustls=info,tower=info,hyper_util=info,kube_client::client::builder=off"
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level}{quiet}")));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,0 +1,139 @@
+//! An API object of any kind, as a JSON tree.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+/// An object: always a JSON object at the top. Its metadata is created on the first write to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Object(Map<String, Value>);
+
+impl Object {
+    /// `None` if the value is not a JSON object.
+    pub fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Object(map) => Some(Self(map)),
+            _ => None,
+        }
+    }
+
+    /// Parses JSON; the error is the parser's own, with line and column.
+    pub fn from_slice(json: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(json).map(Self)
+    }
+
+    /// The tree as compact JSON.
+    pub fn to_vec(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.0).expect("a JSON tree is always encodable")
+    }
+
+    pub fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+
+    pub fn map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    pub fn map_mut(&mut self) -> &mut Map<String, Value> {
+        &mut self.0
+    }
+
+    /// A value by its path of field names, for example `["spec", "nodeName"]`.
+    pub fn get(&self, path: &[&str]) -> Option<&Value> {
+        let (first, rest) = path.split_first()?;
+        rest.iter().try_fold(self.0.get(*first)?, |value, field| value.get(field))
+    }
+
+    /// A string by its path; absent and other types are the empty string, as Go's zero value is.
+    pub fn str(&self, path: &[&str]) -> &str {
+        self.get(path).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Sets a value by its path, making the objects on the way. A non-object on the way is replaced.
+    pub fn set(&mut self, path: &[&str], value: impl Into<Value>) {
+        let Some((last, parents)) = path.split_last() else { return };
+        let mut map = &mut self.0;
+        for field in parents {
+            let child = map.entry(*field).or_insert_with(|| Value::Object(Map::new()));
+            if !child.is_object() {
+                *child = Value::Object(Map::new());
+            }
+            map = child.as_object_mut().expect("made an object just above");
+        }
+        map.insert((*last).to_owned(), value.into());
+    }
+
+    /// Removes a value by its path and returns it.
+    pub fn remove(&mut self, path: &[&str]) -> Option<Value> {
+        let (last, parents) = path.split_last()?;
+        let mut map = &mut self.0;
+        for field in parents {
+            map = map.get_mut(*field)?.as_object_mut()?;
+        }
+        map.remove(*last)
+    }
+
+    pub fn api_version(&self) -> &str {
+        self.str(&["apiVersion"])
+    }
+
+    pub fn kind(&self) -> &str {
+        self.str(&["kind"])
+    }
+
+    pub fn name(&self) -> &str {
+        self.str(&["metadata", "name"])
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.str(&["metadata", "namespace"])
+    }
+
+    pub fn uid(&self) -> &str {
+        self.str(&["metadata", "uid"])
+    }
+
+    pub fn resource_version(&self) -> &str {
+        self.str(&["metadata", "resourceVersion"])
+    }
+
+    pub fn generation(&self) -> i64 {
+        self.get(&["metadata", "generation"]).and_then(Value::as_i64).unwrap_or_default()
+    }
+
+    pub fn is_being_deleted(&self) -> bool {
+        self.get(&["metadata", "deletionTimestamp"]).is_some_and(|value| !value.is_null())
+    }
+
+    pub fn has_finalizers(&self) -> bool {
+        self.get(&["metadata", "finalizers"]).and_then(Value::as_array).is_some_and(|list| !list.is_empty())
+    }
+
+    /// The labels, sorted by key.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let labels = self.get(&["metadata", "labels"]).and_then(Value::as_object);
+        labels
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_made_and_removed() {
+        let mut object = Object::from_slice(br#"{"metadata":{"name":"a","labels":{"x":"1"}},"spec":3}"#).unwrap();
+        assert_eq!(object.name(), "a");
+        assert_eq!(object.labels().get("x").map(String::as_str), Some("1"));
+        object.set(&["spec", "nodeName"], "n1");
+        assert_eq!(object.str(&["spec", "nodeName"]), "n1");
+        assert_eq!(object.remove(&["spec", "nodeName"]), Some(Value::from("n1")));
+        assert_eq!(object.get(&["spec", "nodeName"]), None);
+        assert!(Object::from_slice(b"[]").is_err());
+    }
+}

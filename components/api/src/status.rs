@@ -1,0 +1,150 @@
+//! The `Status` object: the one form of error that API clients see.
+//!
+//! Codes, reasons and texts are those of Kubernetes' API conventions, because clients match on them.
+
+use serde_json::{Value, json};
+
+/// An error answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Status {
+    /// The HTTP status code.
+    pub code: u16,
+    /// The machine-readable reason, for example `NotFound`; empty where Kubernetes gives none.
+    pub reason: &'static str,
+    pub message: String,
+    /// What it is about: `name`, `group`, `kind`, `uid`, `causes`, `retryAfterSeconds`.
+    pub details: Option<Value>,
+}
+
+/// A resource as error texts name it: `pods`, or `deployments.apps`.
+pub fn qualified(group: &str, resource: &str) -> String {
+    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
+}
+
+impl Status {
+    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: None }
+    }
+
+    fn about(mut self, group: &str, resource: &str, name: &str) -> Self {
+        self.details = Some(json!({"name": name, "group": group, "kind": resource}));
+        self
+    }
+
+    pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
+        Self::new(404, "NotFound", format!("{} {name:?} not found", qualified(group, resource)))
+            .about(group, resource, name)
+    }
+
+    /// A path that no resource is behind.
+    pub fn no_such_path() -> Self {
+        Self::new(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
+        Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", qualified(group, resource)))
+            .about(group, resource, name)
+    }
+
+    pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
+        let text = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, resource));
+        Self::new(409, "Conflict", text).about(group, resource, name)
+    }
+
+    /// The conflict of an update whose resource version is not the stored one.
+    pub fn modified(group: &str, resource: &str, name: &str) -> Self {
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(group, resource, name, why)
+    }
+
+    /// Field errors as (reason, path, text) triples, for example `("FieldValueRequired", "metadata.name", "Required value")`.
+    pub fn invalid(group: &str, kind: &str, name: &str, errors: &[(&str, String, String)]) -> Self {
+        let texts: Vec<String> = errors.iter().map(|(_, field, text)| format!("{field}: {text}")).collect();
+        let list = if let [only] = texts.as_slice() { only.clone() } else { format!("[{}]", texts.join(", ")) };
+        let mut status = Self::new(422, "Invalid", format!("{} {name:?} is invalid: {list}", qualified(group, kind)));
+        let causes: Vec<Value> = errors
+            .iter()
+            .map(|(reason, field, text)| json!({"reason": reason, "message": text, "field": field}))
+            .collect();
+        status.details = Some(json!({"name": name, "group": group, "kind": kind, "causes": causes}));
+        status
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    pub fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    pub fn forbidden(group: &str, resource: &str, name: &str, message: impl Into<String>) -> Self {
+        Self::new(403, "Forbidden", message).about(group, resource, name)
+    }
+
+    pub fn method_not_allowed() -> Self {
+        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    }
+
+    pub fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    pub fn too_large(limit: usize) -> Self {
+        let text = format!("Request entity is too large: limit is {limit}");
+        Self::new(413, "RequestEntityTooLarge", text)
+    }
+
+    pub fn unsupported_media_type(supported: &str) -> Self {
+        let text =
+            format!("the body of the request was in an unknown format - accepted media types include: {supported}");
+        Self::new(415, "UnsupportedMediaType", text)
+    }
+
+    pub fn internal(why: impl std::fmt::Display) -> Self {
+        Self::new(500, "InternalError", format!("Internal error occurred: {why}"))
+    }
+
+    pub fn not_implemented(what: &str) -> Self {
+        Self::new(501, "NotImplemented", format!("this server has no {what}"))
+    }
+
+    pub fn unavailable(why: impl std::fmt::Display) -> Self {
+        let mut status = Self::new(503, "ServiceUnavailable", why.to_string());
+        status.details = Some(json!({"retryAfterSeconds": 1}));
+        status
+    }
+
+    /// The object that goes over the wire.
+    pub fn to_value(&self) -> Value {
+        let mut value = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code,
+        });
+        if let (Some(details), Some(map)) = (&self.details, value.as_object_mut()) {
+            map.insert("details".into(), details.clone());
+        }
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_kubernetes_own() {
+        assert_eq!(Status::not_found("", "pods", "a").message, "pods \"a\" not found");
+        assert_eq!(Status::already_exists("apps", "deployments", "d").message, "deployments.apps \"d\" already exists");
+        let one = Status::invalid(
+            "",
+            "Pod",
+            "p",
+            &[("FieldValueRequired", "spec.containers".into(), "Required value".into())],
+        );
+        assert_eq!(one.message, "Pod \"p\" is invalid: spec.containers: Required value");
+        assert_eq!(one.to_value()["details"]["causes"][0]["field"], "spec.containers");
+        assert_eq!(Status::unavailable("etcd").to_value()["code"], 503);
+    }
+}
