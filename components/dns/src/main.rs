@@ -1,3 +1,9 @@
 //! The `cluster-dns` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kinit_serving::process::main(
+        |options, shutdown| async move { kinit_dns::Server::new(options)?.run(shutdown).await },
+    )
+}
