@@ -1,0 +1,323 @@
+//! The watch cache: every object's encoded bytes and what selectors look at, kept fresh by one etcd watch.
+//!
+//! A list takes an immutable snapshot of a resource's map, so it holds no lock while it answers. A watcher gets the events
+//! that it missed out of a ring and the rest from a broadcast; one that falls behind the broadcast is closed, and its
+//! client lists again, as the API's contract says.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kinit_api::object::Object;
+use kinit_api::status::Status;
+use parking_lot::RwLock;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::{RESOURCES, ResourceSpec};
+use crate::storage::{Etcd, Stored, progress_request, proto};
+
+/// Events that a watcher may start from; older ones are "too old resource version".
+const RING: usize = 2048;
+/// Events that a watcher may be behind before it is closed.
+const BACKLOG: usize = 1024;
+/// How long a consistent read waits for the cache to reach etcd's revision.
+const CONSISTENCY_WAIT: Duration = Duration::from_secs(3);
+
+/// An object in the cache. `json` has the resource version in it.
+#[derive(Debug)]
+pub struct Entry {
+    pub namespace: String,
+    pub name: String,
+    pub revision: i64,
+    pub labels: BTreeMap<String, String>,
+    /// Values of the resource's selectable fields, in the order of its row.
+    fields: Vec<String>,
+    pub json: Bytes,
+}
+
+impl Entry {
+    /// Encodes a stored object; `None` if it is not one.
+    pub fn new(spec: &ResourceSpec, stored: &[u8], revision: i64) -> Option<Self> {
+        let mut object = Object::from_slice(stored).ok()?;
+        object.set(&["metadata", "resourceVersion"], revision.to_string());
+        let fields = spec.fields.iter().map(|field| field_value(&object, field)).collect();
+        Some(Self {
+            namespace: object.namespace().to_owned(),
+            name: object.name().to_owned(),
+            revision,
+            labels: object.labels(),
+            fields,
+            json: Bytes::from(object.to_vec()),
+        })
+    }
+
+    /// A selectable field's value; empty where it is unset.
+    pub fn field<'a>(&'a self, spec: &ResourceSpec, path: &str) -> &'a str {
+        match path {
+            "metadata.name" => &self.name,
+            "metadata.namespace" => &self.namespace,
+            _ => spec.fields.iter().position(|own| *own == path).map_or("", |at| &self.fields[at]),
+        }
+    }
+}
+
+fn field_value(object: &Object, path: &str) -> String {
+    let path: Vec<&str> = path.split('.').collect();
+    match object.get(&path) {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(serde_json::Value::Bool(value)) => value.to_string(),
+        Some(serde_json::Value::Number(value)) => value.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// One change of one object. `new` is absent for a deletion, `old` for a creation.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub revision: i64,
+    pub old: Option<Arc<Entry>>,
+    pub new: Option<Arc<Entry>>,
+}
+
+type Map = imbl::OrdMap<String, Arc<Entry>>;
+
+struct Resource {
+    state: RwLock<State>,
+}
+
+struct State {
+    objects: Map,
+    ring: VecDeque<Change>,
+    /// Changes up to this revision may be missing from the ring.
+    ring_start: i64,
+    sender: broadcast::Sender<Change>,
+}
+
+/// All resources' caches. Cheap to clone.
+#[derive(Clone)]
+pub struct Cache {
+    resources: Arc<Vec<Resource>>,
+    revision: watch::Receiver<i64>,
+    progress: mpsc::Sender<()>,
+    etcd: Etcd,
+}
+
+impl Cache {
+    /// An empty cache and the task that fills it and keeps it fresh until `shutdown`.
+    pub fn new(etcd: Etcd, shutdown: CancellationToken) -> (Self, impl Future<Output = ()> + Send) {
+        let (revision_sender, revision) = watch::channel(0);
+        // One request for progress at a time is enough: those that come while it is on its way are answered with it.
+        let (progress, progress_wanted) = mpsc::channel(1);
+        let resources = RESOURCES.iter().map(|_| Resource::new()).collect();
+        let cache = Self { resources: Arc::new(resources), revision, progress, etcd };
+        let follower = Follower { cache: cache.clone(), revision: revision_sender, progress_wanted };
+        (cache, follower.run(shutdown))
+    }
+
+    /// Whether the cache has been filled once.
+    pub fn synced(&self) -> bool {
+        *self.revision.borrow() > 0
+    }
+
+    /// A resource's objects by `namespace/name` or `name`, not older than etcd is at this moment, and their revision.
+    pub async fn list_consistent(&self, index: usize) -> Result<(Map, i64), Status> {
+        let wanted = self.etcd.revision().await?;
+        let mut revision = self.revision.clone();
+        if *revision.borrow() < wanted {
+            // The revision may be of a key outside the registry, so that no event ever brings it.
+            let _ = self.progress.try_send(());
+            let reached = tokio::time::timeout(CONSISTENCY_WAIT, revision.wait_for(|now| *now >= wanted)).await;
+            reached
+                .map_err(|_| Status::unavailable("the watch cache is behind etcd"))?
+                .map_err(|_| Status::unavailable("the server is shutting down"))?;
+        }
+        Ok(self.list(index))
+    }
+
+    /// A resource's objects as far as the cache has come, and that revision.
+    pub fn list(&self, index: usize) -> (Map, i64) {
+        let revision = *self.revision.borrow();
+        (self.resources[index].state.read().objects.clone(), revision)
+    }
+
+    /// The changes after `revision` and all that follow; `revision` 0 starts now.
+    pub fn subscribe(&self, index: usize, revision: i64) -> Result<(Vec<Change>, broadcast::Receiver<Change>), Status> {
+        let state = self.resources[index].state.read();
+        if revision > 0 && revision < state.ring_start {
+            let message = format!("too old resource version: {revision} ({})", state.ring_start);
+            return Err(Status::expired(message));
+        }
+        let missed = match revision {
+            0 => Vec::new(),
+            _ => state.ring.iter().filter(|change| change.revision > revision).cloned().collect(),
+        };
+        Ok((missed, state.sender.subscribe()))
+    }
+
+    /// The initial events of a watch together with the watch, without a gap between them.
+    pub fn list_and_subscribe(&self, index: usize) -> (Map, i64, broadcast::Receiver<Change>) {
+        let state = self.resources[index].state.read();
+        (state.objects.clone(), *self.revision.borrow(), state.sender.subscribe())
+    }
+
+    /// The revision that bookmarks may speak of.
+    pub fn revision(&self) -> i64 {
+        *self.revision.borrow()
+    }
+}
+
+impl Resource {
+    fn new() -> Self {
+        let (sender, _) = broadcast::channel(BACKLOG);
+        let state = State { objects: Map::new(), ring: VecDeque::new(), ring_start: 0, sender };
+        Self { state: RwLock::new(state) }
+    }
+
+    fn apply(&self, key: &str, revision: i64, new: Option<Arc<Entry>>) {
+        let mut state = self.state.write();
+        let old = match &new {
+            Some(entry) => state.objects.insert(key.to_owned(), entry.clone()),
+            None => state.objects.remove(key),
+        };
+        if old.is_none() && new.is_none() {
+            return;
+        }
+        let change = Change { revision, old, new };
+        if state.ring.len() == RING
+            && let Some(dropped) = state.ring.pop_front()
+        {
+            state.ring_start = dropped.revision;
+        }
+        state.ring.push_back(change.clone());
+        // No receiver is no error: nobody watches.
+        let _ = state.sender.send(change);
+    }
+
+    /// Starts over from a fresh map. Watchers are closed, because what lies between is not known.
+    fn reset(&self, objects: Map, revision: i64) {
+        let mut state = self.state.write();
+        let (sender, _) = broadcast::channel(BACKLOG);
+        *state = State { objects, ring: VecDeque::new(), ring_start: revision, sender };
+    }
+}
+
+struct Follower {
+    cache: Cache,
+    revision: watch::Sender<i64>,
+    progress_wanted: mpsc::Receiver<()>,
+}
+
+impl Follower {
+    async fn run(mut self, shutdown: CancellationToken) {
+        let mut wait = Duration::from_millis(50);
+        loop {
+            let ended = tokio::select! {
+                () = shutdown.cancelled() => return,
+                ended = self.follow() => ended,
+            };
+            let Err(error) = ended;
+            if !self.cache.synced() || wait > Duration::from_secs(1) {
+                tracing::warn!(%error, "cannot follow etcd; trying again");
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// Loads what is there if nothing was loaded yet, then follows the watch until it breaks. After a break the watch goes
+    /// on where it ended; only when etcd has compacted that away is everything loaded again.
+    async fn follow(&mut self) -> Result<std::convert::Infallible, Status> {
+        if !self.cache.synced() {
+            self.load().await?;
+        }
+        let (requests, outgoing) = mpsc::channel(4);
+        let start = self.cache.revision() + 1;
+        let mut stream = self.cache.etcd.watch(start, requests.clone(), outgoing).await?;
+        loop {
+            let message = tokio::select! {
+                message = stream.message() => message,
+                Some(()) = self.progress_wanted.recv() => {
+                    let _ = requests.try_send(progress_request());
+                    continue;
+                }
+            };
+            let message = message
+                .map_err(|error| Status::unavailable(format!("watch: {}", error.message())))?
+                .ok_or_else(|| Status::unavailable("etcd ended the watch"))?;
+            if message.canceled {
+                if message.compact_revision > 0 {
+                    self.load().await?;
+                }
+                return Err(Status::unavailable(format!("etcd cancelled the watch: {}", message.cancel_reason)));
+            }
+            if message.created {
+                continue;
+            }
+            self.apply(message);
+        }
+    }
+
+    async fn load(&mut self) -> Result<(), Status> {
+        let mut maps: Vec<Map> = RESOURCES.iter().map(|_| Map::new()).collect();
+        let revision = self
+            .cache
+            .etcd
+            .load(|stored| {
+                if let Some((index, key, entry)) = decode(&self.cache.etcd, &stored) {
+                    maps[index].insert(key, Arc::new(entry));
+                }
+            })
+            .await?;
+        for (resource, objects) in self.cache.resources.iter().zip(maps) {
+            resource.reset(objects, revision);
+        }
+        self.revision.send_replace(revision);
+        Ok(())
+    }
+
+    fn apply(&self, message: proto::WatchResponse) {
+        let mut reached = message.header.unwrap_or_default().revision;
+        for event in message.events {
+            let deleted = event.r#type() == proto::event::EventType::Delete;
+            let Some(kv) = event.kv else { continue };
+            reached = kv.mod_revision;
+            let stored = Stored {
+                key: String::from_utf8_lossy(&kv.key).into_owned(),
+                value: kv.value,
+                revision: kv.mod_revision,
+            };
+            if deleted {
+                if let Some((index, key)) = place(&self.cache.etcd, &stored.key) {
+                    self.cache.resources[index].apply(key, stored.revision, None);
+                }
+            } else if let Some((index, key, entry)) = decode(&self.cache.etcd, &stored) {
+                self.cache.resources[index].apply(&key, stored.revision, Some(Arc::new(entry)));
+            }
+        }
+        self.revision.send_if_modified(|revision| {
+            let forward = reached > *revision;
+            *revision = reached.max(*revision);
+            forward
+        });
+    }
+}
+
+/// The row and the key within it of a registry key. Rows of the same plural in two groups do not exist.
+fn place<'a>(etcd: &Etcd, key: &'a str) -> Option<(usize, &'a str)> {
+    let (resource, key) = etcd.split(key)?;
+    Some((RESOURCES.iter().position(|spec| spec.resource == resource)?, key))
+}
+
+fn decode(etcd: &Etcd, stored: &Stored) -> Option<(usize, String, Entry)> {
+    let (index, key) = place(etcd, &stored.key)?;
+    let entry = Entry::new(&RESOURCES[index], &stored.value, stored.revision);
+    if entry.is_none() {
+        tracing::warn!(key = stored.key, "not a JSON object; it is not served");
+    }
+    Some((index, key.to_owned(), entry?))
+}

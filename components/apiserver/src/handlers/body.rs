@@ -1,0 +1,92 @@
+//! Reading what clients send: JSON or YAML, checked against the path it was sent to.
+
+use kinit_api::object::Object;
+use kinit_api::status::Status;
+use serde_json::Value;
+
+use super::Payload;
+use crate::request::ResourceRequest;
+use crate::strategy::DeleteOptions;
+
+const MEDIA_TYPES: &str = "application/json, application/yaml";
+
+/// The body as a tree.
+fn tree(payload: &Payload) -> Result<Value, Status> {
+    let media = payload.content_type.split(';').next().unwrap_or_default().trim();
+    let unreadable = |error: String| Status::bad_request(format!("the object provided is unrecognized: {error}"));
+    match media {
+        "" | "application/json" => {
+            serde_json::from_slice(&payload.bytes).map_err(|error| unreadable(error.to_string()))
+        }
+        "application/yaml" => serde_yaml::from_slice(&payload.bytes).map_err(|error| unreadable(error.to_string())),
+        _ => Err(Status::unsupported_media_type(MEDIA_TYPES)),
+    }
+}
+
+/// The object that a create or an update carries. Its kind, version, namespace and name must be the path's.
+pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, Status> {
+    let object = Object::from_value(tree(payload)?)
+        .ok_or_else(|| Status::bad_request("the object provided is unrecognized: it is not a JSON object"))?;
+    check(request, object)
+}
+
+/// The checks of [`object`], for a tree that a patch made.
+pub fn check(request: &ResourceRequest, mut object: Object) -> Result<Object, Status> {
+    let spec = request.spec;
+    let version = spec.api_version();
+    // Clients may leave both out, since the path says them; what is stored has them.
+    if object.api_version().is_empty() {
+        object.set(&["apiVersion"], version.clone());
+    }
+    if object.kind().is_empty() {
+        object.set(&["kind"], spec.kind);
+    }
+    if object.api_version() != version || object.kind() != spec.kind {
+        let sent = format!("{}, Kind={}", object.api_version(), object.kind());
+        return Err(Status::bad_request(format!("{sent} is not what this path takes: {version}, Kind={}", spec.kind)));
+    }
+    let namespace = object.namespace();
+    if spec.namespaced() && !namespace.is_empty() && namespace != request.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    if !request.name.is_empty() && !object.name().is_empty() && object.name() != request.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            object.name(),
+            request.name
+        )));
+    }
+    Ok(object)
+}
+
+/// The options of a deletion: those in the query overrule those in the body.
+pub fn delete_options(request: &ResourceRequest, payload: &Payload) -> Result<DeleteOptions, Status> {
+    let body = if payload.bytes.is_empty() { Value::Null } else { tree(payload)? };
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let mut options = DeleteOptions {
+        grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
+        propagation: text(&body["propagationPolicy"]),
+        uid: text(&body["preconditions"]["uid"]),
+        resource_version: text(&body["preconditions"]["resourceVersion"]),
+    };
+    if body["orphanDependents"] == true {
+        options.propagation = Some("Orphan".into());
+    }
+    if let Some(seconds) = request.query.get("gracePeriodSeconds") {
+        let parsed = seconds
+            .parse()
+            .map_err(|_| Status::bad_request(format!("gracePeriodSeconds: {seconds:?} is not a number")));
+        options.grace_period_seconds = Some(parsed?);
+    }
+    if let Some(policy) = request.query.get("propagationPolicy") {
+        options.propagation = Some(policy.clone());
+    }
+    match options.propagation.as_deref() {
+        None | Some("Orphan" | "Background" | "Foreground") => Ok(options),
+        Some(other) => Err(Status::bad_request(format!(
+            "propagationPolicy: {other:?} is none of \"Foreground\", \"Background\", \"Orphan\""
+        ))),
+    }
+}

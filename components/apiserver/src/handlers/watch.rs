@@ -1,0 +1,149 @@
+//! watch: a stream of events, each one's bytes shared by all who see it.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{Stream, StreamExt, stream};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use kinit_api::status::Status;
+use kinit_serving::Body;
+use serde_json::json;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::{Api, Filter, filter, json_response};
+use crate::cache::{Cache, Change, Entry};
+use crate::registry::ResourceSpec;
+use crate::request::ResourceRequest;
+
+/// How often a watcher that asked for bookmarks gets one while nothing happens.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// A watch without a timeout of its own ends after this long, so that clients spread over servers again.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+
+impl Api {
+    pub(super) fn watch(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
+        let selected = filter(request)?;
+        let timeout = match request.parameter("timeoutSeconds") {
+            "" => DEFAULT_TIMEOUT,
+            text => Duration::from_secs(
+                text.parse().map_err(|_| Status::bad_request(format!("timeoutSeconds: {text:?} is not a number")))?,
+            ),
+        };
+        let version = request.parameter("resourceVersion");
+        let revision: i64 = match version {
+            "" => 0,
+            text => {
+                text.parse().map_err(|_| Status::bad_request(format!("resourceVersion: Invalid value: {text:?}")))?
+            }
+        };
+        let bookmarks = request.flag("allowWatchBookmarks") && request.query.contains_key("allowWatchBookmarks");
+        let wants_initial = request.parameter("sendInitialEvents") == "true";
+        let mut head: Vec<Bytes> = Vec::new();
+        let receiver;
+        // Without a version, and from 0, a watch begins with the present state, as upstream's does.
+        if wants_initial || revision == 0 {
+            let (objects, at, events) = self.cache.list_and_subscribe(request.index);
+            receiver = events;
+            head.extend(objects.values().filter(|entry| selected(entry)).map(|entry| event("ADDED", &entry.json)));
+            if wants_initial {
+                head.push(bookmark(request.spec, at, true));
+            }
+        } else {
+            let (missed, events) = match self.cache.subscribe(request.index, revision) {
+                Ok(subscription) => subscription,
+                // An expired start is an event of the stream, not an answer: the client's watch loop reads it there.
+                Err(error) => {
+                    return Ok(json_response(StatusCode::OK, event("ERROR", &error.to_value().to_string().into())));
+                }
+            };
+            receiver = events;
+            head.extend(missed.iter().filter_map(|change| encode(change, &selected)));
+        }
+        let live = Live { receiver, selected, spec: request.spec, cache: self.cache.clone(), bookmarks };
+        let events = stream::iter(head).chain(live.into_stream());
+        let bounded = events.take_until(tokio::time::sleep(timeout));
+        let frames = bounded.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+        let body = BodyExt::map_err(StreamBody::new(frames), |never| match never {}).boxed_unsync();
+        let mut response = Response::new(body);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+}
+
+struct Live {
+    receiver: broadcast::Receiver<Change>,
+    selected: Filter,
+    spec: &'static ResourceSpec,
+    cache: Cache,
+    bookmarks: bool,
+}
+
+impl Live {
+    fn into_stream(self) -> impl Stream<Item = Bytes> + Send {
+        stream::unfold(self, |mut live| async move {
+            loop {
+                let change = tokio::time::timeout(BOOKMARK_INTERVAL, live.receiver.recv()).await;
+                match change {
+                    Ok(Ok(change)) => {
+                        if let Some(bytes) = encode(&change, &live.selected) {
+                            return Some((bytes, live));
+                        }
+                    }
+                    // Closed: the cache started over, or this watcher fell behind. The client lists again.
+                    Ok(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,
+                    Err(_) if live.bookmarks => {
+                        // The revision is read first: a change that is in the queue by then is older than no bookmark.
+                        let revision = live.cache.revision();
+                        if live.receiver.is_empty() {
+                            return Some((bookmark(live.spec, revision, false), live));
+                        }
+                    }
+                    Err(_) => {}
+                }
+            }
+        })
+    }
+}
+
+/// A change as this watcher sees it: an object that comes into its selection is added, one that leaves it is deleted.
+fn encode(change: &Change, selected: &Filter) -> Option<Bytes> {
+    let sees = |entry: &Option<std::sync::Arc<Entry>>| entry.as_ref().filter(|entry| selected(entry)).cloned();
+    match (sees(&change.old), sees(&change.new)) {
+        (None, Some(new)) => Some(event("ADDED", &new.json)),
+        (Some(_), Some(new)) => Some(event("MODIFIED", &new.json)),
+        (Some(old), None) => Some(event("DELETED", &deleted(&old, change.revision))),
+        (None, None) => None,
+    }
+}
+
+/// The last state of an object that is gone, at the revision of its end.
+fn deleted(old: &Entry, revision: i64) -> Bytes {
+    match kinit_api::object::Object::from_slice(&old.json) {
+        Ok(mut object) => {
+            object.set(&["metadata", "resourceVersion"], revision.to_string());
+            object.to_vec().into()
+        }
+        Err(_) => old.json.clone(),
+    }
+}
+
+fn event(kind: &str, object: &Bytes) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(object.len() + 40);
+    bytes.put_slice(format!(r#"{{"type":"{kind}","object":"#).as_bytes());
+    bytes.put_slice(object);
+    bytes.put_slice(b"}\n");
+    bytes.freeze()
+}
+
+fn bookmark(spec: &ResourceSpec, revision: i64, initial_events_end: bool) -> Bytes {
+    let mut object = json!({
+        "kind": spec.kind, "apiVersion": spec.api_version(), "metadata": {"resourceVersion": revision.to_string()},
+    });
+    if initial_events_end {
+        object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+    }
+    event("BOOKMARK", &object.to_string().into())
+}

@@ -1,0 +1,153 @@
+//! What a request asks for, read from its method, path and query; pure.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use kinit_api::status::Status;
+
+use crate::registry::{self, ResourceSpec};
+
+/// A request for a resource.
+#[derive(Clone, Debug)]
+pub struct ResourceRequest {
+    /// The row's place in [`registry::RESOURCES`].
+    pub index: usize,
+    pub spec: &'static ResourceSpec,
+    pub verb: Verb,
+    /// Empty for all namespaces and for cluster-scoped resources.
+    pub namespace: String,
+    /// Empty for a collection.
+    pub name: String,
+    /// Empty for the object itself.
+    pub subresource: String,
+    pub query: BTreeMap<String, String>,
+}
+
+/// What is done with the resource, in the words of authorization rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+}
+
+impl Verb {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+        }
+    }
+}
+
+impl ResourceRequest {
+    /// Whether a boolean query parameter is on.
+    pub fn flag(&self, name: &str) -> bool {
+        self.query.get(name).is_some_and(|value| matches!(value.as_str(), "true" | "1" | ""))
+    }
+
+    pub fn parameter(&self, name: &str) -> &str {
+        self.query.get(name).map(String::as_str).unwrap_or_default()
+    }
+}
+
+/// Reads a path below `/api` or `/apis`. `Ok(None)` is a path that may be discovery's.
+pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Option<ResourceRequest>, Status> {
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let (group, version, rest) = match segments.as_slice() {
+        ["api", version, rest @ ..] => ("", *version, rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
+        _ => return Ok(None),
+    };
+    let (namespace, rest) = match rest {
+        [] => return Ok(None),
+        // A namespace's own paths look like paths into it; what follows the name tells them apart.
+        ["namespaces", name, resource, rest @ ..] if !matches!(*resource, "status" | "finalize") => {
+            (*name, [&[*resource], rest].concat())
+        }
+        rest => ("", rest.to_vec()),
+    };
+    let Some((index, spec)) = registry::find(group, version, rest[0]) else { return Err(Status::no_such_path()) };
+    if !namespace.is_empty() && !spec.namespaced() {
+        return Err(Status::no_such_path());
+    }
+    let (name, subresource) = match rest[1..] {
+        [] => ("", ""),
+        [name] => (name, ""),
+        [name, subresource] => (name, subresource),
+        _ => return Err(Status::no_such_path()),
+    };
+    let query: BTreeMap<String, String> =
+        url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
+    let watching = query.get("watch").is_some_and(|value| matches!(value.as_str(), "true" | "1"));
+    let verb = match (method, name.is_empty()) {
+        (&Method::GET, true) if watching => Verb::Watch,
+        (&Method::GET, true) => Verb::List,
+        (&Method::GET, false) => Verb::Get,
+        (&Method::POST, _) if name.is_empty() || !subresource.is_empty() => Verb::Create,
+        (&Method::PUT, false) => Verb::Update,
+        (&Method::PATCH, false) => Verb::Patch,
+        (&Method::DELETE, false) => Verb::Delete,
+        (&Method::DELETE, true) => Verb::DeleteCollection,
+        _ => return Err(Status::method_not_allowed()),
+    };
+    Ok(Some(ResourceRequest {
+        index,
+        spec,
+        verb,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        subresource: subresource.to_owned(),
+        query,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_resources() {
+        let cases = [
+            (Method::GET, "/api/v1/pods", None, "pods", Verb::List, "", "", ""),
+            (Method::GET, "/api/v1/pods", Some("watch=1"), "pods", Verb::Watch, "", "", ""),
+            (Method::GET, "/api/v1/namespaces/a/pods/b", None, "pods", Verb::Get, "a", "b", ""),
+            (Method::PUT, "/api/v1/namespaces/a/pods/b/status", None, "pods", Verb::Update, "a", "b", "status"),
+            (Method::GET, "/api/v1/namespaces/a", None, "namespaces", Verb::Get, "", "a", ""),
+            (Method::PUT, "/api/v1/namespaces/a/finalize", None, "namespaces", Verb::Update, "", "a", "finalize"),
+            (
+                Method::DELETE,
+                "/apis/apps/v1/namespaces/a/deployments",
+                None,
+                "deployments",
+                Verb::DeleteCollection,
+                "a",
+                "",
+                "",
+            ),
+        ];
+        for (method, path, query, resource, verb, namespace, name, subresource) in cases {
+            let request = parse(&method, path, query).unwrap().unwrap();
+            assert_eq!((request.spec.resource, request.verb), (resource, verb), "{path}");
+            assert_eq!(
+                (&*request.namespace, &*request.name, &*request.subresource),
+                (namespace, name, subresource),
+                "{path}"
+            );
+        }
+        assert!(parse(&Method::GET, "/apis/apps/v1", None).unwrap().is_none());
+        assert_eq!(parse(&Method::GET, "/api/v1/nothings", None).unwrap_err().code, 404);
+        assert_eq!(parse(&Method::POST, "/api/v1/nodes/a", None).unwrap_err().code, 405);
+    }
+}

@@ -1,0 +1,200 @@
+//! etcd as the server uses it: reads, compare-and-swap writes, and one watch.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kinit_api::status::Status;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::options::Options;
+
+/// etcd's own messages.
+#[expect(clippy::all, rustdoc::all, reason = "generated from the protocol's definitions")]
+pub mod proto {
+    tonic::include_proto!("etcdserverpb");
+}
+
+use proto::{compare, kv_client::KvClient, request_op, response_op, watch_client::WatchClient, watch_request};
+
+/// A stored value and the revision that wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    pub key: String,
+    pub value: Bytes,
+    pub revision: i64,
+}
+
+/// Why a compare-and-swap did not write.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The key is not at the expected revision; what is there instead, if anything.
+    Mismatch(Option<Stored>),
+    Failed(Status),
+}
+
+/// A client of one etcd cluster. Cheap to clone: its calls share one connection per endpoint.
+#[derive(Clone)]
+pub struct Etcd {
+    channel: Channel,
+    prefix: String,
+}
+
+/// Larger answers are refused; etcd itself accepts values of 1.5 MiB, and a list may hold many.
+const MAX_ANSWER: usize = 1 << 30;
+
+impl Etcd {
+    /// Makes the client; connections are opened when they are needed and opened again when they break.
+    pub fn new(options: &Options) -> anyhow::Result<Self> {
+        let mut endpoints = Vec::new();
+        for server in &options.etcd_servers {
+            let mut endpoint = Endpoint::from_shared(server.clone())
+                .map_err(|error| anyhow::anyhow!("--etcd-servers: {server:?} is not a URL: {error}"))?
+                .connect_timeout(Duration::from_secs(3))
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(5));
+            if server.starts_with("https://") {
+                endpoint = endpoint.tls_config(tls(options)?)?;
+            }
+            endpoints.push(endpoint);
+        }
+        Ok(Self { channel: Channel::balance_list(endpoints.into_iter()), prefix: options.etcd_prefix.clone() })
+    }
+
+    /// The key of an object, as upstream lays the registry out.
+    pub fn key(&self, resource: &str, namespace: &str, name: &str) -> String {
+        if namespace.is_empty() {
+            format!("{}/{resource}/{name}", self.prefix)
+        } else {
+            format!("{}/{resource}/{namespace}/{name}", self.prefix)
+        }
+    }
+
+    /// The first key and the end of the range that all objects of all resources lie in.
+    pub fn whole_range(&self) -> (Bytes, Bytes) {
+        (Bytes::from(format!("{}/", self.prefix)), Bytes::from(format!("{}0", self.prefix)))
+    }
+
+    /// What a registry key is of: the resource, and `namespace/name` or `name`.
+    pub fn split<'a>(&self, key: &'a str) -> Option<(&'a str, &'a str)> {
+        key.strip_prefix(&self.prefix)?.strip_prefix('/')?.split_once('/')
+    }
+
+    fn kv(&self) -> KvClient<Channel> {
+        KvClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    pub async fn get(&self, key: &str) -> Result<Option<Stored>, Status> {
+        let request = proto::RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
+        let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
+        Ok(answer.kvs.into_iter().next().map(stored))
+    }
+
+    /// The cluster's revision now, read through a quorum.
+    pub async fn revision(&self) -> Result<i64, Status> {
+        let (key, _) = self.whole_range();
+        let request = proto::RangeRequest { key, keys_only: true, ..Default::default() };
+        let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
+        Ok(answer.header.unwrap_or_default().revision)
+    }
+
+    /// Everything in the registry, and the revision at which it was read. Read by pages, all at one revision.
+    pub async fn load(&self, mut each: impl FnMut(Stored)) -> Result<i64, Status> {
+        let (mut key, range_end) = self.whole_range();
+        let mut revision = 0;
+        loop {
+            let request =
+                proto::RangeRequest { key, range_end: range_end.clone(), limit: 1000, revision, ..Default::default() };
+            let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
+            if revision == 0 {
+                revision = answer.header.unwrap_or_default().revision;
+            }
+            let next = answer.kvs.last().map(|kv| [kv.key.as_ref(), b"\0"].concat());
+            answer.kvs.into_iter().map(stored).for_each(&mut each);
+            match next {
+                Some(next) if answer.more => key = Bytes::from(next),
+                _ => return Ok(revision),
+            }
+        }
+    }
+
+    /// Writes `value` if the key is still at `expected` (0: does not exist). Returns the new revision.
+    pub async fn put(&self, key: &str, value: Bytes, expected: i64) -> Result<i64, WriteError> {
+        let put = proto::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease: 0 };
+        self.swap(key, expected, request_op::Request::RequestPut(put)).await
+    }
+
+    /// Deletes the key if it is still at `expected`. Returns the revision of the deletion.
+    pub async fn delete(&self, key: &str, expected: i64) -> Result<i64, WriteError> {
+        let delete = proto::DeleteRangeRequest { key: Bytes::copy_from_slice(key.as_bytes()) };
+        self.swap(key, expected, request_op::Request::RequestDeleteRange(delete)).await
+    }
+
+    async fn swap(&self, key: &str, expected: i64, write: request_op::Request) -> Result<i64, WriteError> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let read = proto::RangeRequest { key: key.clone(), ..Default::default() };
+        let transaction = proto::TxnRequest {
+            compare: vec![proto::Compare {
+                result: compare::CompareResult::Equal.into(),
+                target: compare::CompareTarget::Mod.into(),
+                key,
+                target_union: Some(compare::TargetUnion::ModRevision(expected)),
+            }],
+            success: vec![proto::RequestOp { request: Some(write) }],
+            failure: vec![proto::RequestOp { request: Some(request_op::Request::RequestRange(read)) }],
+        };
+        let answer = self.kv().txn(transaction).await.map_err(|error| WriteError::Failed(failed(error)))?.into_inner();
+        if answer.succeeded {
+            return Ok(answer.header.unwrap_or_default().revision);
+        }
+        let found = answer.responses.into_iter().find_map(|response| match response.response {
+            Some(response_op::Response::ResponseRange(range)) => range.kvs.into_iter().next().map(stored),
+            _ => None,
+        });
+        Err(WriteError::Mismatch(found))
+    }
+
+    /// Watches the whole registry from `revision` on. What is sent into `requests` goes to etcd on the same stream.
+    pub async fn watch(
+        &self,
+        revision: i64,
+        requests: tokio::sync::mpsc::Sender<proto::WatchRequest>,
+        outgoing: tokio::sync::mpsc::Receiver<proto::WatchRequest>,
+    ) -> Result<tonic::Streaming<proto::WatchResponse>, Status> {
+        let (key, range_end) = self.whole_range();
+        let create = proto::WatchCreateRequest { key, range_end, start_revision: revision };
+        let first = proto::WatchRequest { request_union: Some(watch_request::RequestUnion::CreateRequest(create)) };
+        requests.try_send(first).map_err(|_| Status::internal("the watch's request queue is full"))?;
+        let mut client = WatchClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER);
+        Ok(client.watch(ReceiverStream::new(outgoing)).await.map_err(failed)?.into_inner())
+    }
+}
+
+/// The request that makes etcd say how far the watch has come.
+pub fn progress_request() -> proto::WatchRequest {
+    let progress = proto::WatchProgressRequest {};
+    proto::WatchRequest { request_union: Some(watch_request::RequestUnion::ProgressRequest(progress)) }
+}
+
+fn stored(kv: proto::KeyValue) -> Stored {
+    Stored { key: String::from_utf8_lossy(&kv.key).into_owned(), value: kv.value, revision: kv.mod_revision }
+}
+
+fn failed(error: tonic::Status) -> Status {
+    tracing::warn!(%error, "etcd request failed");
+    Status::unavailable(format!("etcdserver: {}", error.message()))
+}
+
+fn tls(options: &Options) -> anyhow::Result<ClientTlsConfig> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()));
+    let mut config = ClientTlsConfig::new();
+    if let Some(ca) = &options.etcd_cafile {
+        config = config.ca_certificate(Certificate::from_pem(read(ca)?));
+    }
+    if let (Some(certificate), Some(key)) = (&options.etcd_certfile, &options.etcd_keyfile) {
+        config = config.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    Ok(config)
+}
