@@ -1,0 +1,27 @@
+#!/bin/bash
+# kinit on a host of its own: what it writes, and how it refuses. Bad input changes nothing.
+. "$(dirname "$0")/lib.sh"
+
+on_cp1() { $lab ssh cp1 "$@"; }
+untouched() { ! on_cp1 test -e /etc/kubernetes/admin.conf -o -e /etc/kubernetes/pki/ca.crt; }
+
+check "a host starts" $lab up --control-planes 1 --workers 0
+check "the binaries are copied" on_cp1 mkdir -p /usr/local/lib/kinit
+check "to where kinit looks for them" $lab push cp1 target/dist/* /usr/local/lib/kinit/
+check "kinit is in PATH" on_cp1 ln -sf /usr/local/lib/kinit/kinit /usr/local/bin/kinit
+check "the version is Kubernetes'" says v1.36 on_cp1 kinit version
+check "an unknown flag is refused" refuses "unexpected argument '--bogus'" on_cp1 kinit init --bogus
+check "a broken config is refused" refuses "bad.yaml" on_cp1 'printf "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nnonsense: 1\n" > /root/bad.yaml; kinit init --config /root/bad.yaml'
+check "a taken port is named" refuses "6443" on_cp1 'python3 -c "" 2> /dev/null; socat TCP-LISTEN:6443,reuseaddr,fork SYSTEM:true & pid=$!; sleep 0.3; kinit init; status=$?; kill $pid; exit $status'
+check "no runtime is named" refuses "containerd" on_cp1 'systemctl stop containerd; kinit init; status=$?; systemctl start containerd; exit $status'
+check "a user who is not root is refused" refuses "root" on_cp1 setpriv --reuid=65534 --regid=65534 --clear-groups kinit init
+check "an unreachable host is named" refuses "10.88.0.99|unreachable|w9" on_cp1 kinit join --ssh root@w9 --accept-new-host-keys
+check "nothing was written by any of these" untouched
+check "certificates are made" on_cp1 kinit init phase certs all --apiserver-advertise-address 10.88.0.11
+check "the CA's key is its owner's alone" equals 600 on_cp1 stat -c %a /etc/kubernetes/pki/ca.key
+check "they are kubeadm's" equals 'apiserver-etcd-client.crt apiserver-etcd-client.key apiserver-kubelet-client.crt apiserver-kubelet-client.key apiserver.crt apiserver.key ca.crt ca.key etcd front-proxy-ca.crt front-proxy-ca.key front-proxy-client.crt front-proxy-client.key sa.key sa.pub' \
+  on_cp1 'cd /etc/kubernetes/pki; echo *'
+check "a second run changes nothing" on_cp1 'sha256sum /etc/kubernetes/pki/*.crt > /root/before; kinit init phase certs all --apiserver-advertise-address 10.88.0.11; sha256sum -c --quiet /root/before'
+check "reset removes them" on_cp1 kinit reset -f
+check "they are gone" untouched
+finish
