@@ -1,5 +1,9 @@
 //! Whether the user may: `system:masters` may do all, everybody may see what `system:public-info-viewer` shows.
 
+pub mod bootstrap;
+pub mod policy;
+pub mod rbac;
+
 use kinit_api::status::{Status, qualified};
 
 use crate::authn::User;
