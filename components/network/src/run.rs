@@ -18,7 +18,7 @@ use crate::{conflist, host};
 /// Nothing tells when somebody else takes a route away, so the host is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// After something failed it is tried again this soon.
-const TRY_AGAIN: Duration = Duration::from_secs(2);
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// Changes that come together are put into effect together.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -99,7 +99,12 @@ impl Server {
                 }
             };
             match result {
-                Ok(()) => tracing::info!(?action, "done"),
+                Ok(()) => match action {
+                    Action::SetRoute { range, via, node } => tracing::info!(%range, %via, node, "route set"),
+                    Action::RemoveRoute { range, via } => tracing::info!(%range, %via, "route removed"),
+                    Action::Masquerade(_) => tracing::info!("masquerading set"),
+                    Action::WriteConflist(_) => tracing::info!(path = %path.display(), "CNI configuration written"),
+                },
                 Err(error) => {
                     tracing::warn!("{error}");
                     well = false;

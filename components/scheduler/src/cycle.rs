@@ -108,6 +108,7 @@ impl FitError {
                 reasons
             }
             Verdict::Never(reason) => vec![reason.into()],
+            Verdict::NeverFor(reasons) => reasons,
         };
         for reason in reasons {
             *self.reasons.entry(reason).or_default() += 1;

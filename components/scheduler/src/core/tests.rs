@@ -62,8 +62,7 @@ fn a_pod_goes_where_it_fits_or_the_sentence_says_why_not() {
         (
             cpu("5"),
             "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were \
-             unschedulable. preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, \
-             2 Preemption is not helpful for scheduling.",
+             unschedulable. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
         ),
         (
             json!({"nodeSelector": {"disk": "tape"}}),

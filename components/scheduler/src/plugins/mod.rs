@@ -29,6 +29,8 @@ pub enum Verdict {
     Not(Vec<Cow<'static, str>>),
     /// It does not, and evicting pods would not help.
     Never(&'static str),
+    /// It does not for these reasons, and evicting pods would not help.
+    NeverFor(Vec<Cow<'static, str>>),
 }
 
 /// One aspect of one decision.

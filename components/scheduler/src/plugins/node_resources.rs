@@ -17,15 +17,22 @@ impl Plugin for Fit<'_> {
     fn filter(&self, node: &NodeInfo) -> Verdict {
         let allocatable = &node.facts.allocatable;
         let mut missing: Vec<Cow<'static, str>> = Vec::new();
+        // More than the whole node has: no eviction would make room.
+        let mut never = false;
         if node.pods.len() as i64 + 1 > allocatable.get("pods") {
             missing.push("Too many pods".into());
         }
         for (name, wanted) in &self.0.requests.0 {
             if *wanted > 0 && *wanted > allocatable.get(name) - node.requested.get(name) {
                 missing.push(format!("Insufficient {name}").into());
+                never |= *wanted > allocatable.get(name);
             }
         }
-        if missing.is_empty() { Verdict::Fits } else { Verdict::Not(missing) }
+        match missing.is_empty() {
+            true => Verdict::Fits,
+            false if never => Verdict::NeverFor(missing),
+            false => Verdict::Not(missing),
+        }
     }
 
     fn score(&self, node: &NodeInfo) -> i64 {
