@@ -7,7 +7,7 @@ untouched() { ! on_cp1 test -e /etc/kubernetes/admin.conf -o -e /etc/kubernetes/
 
 check "a host starts" $lab up --control-planes 1 --workers 0
 check "the binaries are copied" on_cp1 mkdir -p /usr/local/lib/kinit
-check "to where kinit looks for them" $lab push cp1 target/dist/* /usr/local/lib/kinit/
+check "to where kinit looks for them" $lab push cp1 "${KINIT_DIST:-target/dist}"/* /usr/local/lib/kinit/
 check "kinit is in PATH" on_cp1 ln -sf /usr/local/lib/kinit/kinit /usr/local/bin/kinit
 check "the version is Kubernetes'" says v1.36 on_cp1 kinit version
 check "an unknown flag is refused" refuses "unexpected argument '--bogus'" on_cp1 kinit init --bogus
