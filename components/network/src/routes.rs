@@ -10,7 +10,7 @@ use rtnetlink::{Handle, RouteMessageBuilder};
 use crate::plan::Range;
 
 /// The number that marks this program's routes. Those of other routing programs have theirs.
-const PROTOCOL: RouteProtocol = RouteProtocol::Other(75);
+const PROTOCOL: RouteProtocol = RouteProtocol::Other(77);
 
 /// The host's routing table, as far as it is this program's.
 pub struct Routes {
