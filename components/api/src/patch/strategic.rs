@@ -13,11 +13,13 @@ const MERGE_KEYS: &[(&str, &[&str])] = &[
     ("addresses", &["type"]),
     ("conditions", &["type"]),
     ("containers", &["name"]),
+    ("drivers", &["name"]),
     ("env", &["name"]),
     ("ephemeralContainers", &["name"]),
     ("hostAliases", &["ip"]),
     ("imagePullSecrets", &["name"]),
     ("initContainers", &["name"]),
+    ("matchConditions", &["name"]),
     ("ownerReferences", &["uid"]),
     ("podIPs", &["ip"]),
     ("hostIPs", &["ip"]),
@@ -29,6 +31,7 @@ const MERGE_KEYS: &[(&str, &[&str])] = &[
     ("volumeDevices", &["devicePath"]),
     ("volumeMounts", &["mountPath"]),
     ("volumes", &["name"]),
+    ("webhooks", &["name"]),
 ];
 
 /// Lists of plain values that merge as sets.
