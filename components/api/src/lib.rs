@@ -3,12 +3,16 @@
 //! - [`object::Object`]: any API object as a JSON tree, with accessors for the metadata that all kinds share.
 //! - [`status::Status`]: the error that clients see, with a constructor for each of Kubernetes' reasons.
 //! - [`selector`]: label and field selectors in their string forms.
+//! - [`defaults`]: what an object holds in fields that its writer left out.
+//! - [`quantity`]: the numbers with suffixes that resources are counted in.
 //! - [`patch`]: JSON merge patches, JSON patches and strategic merge patches over JSON trees.
 //!
 //! There is deliberately no typed kind here and no async: the API server works on trees, so that one store serves every
 //! kind, and everything in this crate is tested by tables.
 
+pub mod defaults;
 pub mod object;
 pub mod patch;
+pub mod quantity;
 pub mod selector;
 pub mod status;

@@ -1,0 +1,85 @@
+//! Defaults: what an object of a built-in kind holds in fields that its writer left out.
+//!
+//! Most defaults are rows of tables ([`rules`]); the ones that depend on other fields are functions beside them, a file per
+//! API group. Applying them twice changes nothing more. The `null`s that clients send mean "left out", and are dropped.
+
+mod admission;
+mod apps;
+mod autoscaling;
+mod batch;
+mod core;
+mod discovery;
+mod extensions;
+mod flowcontrol;
+mod networking;
+mod pod;
+mod pod_resources;
+mod rbac;
+mod resource;
+mod resources;
+mod rules;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod volumes;
+
+use serde_json::{Map, Value};
+
+use crate::object::Object;
+
+pub use batch::job_selector;
+
+/// Sets the defaults of `object`, which is of the named kind. Kinds that are not built in are left as they are.
+pub fn apply(group: &str, version: &str, kind: &str, object: &mut Object) {
+    let map = object.map_mut();
+    if !holds_free_form(group, kind) {
+        map.values_mut().for_each(drop_nulls);
+    }
+    match group {
+        "" => core::apply(kind, map),
+        "apps" => apps::apply(kind, map),
+        "batch" => batch::apply(kind, map),
+        "autoscaling" => autoscaling::apply(version, kind, map),
+        "admissionregistration.k8s.io" => admission::apply(kind, map),
+        "apiextensions.k8s.io" | "apiregistration.k8s.io" => extensions::apply(kind, map),
+        "authentication.k8s.io" => extensions::authentication(kind, map),
+        "discovery.k8s.io" => discovery::apply(kind, map),
+        "flowcontrol.apiserver.k8s.io" => flowcontrol::apply(kind, map),
+        "networking.k8s.io" => networking::apply(kind, map),
+        "policy" => networking::policy(kind, map),
+        "rbac.authorization.k8s.io" => rbac::apply(kind, map),
+        "resource.k8s.io" => resource::apply(kind, map),
+        "scheduling.k8s.io" => storage::scheduling(kind, map),
+        "storage.k8s.io" => storage::apply(kind, map),
+        _ => {}
+    }
+}
+
+/// Kinds with fields whose content is not the API's, where a `null` may mean something. Custom resources are all like that.
+fn holds_free_form(group: &str, kind: &str) -> bool {
+    let built_in = !group.contains('.') || group.ends_with(".k8s.io");
+    !built_in
+        || matches!(group, "apiextensions.k8s.io" | "resource.k8s.io")
+        || matches!(kind, "ControllerRevision" | "AdmissionReview")
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// A list by its field; absent is empty.
+fn list<'a>(map: &'a Map<String, Value>, field: &str) -> &'a [Value] {
+    map.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A string by its field; absent and other types are empty.
+fn text<'a>(map: &'a Map<String, Value>, field: &str) -> &'a str {
+    map.get(field).and_then(Value::as_str).unwrap_or_default()
+}
