@@ -1,5 +1,6 @@
 //! Patches over JSON trees.
 
+mod order;
 mod strategic;
 
 use serde_json::Value;

@@ -1,224 +1,247 @@
-//! Strategic merge patches: lists of objects merge by a key, and directives say what to delete or replace.
+//! Strategic merge patches: which lists merge, and by which key, says the schema; directives say what to delete, replace
+//! and order.
 
+use kinit_schema::{Shape, Type};
 use serde_json::{Map, Value};
+
+use super::order;
 
 /// What is wrong with a patch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct PatchError(String);
-
-/// Lists that merge by key, by the name of their field: the first of these keys that an element has identifies it. The
-/// facts are the `patchMergeKey` tags of the API's types; `ports` has two because containers' and Services' differ.
-const MERGE_KEYS: &[(&str, &[&str])] = &[
-    ("addresses", &["type"]),
-    ("conditions", &["type"]),
-    ("containers", &["name"]),
-    ("drivers", &["name"]),
-    ("env", &["name"]),
-    ("ephemeralContainers", &["name"]),
-    ("hostAliases", &["ip"]),
-    ("imagePullSecrets", &["name"]),
-    ("initContainers", &["name"]),
-    ("matchConditions", &["name"]),
-    ("ownerReferences", &["uid"]),
-    ("podIPs", &["ip"]),
-    ("hostIPs", &["ip"]),
-    ("ports", &["containerPort", "port"]),
-    ("resourceClaims", &["name"]),
-    ("schedulingGates", &["name"]),
-    ("secrets", &["name"]),
-    ("topologySpreadConstraints", &["topologyKey"]),
-    ("volumeDevices", &["devicePath"]),
-    ("volumeMounts", &["mountPath"]),
-    ("volumes", &["name"]),
-    ("webhooks", &["name"]),
-];
-
-/// Lists of plain values that merge as sets.
-const MERGED_SETS: &[&str] = &["finalizers", "podCIDRs"];
-
-const PATCH: &str = "$patch";
-const RETAIN_KEYS: &str = "$retainKeys";
-const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
-const ELEMENT_ORDER: &str = "$setElementOrder/";
-
-/// Applies `patch` to `target`.
-pub fn strategic(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    let (Some(fields), true) = (patch.as_object(), target.is_object()) else {
-        *target = without_directives(patch);
-        return Ok(());
-    };
-    let Some(map) = target.as_object_mut() else { return Ok(()) };
-    merge_objects(map, fields)
+pub enum PatchError {
+    #[error("invalid patch format of {0}")]
+    Format(&'static str),
+    #[error("expected a {0}, but received a {1}")]
+    Type(&'static str, &'static str),
+    #[error("map: {element} does not contain declared merge key: {key}")]
+    NoMergeKey { element: String, key: &'static str },
+    #[error("unknown patch type: {directive} in map: {map}")]
+    Directive { directive: String, map: String },
+    #[error("merging lists cannot yet be specified in the patch")]
+    MergeOfList,
+    #[error("lists of lists are not supported")]
+    ListOfLists,
+    #[error("list element types are not identical: {0}")]
+    MixedList(String),
+    #[error("The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n")]
+    Order { patch: String, order: String },
 }
 
-fn merge_objects(target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), PatchError> {
-    match patch.get(PATCH).and_then(Value::as_str) {
-        Some("replace") => {
-            *target = patch.clone();
-            target.remove(PATCH);
+pub(super) const PATCH: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList";
+const ELEMENT_ORDER: &str = "$setElementOrder";
+
+/// A directive's field, `$setElementOrder/containers`, without its directive.
+fn about<'k>(key: &'k str, directive: &'static str) -> Option<&'k str> {
+    key.strip_prefix(directive)?.strip_prefix('/')
+}
+
+fn is_directive(key: &str) -> bool {
+    key == RETAIN_KEYS || about(key, DELETE_FROM).is_some() || about(key, ELEMENT_ORDER).is_some()
+}
+
+/// How one list merges.
+#[derive(Clone, Copy)]
+struct Rule {
+    merge: bool,
+    key: &'static str,
+    /// What the elements are, where they are messages.
+    element: Option<&'static Type>,
+}
+
+fn rule(schema: Option<&'static Type>, field: &str) -> Rule {
+    match schema.and_then(|schema| schema.field(field)) {
+        Some(field) => Rule {
+            merge: field.merge && field.shape == Shape::List,
+            key: field.merge_key,
+            element: field.message().filter(|_| field.shape == Shape::List),
+        },
+        None => Rule { merge: false, key: "", element: None },
+    }
+}
+
+/// What an object below `field` is: a field's own message, or nothing for maps and free-form values.
+fn below(schema: Option<&'static Type>, field: &str) -> Option<&'static Type> {
+    schema?.field(field).filter(|field| field.shape == Shape::One)?.message()
+}
+
+/// Applies `patch` to `target`, an object of the type `schema`.
+pub fn strategic(target: &mut Value, patch: &Value, schema: &'static Type) -> Result<(), PatchError> {
+    let Some(fields) = patch.as_object() else {
+        return Err(PatchError::Type("map[string]interface {}", order::go_type(patch)));
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    target.as_object_mut().map_or(Ok(()), |map| merge_objects(map, fields, Some(schema)))
+}
+
+fn merge_objects(
+    target: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    schema: Option<&'static Type>,
+) -> Result<(), PatchError> {
+    match patch.get(PATCH) {
+        None => {}
+        Some(directive) if directive == "replace" => {
+            *target = patch.iter().filter(|(key, _)| *key != PATCH).filter_map(kept).collect();
             return Ok(());
         }
-        Some("delete") => {
+        Some(directive) if directive == "delete" => {
             target.clear();
             return Ok(());
         }
-        Some("merge") | None => {}
-        Some(other) => return Err(PatchError(format!("unknown patch type: {other}"))),
+        Some(directive) => return Err(unknown(directive, patch)),
     }
-    if let Some(kept) = patch.get(RETAIN_KEYS).and_then(Value::as_array) {
-        target.retain(|key, _| kept.iter().any(|name| name == key));
+    retain_keys(target, patch)?;
+    for (key, value) in patch.iter().filter(|(key, _)| !is_directive(key)) {
+        let ordered = patch.contains_key(&format!("{ELEMENT_ORDER}/{key}"));
+        match (target.get_mut(key), value) {
+            (_, Value::Null) => drop(target.remove(key)),
+            (Some(Value::Object(inner)), Value::Object(fields)) => merge_objects(inner, fields, below(schema, key))?,
+            // A list with an order of its own is merged where that order is known, below.
+            (Some(Value::Array(_)), Value::Array(_)) if ordered => {}
+            (Some(Value::Array(list)), Value::Array(items)) => merge_lists(list, items, None, rule(schema, key))?,
+            _ => match without_directives(value) {
+                Some(value) => drop(target.insert(key.clone(), value)),
+                None => drop(target.remove(key)),
+            },
+        }
     }
     for (key, value) in patch {
-        if key == PATCH || key == RETAIN_KEYS || key.starts_with(ELEMENT_ORDER) {
-            continue;
-        }
-        if let Some(field) = key.strip_prefix(DELETE_FROM) {
-            if let (Some(Value::Array(list)), Some(gone)) = (target.get_mut(field), value.as_array()) {
-                list.retain(|item| !gone.contains(item));
-            }
-            continue;
-        }
-        if value.is_null() {
-            target.remove(key);
-            continue;
-        }
-        match (target.get_mut(key), value) {
-            (Some(Value::Object(inner)), Value::Object(fields)) => merge_objects(inner, fields)?,
-            (Some(Value::Array(list)), Value::Array(items)) => merge_lists(key, list, items)?,
-            _ => {
-                target.insert(key.clone(), without_directives(value));
-            }
+        if let Some(field) = about(key, ELEMENT_ORDER) {
+            let order = value.as_array().ok_or(PatchError::Format("setElementOrder list"))?;
+            put_in_order(target, patch.get(field), field, order, rule(schema, field))?;
         }
     }
-    for (key, order) in patch {
-        if let (Some(field), Some(order)) = (key.strip_prefix(ELEMENT_ORDER), order.as_array())
-            && let Some(Value::Array(list)) = target.get_mut(field)
-        {
-            sort_by(field, list, order);
+    for (key, value) in patch {
+        if let Some(field) = about(key, DELETE_FROM) {
+            let gone = value.as_array().ok_or(PatchError::Format("primitive list"))?;
+            if let Some(Value::Array(list)) = target.get_mut(field) {
+                list.retain(|item| !gone.contains(item));
+            }
         }
     }
     Ok(())
 }
 
-fn merge_lists(field: &str, target: &mut Vec<Value>, patch: &[Value]) -> Result<(), PatchError> {
-    if MERGED_SETS.contains(&field) {
+fn unknown(directive: &Value, patch: &Map<String, Value>) -> PatchError {
+    PatchError::Directive { directive: order::go_text(directive), map: order::go_map(patch) }
+}
+
+fn retain_keys(target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), PatchError> {
+    let Some(kept) = patch.get(RETAIN_KEYS) else { return Ok(()) };
+    let kept = kept.as_array().ok_or(PatchError::Format("retainKeys"))?;
+    let is_kept = |key: &String| kept.iter().any(|name| name == key);
+    if patch.iter().any(|(key, value)| !value.is_null() && !is_directive(key) && !is_kept(key)) {
+        return Err(PatchError::Format("retainKeys"));
+    }
+    target.retain(|key, _| is_kept(key));
+    Ok(())
+}
+
+fn put_in_order(
+    target: &mut Map<String, Value>,
+    patch: Option<&Value>,
+    field: &str,
+    wanted: &[Value],
+    rule: Rule,
+) -> Result<(), PatchError> {
+    let items = match patch {
+        None | Some(Value::Null) => &[],
+        Some(Value::Array(items)) => items.as_slice(),
+        Some(other) => return Err(PatchError::Type("[]interface {}", order::go_type(other))),
+    };
+    order::check(items, wanted, rule.key)?;
+    match target.get_mut(field) {
+        Some(Value::Array(list)) => merge_lists(list, items, Some(wanted), rule),
+        _ => Ok(()),
+    }
+}
+
+/// Merges `patch` into `target`. The patch's elements come in the order of `wanted`, or else their own; the others keep
+/// their places among them.
+fn merge_lists(
+    target: &mut Vec<Value>,
+    patch: &[Value],
+    wanted: Option<&[Value]>,
+    rule: Rule,
+) -> Result<(), PatchError> {
+    if !rule.merge {
+        if wanted.is_none() || !patch.is_empty() {
+            *target = patch.iter().filter_map(without_directives).collect();
+        }
+        return Ok(());
+    }
+    let Some(objects) = order::of_objects(target, patch)? else { return Ok(()) };
+    if !objects {
+        let before = target.clone();
         for item in patch {
             if !target.contains(item) {
                 target.push(item.clone());
             }
         }
+        *target = order::sorted(std::mem::take(target), wanted.unwrap_or(patch), &before, "");
         return Ok(());
     }
-    let replaces = patch.iter().any(|item| item.get(PATCH).is_some_and(|directive| directive == "replace"));
-    let Some(keys) = merge_keys(field).filter(|_| !replaces) else {
-        *target = patch.iter().filter(|item| item.get(PATCH).is_none()).map(without_directives).collect();
-        return Ok(());
-    };
+    let mut merged = Vec::new();
+    let mut replace = false;
     for item in patch {
-        let Some(fields) = item.as_object() else {
-            return Err(PatchError(format!("{field}: an element to merge is not an object")));
-        };
-        let Some(key) = keys.iter().find(|key| fields.contains_key(**key)) else {
-            return Err(PatchError(format!("map: {item} does not contain declared merge key: {}", keys[0])));
-        };
-        let same = |other: &Value| other.get(key) == fields.get(*key);
-        if fields.get(PATCH).is_some_and(|directive| directive == "delete") {
-            target.retain(|other| !same(other));
-        } else if let Some(Value::Object(found)) = target.iter_mut().find(|other| same(other)) {
-            merge_objects(found, fields)?;
-        } else {
-            target.push(without_directives(item));
+        let Some(fields) = item.as_object() else { continue };
+        match fields.get(PATCH) {
+            None => merged.push(item),
+            Some(directive) if directive == "delete" => {
+                let value = order::key(item, rule.key)?;
+                target.retain(|other| other.get(rule.key) != Some(value));
+            }
+            Some(directive) if directive == "replace" => replace = true,
+            Some(directive) if directive == "merge" => return Err(PatchError::MergeOfList),
+            Some(directive) => return Err(unknown(directive, fields)),
         }
     }
+    if replace {
+        *target = merged.into_iter().filter_map(without_directives).collect();
+        return Ok(());
+    }
+    let before = target.clone();
+    for item in &merged {
+        let value = order::key(item, rule.key)?;
+        let found = target.iter_mut().find(|other| other.get(rule.key) == Some(value));
+        match (found.and_then(Value::as_object_mut), item.as_object()) {
+            (Some(found), Some(fields)) => merge_objects(found, fields, rule.element)?,
+            _ => target.extend(without_directives(item)),
+        }
+    }
+    let own: Vec<Value>;
+    let wanted = match wanted {
+        Some(wanted) => wanted,
+        None => {
+            own = merged.into_iter().cloned().collect();
+            &own
+        }
+    };
+    *target = order::sorted(std::mem::take(target), wanted, &before, rule.key);
     Ok(())
 }
 
-fn merge_keys(field: &str) -> Option<&'static [&'static str]> {
-    MERGE_KEYS.iter().find(|(name, _)| *name == field).map(|(_, keys)| *keys)
+fn kept((key, value): (&String, &Value)) -> Option<(String, Value)> {
+    if value.is_null() || is_directive(key) {
+        return None;
+    }
+    Some((key.clone(), without_directives(value)?))
 }
 
-/// Puts the elements that `order` names into its order; the others keep their places at the end.
-fn sort_by(field: &str, list: &mut [Value], order: &[Value]) {
-    let keys = merge_keys(field).unwrap_or(&[]);
-    let place = |item: &Value| {
-        let same = |named: &Value| match keys.iter().find(|key| named.get(**key).is_some()) {
-            Some(key) => named.get(*key) == item.get(*key),
-            None => named == item,
-        };
-        order.iter().position(same).unwrap_or(order.len())
-    };
-    list.sort_by_cached_key(place);
-}
-
-fn without_directives(value: &Value) -> Value {
+/// A patch's value as it stands where there is nothing to merge it into: nulls and directives are gone, and `None` is a
+/// value that was but a directive.
+fn without_directives(value: &Value) -> Option<Value> {
     match value {
-        Value::Object(map) => Value::Object(
-            map.iter()
-                .filter(|(key, value)| !key.starts_with('$') && !value.is_null())
-                .map(|(key, value)| (key.clone(), without_directives(value)))
-                .collect(),
-        ),
-        Value::Array(list) => Value::Array(
-            list.iter()
-                .filter(|item| item.get(PATCH).is_none_or(|directive| directive != "delete"))
-                .map(without_directives)
-                .collect(),
-        ),
-        other => other.clone(),
+        Value::Object(map) if map.contains_key(PATCH) => None,
+        Value::Object(map) => Some(Value::Object(map.iter().filter_map(kept).collect())),
+        Value::Array(list) => Some(Value::Array(list.iter().filter_map(without_directives).collect())),
+        other => Some(other.clone()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn lists_merge_by_key_and_directives_hold() {
-        let cases = [
-            (
-                "a container is changed by its name",
-                json!({"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]}),
-                json!({"containers": [{"name": "b", "image": "2"}]}),
-                json!({"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]}),
-            ),
-            (
-                "an element is deleted",
-                json!({"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}),
-                json!({"env": [{"name": "A", "$patch": "delete"}]}),
-                json!({"env": [{"name": "B", "value": "2"}]}),
-            ),
-            (
-                "a list without a merge key is replaced",
-                json!({"tolerations": [{"key": "a"}]}),
-                json!({"tolerations": [{"key": "b"}]}),
-                json!({"tolerations": [{"key": "b"}]}),
-            ),
-            (
-                "retained keys only",
-                json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}),
-                json!({"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}),
-                json!({"strategy": {"type": "Recreate"}}),
-            ),
-            (
-                "a set loses a member",
-                json!({"finalizers": ["a", "b"]}),
-                json!({"$deleteFromPrimitiveList/finalizers": ["a"]}),
-                json!({"finalizers": ["b"]}),
-            ),
-            (
-                "the order is the patch's",
-                json!({"containers": [{"name": "a"}, {"name": "b"}]}),
-                json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}),
-                json!({"containers": [{"name": "b"}, {"name": "a"}]}),
-            ),
-        ];
-        for (name, mut target, patch, expected) in cases {
-            strategic(&mut target, &patch).unwrap();
-            assert_eq!(target, expected, "{name}");
-        }
-        let mut target = json!({"containers": [{"name": "a"}]});
-        assert!(strategic(&mut target, &json!({"containers": [{"image": "x"}]})).is_err());
-    }
-}
+mod tests;

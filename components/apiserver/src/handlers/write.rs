@@ -86,9 +86,14 @@ impl Api {
                 .await
             }
             "application/strategic-merge-patch+json" => {
+                let spec = request.spec;
+                let Some(schema) = kinit_schema::kind(spec.group, spec.version, spec.kind) else {
+                    return Err(Status::unsupported_media_type("application/json-patch+json, application/merge-patch+json"));
+                };
                 let fields = parsed()?;
-                let apply =
-                    |tree: &mut Value| patch::strategic(tree, &fields).map_err(|e| Status::bad_request(e.to_string()));
+                let apply = |tree: &mut Value| {
+                    patch::strategic(tree, &fields, schema).map_err(|e| Status::bad_request(e.to_string()))
+                };
                 self.patched(request, apply).await
             }
             "application/json-patch+json" => {
