@@ -1,0 +1,235 @@
+//! Speaking HTTP/1.1 to a kubelet, a pod or a node, and joining two upgraded connections.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use kinit_api::status::Status;
+use kinit_serving::Body;
+use rustls::ClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::target::{Endpoint, Security};
+use crate::options::KubeletOptions;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What each direction of a joined connection holds at most.
+const BUFFER: usize = 16 << 10;
+
+/// Connects to backends. Cheap to clone.
+#[derive(Clone)]
+pub struct Backend {
+    options: Arc<KubeletOptions>,
+    unchecked: Arc<ClientConfig>,
+}
+
+impl Backend {
+    /// Reads the files once, so that a missing one is told at start. They are read again for each connection, as their
+    /// contents change when certificates are renewed.
+    pub fn new(options: KubeletOptions) -> anyhow::Result<Self> {
+        kubelet_tls(&options, true)?;
+        Ok(Self { options: Arc::new(options), unchecked: Arc::new(unchecked()?) })
+    }
+
+    /// The order in which a node's addresses are tried.
+    pub fn preferred_address_types(&self) -> &[String] {
+        &self.options.kubelet_preferred_address_types
+    }
+
+    /// Sends a request and gives the answer's head; its body follows as it comes. The error says what failed.
+    pub async fn send(&self, endpoint: &Endpoint, request: Request<Body>) -> Result<Response<Incoming>, String> {
+        let target = authority(endpoint);
+        let connected =
+            tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((endpoint.host.as_str(), endpoint.port))).await;
+        let stream = connected.map_err(|_| format!("dial tcp {target}: i/o timeout"))?;
+        let stream = stream.map_err(|error| format!("dial tcp {target}: {error}"))?;
+        let _ = stream.set_nodelay(true);
+        let config = match endpoint.security {
+            Security::Plain => return exchange(stream, request).await,
+            Security::Tls => self.unchecked.clone(),
+            Security::Kubelet => self.kubelet(true)?,
+            Security::UncheckedKubelet => self.kubelet(false)?,
+        };
+        let name = ServerName::try_from(endpoint.host.clone()).map_err(|error| error.to_string())?;
+        let connector = tokio_rustls::TlsConnector::from(config);
+        let secured = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
+        let secured = secured.map_err(|_| format!("{target}: the TLS handshake took too long"))?;
+        exchange(secured.map_err(|error| format!("tls: {error}"))?, request).await
+    }
+
+    fn kubelet(&self, check: bool) -> Result<Arc<ClientConfig>, String> {
+        kubelet_tls(&self.options, check).map(Arc::new).map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// `host:port`, with brackets where the host is an IPv6 address.
+pub fn authority(endpoint: &Endpoint) -> String {
+    let Endpoint { host, port, .. } = endpoint;
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+async fn exchange<S>(stream: S, request: Request<Body>) -> Result<Response<Incoming>, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(connection.with_upgrades());
+    sender.send_request(request).await.map_err(|error| error.to_string())
+}
+
+fn kubelet_tls(options: &KubeletOptions, check: bool) -> anyhow::Result<ClientConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = match options.kubelet_certificate_authority.as_ref().filter(|_| check) {
+        Some(path) => {
+            let mut roots = rustls::RootCertStore::empty();
+            for certificate in kinit_serving::tls::read_certificates(path)? {
+                roots.add(certificate).with_context(|| path.display().to_string())?;
+            }
+            builder.with_root_certificates(roots)
+        }
+        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))),
+    };
+    match (&options.kubelet_client_certificate, &options.kubelet_client_key) {
+        (Some(certificate), Some(key)) => {
+            let chain = kinit_serving::tls::read_certificates(certificate)?;
+            let key = kinit_serving::tls::read_key(key)?;
+            builder.with_client_auth_cert(chain, key).with_context(|| shown(certificate))
+        }
+        _ => Ok(builder.with_no_client_auth()),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    format!("--kubelet-client-certificate {}", path.display())
+}
+
+fn unchecked() -> anyhow::Result<ClientConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth())
+}
+
+/// A request for a backend.
+pub fn request(method: Method, path: &str, headers: HeaderMap, body: Body) -> Result<Request<Body>, Status> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() =
+        path.parse().map_err(|error| Status::bad_request(format!("{path:?} cannot be relayed: {error}")))?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// A plain request for a kubelet.
+pub fn get(endpoint: &Endpoint, path: &str) -> Result<Request<Body>, Status> {
+    request(Method::GET, path, forwarded(&HeaderMap::new(), endpoint, false), kinit_serving::full(""))
+}
+
+/// Headers of a message that belong to one connection only.
+const HOP: &[HeaderName] = &[
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// A client's headers as a backend gets them: without its credentials and, unless the connection is to be upgraded,
+/// without those of its own connection.
+pub fn forwarded(headers: &HeaderMap, endpoint: &Endpoint, upgrade: bool) -> HeaderMap {
+    let mut out = headers.clone();
+    out.remove(header::AUTHORIZATION);
+    out.remove(header::HOST);
+    if !upgrade {
+        HOP.iter().for_each(|name| {
+            out.remove(name);
+        });
+    }
+    if let Ok(host) = authority(endpoint).parse() {
+        out.insert(header::HOST, host);
+    }
+    out
+}
+
+/// A backend's answer as it goes to the client.
+pub fn answer(response: Response<Incoming>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    HOP.iter().for_each(|name| {
+        parts.headers.remove(name);
+    });
+    // The connection to the client may be of another version than the one to the backend.
+    parts.version = http::Version::HTTP_11;
+    Response::from_parts(parts, body.map_err(Into::into).boxed_unsync())
+}
+
+/// Whether the backend took the upgrade.
+pub fn switched(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Answers the client as the backend did, and joins the two connections until either ends.
+pub fn join(request: Request<Incoming>, mut response: Response<Incoming>) -> Response<Body> {
+    let mut reply = Response::new(kinit_serving::full(""));
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    reply.headers_mut().clone_from(response.headers());
+    let (ours, theirs) = (hyper::upgrade::on(request), hyper::upgrade::on(&mut response));
+    tokio::spawn(async move {
+        let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
+        let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
+        // Either side may go away at any time; that ends the stream.
+        let _ = tokio::io::copy_bidirectional_with_sizes(&mut ours, &mut theirs, BUFFER, BUFFER).await;
+    });
+    reply
+}
+
+/// Takes any certificate, and checks only that its owner has the key.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
