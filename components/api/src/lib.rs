@@ -5,6 +5,7 @@
 //! - [`selector`]: label and field selectors in their string forms.
 //! - [`defaults`]: what an object holds in fields that its writer left out.
 //! - [`quantity`]: the numbers with suffixes that resources are counted in.
+//! - [`table`]: the rows and columns that `kubectl get` prints.
 //! - [`patch`]: JSON merge patches, JSON patches and strategic merge patches over JSON trees.
 //!
 //! There is deliberately no typed kind here and no async: the API server works on trees, so that one store serves every
@@ -16,3 +17,4 @@ pub mod patch;
 pub mod quantity;
 pub mod selector;
 pub mod status;
+pub mod table;
