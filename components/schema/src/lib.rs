@@ -30,6 +30,7 @@
 //! - `merge=key`, `merge`, `retainKeys`: how strategic merge patches treat it.
 //! - `=value` is the default that the OpenAPI document states.
 
+pub mod openapi;
 mod parse;
 mod table;
 mod types;

@@ -1,0 +1,89 @@
+use super::*;
+
+struct Named;
+
+impl Words for Named {
+    fn of_type(&self, definition: &str) -> Option<&str> {
+        definition.ends_with(".Pod").then_some("a Pod")
+    }
+
+    fn of_field(&self, definition: &str, field: &str) -> Option<&str> {
+        (definition.ends_with(".PodSpec") && field == "nodeName").then_some("where it runs")
+    }
+}
+
+const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+fn pods() -> Vec<Resource<'static>> {
+    let pods = Resource {
+        group: "",
+        version: "v1",
+        plural: "pods",
+        subresource: "",
+        kind: ("", "v1", "Pod"),
+        parent: "Pod",
+        namespaced: true,
+        verbs: ALL,
+    };
+    let exec =
+        Resource { subresource: "exec", kind: ("", "v1", "PodExecOptions"), verbs: &["create", "get"], ..pods.clone() };
+    let eviction =
+        Resource { subresource: "eviction", kind: ("policy", "v1", "Eviction"), verbs: &["create"], ..pods.clone() };
+    vec![pods, exec, eviction]
+}
+
+/// Every reference in a document leads somewhere.
+fn references(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value.as_str() {
+                    Some(text) if key == "$ref" => found.push(text.to_owned()),
+                    _ => references(value, found),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn documents_say_what_clients_look_for() {
+    let document: Value = serde_json::from_slice(&v3(&pods(), &Named)).unwrap();
+    let patch = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
+    assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "", "version": "v1", "kind": "Pod"}));
+    let parameters = patch["parameters"].as_array().unwrap();
+    for name in ["dryRun", "fieldValidation", "fieldManager", "force"] {
+        assert!(parameters.iter().any(|parameter| parameter["name"] == name && parameter["in"] == "query"), "{name}");
+    }
+    assert_eq!(patch["operationId"], "patchCoreV1NamespacedPod");
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(paths["/api/v1/pods"]["get"]["operationId"], "listCoreV1PodForAllNamespaces");
+    let exec = &paths["/api/v1/namespaces/{namespace}/pods/{name}/exec"]["post"];
+    assert_eq!(exec["operationId"], "connectCoreV1PostNamespacedPodExec");
+    let schemas = &document["components"]["schemas"];
+    let spec = &schemas["io.k8s.api.core.v1.PodSpec"];
+    assert_eq!(spec["properties"]["nodeName"], json!({"type": "string", "description": "where it runs"}));
+    assert_eq!(spec["required"], json!(["containers"]));
+    let containers = &spec["properties"]["containers"];
+    assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    assert_eq!(schemas["io.k8s.api.core.v1.Pod"]["description"], "a Pod");
+    assert!(schemas.get("io.k8s.api.policy.v1.Eviction").is_some());
+}
+
+#[test]
+fn references_resolve_in_both_dialects() {
+    let documents = [(v3(&pods(), &Named), "/components/schemas"), (v2(&pods(), &Named), "/definitions")];
+    for (text, place) in documents {
+        let document: Value = serde_json::from_slice(&text).unwrap();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 100);
+        for reference in found {
+            let name = reference.strip_prefix(&format!("#{place}/")).unwrap();
+            assert!(document.pointer(place).unwrap().get(name).is_some(), "{reference}");
+        }
+    }
+}
