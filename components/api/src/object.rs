@@ -45,6 +45,12 @@ impl Object {
         rest.iter().try_fold(self.0.get(*first)?, |value, field| value.get(field))
     }
 
+    /// A value by its path, to be changed in place.
+    pub fn get_mut(&mut self, path: &[&str]) -> Option<&mut Value> {
+        let (first, rest) = path.split_first()?;
+        rest.iter().try_fold(self.0.get_mut(*first)?, |value, field| value.get_mut(field))
+    }
+
     /// A string by its path; absent and other types are the empty string, as Go's zero value is.
     pub fn str(&self, path: &[&str]) -> &str {
         self.get(path).and_then(Value::as_str).unwrap_or_default()

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 /// One requirement of a label selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Requirement {
@@ -23,6 +25,27 @@ pub struct ParseError(String);
 impl LabelSelector {
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         split_outside_parentheses(text).into_iter().map(requirement).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Reads a LabelSelector object: `matchLabels` and `matchExpressions`, all of which must hold.
+    pub fn from_object(selector: &Value) -> Result<Self, ParseError> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut requirements = Vec::new();
+        for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
+            requirements.push(Requirement::In(key.clone(), vec![text(value)]));
+        }
+        for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+            let key = text(&expression["key"]);
+            let values = expression["values"].as_array().into_iter().flatten().map(text).collect();
+            requirements.push(match expression["operator"].as_str().unwrap_or_default() {
+                "In" => Requirement::In(key, values),
+                "NotIn" => Requirement::NotIn(key, values),
+                "Exists" => Requirement::Exists(key),
+                "DoesNotExist" => Requirement::Absent(key),
+                other => return Err(ParseError(format!("{other:?} is not a valid label selector operator"))),
+            });
+        }
+        Ok(Self(requirements))
     }
 
     pub fn is_everything(&self) -> bool {

@@ -102,6 +102,11 @@ impl Status {
         Self::new(415, "UnsupportedMediaType", text)
     }
 
+    /// A request that may be made again later.
+    pub fn too_many_requests(message: impl Into<String>) -> Self {
+        Self::new(429, "TooManyRequests", message)
+    }
+
     pub fn internal(why: impl std::fmt::Display) -> Self {
         Self::new(500, "InternalError", format!("Internal error occurred: {why}"))
     }
