@@ -4,6 +4,7 @@
 //! - [`status::Status`]: the error that clients see, with a constructor for each of Kubernetes' reasons.
 //! - [`selector`]: label and field selectors in their string forms.
 //! - [`defaults`]: what an object holds in fields that its writer left out.
+//! - [`protobuf`]: the binary form of objects, to and from trees.
 //! - [`quantity`]: the numbers with suffixes that resources are counted in.
 //! - [`table`]: the rows and columns that `kubectl get` prints.
 //! - [`patch`]: JSON merge patches, JSON patches and strategic merge patches over JSON trees.
@@ -14,6 +15,7 @@
 pub mod defaults;
 pub mod object;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod selector;
 pub mod status;

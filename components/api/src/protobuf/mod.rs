@@ -1,0 +1,124 @@
+//! Kubernetes' protobuf, to and from JSON trees, for every kind of the schema.
+//!
+//! An object on the wire is the magic `k8s\0` and an envelope ([`Envelope`]) that names the kind and holds its message. The
+//! messages themselves follow the schema's table; what JSON has inline may be a message of its own there.
+//!
+//! What decoding makes is what Go would write: a field that is no pointer has its zero value where the message lacks it, and
+//! is left out of JSON only where its type says so. So `decode(encode(x))` is `x` in upstream's own words, without the fields
+//! that the kind does not have.
+
+mod decode;
+mod encode;
+mod scalar;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use kinit_schema::Type;
+use serde_json::{Map, Value};
+
+use wire::{Reader, Writer};
+
+/// What every message on the wire begins with.
+pub const MAGIC: &[u8] = b"k8s\0";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
+    NoMagic,
+    #[error("unexpected EOF")]
+    Truncated,
+    #[error("proto: illegal wireType {0}")]
+    WireType(u64),
+    #[error("proto: integer overflow")]
+    Varint,
+    #[error("proto: a string is not UTF-8")]
+    Utf8,
+    #[error("proto: messages are nested too deeply")]
+    Depth,
+    #[error("no kind \"{kind}\" is registered for version \"{api_version}\"")]
+    UnknownKind { api_version: String, kind: String },
+    #[error("a raw field is not JSON: {0}")]
+    Raw(serde_json::Error),
+}
+
+/// What is around an object on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    pub api_version: &'a str,
+    pub kind: &'a str,
+    /// The object's message.
+    pub raw: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    /// Opens what `bytes` hold.
+    pub fn open(bytes: &'a [u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(bytes.strip_prefix(MAGIC).ok_or(Error::NoMagic)?);
+        let mut envelope = Self::default();
+        while let Some((number, value)) = reader.field()? {
+            match number {
+                1 => {
+                    let mut names = Reader::new(value.bytes()?);
+                    while let Some((number, value)) = names.field()? {
+                        match number {
+                            1 => envelope.api_version = value.str()?,
+                            2 => envelope.kind = value.str()?,
+                            _ => {}
+                        }
+                    }
+                }
+                2 => envelope.raw = value.bytes()?,
+                _ => {}
+            }
+        }
+        Ok(envelope)
+    }
+}
+
+/// The type that an `apiVersion` and a `kind` name.
+pub fn kind(api_version: &str, kind: &str) -> Option<&'static Type> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    kinit_schema::kind(group, version, kind)
+}
+
+/// An object of a kind of the schema as it is on the wire; `None` for other kinds.
+pub fn encode(object: &Value) -> Option<Vec<u8>> {
+    let name = |field: &str| object[field].as_str().unwrap_or_default();
+    let (api_version, kind_name) = (name("apiVersion"), name("kind"));
+    let kind = kind(api_version, kind_name)?;
+    let mut writer = Writer::with_capacity(256);
+    writer.raw(MAGIC);
+    writer.message(1, |names| {
+        names.bytes(1, api_version.as_bytes());
+        names.bytes(2, kind_name.as_bytes());
+    });
+    writer.message(2, |writer| encode::message(writer, kind, object));
+    // The content's encoding and type, which are the envelope's own here.
+    writer.bytes(3, b"");
+    writer.bytes(4, b"");
+    Some(writer.into_bytes())
+}
+
+/// The object that is on the wire. One without a name for its kind is taken for `expected`, an `apiVersion` and a `kind`.
+pub fn decode(bytes: &[u8], expected: (&str, &str)) -> Result<Map<String, Value>, Error> {
+    let envelope = Envelope::open(bytes)?;
+    let (api_version, kind_name) = match (envelope.api_version, envelope.kind) {
+        ("", "") => expected,
+        named => named,
+    };
+    let unknown = || Error::UnknownKind { api_version: api_version.to_owned(), kind: kind_name.to_owned() };
+    let kind = kind(api_version, kind_name).ok_or_else(unknown)?;
+    let mut object = decode::message(kind, envelope.raw)?;
+    object.insert("apiVersion".into(), api_version.into());
+    object.insert("kind".into(), kind_name.into());
+    Ok(object)
+}
+
+/// One event of a watch, without a frame: `object` is what [`encode`] made.
+pub fn watch_event(kind: &str, object: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(object.len() + 32);
+    writer.bytes(1, kind.as_bytes());
+    writer.message(2, |writer| writer.bytes(1, object));
+    writer.into_bytes()
+}
