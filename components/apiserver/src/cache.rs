@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::registry::{RESOURCES, ResourceSpec};
+use crate::registry::{self, RESOURCES, ResourceSpec};
 use crate::storage::{Etcd, Stored, progress_request, proto};
 
 /// Events that a watcher may start from; older ones are "too old resource version".
@@ -53,6 +53,11 @@ impl Entry {
         })
     }
 
+    /// The object, decoded again; `None` never happens for what [`Entry::new`] made.
+    pub fn object(&self) -> Option<Object> {
+        Object::from_slice(&self.json).ok()
+    }
+
     /// A selectable field's value; empty where it is unset.
     pub fn field<'a>(&'a self, spec: &ResourceSpec, path: &str) -> &'a str {
         match path {
@@ -81,7 +86,8 @@ pub struct Change {
     pub new: Option<Arc<Entry>>,
 }
 
-type Map = imbl::OrdMap<String, Arc<Entry>>;
+/// Objects by `namespace/name` or `name`.
+pub type Map = imbl::OrdMap<String, Arc<Entry>>;
 
 struct Resource {
     state: RwLock<State>,
@@ -121,6 +127,12 @@ impl Cache {
         *self.revision.borrow() > 0
     }
 
+    /// Waits until the cache has been filled once.
+    pub async fn wait_until_synced(&self) {
+        // An error means that the server is ending, and then nobody is left to wait.
+        let _ = self.revision.clone().wait_for(|revision| *revision > 0).await;
+    }
+
     /// A resource's objects by `namespace/name` or `name`, not older than etcd is at this moment, and their revision.
     pub async fn list_consistent(&self, index: usize) -> Result<(Map, i64), Status> {
         let wanted = self.etcd.revision().await?;
@@ -140,6 +152,22 @@ impl Cache {
     pub fn list(&self, index: usize) -> (Map, i64) {
         let revision = *self.revision.borrow();
         (self.resources[index].state.read().objects.clone(), revision)
+    }
+
+    /// One object as far as the cache has come; `namespace` is empty for a cluster-scoped resource.
+    pub fn find(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Entry>> {
+        let index = registry::position(group, resource)?;
+        let state = self.resources[index].state.read();
+        if namespace.is_empty() {
+            state.objects.get(name).cloned()
+        } else {
+            state.objects.get(&format!("{namespace}/{name}")).cloned()
+        }
+    }
+
+    /// All objects of a resource as far as the cache has come, cheap to take: the map is shared.
+    pub fn all(&self, group: &str, resource: &str) -> Map {
+        registry::position(group, resource).map(|index| self.list(index).0).unwrap_or_default()
     }
 
     /// The changes after `revision` and all that follow; `revision` 0 starts now.
@@ -292,7 +320,7 @@ impl Follower {
                 revision: kv.mod_revision,
             };
             if deleted {
-                if let Some((index, key)) = place(&self.cache.etcd, &stored.key) {
+                if let Some((index, key)) = self.cache.etcd.row(&stored.key) {
                     self.cache.resources[index].apply(key, stored.revision, None);
                 }
             } else if let Some((index, key, entry)) = decode(&self.cache.etcd, &stored) {
@@ -307,14 +335,8 @@ impl Follower {
     }
 }
 
-/// The row and the key within it of a registry key. Rows of the same plural in two groups do not exist.
-fn place<'a>(etcd: &Etcd, key: &'a str) -> Option<(usize, &'a str)> {
-    let (resource, key) = etcd.split(key)?;
-    Some((RESOURCES.iter().position(|spec| spec.resource == resource)?, key))
-}
-
 fn decode(etcd: &Etcd, stored: &Stored) -> Option<(usize, String, Entry)> {
-    let (index, key) = place(etcd, &stored.key)?;
+    let (index, key) = etcd.row(&stored.key)?;
     let entry = Entry::new(&RESOURCES[index], &stored.value, stored.revision);
     if entry.is_none() {
         tracing::warn!(key = stored.key, "not a JSON object; it is not served");

@@ -1,7 +1,13 @@
 //! One set of verbs for every kind: decode, prepare, compare-and-swap, encode.
 
 mod body;
+mod delete;
+mod evict;
+mod pods;
 mod read;
+mod reviews;
+mod scale;
+mod token;
 mod watch;
 mod write;
 
@@ -12,16 +18,27 @@ use http::{HeaderValue, Response, StatusCode, header};
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use kinit_serving::{Body, full};
+use serde_json::json;
 
+use crate::admission::{Admission, Attributes, Context};
+use crate::authn::Authenticator;
+use crate::authz::Authorizer;
 use crate::cache::Cache;
+use crate::options::Options;
+use crate::registry::{RESOURCES, Storage, subresource};
 use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
+use crate::view;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     pub etcd: Etcd,
     pub cache: Cache,
+    pub options: Arc<Options>,
+    pub authenticator: Arc<Authenticator>,
+    pub authorizer: Authorizer,
+    pub admission: Admission,
 }
 
 /// A request's body and how it is to be read.
@@ -36,35 +53,34 @@ impl Api {
         if !self.cache.synced() {
             return Err(Status::unavailable("the watch cache has not been filled yet"));
         }
-        self.check_subresource(request)?;
-        match request.verb {
-            Verb::Get => self.get(request).await,
-            Verb::List => self.list(request).await,
-            Verb::Watch => self.watch(request),
-            Verb::Create if request.subresource == "binding" => self.bind(request, &payload).await,
-            Verb::Create => self.create(request, &payload).await,
-            Verb::Update => self.update(request, &payload).await,
-            Verb::Patch => self.patch(request, &payload).await,
-            Verb::Delete => self.delete(request, &payload).await,
-            Verb::DeleteCollection => self.delete_collection(request, &payload).await,
+        check_subresource(request)?;
+        if request.spec.storage == Storage::Never {
+            return self.answer_only(request, &payload).await;
         }
-    }
-
-    fn check_subresource(&self, request: &ResourceRequest) -> Result<(), Status> {
-        let spec = request.spec;
-        match (request.subresource.as_str(), request.verb) {
-            ("", Verb::Create) if !request.name.is_empty() => Err(Status::method_not_allowed()),
-            ("", _) => Ok(()),
-            ("binding", Verb::Create) if spec.resource == "pods" => Ok(()),
-            ("status", Verb::Get | Verb::Update | Verb::Patch) if spec.status => Ok(()),
-            ("finalize", Verb::Update) if spec.resource == "namespaces" => Ok(()),
-            ("status", _) if spec.status => Err(Status::method_not_allowed()),
-            _ => Err(Status::no_such_path()),
+        match (request.verb, request.subresource.as_str()) {
+            (verb, "scale") => self.scale(request, verb, &payload).await,
+            (Verb::Create, "binding") => self.bind(request, &payload).await,
+            (Verb::Create, "eviction") => self.evict(request, &payload).await,
+            (Verb::Create, "token") => self.request_token(request, &payload).await,
+            (Verb::Get, _) => self.get(request).await,
+            (Verb::List, _) => self.list(request).await,
+            (Verb::Watch, _) => self.watch(request),
+            (Verb::Create, _) => self.create(request, &payload).await,
+            (Verb::Update, _) => self.update(request, &payload).await,
+            (Verb::Patch, _) => self.patch(request, &payload).await,
+            (Verb::Delete, _) => self.delete(request, &payload).await,
+            (Verb::DeleteCollection, _) => self.delete_collection(request, &payload).await,
         }
     }
 
     fn key(&self, request: &ResourceRequest, name: &str) -> String {
-        self.etcd.key(request.spec.resource, &request.namespace, name)
+        self.etcd.key(&RESOURCES[request.index], &request.namespace, name)
+    }
+
+    /// Lets admission look at a write and change `object`.
+    fn admit(&self, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+        let context = Context { cache: &self.cache, authorizer: &self.authorizer, options: &self.options };
+        self.admission.admit(&context, attributes, object)
     }
 
     /// The stored object of a name, read through etcd's quorum, with its revision.
@@ -78,6 +94,40 @@ impl Api {
     }
 }
 
+/// Whether the resource has the subresource and it takes the verb.
+fn check_subresource(request: &ResourceRequest) -> Result<(), Status> {
+    let spec = request.spec;
+    let allowed = match request.subresource.as_str() {
+        "" => request.verb != Verb::Create || request.name.is_empty(),
+        "status" if spec.status => matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch),
+        name => {
+            let row = subresource(spec.group, spec.resource, name).ok_or_else(Status::no_such_path)?;
+            row.verbs.contains(&request.verb.as_str())
+        }
+    };
+    if allowed { Ok(()) } else { Err(Status::method_not_allowed()) }
+}
+
+/// The time as objects have it: UTC, to the second.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Whether the write is to be tried only.
+fn dry_run(request: &ResourceRequest) -> Result<bool, Status> {
+    match request.parameter("dryRun") {
+        "" => Ok(false),
+        "All" => Ok(true),
+        other => Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""))),
+    }
+}
+
+/// The answer of a deed that has no object.
+fn success(code: u16) -> Response<Body> {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code});
+    json_response(StatusCode::from_u16(code).unwrap_or(StatusCode::OK), status.to_string())
+}
+
 /// A JSON answer.
 pub fn json_response(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(full(bytes));
@@ -86,10 +136,12 @@ pub fn json_response(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Bo
     response
 }
 
-/// An object's answer, with the revision that wrote it.
-fn object_response(status: StatusCode, mut object: Object, revision: i64) -> Response<Body> {
-    object.set(&["metadata", "resourceVersion"], revision.to_string());
-    json_response(status, object.to_vec())
+/// An object's answer, with the revision that wrote it; 0 where nothing did.
+fn object_response(request: &ResourceRequest, status: StatusCode, mut object: Object, revision: i64) -> Response<Body> {
+    if revision > 0 {
+        object.set(&["metadata", "resourceVersion"], revision.to_string());
+    }
+    json_response(status, view::shown(request.spec, object).to_vec())
 }
 
 /// The answer that an error is.

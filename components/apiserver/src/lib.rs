@@ -12,14 +12,19 @@
 //! resources, ServiceAccount tokens and RBAC. Until RBAC is, only `system:masters` may do more than ask for health,
 //! version and discovery: what is missing refuses, it does not allow.
 
+pub mod admission;
 pub mod authn;
 pub mod authz;
+pub mod bootstrap;
 pub mod cache;
 pub mod discovery;
 pub mod handlers;
+pub mod names;
 pub mod options;
 pub mod registry;
 pub mod request;
 pub mod server;
+pub mod services;
 pub mod storage;
 pub mod strategy;
+pub mod view;

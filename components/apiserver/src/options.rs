@@ -1,9 +1,10 @@
 //! The command line, with upstream's names.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, ValueEnum};
+use ipnet::IpNet;
 
 /// Serves the Kubernetes API out of etcd.
 #[derive(Clone, Debug, Parser)]
@@ -15,37 +16,235 @@ pub struct Options {
     /// The port on which to serve; 0 takes a free one
     #[arg(long, default_value_t = 6443)]
     pub secure_port: u16,
-    /// etcd's client URLs, separated by commas
-    #[arg(long, value_delimiter = ',', required = true)]
-    pub etcd_servers: Vec<String>,
-    /// CA file that etcd's certificate is checked against
+    /// The address at which the cluster reaches this server; it becomes an endpoint of the Service default/kubernetes
     #[arg(long)]
-    pub etcd_cafile: Option<PathBuf>,
-    /// Client certificate for etcd
-    #[arg(long, requires = "etcd_keyfile")]
-    pub etcd_certfile: Option<PathBuf>,
-    /// Key of the client certificate for etcd
-    #[arg(long, requires = "etcd_certfile")]
-    pub etcd_keyfile: Option<PathBuf>,
-    /// What all keys in etcd begin with
-    #[arg(long, default_value = "/registry")]
-    pub etcd_prefix: String,
+    pub advertise_address: Option<IpAddr>,
     /// The serving certificate; self-signed where it is not given
     #[arg(long, requires = "tls_private_key_file")]
     pub tls_cert_file: Option<PathBuf>,
     /// The serving certificate's key
     #[arg(long, requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
-    /// CA file that clients' certificates are checked against
-    #[arg(long)]
-    pub client_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub etcd: EtcdOptions,
+    #[command(flatten)]
+    pub authentication: AuthenticationOptions,
+    #[command(flatten)]
+    pub authorization: AuthorizationOptions,
+    #[command(flatten)]
+    pub admission: AdmissionOptions,
+    #[command(flatten)]
+    pub kubelet: KubeletOptions,
+    /// Where ClusterIPs come from: one range, or one of each family
+    #[arg(long, value_delimiter = ',', default_value = "10.0.0.0/24")]
+    pub service_cluster_ip_range: Vec<IpNet>,
+    /// Where NodePorts come from
+    #[arg(long, default_value = "30000-32767", value_parser = port_range)]
+    pub service_node_port_range: PortRange,
+    /// Whether Pods may ask for privileged containers
+    #[arg(long, default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub allow_privileged: bool,
+    /// How long events are kept
+    #[arg(long, default_value = "1h0m0s", value_parser = duration)]
+    pub event_ttl: std::time::Duration,
     /// How much is logged, 0 to 10
     #[arg(short = 'v', long = "v", default_value_t = 0)]
     pub verbosity: u8,
 }
 
+/// How etcd is reached.
+#[derive(Clone, Debug, Args)]
+pub struct EtcdOptions {
+    /// etcd's client URLs, separated by commas
+    #[arg(long = "etcd-servers", value_delimiter = ',', required = true)]
+    pub servers: Vec<String>,
+    /// CA file that etcd's certificate is checked against
+    #[arg(long = "etcd-cafile")]
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate for etcd
+    #[arg(long = "etcd-certfile", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// Key of the client certificate for etcd
+    #[arg(long = "etcd-keyfile", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
+    /// What all keys in etcd begin with
+    #[arg(long = "etcd-prefix", default_value = "/registry")]
+    pub prefix: String,
+}
+
+/// Who clients may be.
+#[derive(Clone, Debug, Args)]
+pub struct AuthenticationOptions {
+    /// CA file that clients' certificates are checked against
+    #[arg(long)]
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether requests without credentials are let in as system:anonymous
+    #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub anonymous_auth: bool,
+    /// Whether Secrets of type bootstrap.kubernetes.io/token in kube-system are credentials
+    #[arg(long, default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub enable_bootstrap_token_auth: bool,
+    /// Who issues ServiceAccount tokens: the first signs, all are accepted
+    #[arg(long)]
+    pub service_account_issuer: Vec<String>,
+    /// PEM files with public or private keys that ServiceAccount tokens are checked with
+    #[arg(long)]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// PEM file with the private key that ServiceAccount tokens are signed with
+    #[arg(long, requires = "service_account_issuer")]
+    pub service_account_signing_key_file: Option<PathBuf>,
+    /// Audiences of the API; the issuers where it is not given
+    #[arg(long, value_delimiter = ',')]
+    pub api_audiences: Vec<String>,
+    /// The longest life of a ServiceAccount token that may be asked for
+    #[arg(long, value_parser = duration)]
+    pub service_account_max_token_expiration: Option<std::time::Duration>,
+    /// Whether tokens of Pods live for a year with a warning after an hour, for clients that never read them again
+    #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub service_account_extend_token_expiration: bool,
+    /// CA file that front proxies' certificates are checked against
+    #[arg(long)]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of front proxies; any that the CA vouches for where it is not given
+    #[arg(long, value_delimiter = ',')]
+    pub requestheader_allowed_names: Vec<String>,
+    /// Headers in which a front proxy tells the user's name
+    #[arg(long, value_delimiter = ',', default_value = "x-remote-user")]
+    pub requestheader_username_headers: Vec<String>,
+    /// Headers in which a front proxy tells the user's UID
+    #[arg(long, value_delimiter = ',')]
+    pub requestheader_uid_headers: Vec<String>,
+    /// Headers in which a front proxy tells the user's groups
+    #[arg(long, value_delimiter = ',', default_value = "x-remote-group")]
+    pub requestheader_group_headers: Vec<String>,
+    /// What the headers begin with in which a front proxy tells more of the user
+    #[arg(long, value_delimiter = ',', default_value = "x-remote-extra-")]
+    pub requestheader_extra_headers_prefix: Vec<String>,
+    /// Certificate with which this server asks aggregated servers
+    #[arg(long, requires = "proxy_client_key_file")]
+    pub proxy_client_cert_file: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long, requires = "proxy_client_cert_file")]
+    pub proxy_client_key_file: Option<PathBuf>,
+}
+
+/// What clients may do.
+#[derive(Clone, Debug, Args)]
+pub struct AuthorizationOptions {
+    /// Who is asked, in this order; the first that allows decides
+    #[arg(long = "authorization-mode", value_delimiter = ',', default_value = "AlwaysAllow")]
+    pub modes: Vec<AuthorizationMode>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuthorizationMode {
+    #[value(name = "AlwaysAllow")]
+    AlwaysAllow,
+    #[value(name = "AlwaysDeny")]
+    AlwaysDeny,
+    #[value(name = "Node")]
+    Node,
+    #[value(name = "RBAC")]
+    Rbac,
+}
+
+/// What is looked at before a write.
+#[derive(Clone, Debug, Args)]
+pub struct AdmissionOptions {
+    /// Admission plugins to run besides the default ones
+    #[arg(long, value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
+    /// Default admission plugins not to run
+    #[arg(long, value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
+    /// Seconds that a Pod stays on a node that is not ready, where it does not say itself
+    #[arg(long, default_value_t = 300)]
+    pub default_not_ready_toleration_seconds: i64,
+    /// Seconds that a Pod stays on a node that is unreachable, where it does not say itself
+    #[arg(long, default_value_t = 300)]
+    pub default_unreachable_toleration_seconds: i64,
+}
+
+/// How kubelets are reached.
+#[derive(Clone, Debug, Args)]
+pub struct KubeletOptions {
+    /// Client certificate for kubelets
+    #[arg(long, requires = "kubelet_client_key")]
+    pub kubelet_client_certificate: Option<PathBuf>,
+    /// Key of the client certificate for kubelets
+    #[arg(long, requires = "kubelet_client_certificate")]
+    pub kubelet_client_key: Option<PathBuf>,
+    /// CA file that kubelets' serving certificates are checked against; they are not checked where it is not given
+    #[arg(long)]
+    pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Kinds of node addresses in the order in which they are tried
+    #[arg(long, value_delimiter = ',', default_value = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP")]
+    pub kubelet_preferred_address_types: Vec<String>,
+}
+
+/// Ports from the first to the last, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+fn port_range(text: &str) -> Result<PortRange, String> {
+    let wrong = || format!("{text:?} is no range of ports, for example 30000-32767");
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let range = PortRange { first: first.parse().map_err(|_| wrong())?, last: last.parse().map_err(|_| wrong())? };
+    if range.first == 0 || range.first > range.last { Err(wrong()) } else { Ok(range) }
+}
+
+/// A duration as Go writes it: `1h30m`, `90s`, `500ms`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || format!("{text:?} is no duration, for example 1h0m0s");
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    span.try_into().map_err(|_| wrong())
+}
+
+impl Options {
+    /// The address that others reach this server at: what is advertised, else what it listens on.
+    pub fn own_address(&self) -> Option<IpAddr> {
+        self.advertise_address.or_else(|| (!self.bind_address.is_unspecified()).then_some(self.bind_address))
+    }
+
+    /// The API's own ClusterIP: the first address of the first range.
+    pub fn kubernetes_service_ip(&self) -> IpAddr {
+        match self.service_cluster_ip_range.first().map(|range| range.trunc().addr()) {
+            Some(IpAddr::V4(base)) => IpAddr::V4((u32::from(base) + 1).into()),
+            Some(IpAddr::V6(base)) => IpAddr::V6((u128::from(base) + 1).into()),
+            None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        }
+    }
+}
+
 impl kinit_serving::process::LogOptions for Options {
     fn verbosity(&self) -> u8 {
         self.verbosity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_durations_and_ranges_are_read() {
+        assert_eq!(duration("1h0m0s"), Ok(std::time::Duration::from_secs(3600)));
+        assert_eq!(duration("500ms"), Ok(std::time::Duration::from_millis(500)));
+        assert!(duration("soon").is_err() && duration("-1h").is_err());
+        assert_eq!(port_range("30000-32767"), Ok(PortRange { first: 30000, last: 32767 }));
+        assert!(port_range("5-4").is_err() && port_range("x").is_err());
+        let options = Options::parse_from([
+            "kube-apiserver",
+            "--etcd-servers=http://127.0.0.1:2379",
+            "--authorization-mode=Node,RBAC",
+            "--service-cluster-ip-range=10.96.0.0/12",
+            "--allow-privileged",
+        ]);
+        assert_eq!(options.authorization.modes, [AuthorizationMode::Node, AuthorizationMode::Rbac]);
+        assert_eq!(options.kubernetes_service_ip().to_string(), "10.96.0.1");
+        assert!(options.allow_privileged);
     }
 }

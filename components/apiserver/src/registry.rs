@@ -1,10 +1,28 @@
-//! The table of what the server serves: a row per resource, and nothing about a resource anywhere else.
+//! What the server serves: [`RESOURCES`] has a row per resource, [`SUBRESOURCES`] a row per subresource beside `status`,
+//! and nothing about a resource is anywhere else.
+
+mod subresources;
+mod table;
+
+pub use subresources::{SUBRESOURCES, Subresource, subresource, subresources};
+pub use table::RESOURCES;
 
 /// Whether a resource lives in namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     Namespaced,
     Cluster,
+}
+
+/// Where a resource's objects are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// Under a prefix of its own.
+    Own,
+    /// With the resource of the same plural in another group, whose form [`crate::view`] turns into this one.
+    As(&'static str),
+    /// Nowhere: what is created is answered and forgotten.
+    Never,
 }
 
 /// One resource of one group and version.
@@ -18,13 +36,83 @@ pub struct ResourceSpec {
     pub kind: &'static str,
     pub scope: Scope,
     pub short_names: &'static [&'static str],
+    /// A name under which kubectl gets it together with others, for example `all`.
+    pub category: Option<&'static str>,
     /// Whether it has a `status` subresource, and so a `status` that ordinary writes leave alone.
     pub status: bool,
     /// Fields beyond name and namespace that a field selector may name.
     pub fields: &'static [&'static str],
+    pub storage: Storage,
+    /// Whether a deletion is answered with the object that is gone, not only with `Status`.
+    pub answers_deleted: bool,
+    /// What its keys begin with after `/registry/`, as upstream has it.
+    pub prefix: &'static str,
 }
 
 impl ResourceSpec {
+    pub(crate) const fn new(
+        group: &'static str,
+        version: &'static str,
+        resource: &'static str,
+        kind: &'static str,
+        scope: Scope,
+    ) -> Self {
+        Self {
+            group,
+            version,
+            resource,
+            kind,
+            scope,
+            short_names: &[],
+            category: None,
+            status: false,
+            fields: &[],
+            storage: Storage::Own,
+            answers_deleted: false,
+            prefix: resource,
+        }
+    }
+
+    pub(crate) const fn short(mut self, names: &'static [&'static str]) -> Self {
+        self.short_names = names;
+        self
+    }
+
+    pub(crate) const fn category(mut self, category: &'static str) -> Self {
+        self.category = Some(category);
+        self
+    }
+
+    pub(crate) const fn status(mut self) -> Self {
+        self.status = true;
+        self
+    }
+
+    pub(crate) const fn fields(mut self, fields: &'static [&'static str]) -> Self {
+        self.fields = fields;
+        self
+    }
+
+    pub(crate) const fn prefix(mut self, prefix: &'static str) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    pub(crate) const fn answers_deleted(mut self) -> Self {
+        self.answers_deleted = true;
+        self
+    }
+
+    pub(crate) const fn stored_as(mut self, group: &'static str) -> Self {
+        self.storage = Storage::As(group);
+        self
+    }
+
+    pub(crate) const fn never_stored(mut self) -> Self {
+        self.storage = Storage::Never;
+        self
+    }
+
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
@@ -40,133 +128,28 @@ impl ResourceSpec {
     }
 }
 
-use Scope::{Cluster, Namespaced};
-
-const fn row(
-    (group, version): (&'static str, &'static str),
-    resource: &'static str,
-    kind: &'static str,
-    scope: Scope,
-    short_names: &'static [&'static str],
-    status: bool,
-    fields: &'static [&'static str],
-) -> ResourceSpec {
-    ResourceSpec { group, version, resource, kind, scope, short_names, status, fields }
+/// The place of the row under which a resource is stored, by group and plural.
+pub fn position(group: &str, resource: &str) -> Option<usize> {
+    let at = RESOURCES.iter().position(|spec| spec.group == group && spec.resource == resource)?;
+    match RESOURCES[at].storage {
+        Storage::As(group) => position(group, resource),
+        Storage::Own | Storage::Never => Some(at),
+    }
 }
 
-const CORE: (&str, &str) = ("", "v1");
-const ADMISSION: (&str, &str) = ("admissionregistration.k8s.io", "v1");
-const APPS: (&str, &str) = ("apps", "v1");
-const AUTOSCALING: (&str, &str) = ("autoscaling", "v2");
-const BATCH: (&str, &str) = ("batch", "v1");
-const CERTIFICATES: (&str, &str) = ("certificates.k8s.io", "v1");
-const COORDINATION: (&str, &str) = ("coordination.k8s.io", "v1");
-const DISCOVERY: (&str, &str) = ("discovery.k8s.io", "v1");
-const FLOWCONTROL: (&str, &str) = ("flowcontrol.apiserver.k8s.io", "v1");
-const NETWORKING: (&str, &str) = ("networking.k8s.io", "v1");
-const NODE: (&str, &str) = ("node.k8s.io", "v1");
-const POLICY: (&str, &str) = ("policy", "v1");
-const RBAC: (&str, &str) = ("rbac.authorization.k8s.io", "v1");
-const RESOURCE: (&str, &str) = ("resource.k8s.io", "v1");
-const SCHEDULING: (&str, &str) = ("scheduling.k8s.io", "v1");
-const STORAGE: (&str, &str) = ("storage.k8s.io", "v1");
-
-const POD_FIELDS: &[&str] = &[
-    "spec.nodeName",
-    "spec.restartPolicy",
-    "spec.schedulerName",
-    "spec.serviceAccountName",
-    "spec.hostNetwork",
-    "status.phase",
-    "status.podIP",
-    "status.nominatedNodeName",
-];
-const EVENT_FIELDS: &[&str] = &[
-    "involvedObject.kind",
-    "involvedObject.namespace",
-    "involvedObject.name",
-    "involvedObject.uid",
-    "involvedObject.apiVersion",
-    "involvedObject.resourceVersion",
-    "involvedObject.fieldPath",
-    "reason",
-    "reportingComponent",
-    "source",
-    "type",
-];
-
-/// Every resource, sorted by group and name within it.
-pub static RESOURCES: &[ResourceSpec] = &[
-    row(CORE, "configmaps", "ConfigMap", Namespaced, &["cm"], false, &[]),
-    row(CORE, "endpoints", "Endpoints", Namespaced, &["ep"], false, &[]),
-    row(CORE, "events", "Event", Namespaced, &["ev"], false, EVENT_FIELDS),
-    row(CORE, "limitranges", "LimitRange", Namespaced, &["limits"], false, &[]),
-    row(CORE, "namespaces", "Namespace", Cluster, &["ns"], true, &["status.phase"]),
-    row(CORE, "nodes", "Node", Cluster, &["no"], true, &["spec.unschedulable"]),
-    row(CORE, "persistentvolumeclaims", "PersistentVolumeClaim", Namespaced, &["pvc"], true, &[]),
-    row(CORE, "persistentvolumes", "PersistentVolume", Cluster, &["pv"], true, &[]),
-    row(CORE, "pods", "Pod", Namespaced, &["po"], true, POD_FIELDS),
-    row(CORE, "podtemplates", "PodTemplate", Namespaced, &[], false, &[]),
-    row(CORE, "replicationcontrollers", "ReplicationController", Namespaced, &["rc"], true, &["status.replicas"]),
-    row(CORE, "resourcequotas", "ResourceQuota", Namespaced, &["quota"], true, &[]),
-    row(CORE, "secrets", "Secret", Namespaced, &[], false, &["type"]),
-    row(CORE, "serviceaccounts", "ServiceAccount", Namespaced, &["sa"], false, &[]),
-    row(CORE, "services", "Service", Namespaced, &["svc"], true, &["spec.clusterIP", "spec.type"]),
-    row(ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", Cluster, &[], false, &[]),
-    row(ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", Cluster, &[], true, &[]),
-    row(ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", Cluster, &[], false, &[]),
-    row(ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", Cluster, &[], false, &[]),
-    row(APPS, "controllerrevisions", "ControllerRevision", Namespaced, &[], false, &[]),
-    row(APPS, "daemonsets", "DaemonSet", Namespaced, &["ds"], true, &[]),
-    row(APPS, "deployments", "Deployment", Namespaced, &["deploy"], true, &[]),
-    row(APPS, "replicasets", "ReplicaSet", Namespaced, &["rs"], true, &["status.replicas"]),
-    row(APPS, "statefulsets", "StatefulSet", Namespaced, &["sts"], true, &[]),
-    row(AUTOSCALING, "horizontalpodautoscalers", "HorizontalPodAutoscaler", Namespaced, &["hpa"], true, &[]),
-    row(BATCH, "cronjobs", "CronJob", Namespaced, &["cj"], true, &[]),
-    row(BATCH, "jobs", "Job", Namespaced, &[], true, &["status.successful"]),
-    row(
-        CERTIFICATES,
-        "certificatesigningrequests",
-        "CertificateSigningRequest",
-        Cluster,
-        &["csr"],
-        true,
-        &["spec.signerName"],
-    ),
-    row(COORDINATION, "leases", "Lease", Namespaced, &[], false, &[]),
-    row(DISCOVERY, "endpointslices", "EndpointSlice", Namespaced, &[], false, &[]),
-    row(FLOWCONTROL, "flowschemas", "FlowSchema", Cluster, &[], true, &[]),
-    row(FLOWCONTROL, "prioritylevelconfigurations", "PriorityLevelConfiguration", Cluster, &[], true, &[]),
-    row(NETWORKING, "ingressclasses", "IngressClass", Cluster, &[], false, &[]),
-    row(NETWORKING, "ingresses", "Ingress", Namespaced, &["ing"], true, &[]),
-    row(NETWORKING, "ipaddresses", "IPAddress", Cluster, &["ip"], false, &[]),
-    row(NETWORKING, "networkpolicies", "NetworkPolicy", Namespaced, &["netpol"], false, &[]),
-    row(NETWORKING, "servicecidrs", "ServiceCIDR", Cluster, &[], true, &[]),
-    row(NODE, "runtimeclasses", "RuntimeClass", Cluster, &[], false, &[]),
-    row(POLICY, "poddisruptionbudgets", "PodDisruptionBudget", Namespaced, &["pdb"], true, &[]),
-    row(RBAC, "clusterrolebindings", "ClusterRoleBinding", Cluster, &[], false, &[]),
-    row(RBAC, "clusterroles", "ClusterRole", Cluster, &[], false, &[]),
-    row(RBAC, "rolebindings", "RoleBinding", Namespaced, &[], false, &[]),
-    row(RBAC, "roles", "Role", Namespaced, &[], false, &[]),
-    row(RESOURCE, "deviceclasses", "DeviceClass", Cluster, &[], false, &[]),
-    row(RESOURCE, "resourceclaims", "ResourceClaim", Namespaced, &[], true, &[]),
-    row(RESOURCE, "resourceclaimtemplates", "ResourceClaimTemplate", Namespaced, &[], false, &[]),
-    row(RESOURCE, "resourceslices", "ResourceSlice", Cluster, &[], false, &["spec.driver", "spec.nodeName"]),
-    row(SCHEDULING, "priorityclasses", "PriorityClass", Cluster, &["pc"], false, &[]),
-    row(STORAGE, "csidrivers", "CSIDriver", Cluster, &[], false, &[]),
-    row(STORAGE, "csinodes", "CSINode", Cluster, &[], false, &[]),
-    row(STORAGE, "csistoragecapacities", "CSIStorageCapacity", Namespaced, &[], false, &[]),
-    row(STORAGE, "storageclasses", "StorageClass", Cluster, &["sc"], false, &[]),
-    row(STORAGE, "volumeattachments", "VolumeAttachment", Cluster, &[], true, &[]),
-    row(STORAGE, "volumeattributesclasses", "VolumeAttributesClass", Cluster, &["vac"], false, &[]),
-];
-
-/// The row of a resource, by group, version and plural.
+/// The row of a resource and the place of the one it is stored under, by group, version and plural.
 pub fn find(group: &str, version: &str, resource: &str) -> Option<(usize, &'static ResourceSpec)> {
-    RESOURCES
-        .iter()
-        .enumerate()
-        .find(|(_, spec)| spec.group == group && spec.version == version && spec.resource == resource)
+    let named = |spec: &&ResourceSpec| spec.group == group && spec.version == version && spec.resource == resource;
+    let spec = RESOURCES.iter().find(named)?;
+    Some((position(group, resource)?, spec))
+}
+
+/// The place of the row of a key, without the registry's own prefix, and the rest of the key.
+pub fn of_key(key: &str) -> Option<(usize, &str)> {
+    RESOURCES.iter().enumerate().filter(|(_, spec)| spec.storage == Storage::Own).find_map(|(at, spec)| {
+        let rest = key.strip_prefix(spec.prefix)?.strip_prefix('/')?;
+        Some((at, rest))
+    })
 }
 
 #[cfg(test)]
@@ -176,11 +159,24 @@ mod tests {
     #[test]
     fn no_two_rows_share_a_name_or_a_kind() {
         let mut seen = std::collections::HashSet::new();
+        let mut prefixes = std::collections::HashSet::new();
         for spec in RESOURCES {
             assert!(seen.insert((spec.group, spec.resource)), "{}", spec.resource);
             assert!(seen.insert((spec.group, spec.kind)), "{}", spec.kind);
+            assert!(spec.storage != Storage::Own || prefixes.insert(spec.prefix), "{}", spec.prefix);
         }
         assert_eq!(find("apps", "v1", "deployments").unwrap().1.api_version(), "apps/v1");
         assert!(find("apps", "v2", "deployments").is_none());
+        assert_eq!(find("events.k8s.io", "v1", "events").unwrap().0, find("", "v1", "events").unwrap().0);
+        assert!(SUBRESOURCES.iter().all(|row| position(row.group, row.resource).is_some()));
+    }
+
+    #[test]
+    fn keys_tell_their_row() {
+        let row = |key| of_key(key).map(|(at, rest)| (RESOURCES[at].resource, rest));
+        assert_eq!(row("services/specs/x/a"), Some(("services", "x/a")));
+        assert_eq!(row("services/endpoints/x/a"), Some(("endpoints", "x/a")));
+        assert_eq!(row("minions/n"), Some(("nodes", "n")));
+        assert_eq!(row("ranges/servicenodeports"), None);
     }
 }

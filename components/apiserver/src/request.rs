@@ -1,16 +1,20 @@
 //! What a request asks for, read from its method, path and query; pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::Method;
 use kinit_api::status::Status;
 
+use crate::authn::User;
 use crate::registry::{self, ResourceSpec};
 
 /// A request for a resource.
 #[derive(Clone, Debug)]
 pub struct ResourceRequest {
-    /// The row's place in [`registry::RESOURCES`].
+    /// Who asks; nobody until the server has found out.
+    pub user: Arc<User>,
+    /// The place in [`registry::RESOURCES`] of the row that the objects are stored under.
     pub index: usize,
     pub spec: &'static ResourceSpec,
     pub verb: Verb,
@@ -60,6 +64,26 @@ impl ResourceRequest {
     pub fn parameter(&self, name: &str) -> &str {
         self.query.get(name).map(String::as_str).unwrap_or_default()
     }
+
+    /// What a field selector of a list or watch asks `path` to be; empty where it asks nothing of it.
+    pub fn selected(&self, path: &str) -> &str {
+        if !matches!(self.verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
+            return "";
+        }
+        let terms = self.parameter("fieldSelector").split(',');
+        let values = terms.filter_map(|term| term.split_once("==").or_else(|| term.split_once('=')));
+        values.filter(|(own, _)| own.trim() == path).map(|(_, value)| value.trim()).next().unwrap_or_default()
+    }
+
+    /// The name that authorization is asked about: a list of one object is a list of that name.
+    pub fn authorized_name(&self) -> &str {
+        if self.name.is_empty() { self.selected("metadata.name") } else { &self.name }
+    }
+
+    /// The namespace that authorization is asked about: a Namespace lies in itself.
+    pub fn authorized_namespace(&self) -> &str {
+        if self.spec.resource == "namespaces" && self.spec.group.is_empty() { &self.name } else { &self.namespace }
+    }
 }
 
 /// Reads a path below `/api` or `/apis`. `Ok(None)` is a path that may be discovery's.
@@ -103,6 +127,7 @@ pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Option<
         _ => return Err(Status::method_not_allowed()),
     };
     Ok(Some(ResourceRequest {
+        user: Arc::new(User::anonymous()),
         index,
         spec,
         verb,

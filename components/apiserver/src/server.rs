@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -18,24 +18,28 @@ use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::authn::{self, User};
+use crate::admission::Admission;
+use crate::authn::{Authenticator, User, impersonation};
+use crate::authz::Authorizer;
+use crate::authz::rbac::Ask;
 use crate::cache::Cache;
 use crate::handlers::{Api, Payload, error_response, json_response};
 use crate::options::Options;
-use crate::storage::{Etcd, WriteError};
-use crate::{authz, discovery, request};
+use crate::storage::Etcd;
+use crate::{bootstrap, discovery, request, services};
 
 /// The largest body that is read; upstream's limit.
 const MAX_BODY: usize = 3 * 1024 * 1024;
-/// Namespaces that exist in every cluster.
-const SYSTEM_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// A server that does not listen yet.
 pub struct Server {
     options: Options,
     tls: Tls,
+    authenticator: Authenticator,
+    admission: Admission,
     address: watch::Sender<Option<SocketAddr>>,
 }
 
@@ -46,12 +50,14 @@ impl Server {
             (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
             _ => Identity::SelfSigned { names: vec!["localhost".into(), "127.0.0.1".into()] },
         };
-        let client_auth = match &options.client_ca_file {
-            Some(ca) => ClientAuth::Optional(vec![ca.clone()]),
-            None => ClientAuth::None,
-        };
+        let authentication = &options.authentication;
+        let authorities = [&authentication.client_ca_file, &authentication.requestheader_client_ca_file];
+        let authorities: Vec<_> = authorities.into_iter().flatten().cloned().collect();
+        let client_auth = if authorities.is_empty() { ClientAuth::None } else { ClientAuth::Optional(authorities) };
         let tls = Tls::new(TlsOptions::http(identity, client_auth))?;
-        Ok(Self { options, tls, address: watch::channel(None).0 })
+        let authenticator = Authenticator::new(&options.authentication)?;
+        let admission = Admission::new(&options.admission)?;
+        Ok(Self { options, tls, authenticator, admission, address: watch::channel(None).0 })
     }
 
     /// The address that clients reach, once the server listens.
@@ -63,52 +69,49 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let etcd = Etcd::new(&self.options)?;
         let (cache, follow) = Cache::new(etcd.clone(), shutdown.clone());
-        let follower = tokio::spawn(follow);
-        let address = SocketAddr::new(self.options.bind_address, self.options.secure_port);
-        let listener = Listener::bind(address, Some(self.tls)).await.context("--bind-address, --secure-port")?;
+        let authorizer = Authorizer::new(&self.options.authorization, cache.clone());
+        let options = Arc::new(self.options);
+        let api = Api {
+            etcd,
+            cache: cache.clone(),
+            options: options.clone(),
+            authenticator: Arc::new(self.authenticator),
+            authorizer: authorizer.clone(),
+            admission: self.admission,
+        };
+        let listener = Listener::bind(SocketAddr::new(options.bind_address, options.secure_port), Some(self.tls))
+            .await
+            .context("--bind-address, --secure-port")?;
         let address = listener.address();
-        self.address.send_replace(Some(address));
-        tracing::info!(%address, "serving");
+        let (written, bootstrapped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow);
+        tasks.spawn(authorizer.clone().follow(shutdown.clone()));
+        tasks.spawn(bootstrap::run(api.clone(), address.port(), written, shutdown.clone()));
+        tasks.spawn(services::repair(api.clone(), shutdown.clone()));
 
         let health = Health::new();
-        let synced = cache.clone();
+        let check = |name: &str, receiver: watch::Receiver<bool>, why: &'static str| {
+            health.add(name, Scope::Ready, move || if *receiver.borrow() { Ok(()) } else { Err(why.into()) });
+        };
+        health.add("ping", Scope::Live, || Ok(()));
         health.add("etcd", Scope::Ready, move || {
-            if synced.synced() { Ok(()) } else { Err("the watch cache has not been filled".into()) }
+            if cache.synced() { Ok(()) } else { Err("the watch cache has not been filled".into()) }
         });
-        let bootstrap = tokio::spawn(make_namespaces(etcd.clone(), shutdown.clone()));
-        let front =
-            Front { api: Api { etcd, cache }, health, metrics: Metrics::default(), address: address.to_string() };
+        check("poststarthook/rbac/bootstrap-roles", bootstrapped, "the default objects have not been written");
+        check("rbac", authorizer.fed(), "the roles have not been read");
+        self.address.send_replace(Some(address));
+        tracing::info!(%address, "serving");
+        let front = Front { api, health, metrics: Metrics::default(), address: advertised(&options, address) };
         listener.serve(front, Limits::default(), shutdown).await;
-        bootstrap.await?;
-        follower.await?;
+        while tasks.join_next().await.is_some() {}
         Ok(())
     }
 }
 
-/// Makes the namespaces that every cluster has, as soon as etcd answers.
-async fn make_namespaces(etcd: Etcd, shutdown: CancellationToken) {
-    for name in SYSTEM_NAMESPACES {
-        let object = serde_json::json!({
-            "apiVersion": "v1", "kind": "Namespace",
-            "metadata": {
-                "name": name, "uid": uuid::Uuid::new_v4().to_string(),
-                "creationTimestamp": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-                "labels": {"kubernetes.io/metadata.name": name},
-            },
-            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
-        });
-        let value = Bytes::from(object.to_string());
-        loop {
-            match etcd.put(&etcd.key("namespaces", "", name), value.clone(), 0).await {
-                Ok(_) | Err(WriteError::Mismatch(_)) => break,
-                Err(WriteError::Failed(_)) => {}
-            }
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_millis(200)) => {}
-            }
-        }
-    }
+/// How clients are told to reach this server.
+fn advertised(options: &Options, listening: SocketAddr) -> String {
+    SocketAddr::new(options.own_address().unwrap_or(listening.ip()), listening.port()).to_string()
 }
 
 #[derive(Clone)]
@@ -132,17 +135,39 @@ impl Service<Request<Incoming>> for Front {
 
 impl Front {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Status> {
-        let user = request.extensions().get::<Peer>().map_or_else(User::anonymous, authn::user);
-        let (parts, body) = request.into_parts();
-        let path = parts.uri.path();
-        let Some(wanted) = request::parse(&parts.method, path, parts.uri.query())? else {
-            authz::path_allowed(&user, path)?;
-            return self.describe(&parts.method, path, parts.uri.query());
+        let peer = request.extensions().get::<Peer>();
+        let user = self.api.authenticator.user(peer, request.headers(), &self.api.cache)?;
+        let user = self.impersonated(user, request.headers())?;
+        let path = request.uri().path();
+        let wanted = request::parse(request.method(), path, request.uri().query())?;
+        let Some(mut wanted) = wanted else {
+            let verb = request.method().as_str().to_lowercase();
+            self.api.authorizer.check_path(&user, &verb, path)?;
+            return self.describe(request.method(), path, request.uri().query());
         };
-        authz::resource_allowed(&user, &wanted)?;
+        wanted.user = Arc::new(user);
+        self.api.authorizer.check_request(&wanted.user, &wanted)?;
+        let (parts, body) = request.into_parts();
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let payload = Payload { content_type: content_type.unwrap_or_default().to_owned(), bytes: read(body).await? };
         self.api.handle(&wanted, payload).await
+    }
+
+    /// The user that the request is made as: the asking one, or another that they may be.
+    fn impersonated(&self, user: User, headers: &http::HeaderMap) -> Result<User, Status> {
+        let Some((other, needed)) = impersonation::wanted(headers)? else { return Ok(user) };
+        for need in &needed {
+            let ask = Ask::Resource {
+                verb: "impersonate",
+                group: need.group,
+                resource: need.resource,
+                subresource: &need.subresource,
+                name: &need.name,
+                namespace: &need.namespace,
+            };
+            self.api.authorizer.check(&user, &ask, "")?;
+        }
+        Ok(other)
     }
 
     fn describe(&self, method: &http::Method, path: &str, query: Option<&str>) -> Result<Response<Body>, Status> {
@@ -152,7 +177,13 @@ impl Front {
         if let Some(response) = self.health.respond(path, query).or_else(|| self.metrics.respond(path)) {
             return Ok(response);
         }
-        let document = discovery::document(path, &self.address).ok_or_else(Status::no_such_path)?;
+        let tokens = &self.api.authenticator.tokens;
+        let document = match path {
+            "/openid/v1/jwks" => Some(tokens.jwks()),
+            "/.well-known/openid-configuration" => tokens.discovery(&self.address),
+            _ => discovery::document(path, &self.address),
+        };
+        let document = document.ok_or_else(Status::no_such_path)?;
         Ok(json_response(StatusCode::OK, document.to_string()))
     }
 }

@@ -9,6 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::options::Options;
+use crate::registry::{self, ResourceSpec};
 
 /// etcd's own messages.
 #[expect(clippy::all, rustdoc::all, reason = "generated from the protocol's definitions")]
@@ -48,7 +49,7 @@ impl Etcd {
     /// Makes the client; connections are opened when they are needed and opened again when they break.
     pub fn new(options: &Options) -> anyhow::Result<Self> {
         let mut endpoints = Vec::new();
-        for server in &options.etcd_servers {
+        for server in &options.etcd.servers {
             let mut endpoint = Endpoint::from_shared(server.clone())
                 .map_err(|error| anyhow::anyhow!("--etcd-servers: {server:?} is not a URL: {error}"))?
                 .connect_timeout(Duration::from_secs(3))
@@ -60,16 +61,22 @@ impl Etcd {
             }
             endpoints.push(endpoint);
         }
-        Ok(Self { channel: Channel::balance_list(endpoints.into_iter()), prefix: options.etcd_prefix.clone() })
+        Ok(Self { channel: Channel::balance_list(endpoints.into_iter()), prefix: options.etcd.prefix.clone() })
     }
 
     /// The key of an object, as upstream lays the registry out.
-    pub fn key(&self, resource: &str, namespace: &str, name: &str) -> String {
+    pub fn key(&self, spec: &ResourceSpec, namespace: &str, name: &str) -> String {
+        let (own, prefix) = (&self.prefix, spec.prefix);
         if namespace.is_empty() {
-            format!("{}/{resource}/{name}", self.prefix)
+            format!("{own}/{prefix}/{name}")
         } else {
-            format!("{}/{resource}/{namespace}/{name}", self.prefix)
+            format!("{own}/{prefix}/{namespace}/{name}")
         }
+    }
+
+    /// A key of the registry that is of no resource, for example `ranges/servicenodeports`.
+    pub fn other_key(&self, path: &str) -> String {
+        format!("{}/{path}", self.prefix)
     }
 
     /// The first key and the end of the range that all objects of all resources lie in.
@@ -77,9 +84,9 @@ impl Etcd {
         (Bytes::from(format!("{}/", self.prefix)), Bytes::from(format!("{}0", self.prefix)))
     }
 
-    /// What a registry key is of: the resource, and `namespace/name` or `name`.
-    pub fn split<'a>(&self, key: &'a str) -> Option<(&'a str, &'a str)> {
-        key.strip_prefix(&self.prefix)?.strip_prefix('/')?.split_once('/')
+    /// The row of a registry key, and `namespace/name` or `name`.
+    pub fn row<'a>(&self, key: &'a str) -> Option<(usize, &'a str)> {
+        registry::of_key(key.strip_prefix(&self.prefix)?.strip_prefix('/')?)
     }
 
     fn kv(&self) -> KvClient<Channel> {
@@ -190,10 +197,10 @@ fn failed(error: tonic::Status) -> Status {
 fn tls(options: &Options) -> anyhow::Result<ClientTlsConfig> {
     let read = |path: &Path| std::fs::read(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()));
     let mut config = ClientTlsConfig::new();
-    if let Some(ca) = &options.etcd_cafile {
+    if let Some(ca) = &options.etcd.ca_file {
         config = config.ca_certificate(Certificate::from_pem(read(ca)?));
     }
-    if let (Some(certificate), Some(key)) = (&options.etcd_certfile, &options.etcd_keyfile) {
+    if let (Some(certificate), Some(key)) = (&options.etcd.cert_file, &options.etcd.key_file) {
         config = config.identity(Identity::from_pem(read(certificate)?, read(key)?));
     }
     Ok(config)

@@ -1,10 +1,12 @@
 //! How kinds' lives differ: what is set on creation and update, and how an object goes. Pure functions of the object.
 
 use kinit_api::object::Object;
+use kinit_api::quantity::Quantity;
 use kinit_api::status::Status;
 use serde_json::{Value, json};
 
 use crate::registry::ResourceSpec;
+use crate::request::ResourceRequest;
 
 /// What a deletion does next.
 #[derive(Debug, PartialEq)]
@@ -27,13 +29,8 @@ pub struct DeleteOptions {
 }
 
 /// Prepares an object that a client sent for storage. `name` is the generated name where the client gave a prefix.
-pub fn prepare_create(
-    spec: &ResourceSpec,
-    object: &mut Object,
-    namespace: &str,
-    uid: &str,
-    now: &str,
-) -> Result<(), Status> {
+pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str, now: &str) -> Result<(), Status> {
+    let spec = request.spec;
     if !object.resource_version().is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
@@ -53,7 +50,7 @@ pub fn prepare_create(
         ));
     }
     if spec.namespaced() {
-        object.set(&["metadata", "namespace"], namespace);
+        object.set(&["metadata", "namespace"], request.namespace.clone());
     } else {
         object.remove(&["metadata", "namespace"]);
     }
@@ -67,12 +64,30 @@ pub fn prepare_create(
     if object.get(&["spec"]).is_some() {
         object.set(&["metadata", "generation"], 1);
     }
-    match spec.resource {
-        "namespaces" => {
+    match (spec.group, spec.resource) {
+        ("", "namespaces") => {
             object.set(&["spec", "finalizers"], json!(["kubernetes"]));
             object.set(&["status", "phase"], "Active");
         }
-        "pods" => object.set(&["status", "phase"], "Pending"),
+        ("", "pods") => {
+            object.set(&["status", "phase"], "Pending");
+            object.set(&["status", "qosClass"], qos_class(object));
+        }
+        ("", "persistentvolumes" | "persistentvolumeclaims") => object.set(&["status", "phase"], "Pending"),
+        ("batch", "jobs") => kinit_api::defaults::job_selector(object, uid),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            // Who asks is what the server says, not what the request claims.
+            let user = &request.user;
+            object.set(&["spec", "username"], user.name.clone());
+            object.set(&["spec", "groups"], user.groups.clone());
+            for (field, value) in [("uid", json!(user.uid)), ("extra", json!(user.extra))] {
+                if value == "" || value == json!({}) {
+                    object.remove(&["spec", field]);
+                } else {
+                    object.set(&["spec", field], value);
+                }
+            }
+        }
         _ => {}
     }
     Ok(())
@@ -83,34 +98,74 @@ fn valid_name(name: &str) -> bool {
     !matches!(name, "." | "..") && !name.contains(['/', '%'])
 }
 
-/// Carries over into `new` what an update of `subresource` may not change.
-pub fn prepare_update(spec: &ResourceSpec, old: &Object, new: &mut Object, subresource: &str) -> Result<(), Status> {
+/// Carries over into `new` what an update of the request's subresource may not change.
+pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object) -> Result<(), Status> {
+    let spec = request.spec;
     if !new.uid().is_empty() && new.uid() != old.uid() {
         let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
         return Err(Status::conflict(spec.group, spec.resource, old.name(), &why));
     }
-    match subresource {
+    let only = |new: &mut Object, path: &[&str]| {
+        let value = new.remove(path);
+        let managed = new.get(&["metadata", "managedFields"]).cloned();
+        *new = old.clone();
+        match value {
+            Some(value) => new.set(path, value),
+            None => drop(new.remove(path)),
+        }
+        if let Some(managed) = managed {
+            new.set(&["metadata", "managedFields"], managed);
+        }
+    };
+    match request.subresource.as_str() {
+        // A status write changes the status alone; a node's may label it too, as kubelets and others do.
         "status" => {
-            // A status write changes the status alone, and the metadata that controllers keep beside it stays as it is.
-            let status = new.remove(&["status"]);
-            *new = old.clone();
-            set_or_remove(new, "status", status);
-            return Ok(());
+            let metadata = ["labels", "annotations", "finalizers", "ownerReferences"]
+                .map(|field| (field, new.get(&["metadata", field]).cloned()));
+            only(new, &["status"]);
+            if matches!(spec.resource, "nodes" | "namespaces" | "services" | "persistentvolumes") {
+                for (field, value) in metadata {
+                    match value {
+                        Some(value) => new.set(&["metadata", field], value),
+                        None => drop(new.remove(&["metadata", field])),
+                    }
+                }
+            }
+            if (spec.group, spec.resource) == ("certificates.k8s.io", "certificatesigningrequests") {
+                keep_conditions(old, new, &["Approved", "Denied"]);
+            }
         }
-        "finalize" => {
-            let finalizers = new.get(&["spec", "finalizers"]).cloned().unwrap_or(Value::Null);
-            *new = old.clone();
-            new.set(&["spec", "finalizers"], finalizers);
-            return Ok(());
+        "finalize" => only(new, &["spec", "finalizers"]),
+        "ephemeralcontainers" => only(new, &["spec", "ephemeralContainers"]),
+        "approval" => {
+            only(new, &["status", "conditions"]);
+            keep_conditions(old, new, &["Failed"]);
         }
-        _ => {}
+        "resize" => resize(old, new),
+        _ => main_update(spec, old, new),
     }
+    Ok(())
+}
+
+/// An update of the object itself leaves alone what the server and the subresources keep.
+fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
     if spec.status {
         set_or_remove(new, "status", old.get(&["status"]).cloned());
     }
-    if spec.resource == "namespaces" {
-        let finalizers = old.get(&["spec", "finalizers"]).cloned().unwrap_or(json!([]));
-        new.set(&["spec", "finalizers"], finalizers);
+    match (spec.group, spec.resource) {
+        ("", "namespaces") => {
+            let finalizers = old.get(&["spec", "finalizers"]).cloned().unwrap_or(json!([]));
+            new.set(&["spec", "finalizers"], finalizers);
+        }
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            set_or_remove(new, "spec", old.get(&["spec"]).cloned())
+        }
+        ("", "pods") => {
+            if let Some(containers) = old.get(&["spec", "ephemeralContainers"]) {
+                new.set(&["spec", "ephemeralContainers"], containers.clone());
+            }
+        }
+        _ => {}
     }
     for field in [
         "uid",
@@ -120,6 +175,7 @@ pub fn prepare_update(spec: &ResourceSpec, old: &Object, new: &mut Object, subre
         "generation",
         "namespace",
         "name",
+        "generateName",
     ] {
         match old.get(&["metadata", field]) {
             Some(value) => new.set(&["metadata", field], value.clone()),
@@ -128,10 +184,76 @@ pub fn prepare_update(spec: &ResourceSpec, old: &Object, new: &mut Object, subre
             }
         }
     }
-    if new.get(&["spec"]) != old.get(&["spec"]) {
+}
+
+/// Conditions of these types are as they were.
+fn keep_conditions(old: &Object, new: &mut Object, types: &[&str]) {
+    let list =
+        |object: &Object| object.get(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let is_kept = |condition: &Value| condition["type"].as_str().is_some_and(|own| types.contains(&own));
+    let kept = list(old).into_iter().filter(is_kept);
+    let others: Vec<Value> = list(new).into_iter().filter(|condition| !is_kept(condition)).collect();
+    let all: Vec<Value> = kept.chain(others).collect();
+    if !all.is_empty() || new.get(&["status", "conditions"]).is_some() {
+        new.set(&["status", "conditions"], all);
+    }
+}
+
+/// A resize changes the containers' resources and how they take to a resize.
+fn resize(old: &Object, new: &mut Object) {
+    let mut resized = old.clone();
+    for field in ["containers", "initContainers"] {
+        let wanted = new.get(&["spec", field]).and_then(Value::as_array).cloned().unwrap_or_default();
+        let Some(containers) = resized.get_mut(&["spec", field]).and_then(Value::as_array_mut) else { continue };
+        for container in containers {
+            let Some(same) = wanted.iter().find(|other| other["name"] == container["name"]) else { continue };
+            for part in ["resources", "resizePolicy"] {
+                if let Some(value) = same.get(part) {
+                    container[part] = value.clone();
+                }
+            }
+        }
+    }
+    *new = resized;
+}
+
+/// Counts a change of what is wished for.
+pub fn set_generation(request: &ResourceRequest, old: &Object, new: &mut Object) {
+    let counted = |object: &Object| {
+        let mut rest = object.clone();
+        rest.remove(&["metadata"]);
+        rest.remove(&["status"]);
+        rest
+    };
+    let has_generation = old.get(&["metadata", "generation"]).is_some();
+    let watched = has_generation && !matches!(request.subresource.as_str(), "status" | "approval" | "finalize");
+    if watched && counted(old) != counted(new) {
         new.set(&["metadata", "generation"], old.generation() + 1);
     }
-    Ok(())
+}
+
+/// How a Pod fares when its node runs short: upstream's three classes.
+fn qos_class(pod: &Object) -> &'static str {
+    let mut guaranteed = true;
+    let mut any = false;
+    for field in ["containers", "initContainers"] {
+        for container in pod.get(&["spec", field]).and_then(Value::as_array).into_iter().flatten() {
+            let amount = |kind: &str, name: &str| {
+                let text = container["resources"][kind][name].as_str().unwrap_or_default();
+                text.parse::<Quantity>().ok().filter(|quantity| !quantity.is_zero())
+            };
+            for name in ["cpu", "memory"] {
+                let (request, limit) = (amount("requests", name), amount("limits", name));
+                any |= request.is_some() || limit.is_some();
+                guaranteed &= limit.is_some() && (request.is_none() || request == limit);
+            }
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
 }
 
 fn set_or_remove(object: &mut Object, field: &str, value: Option<Value>) {
@@ -210,6 +332,20 @@ mod tests {
         Object::from_value(value).unwrap()
     }
 
+    fn request(path: &str) -> ResourceRequest {
+        crate::request::parse(&http::Method::PUT, path, None).unwrap().unwrap()
+    }
+
+    #[test]
+    fn classes_follow_requests_and_limits() {
+        let class = |resources: Value| qos_class(&object(json!({"spec": {"containers": [{"resources": resources}]}})));
+        assert_eq!(class(json!({})), "BestEffort");
+        assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
+        let both = json!({"cpu": "1", "memory": "1Gi"});
+        assert_eq!(class(json!({"requests": both, "limits": {"cpu": "1000m", "memory": "1Gi"}})), "Guaranteed");
+        assert_eq!(class(json!({"requests": {"cpu": "500m"}, "limits": both})), "Burstable");
+    }
+
     #[test]
     fn a_running_pod_waits_for_its_kubelet_and_others_go() {
         let pods = find("", "v1", "pods").unwrap().1;
@@ -228,7 +364,7 @@ mod tests {
     fn finalizers_and_namespaces_hold_an_object() {
         let namespaces = find("", "v1", "namespaces").unwrap().1;
         let mut namespace = object(json!({"metadata": {"name": "a"}}));
-        prepare_create(namespaces, &mut namespace, "", "u", "t").unwrap();
+        prepare_create(&request("/api/v1/namespaces/a"), &mut namespace, "u", "t").unwrap();
         assert_eq!(delete(namespaces, &mut namespace, &DeleteOptions::default(), "t"), Deletion::Marked);
         assert_eq!(namespace.str(&["status", "phase"]), "Terminating");
         namespace.set(&["spec", "finalizers"], json!([]));
@@ -243,28 +379,29 @@ mod tests {
 
     #[test]
     fn updates_keep_status_and_identity_apart() {
-        let pods = find("", "v1", "pods").unwrap().1;
+        let pods = |rest: &str| request(&format!("/api/v1/namespaces/n/pods/a{rest}"));
         let old = object(
             json!({"metadata": {"name": "a", "uid": "u", "generation": 1}, "spec": {"x": 1}, "status": {"phase": "Running"}}),
         );
         let mut new = object(json!({"metadata": {"name": "b"}, "spec": {"x": 2}, "status": {"phase": "Lied"}}));
-        prepare_update(pods, &old, &mut new, "").unwrap();
+        prepare_update(&pods(""), &old, &mut new).unwrap();
+        set_generation(&pods(""), &old, &mut new);
         assert_eq!((new.name(), new.uid(), new.generation()), ("a", "u", 2));
         assert_eq!(new.str(&["status", "phase"]), "Running");
         let mut status = object(json!({"spec": {"x": 9}, "status": {"phase": "Failed"}}));
-        prepare_update(pods, &old, &mut status, "status").unwrap();
+        prepare_update(&pods("/status"), &old, &mut status).unwrap();
         assert_eq!(status.get(&["spec", "x"]), Some(&json!(1)));
         assert_eq!(status.str(&["status", "phase"]), "Failed");
         let mut other = object(json!({"metadata": {"uid": "v"}}));
-        assert_eq!(prepare_update(pods, &old, &mut other, "").unwrap_err().code, 409);
+        assert_eq!(prepare_update(&pods(""), &old, &mut other).unwrap_err().code, 409);
     }
 
     #[test]
     fn names_that_lead_elsewhere_are_refused() {
-        let maps = find("", "v1", "configmaps").unwrap().1;
+        let maps = request("/api/v1/namespaces/n/configmaps/x");
         for name in ["", "..", "a/b"] {
             let mut map = object(json!({"metadata": {"name": name}}));
-            assert_eq!(prepare_create(maps, &mut map, "n", "u", "t").unwrap_err().code, 422, "{name}");
+            assert_eq!(prepare_create(&maps, &mut map, "u", "t").unwrap_err().code, 422, "{name}");
         }
     }
 }

@@ -5,13 +5,14 @@ use kinit_api::status::Status;
 use serde_json::Value;
 
 use super::Payload;
+use super::scale::TreePatch;
 use crate::request::ResourceRequest;
 use crate::strategy::DeleteOptions;
 
 const MEDIA_TYPES: &str = "application/json, application/yaml";
 
 /// The body as a tree.
-fn tree(payload: &Payload) -> Result<Value, Status> {
+pub fn tree(payload: &Payload) -> Result<Value, Status> {
     let media = payload.content_type.split(';').next().unwrap_or_default().trim();
     let unreadable = |error: String| Status::bad_request(format!("the object provided is unrecognized: {error}"));
     match media {
@@ -64,6 +65,21 @@ pub fn check(request: &ResourceRequest, mut object: Object) -> Result<Object, St
 /// The options of a deletion: those in the query overrule those in the body.
 pub fn delete_options(request: &ResourceRequest, payload: &Payload) -> Result<DeleteOptions, Status> {
     let body = if payload.bytes.is_empty() { Value::Null } else { tree(payload)? };
+    let mut options = options_of(&body)?;
+    if let Some(seconds) = request.query.get("gracePeriodSeconds") {
+        let parsed = seconds
+            .parse()
+            .map_err(|_| Status::bad_request(format!("gracePeriodSeconds: {seconds:?} is not a number")));
+        options.grace_period_seconds = Some(parsed?);
+    }
+    if let Some(policy) = request.query.get("propagationPolicy") {
+        options.propagation = Some(policy.clone());
+    }
+    check_propagation(options)
+}
+
+/// The options that a `DeleteOptions` object says; null says none.
+pub fn options_of(body: &Value) -> Result<DeleteOptions, Status> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let mut options = DeleteOptions {
         grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
@@ -74,19 +90,30 @@ pub fn delete_options(request: &ResourceRequest, payload: &Payload) -> Result<De
     if body["orphanDependents"] == true {
         options.propagation = Some("Orphan".into());
     }
-    if let Some(seconds) = request.query.get("gracePeriodSeconds") {
-        let parsed = seconds
-            .parse()
-            .map_err(|_| Status::bad_request(format!("gracePeriodSeconds: {seconds:?} is not a number")));
-        options.grace_period_seconds = Some(parsed?);
-    }
-    if let Some(policy) = request.query.get("propagationPolicy") {
-        options.propagation = Some(policy.clone());
-    }
+    check_propagation(options)
+}
+
+fn check_propagation(options: DeleteOptions) -> Result<DeleteOptions, Status> {
     match options.propagation.as_deref() {
         None | Some("Orphan" | "Background" | "Foreground") => Ok(options),
         Some(other) => Err(Status::bad_request(format!(
             "propagationPolicy: {other:?} is none of \"Foreground\", \"Background\", \"Orphan\""
         ))),
+    }
+}
+
+/// A patch of something that has no merge keys.
+pub fn patch(payload: &Payload) -> Result<TreePatch, Status> {
+    let unreadable = |error: serde_json::Error| Status::bad_request(error.to_string());
+    match payload.content_type.split(';').next().unwrap_or_default().trim() {
+        "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
+            Ok(TreePatch::Merge(serde_json::from_slice(&payload.bytes).map_err(unreadable)?))
+        }
+        "application/json-patch+json" => {
+            Ok(TreePatch::Json(serde_json::from_slice(&payload.bytes).map_err(unreadable)?))
+        }
+        _ => Err(Status::unsupported_media_type(
+            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+        )),
     }
 }

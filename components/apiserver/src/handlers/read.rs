@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Api, filter, json_response, object_response};
 use crate::cache::Entry;
 use crate::request::ResourceRequest;
+use crate::view;
 
 impl Api {
     pub(super) async fn get(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
@@ -19,11 +20,11 @@ impl Api {
                 format!("{}/{}", request.namespace, request.name)
             };
             if let Some(entry) = self.cache.list(request.index).0.get(&key) {
-                return Ok(json_response(StatusCode::OK, entry.json.clone()));
+                return Ok(json_response(StatusCode::OK, view::bytes(request.spec, &entry.json)));
             }
         }
         let (object, revision) = self.stored(request, &request.name).await?;
-        Ok(object_response(StatusCode::OK, object, revision))
+        Ok(object_response(request, StatusCode::OK, object, revision))
     }
 
     pub(super) async fn list(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
@@ -60,7 +61,8 @@ impl Api {
             json!(kind),
             json!(request.spec.api_version())
         );
-        let bytes = joined(&head, items.iter().map(|(_, entry)| &entry.json), "]}\n");
+        let encoded: Vec<Bytes> = items.iter().map(|(_, entry)| view::bytes(request.spec, &entry.json)).collect();
+        let bytes = joined(&head, encoded.iter(), "]}\n");
         Ok(json_response(StatusCode::OK, bytes))
     }
 }

@@ -17,6 +17,7 @@ use super::{Api, Filter, filter, json_response};
 use crate::cache::{Cache, Change, Entry};
 use crate::registry::ResourceSpec;
 use crate::request::ResourceRequest;
+use crate::view;
 
 /// How often a watcher that asked for bookmarks gets one while nothing happens.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
@@ -47,7 +48,12 @@ impl Api {
         if wants_initial || revision == 0 {
             let (objects, at, events) = self.cache.list_and_subscribe(request.index);
             receiver = events;
-            head.extend(objects.values().filter(|entry| selected(entry)).map(|entry| event("ADDED", &entry.json)));
+            head.extend(
+                objects
+                    .values()
+                    .filter(|entry| selected(entry))
+                    .map(|entry| event("ADDED", &view::bytes(request.spec, &entry.json))),
+            );
             if wants_initial {
                 head.push(bookmark(request.spec, at, true));
             }
@@ -60,7 +66,7 @@ impl Api {
                 }
             };
             receiver = events;
-            head.extend(missed.iter().filter_map(|change| encode(change, &selected)));
+            head.extend(missed.iter().filter_map(|change| encode(request.spec, change, &selected)));
         }
         let live = Live { receiver, selected, spec: request.spec, cache: self.cache.clone(), bookmarks };
         let events = stream::iter(head).chain(live.into_stream());
@@ -88,7 +94,7 @@ impl Live {
                 let change = tokio::time::timeout(BOOKMARK_INTERVAL, live.receiver.recv()).await;
                 match change {
                     Ok(Ok(change)) => {
-                        if let Some(bytes) = encode(&change, &live.selected) {
+                        if let Some(bytes) = encode(live.spec, &change, &live.selected) {
                             return Some((bytes, live));
                         }
                     }
@@ -109,12 +115,12 @@ impl Live {
 }
 
 /// A change as this watcher sees it: an object that comes into its selection is added, one that leaves it is deleted.
-fn encode(change: &Change, selected: &Filter) -> Option<Bytes> {
+fn encode(spec: &ResourceSpec, change: &Change, selected: &Filter) -> Option<Bytes> {
     let sees = |entry: &Option<std::sync::Arc<Entry>>| entry.as_ref().filter(|entry| selected(entry)).cloned();
     match (sees(&change.old), sees(&change.new)) {
-        (None, Some(new)) => Some(event("ADDED", &new.json)),
-        (Some(_), Some(new)) => Some(event("MODIFIED", &new.json)),
-        (Some(old), None) => Some(event("DELETED", &deleted(&old, change.revision))),
+        (None, Some(new)) => Some(event("ADDED", &view::bytes(spec, &new.json))),
+        (Some(_), Some(new)) => Some(event("MODIFIED", &view::bytes(spec, &new.json))),
+        (Some(old), None) => Some(event("DELETED", &view::bytes(spec, &deleted(&old, change.revision)))),
         (None, None) => None,
     }
 }

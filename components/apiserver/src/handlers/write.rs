@@ -1,50 +1,71 @@
-//! create, update, patch, delete: each a loop around one compare-and-swap.
+//! create, update and patch: each a loop around one compare-and-swap.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use kinit_api::defaults;
 use kinit_api::object::Object;
 use kinit_api::patch;
-use kinit_api::status::Status;
+use kinit_api::status::{Status, qualified};
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
-use super::{Api, Payload, body, filter, json_response, object_response};
+use super::{Api, Payload, body, dry_run, now, object_response};
+use crate::admission::{Attributes, Operation};
+use crate::registry::{self, ResourceSpec};
 use crate::request::ResourceRequest;
+use crate::services::{self, Taken};
 use crate::storage::WriteError;
-use crate::strategy::{self, Deletion};
+use crate::{names, strategy, view};
 
 /// A write that loses the race this often is answered with a conflict.
-const ATTEMPTS: usize = 16;
-/// A name's generated end, of letters and digits that make no words.
-const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-
+pub(super) const ATTEMPTS: usize = 16;
 impl Api {
     pub(super) async fn create(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let spec = request.spec;
-        let object = body::object(request, payload)?;
-        if spec.namespaced() {
+        let object = view::stored(request.spec, body::object(request, payload)?);
+        if request.spec.namespaced() {
             self.check_namespace(request).await?;
         }
+        let (object, revision) = self.store_new(request, object).await?;
+        Ok(object_response(request, StatusCode::CREATED, object, revision))
+    }
+
+    /// Stores a new object under its own name or a generated one; returns it with the revision that wrote it.
+    pub(crate) async fn store_new(
+        &self,
+        request: &ResourceRequest,
+        mut object: Object,
+    ) -> Result<(Object, i64), Status> {
+        let spec = request.spec;
+        defaults::apply(spec.group, spec.version, spec.kind, &mut object);
         let prefix = object.str(&["metadata", "generateName"]).to_owned();
         let generated = object.name().is_empty() && !prefix.is_empty();
         for _ in 0..ATTEMPTS {
             let mut object = object.clone();
             if generated {
-                object.set(&["metadata", "name"], format!("{prefix}{}", suffix()));
+                object.set(&["metadata", "name"], names::generate(&prefix));
             }
+            let name = object.name().to_owned();
+            let attributes = Attributes { operation: Operation::Create, request, name: &name, old: None };
+            self.admit(&attributes, &mut object)?;
             let uid = uuid::Uuid::new_v4().to_string();
-            strategy::prepare_create(spec, &mut object, &request.namespace, &uid, &now())?;
+            strategy::prepare_create(request, &mut object, &uid, &now())?;
             if dry_run(request)? {
-                return Ok(json_response(StatusCode::CREATED, object.to_vec()));
+                return Ok((object, 0));
             }
+            let is_service = spec.resource == "services";
+            let taken = if is_service { services::allocate(self, &mut object, None).await? } else { Taken::default() };
             let key = self.key(request, object.name());
-            match self.etcd.put(&key, Bytes::from(object.to_vec()), 0).await {
-                Ok(revision) => return Ok(object_response(StatusCode::CREATED, object, revision)),
-                Err(WriteError::Mismatch(_)) if generated => {}
-                Err(WriteError::Mismatch(_)) => {
+            let failed = match self.etcd.put(&key, Bytes::from(object.to_vec()), 0).await {
+                Ok(revision) => return Ok((object, revision)),
+                Err(failed) => failed,
+            };
+            services::give_back(self, &request.namespace, object.name(), &taken).await;
+            match failed {
+                WriteError::Mismatch(_) if generated => {}
+                WriteError::Mismatch(_) => {
                     return Err(Status::already_exists(spec.group, spec.resource, object.name()));
                 }
-                Err(WriteError::Failed(status)) => return Err(status),
+                WriteError::Failed(status) => return Err(status),
             }
         }
         Err(Status::already_exists(spec.group, spec.resource, &prefix))
@@ -56,7 +77,7 @@ impl Api {
         if name.is_empty() {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
         }
-        let stored = self.etcd.get(&self.etcd.key("namespaces", "", name)).await?;
+        let stored = self.etcd.get(&self.etcd.key(namespaces(), "", name)).await?;
         let Some(stored) = stored else { return Err(Status::not_found("", "namespaces", name)) };
         let namespace = Object::from_slice(&stored.value).map_err(Status::internal)?;
         if !namespace.is_being_deleted() {
@@ -64,12 +85,25 @@ impl Api {
         }
         let spec = request.spec;
         let why = format!("unable to create new content in namespace {name} because it is being terminated");
-        Err(Status::forbidden(spec.group, spec.resource, "", why))
+        let text = format!("{} {:?} is forbidden: {why}", qualified(spec.group, spec.resource), request.name);
+        let mut status = Status::forbidden(spec.group, spec.resource, &request.name, text);
+        if let Some(details) = &mut status.details {
+            let text = format!("namespace {name} is being terminated");
+            details["causes"] =
+                json!([{"reason": "NamespaceTerminating", "message": text, "field": "metadata.namespace"}]);
+        }
+        Err(status)
     }
 
     pub(super) async fn update(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let sent = body::object(request, payload)?;
-        self.change(request, |_| Ok(sent.clone())).await
+        let sent = view::stored(request.spec, body::object(request, payload)?);
+        let (object, revision) = self.change(request, |_| Ok(sent.clone())).await?;
+        Ok(object_response(request, StatusCode::OK, object, revision))
+    }
+
+    /// Stores an object that the server itself has changed.
+    pub(crate) async fn store_changed(&self, request: &ResourceRequest, object: Object) -> Result<(), Status> {
+        self.change(request, |_| Ok(object.clone())).await.map(|_| ())
     }
 
     pub(super) async fn patch(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
@@ -88,7 +122,9 @@ impl Api {
             "application/strategic-merge-patch+json" => {
                 let spec = request.spec;
                 let Some(schema) = kinit_schema::kind(spec.group, spec.version, spec.kind) else {
-                    return Err(Status::unsupported_media_type("application/json-patch+json, application/merge-patch+json"));
+                    return Err(Status::unsupported_media_type(
+                        "application/json-patch+json, application/merge-patch+json",
+                    ));
                 };
                 let fields = parsed()?;
                 let apply = |tree: &mut Value| {
@@ -120,51 +156,22 @@ impl Api {
         request: &ResourceRequest,
         apply: impl Fn(&mut Value) -> Result<(), Status>,
     ) -> Result<Response<Body>, Status> {
-        self.change(request, |current| {
-            let mut tree = current.clone().into_value();
+        let patched = self.change(request, |current| {
+            let mut tree = view::shown(request.spec, current.clone()).into_value();
             apply(&mut tree)?;
             let object = Object::from_value(tree).ok_or_else(|| Status::bad_request("the patch leaves no object"))?;
-            body::check(request, object)
-        })
-        .await
-    }
-
-    /// Binds a Pod to a node, once.
-    pub(super) async fn bind(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let binding: Value =
-            serde_json::from_slice(&payload.bytes).map_err(|error| Status::bad_request(error.to_string()))?;
-        let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
-        if node.is_empty() {
-            let error = ("FieldValueRequired", "target.name".to_owned(), "Required value".to_owned());
-            return Err(Status::invalid("", "Binding", &request.name, &[error]));
-        }
-        self.change(request, |current| {
-            let assigned = current.str(&["spec", "nodeName"]);
-            if !assigned.is_empty() {
-                let why = format!("pod {} is already assigned to node {assigned:?}", request.name);
-                return Err(Status::conflict("", "pods/binding", &request.name, &why));
-            }
-            let mut bound = current.clone();
-            bound.set(&["spec", "nodeName"], node.clone());
-            let scheduled =
-                json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
-            let conditions =
-                current.get(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
-            let others = conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled");
-            bound.set(&["status", "conditions"], others.chain([scheduled]).collect::<Vec<_>>());
-            Ok(bound)
-        })
-        .await?;
-        let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-        Ok(json_response(StatusCode::CREATED, success.to_string()))
+            Ok(view::stored(request.spec, body::check(request, object)?))
+        });
+        let (object, revision) = patched.await?;
+        Ok(object_response(request, StatusCode::OK, object, revision))
     }
 
     /// Stores what `make` makes of the current object, again if another writer came first.
-    async fn change(
+    pub(super) async fn change(
         &self,
         request: &ResourceRequest,
         make: impl Fn(&Object) -> Result<Object, Status>,
-    ) -> Result<Response<Body>, Status> {
+    ) -> Result<(Object, i64), Status> {
         let spec = request.spec;
         let modified = || Status::modified(spec.group, spec.resource, &request.name);
         for _ in 0..ATTEMPTS {
@@ -172,113 +179,51 @@ impl Api {
             old.set(&["metadata", "resourceVersion"], revision.to_string());
             let mut new = make(&old)?;
             let expected = new.resource_version();
-            if !expected.is_empty() && expected != old.resource_version() {
+            if !expected.is_empty() && expected != "0" && expected != old.resource_version() {
                 return Err(modified());
-            }
-            if request.subresource != "binding" {
-                strategy::prepare_update(spec, &old, &mut new, &request.subresource)?;
             }
             for object in [&mut old, &mut new] {
                 object.remove(&["metadata", "resourceVersion"]);
             }
-            if new == old || dry_run(request)? {
-                return Ok(object_response(StatusCode::OK, new, revision));
+            if request.subresource != "binding" {
+                strategy::prepare_update(request, &old, &mut new)?;
+                defaults::apply(spec.group, spec.version, spec.kind, &mut new);
+                let name = &request.name;
+                let attributes = Attributes { operation: Operation::Update, request, name, old: Some(&old) };
+                self.admit(&attributes, &mut new)?;
+                strategy::set_generation(request, &old, &mut new);
             }
+            if new == old || dry_run(request)? {
+                return Ok((new, revision));
+            }
+            let is_service = spec.resource == "services" && request.subresource.is_empty();
+            let taken =
+                if is_service { services::allocate(self, &mut new, Some(&old)).await? } else { Taken::default() };
             let key = self.key(request, &request.name);
-            let written = if strategy::may_go(spec, &new) {
+            let goes = strategy::may_go(spec, &new);
+            let written = if goes {
                 self.etcd.delete(&key, revision).await
             } else {
                 self.etcd.put(&key, Bytes::from(new.to_vec()), revision).await
             };
-            match written {
-                Ok(revision) => return Ok(object_response(StatusCode::OK, new, revision)),
-                Err(WriteError::Mismatch(_)) => {}
-                Err(WriteError::Failed(status)) => return Err(status),
+            let failed = match written {
+                Ok(revision) => {
+                    if is_service {
+                        services::release(self, &old, (!goes).then_some(&new)).await;
+                    }
+                    return Ok((new, revision));
+                }
+                Err(failed) => failed,
+            };
+            services::give_back(self, &request.namespace, &request.name, &taken).await;
+            if let WriteError::Failed(status) = failed {
+                return Err(status);
             }
         }
         Err(modified())
     }
-
-    pub(super) async fn delete(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let options = body::delete_options(request, payload)?;
-        let (object, revision) = self.delete_one(request, &request.name, &options).await?;
-        Ok(object_response(StatusCode::OK, object, revision))
-    }
-
-    async fn delete_one(
-        &self,
-        request: &ResourceRequest,
-        name: &str,
-        options: &strategy::DeleteOptions,
-    ) -> Result<(Object, i64), Status> {
-        let spec = request.spec;
-        for _ in 0..ATTEMPTS {
-            let (mut object, revision) = self.stored(request, name).await?;
-            let unlike = |what: &str, wanted: &str, found: &str| {
-                let why =
-                    format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-                Status::conflict(spec.group, spec.resource, name, &why)
-            };
-            if let Some(uid) = options.uid.as_ref().filter(|uid| **uid != object.uid()) {
-                return Err(unlike("UID", uid, object.uid()));
-            }
-            let version = revision.to_string();
-            if let Some(wanted) = options.resource_version.as_ref().filter(|wanted| **wanted != version) {
-                return Err(unlike("ResourceVersion", wanted, &version));
-            }
-            let next = strategy::delete(spec, &mut object, options, &now());
-            if next == Deletion::Waiting || dry_run(request)? {
-                return Ok((object, revision));
-            }
-            let key = self.key(request, name);
-            let written = match next {
-                Deletion::Now => self.etcd.delete(&key, revision).await,
-                _ => self.etcd.put(&key, Bytes::from(object.to_vec()), revision).await,
-            };
-            match written {
-                Ok(revision) => return Ok((object, revision)),
-                Err(WriteError::Mismatch(_)) => {}
-                Err(WriteError::Failed(status)) => return Err(status),
-            }
-        }
-        Err(Status::modified(spec.group, spec.resource, name))
-    }
-
-    pub(super) async fn delete_collection(
-        &self,
-        request: &ResourceRequest,
-        payload: &Payload,
-    ) -> Result<Response<Body>, Status> {
-        let options = body::delete_options(request, payload)?;
-        let selected = filter(request)?;
-        let (objects, _) = self.cache.list_consistent(request.index).await?;
-        for entry in objects.values().filter(|entry| selected(entry)) {
-            let mut one = request.clone();
-            one.namespace.clone_from(&entry.namespace);
-            match self.delete_one(&one, &entry.name, &options).await {
-                Ok(_) => {}
-                // Somebody else's deletion is as good.
-                Err(status) if status.code == 404 => {}
-                Err(status) => return Err(status),
-            }
-        }
-        let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
-        Ok(json_response(StatusCode::OK, success.to_string()))
-    }
 }
 
-fn dry_run(request: &ResourceRequest) -> Result<bool, Status> {
-    match request.parameter("dryRun") {
-        "" => Ok(false),
-        "All" => Ok(true),
-        other => Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""))),
-    }
-}
-
-fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-fn suffix() -> String {
-    (0..5).map(|_| char::from(SUFFIX_ALPHABET[rand::random_range(0..SUFFIX_ALPHABET.len())])).collect()
+fn namespaces() -> &'static ResourceSpec {
+    registry::find("", "v1", "namespaces").expect("Namespace has a row").1
 }

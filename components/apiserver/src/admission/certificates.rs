@@ -1,0 +1,105 @@
+//! Who may approve and sign certificates, and what no request may ask for.
+
+use base64::Engine;
+use kinit_api::object::Object;
+use kinit_api::status::Status;
+use x509_parser::prelude::{FromDer, X509CertificationRequest};
+
+use super::{Attributes, Context, Operation};
+use crate::authz::rbac::Ask;
+
+const REQUESTS: &str = "certificatesigningrequests";
+const GROUP: &str = "certificates.k8s.io";
+
+/// CertificateApproval: approving takes the verb `approve` on the signer.
+pub fn approval(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+    if !attributes.of(GROUP, &format!("{REQUESTS}/approval")) {
+        return Ok(());
+    }
+    signer_allows(context, attributes, object, "approve")
+}
+
+/// CertificateSigning: putting in a certificate takes the verb `sign` on the signer.
+pub fn signing(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+    let status = |object: &Object| (object.get(&["status", "certificate"]).cloned(), failed(object));
+    let unchanged = attributes.old.is_some_and(|old| status(old) == status(object));
+    if !attributes.of(GROUP, &format!("{REQUESTS}/status")) || unchanged {
+        return Ok(());
+    }
+    signer_allows(context, attributes, object, "sign")
+}
+
+fn failed(object: &Object) -> bool {
+    let conditions = object.get(&["status", "conditions"]).and_then(|conditions| conditions.as_array());
+    conditions.is_some_and(|conditions| conditions.iter().any(|condition| condition["type"] == "Failed"))
+}
+
+fn signer_allows(
+    context: &Context<'_>,
+    attributes: &Attributes<'_>,
+    object: &Object,
+    verb: &str,
+) -> Result<(), Status> {
+    let signer = attributes.old.unwrap_or(object).str(&["spec", "signerName"]).to_owned();
+    let domain = signer.split_once('/').map_or("", |(domain, _)| domain);
+    let user = &attributes.request.user;
+    let allowed = [signer.clone(), format!("{domain}/*")].iter().any(|name| {
+        let ask = Ask::Resource { verb, group: GROUP, resource: "signers", subresource: "", name, namespace: "" };
+        context.authorizer.allows(user, &ask, "")
+    });
+    if allowed {
+        return Ok(());
+    }
+    Err(attributes.forbidden(format!("user not permitted to {verb} requests with signerName {signer:?}")))
+}
+
+/// CertificateSubjectRestriction: nobody becomes a member of `system:masters` by asking for it.
+pub fn subject(_: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+    let concerns = attributes.of(GROUP, REQUESTS)
+        && attributes.operation == Operation::Create
+        && object.str(&["spec", "signerName"]) == "kubernetes.io/kube-apiserver-client";
+    if concerns && requested_groups(object).iter().any(|group| group == crate::authn::MASTERS) {
+        return Err(attributes
+            .forbidden("use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"));
+    }
+    Ok(())
+}
+
+/// The common name that a request asks for; `None` if it cannot be read.
+pub fn requested_name(object: &Object) -> Option<String> {
+    let der = der(object)?;
+    let (_, request) = X509CertificationRequest::from_der(&der).ok()?;
+    let subject = &request.certification_request_info.subject;
+    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    Some(name)
+}
+
+fn requested_groups(object: &Object) -> Vec<String> {
+    let Some(der) = der(object) else { return Vec::new() };
+    let Ok((_, request)) = X509CertificationRequest::from_der(&der) else { return Vec::new() };
+    let organizations = request.certification_request_info.subject.iter_organization();
+    organizations.filter_map(|group| group.as_str().ok()).map(str::to_owned).collect()
+}
+
+fn der(object: &Object) -> Option<Vec<u8>> {
+    let pem = base64::engine::general_purpose::STANDARD.decode(object.str(&["spec", "request"])).ok()?;
+    Some(pem::parse(pem).ok()?.into_contents())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_request_tells_its_name_and_groups() {
+        let key = kinit_pki::PrivateKey::generate().unwrap();
+        let profile = kinit_pki::Profile::client("system:node:n", &["system:nodes"]);
+        let pem = kinit_pki::CertificateRequest::create(&profile, &key).unwrap();
+        let encoded = base64::engine::general_purpose::STANDARD.encode(pem);
+        let object = Object::from_value(json!({"spec": {"request": encoded}})).unwrap();
+        assert_eq!(requested_name(&object).as_deref(), Some("system:node:n"));
+        assert_eq!(requested_groups(&object), ["system:nodes"]);
+        assert_eq!(requested_name(&Object::default()), None);
+    }
+}

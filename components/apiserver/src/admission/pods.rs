@@ -1,0 +1,94 @@
+//! What Pods get besides their kind's defaults: a priority, and how long they stay on a lost node.
+
+use kinit_api::object::Object;
+use kinit_api::status::Status;
+use serde_json::{Value, json};
+
+use super::{Attributes, Context, Operation};
+
+/// Sets the priority that the Pod's class stands for.
+pub fn priority(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Object) -> Result<(), Status> {
+    if attributes.of("scheduling.k8s.io", "priorityclasses") {
+        return one_default(context, attributes, pod);
+    }
+    if !attributes.is("pods") || attributes.operation != Operation::Create {
+        return Ok(());
+    }
+    let name = pod.str(&["spec", "priorityClassName"]).to_owned();
+    let class = if name.is_empty() {
+        default_class(context)
+    } else {
+        let found = context.cache.find("scheduling.k8s.io", "priorityclasses", "", &name);
+        let Some(class) = found.and_then(|entry| entry.object()) else {
+            return Err(attributes.forbidden(format!("no PriorityClass with name {name} was found")));
+        };
+        Some(class)
+    };
+    let value = class.as_ref().and_then(|class| class.get(&["value"]).and_then(Value::as_i64)).unwrap_or(0);
+    let policy = class.as_ref().map(|class| class.str(&["preemptionPolicy"])).filter(|policy| !policy.is_empty());
+    let policy = policy.unwrap_or("PreemptLowerPriority").to_owned();
+    let asked = pod.get(&["spec", "priority"]).and_then(Value::as_i64);
+    if let Some(asked) = asked.filter(|asked| *asked != value) {
+        return Err(attributes.forbidden(format!(
+            "the integer value of priority ({asked}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
+        )));
+    }
+    if let (true, Some(class)) = (name.is_empty(), &class) {
+        pod.set(&["spec", "priorityClassName"], class.name().to_owned());
+    }
+    pod.set(&["spec", "priority"], value);
+    if pod.str(&["spec", "preemptionPolicy"]).is_empty() {
+        pod.set(&["spec", "preemptionPolicy"], policy);
+    }
+    Ok(())
+}
+
+/// The class of Pods that name none: of several, the one of the lowest value.
+fn default_class(context: &Context<'_>) -> Option<Object> {
+    let classes = context.cache.all("scheduling.k8s.io", "priorityclasses");
+    let objects = classes.values().filter_map(|entry| entry.object());
+    objects
+        .filter(|class| class.get(&["globalDefault"]) == Some(&Value::Bool(true)))
+        .min_by_key(|class| class.get(&["value"]).and_then(Value::as_i64))
+}
+
+fn one_default(context: &Context<'_>, attributes: &Attributes<'_>, class: &Object) -> Result<(), Status> {
+    let is_default = class.get(&["globalDefault"]) == Some(&Value::Bool(true));
+    if attributes.operation == Operation::Delete || !is_default {
+        return Ok(());
+    }
+    match default_class(context).filter(|other| other.name() != class.name()) {
+        Some(other) => Err(attributes.forbidden(format!(
+            "PriorityClass {} is already marked as default. Only one default can exist",
+            other.name()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Pods stay on a node that is not ready or not reachable for a while, unless they say how long themselves.
+pub fn tolerations(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Object) -> Result<(), Status> {
+    if !attributes.is("pods") || attributes.operation == Operation::Delete {
+        return Ok(());
+    }
+    let options = &context.options.admission;
+    let mut list = pod.get(&["spec", "tolerations"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let before = list.len();
+    for (key, seconds) in [
+        ("node.kubernetes.io/not-ready", options.default_not_ready_toleration_seconds),
+        ("node.kubernetes.io/unreachable", options.default_unreachable_toleration_seconds),
+    ] {
+        let tolerated = list.iter().any(|own| {
+            let (own_key, effect) =
+                (own["key"].as_str().unwrap_or_default(), own["effect"].as_str().unwrap_or_default());
+            (own_key == key || own_key.is_empty()) && (effect == "NoExecute" || effect.is_empty())
+        });
+        if !tolerated {
+            list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}));
+        }
+    }
+    if list.len() != before {
+        pod.set(&["spec", "tolerations"], list);
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Binding a Pod to a node.
+
+use http::Response;
+use kinit_api::status::Status;
+use kinit_serving::Body;
+use serde_json::{Value, json};
+
+use super::{Api, Payload, body, now, success};
+use crate::request::ResourceRequest;
+
+impl Api {
+    /// Binds a Pod to a node, once.
+    pub(super) async fn bind(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
+        let binding = body::tree(payload)?;
+        let uid = binding["metadata"]["uid"].as_str().unwrap_or_default();
+        let annotations = binding["metadata"]["annotations"].as_object();
+        let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+        if node.is_empty() {
+            let error = ("FieldValueRequired", "target.name".to_owned(), "Required value".to_owned());
+            return Err(Status::invalid("", "Binding", &request.name, &[error]));
+        }
+        self.change(request, |current| {
+            if !uid.is_empty() && uid != current.uid() {
+                let why =
+                    format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.uid());
+                return Err(Status::conflict("", "pods/binding", &request.name, &why));
+            }
+            if current.is_being_deleted() {
+                let why = format!("pod {} is being deleted, cannot be assigned to a host", request.name);
+                return Err(Status::conflict("", "pods/binding", &request.name, &why));
+            }
+            let assigned = current.str(&["spec", "nodeName"]);
+            if !assigned.is_empty() {
+                let why = format!("pod {} is already assigned to node {assigned:?}", request.name);
+                return Err(Status::conflict("", "pods/binding", &request.name, &why));
+            }
+            let mut bound = current.clone();
+            bound.set(&["spec", "nodeName"], node.clone());
+            for (key, value) in annotations.into_iter().flatten() {
+                bound.set(&["metadata", "annotations", key], value.clone());
+            }
+            let scheduled =
+                json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
+            let conditions =
+                current.get(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+            let others = conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled");
+            bound.set(&["status", "conditions"], others.chain([scheduled]).collect::<Vec<_>>());
+            Ok(bound)
+        })
+        .await?;
+        Ok(success(201))
+    }
+}

@@ -1,0 +1,161 @@
+//! Resources that are questions: they are answered and not stored.
+
+use http::{Response, StatusCode};
+use kinit_api::object::Object;
+use kinit_api::status::Status;
+use kinit_serving::Body;
+use serde_json::{Value, json};
+
+use super::{Api, Payload, body, json_response, now};
+use crate::authn::User;
+use crate::authz::rbac::Ask;
+use crate::request::{ResourceRequest, Verb};
+
+impl Api {
+    /// Answers a resource that is never stored.
+    pub(super) async fn answer_only(
+        &self,
+        request: &ResourceRequest,
+        payload: &Payload,
+    ) -> Result<Response<Body>, Status> {
+        let resource = request.spec.resource;
+        if resource == "componentstatuses" {
+            return self.component_statuses(request);
+        }
+        if request.verb != Verb::Create {
+            return Err(Status::method_not_allowed());
+        }
+        let mut object = body::object(request, payload)?;
+        if resource == "bindings" {
+            let mut bind = request.clone();
+            bind.name = object.name().to_owned();
+            (bind.index, bind.spec) = crate::registry::find("", "v1", "pods").expect("Pod has a row");
+            bind.subresource = "binding".into();
+            return self.bind(&bind, payload).await;
+        }
+        let status = match resource {
+            "selfsubjectreviews" => json!({"userInfo": request.user.to_value()}),
+            "tokenreviews" => self.review_token(&object)?,
+            "selfsubjectrulesreviews" => self.review_rules(&request.user, &object)?,
+            "selfsubjectaccessreviews" => self.review_access(&request.user, &object)?,
+            _ => {
+                let attributes = |field| object.str(&["spec", "resourceAttributes", field]);
+                if resource.starts_with("local") && attributes("namespace") != request.namespace {
+                    let text = "spec.resourceAttributes.namespace must match metadata.namespace".to_owned();
+                    let errors = [("FieldValueInvalid", "spec.resourceAttributes.namespace".to_owned(), text)];
+                    return Err(Status::invalid(request.spec.group, request.spec.kind, "", &errors));
+                }
+                let user = subject(request, &object)?;
+                self.review_access(&user, &object)?
+            }
+        };
+        if object.get(&["metadata"]).is_none() {
+            object.set(&["metadata"], json!({}));
+        }
+        if resource == "selfsubjectreviews" {
+            object.set(&["metadata", "creationTimestamp"], now());
+        }
+        object.set(&["status"], status);
+        Ok(json_response(StatusCode::CREATED, object.to_vec()))
+    }
+
+    fn review_token(&self, review: &Object) -> Result<Value, Status> {
+        let token = review.str(&["spec", "token"]);
+        if token.is_empty() {
+            return Err(Status::bad_request("token is required for TokenReview in authentication"));
+        }
+        let asked = review.get(&["spec", "audiences"]).and_then(Value::as_array).cloned().unwrap_or_default();
+        let asked: Vec<String> = asked.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let own = self.authenticator.tokens.audiences().to_vec();
+        let audiences = if asked.is_empty() { own } else { asked };
+        Ok(match self.authenticator.token(token, &audiences, &self.cache) {
+            Some((user, audiences)) => {
+                json!({"authenticated": true, "user": user.to_value(), "audiences": audiences})
+            }
+            None => json!({"user": {}, "error": "invalid bearer token"}),
+        })
+    }
+
+    fn review_access(&self, user: &User, review: &Object) -> Result<Value, Status> {
+        let spec = review.get(&["spec"]).cloned().unwrap_or_default();
+        let attributes = &spec["resourceAttributes"];
+        let text = |field: &str| attributes[field].as_str().unwrap_or_default();
+        let paths = &spec["nonResourceAttributes"];
+        let path = |field: &str| paths[field].as_str().unwrap_or_default();
+        if attributes.is_object() == paths.is_object() {
+            let why = if attributes.is_object() {
+                "cannot be specified in combination with resourceAttributes"
+            } else {
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+            };
+            let errors = [("FieldValueInvalid", "spec.nonResourceAttributes".to_owned(), why.to_owned())];
+            return Err(Status::invalid("authorization.k8s.io", review.kind(), "", &errors));
+        }
+        let ask = if attributes.is_object() {
+            Ask::Resource {
+                verb: text("verb"),
+                group: text("group"),
+                resource: text("resource"),
+                subresource: text("subresource"),
+                name: text("name"),
+                namespace: text("namespace"),
+            }
+        } else {
+            Ask::Path { verb: path("verb"), path: path("path") }
+        };
+        let requirements =
+            attributes["fieldSelector"]["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let node = requirements.iter().find(|term| term["key"] == "spec.nodeName" && term["operator"] == "In");
+        let node = node.and_then(|term| term["values"][0].as_str()).unwrap_or_default();
+        Ok(json!({"allowed": self.authorizer.allows(user, &ask, node)}))
+    }
+
+    fn review_rules(&self, user: &User, review: &Object) -> Result<Value, Status> {
+        let namespace = review.str(&["spec", "namespace"]);
+        if namespace.is_empty() {
+            return Err(Status::bad_request("no namespace on request"));
+        }
+        let (mut resources, mut paths) = (Vec::new(), Vec::new());
+        for rule in self.authorizer.rules_for(user, namespace) {
+            let is_path = !rule.urls.is_empty();
+            if is_path { &mut paths } else { &mut resources }.push(rule.to_json());
+        }
+        Ok(json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": user.node().is_some()}))
+    }
+
+    /// The deprecated list of components; etcd is what this server can speak for.
+    fn component_statuses(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
+        let one = json!({"metadata": {"name": "etcd-0"},
+            "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]});
+        match request.verb {
+            Verb::List => {
+                let list = json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": [one]});
+                Ok(json_response(StatusCode::OK, list.to_string()))
+            }
+            Verb::Get if request.name == "etcd-0" => {
+                let mut one = one;
+                one["kind"] = "ComponentStatus".into();
+                one["apiVersion"] = "v1".into();
+                Ok(json_response(StatusCode::OK, one.to_string()))
+            }
+            Verb::Get => Err(Status::not_found("", "componentstatuses", &request.name)),
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+}
+
+/// The user that an access review asks about.
+fn subject(request: &ResourceRequest, review: &Object) -> Result<User, Status> {
+    let spec = review.get(&["spec"]).cloned().unwrap_or_default();
+    let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
+    let list =
+        |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let extra = spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.clone(), list(values)));
+    let user = User { name: text("user"), uid: text("uid"), groups: list(&spec["groups"]), extra: extra.collect() };
+    if user.name.is_empty() && user.groups.is_empty() {
+        let why = "at least one of user or group must be specified".to_owned();
+        let errors = [("FieldValueInvalid", "spec.user".to_owned(), why)];
+        return Err(Status::invalid(request.spec.group, request.spec.kind, "", &errors));
+    }
+    Ok(user)
+}

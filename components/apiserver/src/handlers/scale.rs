@@ -1,0 +1,141 @@
+//! The scale subresource: the number of replicas of whatever has one, in one form.
+
+use http::{Response, StatusCode};
+use kinit_api::object::Object;
+use kinit_api::patch;
+use kinit_api::status::Status;
+use kinit_serving::Body;
+use serde_json::{Value, json};
+
+use super::{Api, Payload, body, json_response};
+use crate::request::{ResourceRequest, Verb};
+
+impl Api {
+    pub(super) async fn scale(
+        &self,
+        request: &ResourceRequest,
+        verb: Verb,
+        payload: &Payload,
+    ) -> Result<Response<Body>, Status> {
+        let (object, revision) = match verb {
+            Verb::Get => self.stored(request, &request.name).await?,
+            Verb::Update => {
+                let sent = body::tree(payload)?;
+                self.rescale(request, |_| Ok(sent.clone())).await?
+            }
+            _ => {
+                let change = body::patch(payload)?;
+                self.rescale(request, |current| {
+                    let mut scale = current.clone();
+                    change.apply(&mut scale).map_err(Status::bad_request)?;
+                    Ok(scale)
+                })
+                .await?
+            }
+        };
+        Ok(json_response(StatusCode::OK, scale_of(&object, revision).to_string()))
+    }
+
+    async fn rescale(
+        &self,
+        request: &ResourceRequest,
+        make: impl Fn(&Value) -> Result<Value, Status>,
+    ) -> Result<(Object, i64), Status> {
+        let mut whole = request.clone();
+        whole.subresource.clear();
+        self.change(&whole, |current| {
+            let revision = current.resource_version().parse().unwrap_or(0);
+            let wanted = make(&scale_of(current, revision))?;
+            let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
+            if replicas < 0 {
+                let text = format!("Invalid value: {replicas}: must be greater than or equal to 0");
+                let errors = [("FieldValueInvalid", "spec.replicas".to_owned(), text)];
+                return Err(Status::invalid("autoscaling", "Scale", &request.name, &errors));
+            }
+            let mut scaled = current.clone();
+            scaled.set(&["spec", "replicas"], replicas);
+            // The version that the client read is the one that it may change.
+            let expected = wanted["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            scaled.set(&["metadata", "resourceVersion"], expected);
+            Ok(scaled)
+        })
+        .await
+    }
+}
+
+fn scale_of(object: &Object, revision: i64) -> Value {
+    let count = |path: &[&str]| object.get(path).and_then(Value::as_i64).unwrap_or(0);
+    json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1",
+        "metadata": {
+            "name": object.name(), "namespace": object.namespace(), "uid": object.uid(),
+            "resourceVersion": revision.to_string(),
+            "creationTimestamp": object.get(&["metadata", "creationTimestamp"]),
+        },
+        "spec": {"replicas": count(&["spec", "replicas"])},
+        "status": {"replicas": count(&["status", "replicas"]), "selector": selector(object)},
+    })
+}
+
+/// The selector in its string form.
+fn selector(object: &Object) -> String {
+    let Some(selector) = object.get(&["spec", "selector"]).and_then(Value::as_object) else { return String::new() };
+    let plain = selector.get("matchLabels").and_then(Value::as_object);
+    let expressions = selector.get("matchExpressions").and_then(Value::as_array);
+    // A ReplicationController's selector is the labels themselves.
+    let labels = if plain.is_none() && expressions.is_none() { Some(selector) } else { plain };
+    let mut terms: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    for expression in expressions.into_iter().flatten() {
+        let key = expression["key"].as_str().unwrap_or_default();
+        let mut values: Vec<&str> =
+            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        values.sort_unstable();
+        let values = values.join(",");
+        terms.push(match expression["operator"].as_str().unwrap_or_default() {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "Exists" => key.to_owned(),
+            _ => format!("!{key}"),
+        });
+    }
+    terms.sort();
+    terms.join(",")
+}
+
+/// A patch of a tree that has no merge keys.
+pub(super) enum TreePatch {
+    Merge(Value),
+    Json(json_patch::Patch),
+}
+
+impl TreePatch {
+    fn apply(&self, tree: &mut Value) -> Result<(), String> {
+        match self {
+            Self::Merge(fields) => {
+                patch::merge(tree, fields);
+                Ok(())
+            }
+            Self::Json(operations) => json_patch::patch(tree, operations).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_is_told_as_text() {
+        let object =
+            |selector: Value| Object::from_value(json!({"spec": {"selector": selector, "replicas": 3}})).unwrap();
+        let expressions = json!({"matchLabels": {"b": "1"}, "matchExpressions": [
+            {"key": "a", "operator": "In", "values": ["y", "x"]}, {"key": "c", "operator": "DoesNotExist"}]});
+        assert_eq!(selector(&object(expressions)), "!c,a in (x,y),b=1");
+        assert_eq!(selector(&object(json!({"app": "web"}))), "app=web");
+        assert_eq!(scale_of(&object(json!({})), 7)["spec"]["replicas"], 3);
+    }
+}
