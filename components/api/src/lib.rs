@@ -7,6 +7,7 @@
 //! - [`protobuf`]: the binary form of objects, to and from trees.
 //! - [`quantity`]: the numbers with suffixes that resources are counted in.
 //! - [`table`]: the rows and columns that `kubectl get` prints.
+//! - [`strict`]: decoding as Go does it: unknown and duplicate fields, and values of other types.
 //! - [`patch`]: JSON merge patches, JSON patches and strategic merge patches over JSON trees.
 //!
 //! There is deliberately no typed kind here and no async: the API server works on trees, so that one store serves every
@@ -19,4 +20,5 @@ pub mod protobuf;
 pub mod quantity;
 pub mod selector;
 pub mod status;
+pub mod strict;
 pub mod table;

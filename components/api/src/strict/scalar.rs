@@ -1,0 +1,180 @@
+//! Values that are no objects of a type.
+
+use kinit_schema::{Scalar, Type};
+use serde_json::Value;
+
+use super::{Path, Step, TypeError, go_kind, props};
+use crate::quantity::Quantity;
+
+const QUANTITY: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+const TIME_LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
+const MICRO_TIME_LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
+
+/// The name of the Go type.
+pub fn go_type(scalar: Scalar) -> &'static str {
+    match scalar {
+        Scalar::Bool => "bool",
+        Scalar::I32 => "int32",
+        Scalar::I64 => "int64",
+        Scalar::F64 => "float64",
+        Scalar::U8 => "uint8",
+        Scalar::U64 => "uint64",
+        Scalar::String | Scalar::Duration | Scalar::Time | Scalar::MicroTime => "string",
+        Scalar::Bytes => "[]uint8",
+        Scalar::Strings => "[]string",
+        Scalar::Quantity => "resource.Quantity",
+        Scalar::IntOrString => "intstr.IntOrString",
+        Scalar::Raw | Scalar::FieldsV1 | Scalar::Json => "interface {}",
+        Scalar::PropsOrBool | Scalar::PropsOrArray | Scalar::PropsOrStrings => "v1.JSONSchemaProps",
+    }
+}
+
+/// Checks a value, and gives it the form that is stored.
+pub(super) fn check(
+    value: &mut Value,
+    scalar: Scalar,
+    path: &Path<'_>,
+    unknown: &mut Vec<String>,
+) -> Result<(), TypeError> {
+    if value.is_null() && !matches!(scalar, Scalar::Json | Scalar::Raw) {
+        *value = zero(scalar);
+    }
+    let mismatch = |value: &Value| Err(path.mismatch(go_kind(value), go_type(scalar)));
+    match (scalar, &mut *value) {
+        (Scalar::Bool, Value::Bool(_)) | (Scalar::F64, Value::Number(_)) => Ok(()),
+        (Scalar::I32 | Scalar::I64 | Scalar::U8 | Scalar::U64, Value::Number(number)) => {
+            let fits = match scalar {
+                Scalar::I32 => number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
+                Scalar::I64 => number.is_i64(),
+                Scalar::U8 => number.as_u64().is_some_and(|number| u8::try_from(number).is_ok()),
+                _ => number.is_u64(),
+            };
+            let found = format!("number {number}");
+            if fits { Ok(()) } else { Err(path.mismatch(&found, go_type(scalar))) }
+        }
+        (Scalar::IntOrString, Value::Number(number)) => {
+            let fits = number.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
+            if fits { Ok(()) } else { Err(path.mismatch(&format!("number {number}"), "int32")) }
+        }
+        (Scalar::String | Scalar::Duration | Scalar::IntOrString, Value::String(_)) => Ok(()),
+        (Scalar::Bytes, Value::String(text)) => {
+            illegal_base64(text).map_or(Ok(()), |at| Err(TypeError(format!("illegal base64 data at input byte {at}"))))
+        }
+        (Scalar::Quantity, Value::String(text)) => is_quantity(text),
+        (Scalar::Quantity, Value::Number(number)) => {
+            let text = number.to_string();
+            is_quantity(&text)?;
+            *value = text.into();
+            Ok(())
+        }
+        (Scalar::Time | Scalar::MicroTime, Value::String(text)) => {
+            let layout = if scalar == Scalar::Time { TIME_LAYOUT } else { MICRO_TIME_LAYOUT };
+            if is_time(text) {
+                return Ok(());
+            }
+            let quoted = format!("\"{text}\"");
+            Err(TypeError(format!("parsing time {quoted:?} as {layout:?}: cannot parse {text:?} as \"2006\"")))
+        }
+        (Scalar::Raw | Scalar::Json, _) | (Scalar::FieldsV1, Value::Object(_)) => Ok(()),
+        (Scalar::Strings | Scalar::PropsOrStrings, Value::Array(list)) => {
+            match list.iter().find(|item| !item.is_string()) {
+                Some(other) => Err(path.mismatch(go_kind(other), "string")),
+                None => Ok(()),
+            }
+        }
+        (Scalar::PropsOrBool, Value::Bool(_)) => Ok(()),
+        (Scalar::PropsOrArray, Value::Array(list)) => list
+            .iter_mut()
+            .enumerate()
+            .try_for_each(|(index, item)| props(item, json_schema(), &path.then(Step::Index(index)), unknown)),
+        (Scalar::PropsOrBool | Scalar::PropsOrArray | Scalar::PropsOrStrings, Value::Object(_)) => {
+            props(value, json_schema(), path, unknown)
+        }
+        (_, other) => mismatch(other),
+    }
+}
+
+fn json_schema() -> &'static Type {
+    kinit_schema::named("apiextensions/v1", "JSONSchemaProps").expect("the type is in the table")
+}
+
+/// What Go's decoder leaves in an element of a list or a map that is null.
+fn zero(scalar: Scalar) -> Value {
+    match scalar {
+        Scalar::Bool => false.into(),
+        Scalar::I32 | Scalar::I64 | Scalar::U8 | Scalar::U64 | Scalar::F64 | Scalar::IntOrString => 0.into(),
+        Scalar::Quantity => "0".into(),
+        Scalar::Strings | Scalar::PropsOrStrings | Scalar::PropsOrArray => Value::Array(Vec::new()),
+        Scalar::FieldsV1 | Scalar::PropsOrBool => Value::Object(serde_json::Map::new()),
+        _ => "".into(),
+    }
+}
+
+fn is_quantity(text: &str) -> Result<(), TypeError> {
+    text.parse::<Quantity>().map(drop).map_err(|_| TypeError(QUANTITY.to_owned()))
+}
+
+/// Where text stops being base64 with padding, as Go tells it.
+fn illegal_base64(text: &str) -> Option<usize> {
+    let letters: Vec<(usize, u8)> =
+        text.bytes().enumerate().filter(|(_, byte)| !matches!(byte, b'\r' | b'\n')).collect();
+    let padding = letters.iter().rev().take(2).take_while(|(_, byte)| *byte == b'=').count();
+    let data = &letters[..letters.len() - padding];
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    match data.iter().find(|(_, byte)| !legal(*byte)) {
+        Some((at, _)) => Some(*at),
+        None => (letters.len() % 4 != 0).then_some(text.len()),
+    }
+}
+
+/// Whether text is a time of RFC 3339. Days of months are not counted.
+fn is_time(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let shape = b"0000-00-00T00:00:00";
+    if bytes.len() < shape.len() + 1 {
+        return false;
+    }
+    let (start, mut rest) = bytes.split_at(shape.len());
+    let fits = start.iter().zip(shape).all(|(byte, wanted)| match wanted {
+        b'0' => byte.is_ascii_digit(),
+        b'T' => matches!(byte, b'T' | b't'),
+        other => byte == other,
+    });
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 0 {
+            return false;
+        }
+        rest = &fraction[digits..];
+    }
+    let zone = match rest {
+        [b'Z' | b'z'] => true,
+        [b'+' | b'-', a, b, b':', c, d] => [a, b, c, d].iter().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    };
+    let number = |at: usize| u32::from(start[at] - b'0') * 10 + u32::from(start[at + 1] - b'0');
+    fits && zone
+        && (1..=12).contains(&number(5))
+        && (1..=31).contains(&number(8))
+        && number(11) < 24
+        && number(14) < 60
+        && number(17) < 60
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_base64_are_told_from_others() {
+        for good in ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.123456Z", "2026-01-02T03:04:05+01:00"] {
+            assert!(is_time(good), "{good}");
+        }
+        for bad in ["", "2026-01-02", "2026-13-02T03:04:05Z", "2026-01-02T03:04:05", "2026-01-02T03:04:05.Z"] {
+            assert!(!is_time(bad), "{bad}");
+        }
+        for (text, expected) in [("", None), ("YQ==", None), ("YW\nJj", None), ("YQ", Some(2)), ("Y!==", Some(1))] {
+            assert_eq!(illegal_base64(text), expected, "{text:?}");
+        }
+    }
+}
