@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ use crate::authz::bootstrap as roles;
 use crate::handlers::Api;
 use crate::request::{self, ResourceRequest};
 
+/// Default objects that are written at the same time.
+const AT_ONCE: usize = 32;
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the API's Service and endpoints are looked at.
 const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
@@ -24,8 +27,11 @@ const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
 pub async fn run(api: Api, port: u16, done: watch::Sender<bool>, shutdown: CancellationToken) {
     let work = async {
         api.cache.wait_until_synced().await;
-        for object in objects(&api) {
-            until_written(&api, object).await;
+        let (spaces, others): (Vec<Value>, Vec<Value>) =
+            objects(&api).into_iter().partition(|object| object["kind"] == "Namespace");
+        for step in [spaces, others] {
+            let writes = step.into_iter().map(|object| until_written(&api, object));
+            futures::stream::iter(writes).buffer_unordered(AT_ONCE).collect::<()>().await;
         }
         loop {
             if let Err(error) = keep_service(&api, port).await {

@@ -1,15 +1,85 @@
-//! What the server serves, told to clients: `/api`, `/apis`, a list per group and version, and `/version`.
+//! What the server serves, told to clients: `/api` and `/apis`, whole or as one aggregated document, a list per group and
+//! version, and `/version`.
 
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use kinit_serving::Body;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::registry::{RESOURCES, ResourceSpec};
+use crate::handlers::json_response;
+use crate::registry::{RESOURCES, ResourceSpec, Storage, Subresource, subresources};
 
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+/// Groups in the order in which clients look for a name in them; those not named here follow by name.
+const ORDER: &[&str] = &[
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];
+/// What a client that reads the aggregated document accepts.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// The document at `path`, or `None` where there is none. `server` is this server's `host:port`.
-pub fn document(path: &str, server: &str) -> Option<Value> {
+/// The answer for `path`, or `None` where there is none. `server` is this server's `host:port`.
+pub fn respond(path: &str, headers: &HeaderMap, server: &str) -> Option<Response<Body>> {
+    let root = path.trim_end_matches('/');
+    if matches!(root, "/api" | "/apis") && accepts_aggregated(headers) {
+        return Some(tagged(aggregated(root == "/api"), headers));
+    }
+    document(path, server).map(|document| json_response(StatusCode::OK, document.to_string()))
+}
+
+fn accepts_aggregated(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = accepted.flat_map(|value| value.split(','));
+    ranges.any(|range| {
+        let parts: Vec<&str> = range.split(';').map(str::trim).collect();
+        parts.first() == Some(&"application/json")
+            && ["g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"].iter().all(|part| parts.contains(part))
+    })
+}
+
+/// The document with a tag by which a client that has it already is told so.
+fn tagged(document: Value, headers: &HeaderMap) -> Response<Body> {
+    let bytes = document.to_string();
+    let tag = format!("\"{}\"", hex::encode_upper(Sha256::digest(&bytes)));
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
+    let mut response = if known {
+        json_response(StatusCode::NOT_MODIFIED, String::new())
+    } else {
+        json_response(StatusCode::OK, bytes)
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// The document at `path`, or `None` where there is none.
+fn document(path: &str, server: &str) -> Option<Value> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     match segments.as_slice() {
+        [] => Some(paths()),
         ["version"] => Some(version()),
         ["api"] => Some(json!({
             "kind": "APIVersions", "versions": ["v1"],
@@ -33,7 +103,9 @@ pub fn document(path: &str, server: &str) -> Option<Value> {
 
 fn version() -> Value {
     json!({
-        "major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "", "gitTreeState": "clean",
+        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+        "gitVersion": "v1.36.0", "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "", "goVersion": "", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, go_architecture()),
     })
@@ -47,41 +119,151 @@ fn go_architecture() -> &'static str {
     }
 }
 
+/// The list at `/`.
+fn paths() -> Value {
+    let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    for group in groups() {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions(group).iter().map(|version| format!("/apis/{group}/{version}")));
+    }
+    let others = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    paths.extend(others.map(str::to_owned));
+    json!({"paths": paths})
+}
+
+/// All groups but the core one, in the order in which clients look.
 fn groups() -> Vec<&'static str> {
     let mut groups: Vec<&str> = RESOURCES.iter().map(|spec| spec.group).filter(|group| !group.is_empty()).collect();
+    groups.sort_by_key(|group| (ORDER.iter().position(|own| own == group).unwrap_or(ORDER.len()), *group));
     groups.dedup();
     groups
 }
 
-fn group(name: &str) -> Value {
-    let mut versions: Vec<&str> = RESOURCES.iter().filter(|spec| spec.group == name).map(|spec| spec.version).collect();
+fn versions(group: &str) -> Vec<&'static str> {
+    let mut versions: Vec<&str> = rows(group).map(|spec| spec.version).collect();
+    versions.sort_unstable();
     versions.dedup();
-    let versions: Vec<Value> = versions
+    versions
+}
+
+fn rows(group: &str) -> impl Iterator<Item = &'static ResourceSpec> {
+    RESOURCES.iter().filter(move |spec| spec.group == group)
+}
+
+fn group(name: &str) -> Value {
+    let versions: Vec<Value> = versions(name)
         .iter()
         .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))
         .collect();
     json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
 }
 
-fn resources(group: &str, version: &str) -> Option<Value> {
-    let rows: Vec<&ResourceSpec> =
-        RESOURCES.iter().filter(|spec| spec.group == group && spec.version == version).collect();
-    let first = rows.first()?;
-    let mut list = Vec::new();
-    for spec in &rows {
-        list.push(json!({
-            "name": spec.resource, "singularName": spec.singular(), "namespaced": spec.namespaced(), "kind": spec.kind,
-            "verbs": VERBS, "shortNames": spec.short_names,
-        }));
-        let subresources = [("status", spec.status), ("finalize", spec.resource == "namespaces")];
-        for (name, _) in subresources.iter().filter(|(_, served)| *served) {
-            list.push(json!({
-                "name": format!("{}/{name}", spec.resource), "singularName": "", "namespaced": spec.namespaced(),
-                "kind": spec.kind, "verbs": ["get", "patch", "update"],
-            }));
-        }
+fn verbs(spec: &ResourceSpec) -> &'static [&'static str] {
+    match (spec.storage, spec.resource) {
+        (Storage::Never, "componentstatuses") => &["get", "list"],
+        (Storage::Never, _) => &["create"],
+        _ => VERBS,
     }
-    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": first.api_version(), "resources": list}))
+}
+
+/// The kind that a subresource takes and gives, in discovery's words: group and version only where they differ.
+fn subresource(spec: &ResourceSpec, name: &str, kind: (&str, &str, &str), verbs: &[&str]) -> Value {
+    let mut row = json!({
+        "name": format!("{}/{name}", spec.resource), "singularName": "", "namespaced": spec.namespaced(),
+        "kind": kind.2, "verbs": verbs,
+    });
+    if (kind.0, kind.1) != (spec.group, spec.version) {
+        row["group"] = kind.0.into();
+        row["version"] = kind.1.into();
+    }
+    row
+}
+
+/// Name, kind and verbs of a resource's subresources, `status` among them.
+fn all_subresources(
+    spec: &'static ResourceSpec,
+) -> Vec<(&'static str, (&'static str, &'static str, &'static str), &'static [&'static str])> {
+    let mut all: Vec<_> =
+        subresources(spec.group, spec.resource).map(|row: &Subresource| (row.name, row.kind, row.verbs)).collect();
+    if spec.status {
+        all.push(("status", (spec.group, spec.version, spec.kind), STATUS_VERBS));
+    }
+    all.sort_by_key(|(name, _, _)| *name);
+    all
+}
+
+fn resources(group: &str, version: &str) -> Option<Value> {
+    let mut list = Vec::new();
+    let mut group_version = None;
+    for spec in rows(group).filter(|spec| spec.version == version) {
+        group_version = Some(spec.api_version());
+        let mut row = json!({
+            "name": spec.resource, "singularName": spec.singular(), "namespaced": spec.namespaced(), "kind": spec.kind,
+            "verbs": verbs(spec),
+        });
+        if !spec.short_names.is_empty() {
+            row["shortNames"] = json!(spec.short_names);
+        }
+        if let Some(category) = spec.category {
+            row["categories"] = json!([category]);
+        }
+        if spec.storage == Storage::Own {
+            row["storageVersionHash"] = storage_hash(spec).into();
+        }
+        list.push(row);
+        list.extend(all_subresources(spec).into_iter().map(|(name, kind, verbs)| subresource(spec, name, kind, verbs)));
+    }
+    let group_version = group_version?;
+    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list}))
+}
+
+/// Eight bytes that stand for the form in which a resource is stored.
+fn storage_hash(spec: &ResourceSpec) -> String {
+    use base64::Engine;
+    let text = format!("{}/{}/{}", spec.group, spec.version, spec.kind);
+    base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
+}
+
+/// Everything of the core group, or of all others, in one document.
+fn aggregated(core: bool) -> Value {
+    let names = if core { vec![""] } else { groups() };
+    let items: Vec<Value> = names
+        .into_iter()
+        .map(|name| {
+            let versions: Vec<Value> = versions(name)
+                .into_iter()
+                .map(|version| {
+                    let rows = rows(name).filter(|spec| spec.version == version);
+                    json!({"version": version, "freshness": "Current", "resources": rows.map(entry).collect::<Vec<_>>()})
+                })
+                .collect();
+            json!({"metadata": {"name": name, "creationTimestamp": null}, "versions": versions})
+        })
+        .collect();
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+}
+
+fn entry(spec: &'static ResourceSpec) -> Value {
+    let kind = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
+    let mut entry = json!({
+        "resource": spec.resource, "responseKind": kind((spec.group, spec.version, spec.kind)),
+        "scope": if spec.namespaced() { "Namespaced" } else { "Cluster" },
+        "singularResource": spec.singular(), "verbs": verbs(spec),
+    });
+    if !spec.short_names.is_empty() {
+        entry["shortNames"] = json!(spec.short_names);
+    }
+    if let Some(category) = spec.category {
+        entry["categories"] = json!([category]);
+    }
+    let below: Vec<Value> = all_subresources(spec)
+        .into_iter()
+        .map(|(name, own, verbs)| json!({"subresource": name, "responseKind": kind(own), "verbs": verbs}))
+        .collect();
+    if !below.is_empty() {
+        entry["subresources"] = below.into();
+    }
+    entry
 }
 
 #[cfg(test)]
@@ -90,18 +272,42 @@ mod tests {
 
     #[test]
     fn every_resource_is_described_once() {
-        let described: usize = std::iter::once(("".to_owned(), "v1".to_owned()))
-            .chain(document("/apis", "").unwrap()["groups"].as_array().unwrap().iter().map(|group| {
-                (
-                    group["name"].as_str().unwrap().to_owned(),
-                    group["versions"][0]["version"].as_str().unwrap().to_owned(),
-                )
-            }))
-            .map(|(group, version)| resources(&group, &version).unwrap())
+        let lists = std::iter::once("")
+            .chain(groups())
+            .flat_map(|group| versions(group).into_iter().map(move |version| resources(group, version).unwrap()));
+        let described: usize = lists
             .map(|list| list["resources"].as_array().unwrap().iter().filter(|r| r["singularName"] != "").count())
             .sum();
         assert_eq!(described, RESOURCES.len());
         assert!(document("/apis/none", "").is_none());
         assert_eq!(document("/version", "").unwrap()["gitVersion"], "v1.36.0");
+        assert!(groups().iter().all(|group| ORDER.contains(group)));
+    }
+
+    #[test]
+    fn the_aggregated_document_has_all_and_a_tag() {
+        let count = |core| {
+            let document = aggregated(core);
+            let items = document["items"].as_array().unwrap().clone();
+            items.iter().map(|item| item["versions"][0]["resources"].as_array().unwrap().len()).sum::<usize>()
+        };
+        assert_eq!(count(true) + count(false), RESOURCES.len());
+        let mut headers = HeaderMap::new();
+        assert!(!accepts_aggregated(&headers));
+        headers.insert(header::ACCEPT, HeaderValue::from_static(AGGREGATED));
+        assert!(accepts_aggregated(&headers));
+        let first = respond("/apis", &headers, "").unwrap();
+        headers.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
+        assert_eq!(respond("/apis", &headers, "").unwrap().status(), StatusCode::NOT_MODIFIED);
+    }
+
+    #[test]
+    fn subresources_tell_kinds_of_other_groups() {
+        let list = resources("", "v1").unwrap();
+        let row =
+            |name: &str| list["resources"].as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap();
+        assert_eq!(row("pods/eviction")["group"], "policy");
+        assert_eq!(row("pods/log")["kind"], "Pod");
+        assert!(row("pods/log").get("group").is_none());
     }
 }

@@ -143,7 +143,7 @@ impl Front {
         let Some(mut wanted) = wanted else {
             let verb = request.method().as_str().to_lowercase();
             self.api.authorizer.check_path(&user, &verb, path)?;
-            return self.describe(request.method(), path, request.uri().query());
+            return self.describe(&request);
         };
         wanted.user = Arc::new(user);
         self.api.authorizer.check_request(&wanted.user, &wanted)?;
@@ -170,7 +170,8 @@ impl Front {
         Ok(other)
     }
 
-    fn describe(&self, method: &http::Method, path: &str, query: Option<&str>) -> Result<Response<Body>, Status> {
+    fn describe(&self, request: &Request<Incoming>) -> Result<Response<Body>, Status> {
+        let (method, path, query) = (request.method(), request.uri().path(), request.uri().query());
         if method != http::Method::GET && method != http::Method::HEAD {
             return Err(Status::method_not_allowed());
         }
@@ -181,7 +182,7 @@ impl Front {
         let document = match path {
             "/openid/v1/jwks" => Some(tokens.jwks()),
             "/.well-known/openid-configuration" => tokens.discovery(&self.address),
-            _ => discovery::document(path, &self.address),
+            _ => return discovery::respond(path, request.headers(), &self.address).ok_or_else(Status::no_such_path),
         };
         let document = document.ok_or_else(Status::no_such_path)?;
         Ok(json_response(StatusCode::OK, document.to_string()))

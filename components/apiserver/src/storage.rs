@@ -1,7 +1,8 @@
 //! etcd as the server uses it: reads, compare-and-swap writes, and one watch.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kinit_api::status::Status;
@@ -17,7 +18,10 @@ pub mod proto {
     tonic::include_proto!("etcdserverpb");
 }
 
-use proto::{compare, kv_client::KvClient, request_op, response_op, watch_client::WatchClient, watch_request};
+use proto::{
+    compare, kv_client::KvClient, lease_client::LeaseClient, request_op, response_op, watch_client::WatchClient,
+    watch_request,
+};
 
 /// A stored value and the revision that wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +44,20 @@ pub enum WriteError {
 pub struct Etcd {
     channel: Channel,
     prefix: String,
+    lease: Arc<tokio::sync::Mutex<Option<SharedLease>>>,
 }
+
+/// The lease that new keys of a limited life get.
+struct SharedLease {
+    id: i64,
+    life: Duration,
+    until: Instant,
+    keys: u32,
+}
+
+/// How long a lease is given to new keys, and to how many; upstream's numbers.
+const LEASE_SHARED_FOR: Duration = Duration::from_secs(60);
+const LEASE_KEYS: u32 = 1000;
 
 /// Larger answers are refused; etcd itself accepts values of 1.5 MiB, and a list may hold many.
 const MAX_ANSWER: usize = 1 << 30;
@@ -61,7 +78,11 @@ impl Etcd {
             }
             endpoints.push(endpoint);
         }
-        Ok(Self { channel: Channel::balance_list(endpoints.into_iter()), prefix: options.etcd.prefix.clone() })
+        Ok(Self {
+            channel: Channel::balance_list(endpoints.into_iter()),
+            prefix: options.etcd.prefix.clone(),
+            lease: Arc::default(),
+        })
     }
 
     /// The key of an object, as upstream lays the registry out.
@@ -129,7 +150,36 @@ impl Etcd {
 
     /// Writes `value` if the key is still at `expected` (0: does not exist). Returns the new revision.
     pub async fn put(&self, key: &str, value: Bytes, expected: i64) -> Result<i64, WriteError> {
-        let put = proto::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease: 0 };
+        self.put_with_lease(key, value, expected, 0).await
+    }
+
+    /// As [`Etcd::put`]; etcd deletes the key once `life` is over.
+    pub async fn put_for(&self, key: &str, value: Bytes, expected: i64, life: Duration) -> Result<i64, WriteError> {
+        let lease = self.lease(life).await.map_err(WriteError::Failed)?;
+        self.put_with_lease(key, value, expected, lease).await
+    }
+
+    /// A lease that ends after `life`, or a little later: one is shared by all keys of a minute, because each costs etcd
+    /// more than the key does.
+    async fn lease(&self, life: Duration) -> Result<i64, Status> {
+        let mut shared = self.lease.lock().await;
+        if let Some(lease) = shared.as_mut()
+            && lease.life == life
+            && lease.until > Instant::now()
+            && lease.keys < LEASE_KEYS
+        {
+            lease.keys += 1;
+            return Ok(lease.id);
+        }
+        let ttl = i64::try_from((life + LEASE_SHARED_FOR).as_secs()).unwrap_or(i64::MAX);
+        let request = proto::LeaseGrantRequest { ttl };
+        let id = LeaseClient::new(self.channel.clone()).lease_grant(request).await.map_err(failed)?.into_inner().id;
+        *shared = Some(SharedLease { id, life, until: Instant::now() + LEASE_SHARED_FOR, keys: 1 });
+        Ok(id)
+    }
+
+    async fn put_with_lease(&self, key: &str, value: Bytes, expected: i64, lease: i64) -> Result<i64, WriteError> {
+        let put = proto::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease };
         self.swap(key, expected, request_op::Request::RequestPut(put)).await
     }
 

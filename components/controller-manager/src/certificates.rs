@@ -9,10 +9,11 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kinit_pki::{Authority, CertificateRequest, Usage};
 use kinit_runtime::{Change, Queue, key_of, work};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use serde_json::json;
 
 use crate::context::Context;
+use crate::write;
 
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -83,7 +84,7 @@ pub async fn approve(context: Arc<Context>) {
             let condition = json!({"type": "Approved", "status": "True", "reason": "AutoApproved",
                 "message": "Auto approving kubelet client certificate after SubjectAccessReview.", "lastUpdateTime": now});
             let patch = json!({"status": {"conditions": [condition]}});
-            api.patch_approval(&key, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            write::subresource(&api, "approval", request.as_ref(), &patch).await?;
             tracing::info!(csr = key, node = parsed.common_name, "approved");
             anyhow::Ok(None)
         }
@@ -139,7 +140,7 @@ pub async fn sign(context: Arc<Context>) {
                         list.push(json!({"type": "Failed", "status": "True", "reason": "SignerValidationFailure", "message": reason, "lastUpdateTime": now}));
                     }
                     let patch = json!({"status": {"conditions": conditions}});
-                    api.patch_status(&key, &PatchParams::default(), &Patch::Merge(patch)).await?;
+                    write::status(&api, request.as_ref(), &patch).await?;
                     return Ok(None);
                 }
             };
@@ -148,7 +149,7 @@ pub async fn sign(context: Arc<Context>) {
             let made = authority.sign(&parsed, &granted, Timestamp::now(), life)?;
             let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, made.to_pem());
             let patch = json!({"status": {"certificate": encoded}});
-            api.patch_status(&key, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            write::status(&api, request.as_ref(), &patch).await?;
             tracing::info!(csr = key, name = made.common_name, "signed");
             anyhow::Ok(None)
         }

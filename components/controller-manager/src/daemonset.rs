@@ -7,13 +7,13 @@ use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Toleration};
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::context::{Actor, Context};
 use crate::nodelifecycle::tolerates;
 use crate::pods::{self, Expectations};
+use crate::write;
 
 const GENERATION: &str = "pod-template-generation";
 const HASH: &str = "controller-revision-hash";
@@ -249,8 +249,7 @@ async fn report(
     }
     let api: Api<DaemonSet> = Api::namespaced(actor.client(), set.metadata.namespace.as_deref().unwrap_or_default());
     let patch = json!({"status": status});
-    api.patch_status(set.metadata.name.as_deref().unwrap_or_default(), &PatchParams::default(), &Patch::Merge(patch))
-        .await?;
+    write::status(&api, set, &patch).await?;
     Ok(())
 }
 

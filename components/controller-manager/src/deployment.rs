@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::context::{Actor, Context};
-use crate::pods;
+use crate::{pods, write};
 
 const HASH: &str = "pod-template-hash";
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -87,13 +87,9 @@ async fn reconcile(
     if deployment.metadata.annotations.as_ref().and_then(|all| all.get(REVISION)) != Some(&current.to_string()) {
         let deployments: Api<Deployment> = Api::namespaced(actor.client(), &namespace);
         let patch = json!({"metadata": {"annotations": {REVISION: current.to_string()}}});
-        deployments
-            .patch(
-                deployment.metadata.name.as_deref().unwrap_or_default(),
-                &PatchParams::default(),
-                &Patch::Merge(patch),
-            )
-            .await?;
+        write::object(&deployments, deployment, &patch).await?;
+        // The rest is done with the object as it is then.
+        return Ok(None);
     }
     let wanted = spec.replicas.unwrap_or(1);
     let recreate = spec.strategy.as_ref().and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate");
@@ -357,12 +353,7 @@ async fn report(
     let api: Api<Deployment> =
         Api::namespaced(actor.client(), deployment.metadata.namespace.as_deref().unwrap_or_default());
     let patch = json!({"status": status});
-    api.patch_status(
-        deployment.metadata.name.as_deref().unwrap_or_default(),
-        &PatchParams::default(),
-        &Patch::Merge(patch),
-    )
-    .await?;
+    write::status(&api, deployment, &patch).await?;
     Ok(())
 }
 

@@ -8,11 +8,11 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::context::{Actor, Context};
 use crate::pods::{self, Expectations};
+use crate::write;
 
 /// Runs until shutdown.
 pub async fn run(context: Arc<Context>) {
@@ -217,8 +217,7 @@ async fn report(
     }
     let api: Api<Job> = Api::namespaced(actor.client(), job.metadata.namespace.as_deref().unwrap_or_default());
     let patch = json!({"status": status});
-    api.patch_status(job.metadata.name.as_deref().unwrap_or_default(), &PatchParams::default(), &Patch::Merge(patch))
-        .await?;
+    write::status(&api, job, &patch).await?;
     Ok(())
 }
 

@@ -28,6 +28,7 @@ pub mod replicaset;
 pub mod rootca;
 pub mod server;
 pub mod serviceaccount;
+pub mod write;
 
 pub use options::Options;
 pub use server::Server;

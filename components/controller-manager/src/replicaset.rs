@@ -8,11 +8,11 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::context::{Actor, Context};
 use crate::pods::{self, Expectations};
+use crate::write;
 
 /// Pods made in one go at most.
 const BURST: usize = 500;
@@ -91,8 +91,7 @@ async fn reconcile(
         let api: Api<ReplicaSet> =
             Api::namespaced(actor.client(), set.metadata.namespace.as_deref().unwrap_or_default());
         let patch = json!({"status": status});
-        let name = set.metadata.name.as_deref().unwrap_or_default();
-        api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        write::status(&api, set, &patch).await?;
     }
     let waits = least > 0 && status.ready_replicas != status.available_replicas;
     Ok(waits.then(|| Duration::from_secs(1)))

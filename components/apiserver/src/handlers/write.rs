@@ -55,7 +55,7 @@ impl Api {
             let is_service = spec.resource == "services";
             let taken = if is_service { services::allocate(self, &mut object, None).await? } else { Taken::default() };
             let key = self.key(request, object.name());
-            let failed = match self.etcd.put(&key, Bytes::from(object.to_vec()), 0).await {
+            let failed = match self.put(request, &key, &object, 0).await {
                 Ok(revision) => return Ok((object, revision)),
                 Err(failed) => failed,
             };
@@ -166,6 +166,20 @@ impl Api {
         Ok(object_response(request, StatusCode::OK, object, revision))
     }
 
+    async fn put(
+        &self,
+        request: &ResourceRequest,
+        key: &str,
+        object: &Object,
+        expected: i64,
+    ) -> Result<i64, WriteError> {
+        let value = Bytes::from(object.to_vec());
+        if request.spec.resource == "events" {
+            return self.etcd.put_for(key, value, expected, self.options.event_ttl).await;
+        }
+        self.etcd.put(key, value, expected).await
+    }
+
     /// Stores what `make` makes of the current object, again if another writer came first.
     pub(super) async fn change(
         &self,
@@ -204,7 +218,7 @@ impl Api {
             let written = if goes {
                 self.etcd.delete(&key, revision).await
             } else {
-                self.etcd.put(&key, Bytes::from(new.to_vec()), revision).await
+                self.put(request, &key, &new, revision).await
             };
             let failed = match written {
                 Ok(revision) => {
