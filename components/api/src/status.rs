@@ -87,6 +87,12 @@ impl Status {
         Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
     }
 
+    /// None of the media types that the client accepts can be answered in.
+    pub fn not_acceptable(supported: &[&str]) -> Self {
+        let text = format!("only the following media types are accepted: {}", supported.join(", "));
+        Self::new(406, "NotAcceptable", text)
+    }
+
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }

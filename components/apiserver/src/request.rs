@@ -7,6 +7,7 @@ use http::Method;
 use kinit_api::status::Status;
 
 use crate::authn::User;
+use crate::negotiate::Format;
 use crate::registry::{self, ResourceSpec};
 
 /// A request for a resource.
@@ -25,6 +26,8 @@ pub struct ResourceRequest {
     /// Empty for the object itself.
     pub subresource: String,
     pub query: BTreeMap<String, String>,
+    /// What the answer is to be; plain JSON until the server has looked at the headers.
+    pub format: Format,
 }
 
 /// What is done with the resource, in the words of authorization rules.
@@ -110,6 +113,8 @@ pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Option<
         [] => ("", ""),
         [name] => (name, ""),
         [name, subresource] => (name, subresource),
+        // What follows is a path of the backend's own.
+        [name, "proxy", ..] => (name, "proxy"),
         _ => return Err(Status::no_such_path()),
     };
     let query: BTreeMap<String, String> =
@@ -118,7 +123,7 @@ pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Option<
     let verb = match (method, name.is_empty()) {
         (&Method::GET, true) if watching => Verb::Watch,
         (&Method::GET, true) => Verb::List,
-        (&Method::GET, false) => Verb::Get,
+        (&Method::GET | &Method::HEAD, false) => Verb::Get,
         (&Method::POST, _) if name.is_empty() || !subresource.is_empty() => Verb::Create,
         (&Method::PUT, false) => Verb::Update,
         (&Method::PATCH, false) => Verb::Patch,
@@ -135,6 +140,7 @@ pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Option<
         name: name.to_owned(),
         subresource: subresource.to_owned(),
         query,
+        format: Format::default(),
     }))
 }
 

@@ -28,8 +28,10 @@ use crate::authz::rbac::Ask;
 use crate::cache::Cache;
 use crate::handlers::{Api, Payload, error_response, json_response};
 use crate::options::Options;
+use crate::relay::{self, Relay};
+use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
-use crate::{bootstrap, discovery, request, services};
+use crate::{bootstrap, discovery, negotiate, openapi, render, request, services};
 
 /// The largest body that is read; upstream's limit.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -79,6 +81,7 @@ impl Server {
             authorizer: authorizer.clone(),
             admission: self.admission,
         };
+        let relay = Relay::new(options.kubelet.clone(), api.etcd.clone(), cache.clone())?;
         let listener = Listener::bind(SocketAddr::new(options.bind_address, options.secure_port), Some(self.tls))
             .await
             .context("--bind-address, --secure-port")?;
@@ -102,7 +105,7 @@ impl Server {
         check("rbac", authorizer.fed(), "the roles have not been read");
         self.address.send_replace(Some(address));
         tracing::info!(%address, "serving");
-        let front = Front { api, health, metrics: Metrics::default(), address: advertised(&options, address) };
+        let front = Front { api, relay, health, metrics: Metrics::default(), address: advertised(&options, address) };
         listener.serve(front, Limits::default(), shutdown).await;
         while tasks.join_next().await.is_some() {}
         Ok(())
@@ -117,6 +120,7 @@ fn advertised(options: &Options, listening: SocketAddr) -> String {
 #[derive(Clone)]
 struct Front {
     api: Api,
+    relay: Relay,
     health: Health,
     metrics: Metrics,
     address: String,
@@ -143,14 +147,26 @@ impl Front {
         let Some(mut wanted) = wanted else {
             let verb = request.method().as_str().to_lowercase();
             self.api.authorizer.check_path(&user, &verb, path)?;
+            if path.starts_with("/openapi/") && verb == "get" {
+                return openapi::respond(path, request.uri().query(), request.headers()).await;
+            }
             return self.describe(&request);
         };
         wanted.user = Arc::new(user);
         self.api.authorizer.check_request(&wanted.user, &wanted)?;
+        if relay::takes(&wanted) {
+            if relay::runs(&wanted) {
+                let creation = ResourceRequest { verb: Verb::Create, ..wanted.clone() };
+                self.api.authorizer.check_request(&wanted.user, &creation)?;
+            }
+            return self.relay.answer(&wanted, request).await;
+        }
+        wanted.format = negotiate::accept(&wanted, request.headers())?;
         let (parts, body) = request.into_parts();
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let payload = Payload { content_type: content_type.unwrap_or_default().to_owned(), bytes: read(body).await? };
-        self.api.handle(&wanted, payload).await
+        let answer = self.api.handle(&wanted, payload).await.unwrap_or_else(|error| error_response(&error));
+        render::finish(wanted.format, answer).await
     }
 
     /// The user that the request is made as: the asking one, or another that they may be.

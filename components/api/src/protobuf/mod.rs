@@ -88,16 +88,43 @@ pub fn encode(object: &Value) -> Option<Vec<u8>> {
     let (api_version, kind_name) = (name("apiVersion"), name("kind"));
     let kind = kind(api_version, kind_name)?;
     let mut writer = Writer::with_capacity(256);
+    encode::message(&mut writer, kind, object);
+    Some(enveloped(api_version, kind_name, &writer.into_bytes()))
+}
+
+/// A list of a kind of the schema as it is on the wire, from items that come one by one; `None` for other kinds.
+pub fn encode_list<E>(
+    (api_version, kind_name): (&str, &str),
+    metadata: &Value,
+    items: impl Iterator<Item = Result<Value, E>>,
+) -> Option<Result<Vec<u8>, E>> {
+    let kind = kind(api_version, kind_name)?;
+    let part = |name: &str| kind.field(name).and_then(|field| Some((field.number, field.message()?)));
+    let (of_metadata, of_items) = (part("metadata")?, part("items")?);
+    let mut list = Writer::with_capacity(4096);
+    list.message(of_metadata.0, |writer| encode::message(writer, of_metadata.1, metadata));
+    for item in items {
+        let item = match item {
+            Ok(item) => item,
+            Err(error) => return Some(Err(error)),
+        };
+        list.message(of_items.0, |writer| encode::message(writer, of_items.1, &item));
+    }
+    Some(Ok(enveloped(api_version, kind_name, &list.into_bytes())))
+}
+
+fn enveloped(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(message.len() + 128);
     writer.raw(MAGIC);
     writer.message(1, |names| {
         names.bytes(1, api_version.as_bytes());
-        names.bytes(2, kind_name.as_bytes());
+        names.bytes(2, kind.as_bytes());
     });
-    writer.message(2, |writer| encode::message(writer, kind, object));
+    writer.bytes(2, message);
     // The content's encoding and type, which are the envelope's own here.
     writer.bytes(3, b"");
     writer.bytes(4, b"");
-    Some(writer.into_bytes())
+    writer.into_bytes()
 }
 
 /// The object that is on the wire. One without a name for its kind is taken for `expected`, an `apiVersion` and a `kind`.

@@ -1,15 +1,17 @@
 //! Reading what clients send: JSON or YAML, checked against the path it was sent to.
 
 use kinit_api::object::Object;
+use kinit_api::protobuf;
 use kinit_api::status::Status;
 use serde_json::Value;
 
 use super::Payload;
 use super::scale::TreePatch;
+use crate::negotiate::PROTOBUF;
 use crate::request::ResourceRequest;
 use crate::strategy::DeleteOptions;
 
-const MEDIA_TYPES: &str = "application/json, application/yaml";
+const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// The body as a tree.
 pub fn tree(payload: &Payload) -> Result<Value, Status> {
@@ -20,6 +22,9 @@ pub fn tree(payload: &Payload) -> Result<Value, Status> {
             serde_json::from_slice(&payload.bytes).map_err(|error| unreadable(error.to_string()))
         }
         "application/yaml" => serde_yaml::from_slice(&payload.bytes).map_err(|error| unreadable(error.to_string())),
+        PROTOBUF => protobuf::decode(&payload.bytes, ("", ""))
+            .map(Value::Object)
+            .map_err(|error| unreadable(error.to_string())),
         _ => Err(Status::unsupported_media_type(MEDIA_TYPES)),
     }
 }

@@ -1,6 +1,5 @@
 //! get and list.
 
-use bytes::{BufMut, Bytes, BytesMut};
 use http::{Response, StatusCode};
 use kinit_api::status::Status;
 use kinit_serving::Body;
@@ -8,6 +7,7 @@ use serde_json::json;
 
 use super::{Api, filter, json_response, object_response};
 use crate::cache::Entry;
+use crate::render::List;
 use crate::request::ResourceRequest;
 use crate::view;
 
@@ -51,35 +51,15 @@ impl Api {
             }
             items.push((key, entry));
         }
-        let kind = format!("{}List", request.spec.kind);
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if let Some(last) = more {
             metadata["continue"] = encode_continue(&last).into();
         }
-        let head = format!(
-            r#"{{"kind":{},"apiVersion":{},"metadata":{metadata},"items":["#,
-            json!(kind),
-            json!(request.spec.api_version())
-        );
-        let encoded: Vec<Bytes> = items.iter().map(|(_, entry)| view::bytes(request.spec, &entry.json)).collect();
-        let bytes = joined(&head, encoded.iter(), "]}\n");
-        Ok(json_response(StatusCode::OK, bytes))
+        let spec = request.spec;
+        let items = items.into_iter().map(|(_, entry)| view::bytes(spec, &entry.json));
+        let api_version = spec.api_version();
+        List { group: spec.group, api_version: &api_version, kind: spec.kind, metadata, items }.respond(request.format)
     }
-}
-
-/// The encoded items, separated by commas, between a head and a tail.
-fn joined<'a>(head: &str, items: impl Iterator<Item = &'a Bytes> + Clone, tail: &str) -> Bytes {
-    let size: usize = items.clone().map(|item| item.len() + 1).sum();
-    let mut bytes = BytesMut::with_capacity(head.len() + size + tail.len());
-    bytes.put_slice(head.as_bytes());
-    for (at, item) in items.enumerate() {
-        if at > 0 {
-            bytes.put_u8(b',');
-        }
-        bytes.put_slice(item);
-    }
-    bytes.put_slice(tail.as_bytes());
-    bytes.freeze()
 }
 
 // A later page is read from the newest state, after the last key of the page before: upstream's inexact continuation.

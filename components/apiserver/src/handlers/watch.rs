@@ -3,21 +3,22 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::Response;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use kinit_api::status::Status;
-use kinit_serving::Body;
+use kinit_serving::{Body, full};
 use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{Api, Filter, filter, json_response};
+use super::{Api, Filter, filter};
 use crate::cache::{Cache, Change, Entry};
 use crate::registry::ResourceSpec;
+use crate::render::Events;
 use crate::request::ResourceRequest;
-use crate::view;
+use crate::{render, view};
 
 /// How often a watcher that asked for bookmarks gets one while nothing happens.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
@@ -42,7 +43,8 @@ impl Api {
         };
         let bookmarks = request.flag("allowWatchBookmarks") && request.query.contains_key("allowWatchBookmarks");
         let wants_initial = request.parameter("sendInitialEvents") == "true";
-        let mut head: Vec<Bytes> = Vec::new();
+        let mut head: Vec<Event> = Vec::new();
+        let mut encoder = Events::new(request.format);
         let receiver;
         // Without a version, and from 0, a watch begins with the present state, as upstream's does.
         if wants_initial || revision == 0 {
@@ -52,7 +54,7 @@ impl Api {
                 objects
                     .values()
                     .filter(|entry| selected(entry))
-                    .map(|entry| event("ADDED", &view::bytes(request.spec, &entry.json))),
+                    .map(|entry| ("ADDED", view::bytes(request.spec, &entry.json))),
             );
             if wants_initial {
                 head.push(bookmark(request.spec, at, true));
@@ -62,7 +64,8 @@ impl Api {
                 Ok(subscription) => subscription,
                 // An expired start is an event of the stream, not an answer: the client's watch loop reads it there.
                 Err(error) => {
-                    return Ok(json_response(StatusCode::OK, event("ERROR", &error.to_value().to_string().into())));
+                    let event = encoder.encode("ERROR", &error.to_value().to_string().into())?;
+                    return Ok(render::stream(&encoder, full(event)));
                 }
             };
             receiver = events;
@@ -71,13 +74,21 @@ impl Api {
         let live = Live { receiver, selected, spec: request.spec, cache: self.cache.clone(), bookmarks };
         let events = stream::iter(head).chain(live.into_stream());
         let bounded = events.take_until(tokio::time::sleep(timeout));
-        let frames = bounded.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+        let answer = encoder;
+        let frames = bounded.filter_map(move |(kind, object)| {
+            let encoded = encoder.encode(kind, &object);
+            if let Err(error) = &encoded {
+                tracing::warn!(%error, "an event could not be encoded; its watcher does not see it");
+            }
+            std::future::ready(encoded.ok().map(|bytes| Ok::<_, Infallible>(Frame::data(bytes))))
+        });
         let body = BodyExt::map_err(StreamBody::new(frames), |never| match never {}).boxed_unsync();
-        let mut response = Response::new(body);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(response)
+        Ok(render::stream(&answer, body))
     }
 }
+
+/// What happened, and the object as JSON.
+type Event = (&'static str, Bytes);
 
 struct Live {
     receiver: broadcast::Receiver<Change>,
@@ -88,7 +99,7 @@ struct Live {
 }
 
 impl Live {
-    fn into_stream(self) -> impl Stream<Item = Bytes> + Send {
+    fn into_stream(self) -> impl Stream<Item = Event> + Send {
         stream::unfold(self, |mut live| async move {
             loop {
                 let change = tokio::time::timeout(BOOKMARK_INTERVAL, live.receiver.recv()).await;
@@ -115,12 +126,12 @@ impl Live {
 }
 
 /// A change as this watcher sees it: an object that comes into its selection is added, one that leaves it is deleted.
-fn encode(spec: &ResourceSpec, change: &Change, selected: &Filter) -> Option<Bytes> {
+fn encode(spec: &ResourceSpec, change: &Change, selected: &Filter) -> Option<Event> {
     let sees = |entry: &Option<std::sync::Arc<Entry>>| entry.as_ref().filter(|entry| selected(entry)).cloned();
     match (sees(&change.old), sees(&change.new)) {
-        (None, Some(new)) => Some(event("ADDED", &view::bytes(spec, &new.json))),
-        (Some(_), Some(new)) => Some(event("MODIFIED", &view::bytes(spec, &new.json))),
-        (Some(old), None) => Some(event("DELETED", &view::bytes(spec, &deleted(&old, change.revision)))),
+        (None, Some(new)) => Some(("ADDED", view::bytes(spec, &new.json))),
+        (Some(_), Some(new)) => Some(("MODIFIED", view::bytes(spec, &new.json))),
+        (Some(old), None) => Some(("DELETED", view::bytes(spec, &deleted(&old, change.revision)))),
         (None, None) => None,
     }
 }
@@ -136,20 +147,12 @@ fn deleted(old: &Entry, revision: i64) -> Bytes {
     }
 }
 
-fn event(kind: &str, object: &Bytes) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(object.len() + 40);
-    bytes.put_slice(format!(r#"{{"type":"{kind}","object":"#).as_bytes());
-    bytes.put_slice(object);
-    bytes.put_slice(b"}\n");
-    bytes.freeze()
-}
-
-fn bookmark(spec: &ResourceSpec, revision: i64, initial_events_end: bool) -> Bytes {
+fn bookmark(spec: &ResourceSpec, revision: i64, initial_events_end: bool) -> Event {
     let mut object = json!({
         "kind": spec.kind, "apiVersion": spec.api_version(), "metadata": {"resourceVersion": revision.to_string()},
     });
     if initial_events_end {
         object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
-    event("BOOKMARK", &object.to_string().into())
+    ("BOOKMARK", object.to_string().into())
 }

@@ -1,0 +1,229 @@
+//! Content negotiation: what a client accepts, read from its headers; pure.
+
+use http::{HeaderMap, header};
+use kinit_api::status::Status;
+use kinit_api::table::Include;
+
+use crate::request::{ResourceRequest, Verb};
+
+pub const JSON: &str = "application/json";
+pub const YAML: &str = "application/yaml";
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    #[default]
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+/// What is made of the object before it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// The object as it is.
+    #[default]
+    Whole,
+    Table(Include),
+    /// Metadata alone, of one object.
+    Partial,
+    /// Metadata alone, of each object of a list.
+    PartialList,
+}
+
+/// What a client gets. The default is plain JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Format {
+    pub encoding: Encoding,
+    pub form: Form,
+    /// Whether tables and metadata are of `meta.k8s.io/v1beta1`, which has the same fields.
+    pub beta: bool,
+    pub pretty: bool,
+    /// Whether the client takes gzip.
+    pub gzip: bool,
+}
+
+impl Format {
+    /// The version that tables and metadata are written in.
+    pub fn meta_version(self) -> &'static str {
+        if self.beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self.encoding {
+            Encoding::Json => JSON,
+            Encoding::Yaml => YAML,
+            Encoding::Protobuf => PROTOBUF,
+        }
+    }
+}
+
+/// One clause of an Accept header.
+#[derive(Debug)]
+struct Clause<'a> {
+    kind: &'a str,
+    subtype: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+    quality: f32,
+}
+
+/// What the answer to `request` is to be; 406 where nothing that the client accepts can be made.
+pub fn accept(request: &ResourceRequest, headers: &HeaderMap) -> Result<Format, Status> {
+    // What comes from elsewhere is passed on as it is.
+    if matches!(request.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy") {
+        return Ok(Format::default());
+    }
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let watching = request.verb == Verb::Watch;
+    let mut format = choose(text(header::ACCEPT), watching, request.parameter("includeObject"))?;
+    format.pretty = format.pretty || pretty(request.parameter("pretty"), text(header::USER_AGENT));
+    format.gzip = text(header::ACCEPT_ENCODING).split(',').any(|coding| coding.trim().starts_with("gzip"));
+    Ok(format)
+}
+
+/// People who look with a browser or with curl get line breaks without asking.
+fn pretty(parameter: &str, agent: &str) -> bool {
+    match parameter {
+        "" => ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| agent.starts_with(known)),
+        value => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+    }
+}
+
+fn choose(accept: &str, watching: bool, include: &str) -> Result<Format, Status> {
+    let offered: &[Encoding] =
+        if watching { &[Encoding::Json, Encoding::Protobuf] } else { &[Encoding::Json, Encoding::Yaml, Encoding::Protobuf] };
+    if accept.is_empty() {
+        return Ok(Format::default());
+    }
+    for clause in clauses(accept) {
+        for encoding in offered {
+            if clause.takes(*encoding)
+                && let Some(mut format) = clause.format(*encoding, watching)
+            {
+                if format.form == Form::Table(Include::Metadata) {
+                    let included = Include::parse(include).ok_or_else(|| {
+                        Status::bad_request(format!("unrecognized includeObject value: {include:?}"))
+                    })?;
+                    format.form = Form::Table(included);
+                }
+                return Ok(format);
+            }
+        }
+    }
+    Err(Status::not_acceptable(if watching { STREAMS } else { &[JSON, YAML, PROTOBUF] }))
+}
+
+/// What watches may be, as errors list it.
+const STREAMS: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+
+/// The clauses of a header, the most wanted first; equally wanted ones by how much they say, then in their order.
+fn clauses(accept: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
+    let generality = |clause: &Clause<'_>| u8::from(clause.kind == "*") + u8::from(clause.subtype == "*");
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(generality(a).cmp(&generality(b))));
+    clauses
+}
+
+impl<'a> Clause<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let media = parts.next()?;
+        let (kind, subtype) = if media == "*" { ("*", "*") } else { media.split_once('/')? };
+        let pairs = parts.filter_map(|part| part.split_once('='));
+        let mut parameters: Vec<(&str, &str)> = pairs.map(|(key, value)| (key.trim(), value.trim().trim_matches('"'))).collect();
+        let quality = parameters.iter().find(|(key, _)| *key == "q").and_then(|(_, value)| value.parse().ok());
+        parameters.retain(|(key, _)| *key != "q");
+        Some(Self { kind, subtype, parameters, quality: quality.unwrap_or(1.0) })
+    }
+
+    fn takes(&self, encoding: Encoding) -> bool {
+        let media = match encoding {
+            Encoding::Json => JSON,
+            Encoding::Yaml => YAML,
+            Encoding::Protobuf => PROTOBUF,
+        };
+        let (kind, subtype) = media.split_once('/').unwrap_or_default();
+        matches!((self.kind, self.subtype), ("*", "*")) || self.kind == kind && matches!(self.subtype, own if own == "*" || own == subtype)
+    }
+
+    fn parameter(&self, name: &str) -> &'a str {
+        self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value).unwrap_or_default()
+    }
+
+    /// The format that the clause's parameters ask for; `None` where they cannot be had in this encoding.
+    fn format(&self, encoding: Encoding, watching: bool) -> Option<Format> {
+        if !matches!(self.parameter("stream"), "" | "watch") || !matches!(self.parameter("sv"), "" | "v1") {
+            return None;
+        }
+        let names = (self.parameter("as"), self.parameter("g"), self.parameter("v"));
+        let (form, beta) = match names {
+            ("", "", "") => (Form::Whole, false),
+            (kind, "meta.k8s.io", version @ ("v1" | "v1beta1")) => {
+                let form = match kind {
+                    // A table has no protobuf message.
+                    "Table" if encoding != Encoding::Protobuf => Form::Table(Include::Metadata),
+                    "PartialObjectMetadata" => Form::Partial,
+                    "PartialObjectMetadataList" if !watching => Form::PartialList,
+                    _ => return None,
+                };
+                let beta = version == "v1beta1";
+                // Protobuf has the messages of the newer version only.
+                if beta && encoding == Encoding::Protobuf {
+                    return None;
+                }
+                (form, beta)
+            }
+            _ => return None,
+        };
+        Some(Format { encoding, form, beta, pretty: self.parameter("pretty") == "1", gzip: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(accept: &str, watching: bool) -> Option<(Encoding, Form)> {
+        choose(accept, watching, "").ok().map(|format| (format.encoding, format.form))
+    }
+
+    #[test]
+    fn the_most_wanted_of_what_can_be_had_is_chosen() {
+        let table = Form::Table(Include::Metadata);
+        let tables = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        let cases = [
+            ("", false, Some((Encoding::Json, Form::Whole))),
+            ("*/*", false, Some((Encoding::Json, Form::Whole))),
+            ("application/*", true, Some((Encoding::Json, Form::Whole))),
+            (tables, false, Some((Encoding::Json, table))),
+            ("application/json, */*", false, Some((Encoding::Json, Form::Whole))),
+            ("application/vnd.kubernetes.protobuf,application/json", false, Some((Encoding::Protobuf, Form::Whole))),
+            ("application/vnd.kubernetes.protobuf;q=0.5, application/yaml", false, Some((Encoding::Yaml, Form::Whole))),
+            ("application/yaml", true, None),
+            ("application/vnd.kubernetes.protobuf;stream=watch", true, Some((Encoding::Protobuf, Form::Whole))),
+            ("application/cbor", false, None),
+            ("application/cbor, application/json;q=0.9", false, Some((Encoding::Json, Form::Whole))),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", false, None),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+                false,
+                Some((Encoding::Protobuf, Form::PartialList)),
+            ),
+            ("application/json;as=Table;v=v2;g=meta.k8s.io", false, None),
+            ("text/html", false, None),
+        ];
+        for (accept, watching, expected) in cases {
+            assert_eq!(chosen(accept, watching), expected, "{accept}");
+        }
+        let error = choose("text/html", false, "").unwrap_err();
+        assert_eq!((error.code, error.message.as_str()), (406, "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"));
+        assert_eq!(choose(tables, false, "Some").unwrap_err().code, 400);
+        assert_eq!(choose(tables, false, "None").unwrap().form, Form::Table(Include::Nothing));
+    }
+
+    #[test]
+    fn browsers_and_those_who_ask_get_line_breaks() {
+        assert!(pretty("", "curl/8") && pretty("true", "") && !pretty("false", "curl/8") && !pretty("", "kubectl"));
+    }
+}

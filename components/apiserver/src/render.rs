@@ -1,0 +1,307 @@
+//! Answers in the form and the encoding that a client asked for. Objects come in as the JSON that is stored; a list is
+//! rendered item by item, so that it never stands in memory as one tree.
+
+mod events;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use kinit_api::status::Status;
+use kinit_api::{protobuf, table};
+use kinit_serving::{Body, full};
+use serde_json::{Value, json};
+
+use crate::negotiate::{Encoding, Form, Format, JSON, YAML};
+
+pub use events::Events;
+
+/// Answers shorter than this are not worth the compression.
+const COMPRESSED_FROM: usize = 128 * 1024;
+
+/// Marks a response that has its form already, so that [`finish`] leaves it alone.
+#[derive(Clone, Copy, Debug)]
+struct Rendered;
+
+/// Brings a handler's answer, which is JSON, into the client's format.
+pub async fn finish(format: Format, response: Response<Body>) -> Result<Response<Body>, Status> {
+    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == JSON);
+    let as_it_is = format.encoding == Encoding::Json && format.form == Form::Whole && !format.pretty && !format.gzip;
+    if !is_json || as_it_is || response.extensions().get::<Rendered>().is_some() {
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.map_err(Status::internal)?.to_bytes();
+    let plain = format.encoding == Encoding::Json && format.form == Form::Whole && !format.pretty;
+    if plain {
+        return Ok(answer(format, parts.status, bytes));
+    }
+    let value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+    // An error, and the news that a deed is done, have no other form.
+    let value = if is_status(&value) { value } else { shaped(format, value)? };
+    let mut response = answer(format, parts.status, encoded(format, &value)?);
+    for (name, value) in &parts.headers {
+        if name != header::CONTENT_TYPE {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    Ok(response)
+}
+
+fn is_status(value: &Value) -> bool {
+    value["kind"] == "Status" && value["apiVersion"] == "v1"
+}
+
+/// The answer that a stream of events is.
+pub fn stream(events: &Events, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(events.content_type()));
+    response.extensions_mut().insert(Rendered);
+    response
+}
+
+/// An answer of bytes that are in the client's format.
+fn answer(format: Format, status: StatusCode, bytes: Bytes) -> Response<Body> {
+    let compressed = format.gzip && bytes.len() > COMPRESSED_FROM;
+    let mut response = Response::new(full(if compressed { gzip(&bytes) } else { bytes }));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    if format.gzip {
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    if compressed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response.extensions_mut().insert(Rendered);
+    response
+}
+
+fn gzip(bytes: &Bytes) -> Bytes {
+    use std::io::Write;
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    let written = encoder.write_all(bytes);
+    written.and_then(|()| encoder.finish()).expect("memory takes all that is written to it").into()
+}
+
+/// What the client's form makes of one object.
+fn shaped(format: Format, object: Value) -> Result<Value, Status> {
+    match format.form {
+        Form::Whole => Ok(object),
+        Form::Table(include) => {
+            let columns = columns_of(&object);
+            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            let row = beta(format, table::row(columns, object, include, Timestamp::now()));
+            Ok(json!({
+                "kind": "Table", "apiVersion": format.meta_version(), "metadata": metadata,
+                "columnDefinitions": table::definitions(columns), "rows": [row],
+            }))
+        }
+        Form::Partial => Ok(partial(format, object)),
+        Form::PartialList => Err(not_acceptable(
+            "you requested PartialObjectMetadataList, but the requested object is not a list",
+        )),
+    }
+}
+
+fn columns_of(object: &Value) -> &'static [table::Column] {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    table::columns(group, object["kind"].as_str().unwrap_or_default())
+}
+
+fn partial(format: Format, object: Value) -> Value {
+    let mut partial = table::partial(object);
+    partial["apiVersion"] = format.meta_version().into();
+    partial
+}
+
+/// Writes the older version into the metadata that a row carries.
+fn beta(format: Format, mut row: Value) -> Value {
+    if format.beta && row["object"]["kind"] == "PartialObjectMetadata" {
+        row["object"]["apiVersion"] = format.meta_version().into();
+    }
+    row
+}
+
+fn encoded(format: Format, value: &Value) -> Result<Bytes, Status> {
+    let mut bytes = match format.encoding {
+        Encoding::Json if format.pretty => serde_json::to_vec_pretty(value).map_err(Status::internal)?,
+        Encoding::Json => serde_json::to_vec(value).map_err(Status::internal)?,
+        Encoding::Yaml => return Ok(serde_yaml::to_string(value).map_err(Status::internal)?.into()),
+        Encoding::Protobuf => return protobuf(value).map(Bytes::from),
+    };
+    bytes.push(b'\n');
+    Ok(bytes.into())
+}
+
+fn protobuf(value: &Value) -> Result<Vec<u8>, Status> {
+    protobuf::encode(value).ok_or_else(|| Status::not_acceptable(&[JSON, YAML]))
+}
+
+fn not_acceptable(message: &str) -> Status {
+    Status { code: 406, reason: "NotAcceptable", message: message.to_owned(), details: None }
+}
+
+/// A list: its names, its metadata, and its items as JSON.
+#[derive(Debug)]
+pub struct List<'a, I> {
+    pub group: &'a str,
+    pub api_version: &'a str,
+    /// The kind of the items.
+    pub kind: &'a str,
+    pub metadata: Value,
+    pub items: I,
+}
+
+impl<'a, I: Iterator<Item = Bytes>> List<'a, I> {
+    /// The answer that the list is.
+    pub fn respond(self, format: Format) -> Result<Response<Body>, Status> {
+        let bytes = match (format.encoding, format.form) {
+            (_, Form::Partial) => {
+                return Err(not_acceptable(
+                    "you requested PartialObjectMetadata, but the requested object is a list",
+                ));
+            }
+            (Encoding::Protobuf, form) => self.protobuf(format, form)?,
+            (Encoding::Json, _) if !format.pretty => self.json(format)?,
+            _ => {
+                let value: Value = serde_json::from_slice(&self.json(format)?).map_err(Status::internal)?;
+                encoded(format, &value)?
+            }
+        };
+        Ok(answer(format, StatusCode::OK, bytes))
+    }
+
+    fn protobuf(self, format: Format, form: Form) -> Result<Bytes, Status> {
+        let parsed = self.items.map(|item| serde_json::from_slice::<Value>(&item));
+        let list = match form {
+            Form::PartialList => {
+                let names = (format.meta_version(), "PartialObjectMetadataList");
+                protobuf::encode_list(names, &self.metadata, parsed.map(|item| item.map(|item| partial(format, item))))
+            }
+            _ => protobuf::encode_list((self.api_version, &format!("{}List", self.kind)), &self.metadata, parsed),
+        };
+        let list = list.ok_or_else(|| Status::not_acceptable(&[JSON, YAML]))?;
+        list.map(Bytes::from).map_err(Status::internal)
+    }
+
+    fn json(self, format: Format) -> Result<Bytes, Status> {
+        let metadata = &self.metadata;
+        let meta = format.meta_version();
+        let (head, tail) = match format.form {
+            Form::Table(_) => {
+                let columns = table::definitions(table::columns(self.group, self.kind));
+                let names = format!(r#""kind":"Table","apiVersion":"{meta}""#);
+                (format!(r#"{{{names},"metadata":{metadata},"columnDefinitions":{columns},"rows":["#), "]}\n")
+            }
+            Form::PartialList => {
+                let names = format!(r#""kind":"PartialObjectMetadataList","apiVersion":"{meta}""#);
+                (format!(r#"{{{names},"metadata":{metadata},"items":["#), "]}\n")
+            }
+            _ => {
+                let names = format!(r#""kind":{},"apiVersion":{}"#, json!(format!("{}List", self.kind)), json!(self.api_version));
+                (format!(r#"{{{names},"metadata":{metadata},"items":["#), "]}\n")
+            }
+        };
+        let columns = table::columns(self.group, self.kind);
+        let now = Timestamp::now();
+        let mut bytes = BytesMut::from(head.as_bytes());
+        for (at, item) in self.items.enumerate() {
+            if at > 0 {
+                bytes.put_u8(b',');
+            }
+            match format.form {
+                Form::Whole => bytes.put_slice(&item),
+                form => {
+                    let object = serde_json::from_slice(&item).map_err(Status::internal)?;
+                    let value = match form {
+                        Form::Table(include) => beta(format, table::row(columns, object, include, now)),
+                        _ => partial(format, object),
+                    };
+                    serde_json::to_writer((&mut bytes).writer(), &value).map_err(Status::internal)?;
+                }
+            }
+        }
+        bytes.put_slice(tail.as_bytes());
+        Ok(bytes.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kinit_api::table::Include;
+
+    use super::*;
+
+    fn list() -> List<'static, std::vec::IntoIter<Bytes>> {
+        let pod = |name: &str| {
+            let metadata = json!({"name": name, "namespace": "n", "uid": "u"});
+            Bytes::from(json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {"nodeName": "x"}}).to_string())
+        };
+        let items = vec![pod("a"), pod("b")].into_iter();
+        List { group: "", api_version: "v1", kind: "Pod", metadata: json!({"resourceVersion": "7"}), items }
+    }
+
+    async fn body(response: Response<Body>) -> Bytes {
+        response.into_body().collect().await.unwrap().to_bytes()
+    }
+
+    #[tokio::test]
+    async fn lists_have_every_form() {
+        let json = |form| async move {
+            let response = list().respond(Format { form, ..Format::default() }).unwrap();
+            serde_json::from_slice::<Value>(&body(response).await).unwrap()
+        };
+        let whole = json(Form::Whole).await;
+        assert_eq!((&whole["kind"], &whole["items"][1]["metadata"]["name"]), (&json!("PodList"), &json!("b")));
+        let table = json(Form::Table(Include::Metadata)).await;
+        assert_eq!((&table["kind"], &table["metadata"]["resourceVersion"]), (&json!("Table"), &json!("7")));
+        assert_eq!(table["rows"][0]["cells"][0], "a");
+        assert_eq!(table["rows"][1]["object"]["kind"], "PartialObjectMetadata");
+        let partial = json(Form::PartialList).await;
+        assert_eq!((&partial["kind"], &partial["items"][0]["spec"]), (&json!("PartialObjectMetadataList"), &Value::Null));
+        assert_eq!(list().respond(Format { form: Form::Partial, ..Format::default() }).unwrap_err().code, 406);
+    }
+
+    #[tokio::test]
+    async fn lists_are_written_in_protobuf() {
+        for (form, kind) in [(Form::Whole, "PodList"), (Form::PartialList, "PartialObjectMetadataList")] {
+            let response = list().respond(Format { encoding: Encoding::Protobuf, form, ..Format::default() }).unwrap();
+            assert_eq!(response.headers()[header::CONTENT_TYPE], crate::negotiate::PROTOBUF);
+            let decoded = protobuf::decode(&body(response).await, ("", "")).unwrap();
+            assert_eq!((&decoded["kind"], &decoded["items"][1]["metadata"]["name"]), (&json!(kind), &json!("b")));
+        }
+    }
+
+    #[tokio::test]
+    async fn single_answers_are_brought_into_form_afterwards() {
+        let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "resourceVersion": "3"}});
+        let plain = |value: &Value| crate::handlers::json_response(StatusCode::CREATED, value.to_string());
+        let format = Format { form: Form::Table(Include::Object), ..Format::default() };
+        let response = finish(format, plain(&pod)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::CREATED);
+        let table: Value = serde_json::from_slice(&body(response).await).unwrap();
+        assert_eq!((&table["rows"][0]["object"], &table["metadata"]["resourceVersion"]), (&pod, &json!("3")));
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Success"});
+        assert_eq!(body(finish(format, plain(&status)).await.unwrap()).await, format!("{status}\n"));
+        let format = Format { encoding: Encoding::Protobuf, ..Format::default() };
+        let decoded = protobuf::decode(&body(finish(format, plain(&pod)).await.unwrap()).await, ("", "")).unwrap();
+        assert_eq!(decoded["metadata"]["name"], "a");
+        let custom = json!({"kind": "Foo", "apiVersion": "example.com/v1"});
+        assert_eq!(finish(format, plain(&custom)).await.unwrap_err().code, 406);
+    }
+
+    #[tokio::test]
+    async fn long_answers_are_compressed_for_those_who_can_read_it() {
+        let format = Format { gzip: true, ..Format::default() };
+        let long = "x".repeat(COMPRESSED_FROM + 1);
+        let response = finish(format, crate::handlers::json_response(StatusCode::OK, long)).await.unwrap();
+        assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
+        assert!(body(response).await.len() < 1000);
+        let short = finish(format, crate::handlers::json_response(StatusCode::OK, "{}")).await.unwrap();
+        assert!(!short.headers().contains_key(header::CONTENT_ENCODING));
+    }
+}

@@ -1,0 +1,107 @@
+//! The events of a watch in the client's format.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use jiff::Timestamp;
+use kinit_api::status::Status;
+use kinit_api::{protobuf, table};
+use serde_json::{Value, json};
+
+use super::{beta, columns_of, partial};
+use crate::negotiate::{Encoding, Form, Format, JSON};
+
+/// Encodes one watcher's events. Tables have their columns in the first event only.
+#[derive(Clone, Copy, Debug)]
+pub struct Events {
+    format: Format,
+    headed: bool,
+}
+
+impl Events {
+    pub fn new(format: Format) -> Self {
+        Self { format, headed: false }
+    }
+
+    pub(super) fn content_type(&self) -> &'static str {
+        match self.format.encoding {
+            Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+            _ => JSON,
+        }
+    }
+
+    /// An event's bytes, with what sets it apart from the next one. `object` is JSON.
+    pub fn encode(&mut self, kind: &str, object: &Bytes) -> Result<Bytes, Status> {
+        if self.format.encoding == Encoding::Json && (self.format.form == Form::Whole || kind == "ERROR") {
+            return Ok(line(kind, object));
+        }
+        let object: Value = serde_json::from_slice(object).map_err(Status::internal)?;
+        let object = if kind == "ERROR" { object } else { self.shaped(object) };
+        match self.format.encoding {
+            Encoding::Protobuf => {
+                let event = protobuf::watch_event(kind, &super::protobuf(&object)?);
+                let mut frame = BytesMut::with_capacity(event.len() + 4);
+                frame.put_u32(u32::try_from(event.len()).map_err(Status::internal)?);
+                frame.put_slice(&event);
+                Ok(frame.freeze())
+            }
+            _ => Ok(line(kind, object.to_string().as_bytes())),
+        }
+    }
+
+    fn shaped(&mut self, object: Value) -> Value {
+        match self.format.form {
+            Form::Table(include) => {
+                let columns = columns_of(&object);
+                let head = if self.headed { Value::Null } else { table::definitions(columns) };
+                self.headed = true;
+                let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+                let row = beta(self.format, table::row(columns, object, include, Timestamp::now()));
+                json!({
+                    "kind": "Table", "apiVersion": self.format.meta_version(), "metadata": metadata,
+                    "columnDefinitions": head, "rows": [row],
+                })
+            }
+            Form::Partial => partial(self.format, object),
+            Form::Whole | Form::PartialList => object,
+        }
+    }
+}
+
+fn line(kind: &str, object: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(object.len() + 40);
+    bytes.put_slice(format!(r#"{{"type":"{kind}","object":"#).as_bytes());
+    bytes.put_slice(object);
+    bytes.put_slice(b"}\n");
+    bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use kinit_api::table::Include;
+
+    use super::*;
+
+    fn pod() -> Bytes {
+        json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "resourceVersion": "3"}}).to_string().into()
+    }
+
+    #[test]
+    fn tables_name_their_columns_once() {
+        let mut events = Events::new(Format { form: Form::Table(Include::Metadata), ..Format::default() });
+        let first: Value = serde_json::from_slice(&events.encode("ADDED", &pod()).unwrap()).unwrap();
+        let second: Value = serde_json::from_slice(&events.encode("MODIFIED", &pod()).unwrap()).unwrap();
+        assert_eq!(first["object"]["columnDefinitions"][0]["name"], "Name");
+        assert_eq!((&second["type"], &second["object"]["columnDefinitions"]), (&json!("MODIFIED"), &Value::Null));
+        assert_eq!(second["object"]["rows"][0]["cells"][0], "a");
+    }
+
+    #[test]
+    fn protobuf_comes_in_frames_with_their_length() {
+        let mut events = Events::new(Format { encoding: Encoding::Protobuf, ..Format::default() });
+        let frame = events.encode("ADDED", &pod()).unwrap();
+        let length = u32::from_be_bytes(frame[..4].try_into().unwrap());
+        assert_eq!(usize::try_from(length).unwrap() + 4, frame.len());
+        assert!(frame[4..].starts_with(b"\x0a\x05ADDED\x12"));
+        let status = json!({"kind": "Status", "apiVersion": "v1", "code": 410}).to_string().into();
+        assert!(events.encode("ERROR", &status).is_ok());
+    }
+}
