@@ -1,8 +1,14 @@
-//! Compiles etcd's definitions with protox, so that no protoc is needed.
+//! Compiles etcd's definitions with protox, so that no protoc is needed, and packs what OpenAPI says about types.
+
+#[path = "build/descriptions.rs"]
+mod descriptions;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=build");
     let descriptors = protox::compile(["etcd.proto"], ["proto"])?;
     tonic_prost_build::configure().build_server(false).bytes(".").compile_fds(descriptors)?;
+    let output = std::path::PathBuf::from(std::env::var("OUT_DIR")?).join("descriptions.gz");
+    std::fs::write(output, descriptions::packed()?)?;
     Ok(())
 }

@@ -5,11 +5,14 @@ pub mod certificates;
 pub mod impersonation;
 pub mod tokens;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use kinit_api::status::Status;
 use kinit_serving::listener::Peer;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
 use crate::options::AuthenticationOptions;
@@ -18,6 +21,9 @@ use tokens::Tokens;
 
 /// Everybody who has proved to be somebody.
 pub const AUTHENTICATED: &str = "system:authenticated";
+/// How long a good token is taken for good without another look, upstream's ten seconds, and how many are remembered.
+const REMEMBERED_FOR: Duration = Duration::from_secs(10);
+const REMEMBERED: usize = 4096;
 /// Those who may do everything.
 pub const MASTERS: &str = "system:masters";
 
@@ -80,6 +86,8 @@ pub struct Authenticator {
     pub tokens: Tokens,
     bootstrap_tokens: bool,
     anonymous: bool,
+    /// Users of tokens, by the tokens' digests.
+    recent: Mutex<HashMap<[u8; 32], (User, Instant)>>,
 }
 
 impl Authenticator {
@@ -90,6 +98,7 @@ impl Authenticator {
             tokens: Tokens::new(options)?,
             bootstrap_tokens: options.enable_bootstrap_token_auth,
             anonymous: options.anonymous_auth,
+            recent: Mutex::default(),
         })
     }
 
@@ -99,10 +108,25 @@ impl Authenticator {
             return Ok(user.authenticated());
         }
         if let Some(token) = bearer(headers) {
-            let (user, _) = self.token(token, &[], cache).ok_or_else(Status::unauthorized)?;
-            return Ok(user);
+            return self.remembered(token, cache).ok_or_else(Status::unauthorized);
         }
         if self.anonymous { Ok(User::anonymous()) } else { Err(Status::unauthorized()) }
+    }
+
+    /// Whose token it is, found out at most every [`REMEMBERED_FOR`].
+    fn remembered(&self, token: &str, cache: &Cache) -> Option<User> {
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        let known = self.recent.lock().get(&digest).filter(|(_, until)| *until > Instant::now()).cloned();
+        if let Some((user, _)) = known {
+            return Some(user);
+        }
+        let (user, _) = self.token(token, &[], cache)?;
+        let mut recent = self.recent.lock();
+        if recent.len() >= REMEMBERED {
+            recent.clear();
+        }
+        recent.insert(digest, (user.clone(), Instant::now() + REMEMBERED_FOR));
+        Some(user)
     }
 
     /// Whose token it is and for which of `audiences` (empty: the API's own) it is good.

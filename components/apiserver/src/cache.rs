@@ -98,7 +98,14 @@ struct State {
     ring: VecDeque<Change>,
     /// Changes up to this revision may be missing from the ring.
     ring_start: i64,
-    sender: broadcast::Sender<Change>,
+    /// Made for the first watcher, because its buffer is larger than most resources ever are.
+    sender: Option<broadcast::Sender<Change>>,
+}
+
+impl State {
+    fn subscribe(&mut self) -> broadcast::Receiver<Change> {
+        self.sender.get_or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
+    }
 }
 
 /// All resources' caches. Cheap to clone.
@@ -172,7 +179,7 @@ impl Cache {
 
     /// The changes after `revision` and all that follow; `revision` 0 starts now.
     pub fn subscribe(&self, index: usize, revision: i64) -> Result<(Vec<Change>, broadcast::Receiver<Change>), Status> {
-        let state = self.resources[index].state.read();
+        let mut state = self.resources[index].state.write();
         if revision > 0 && revision < state.ring_start {
             let message = format!("too old resource version: {revision} ({})", state.ring_start);
             return Err(Status::expired(message));
@@ -181,13 +188,13 @@ impl Cache {
             0 => Vec::new(),
             _ => state.ring.iter().filter(|change| change.revision > revision).cloned().collect(),
         };
-        Ok((missed, state.sender.subscribe()))
+        Ok((missed, state.subscribe()))
     }
 
     /// The initial events of a watch together with the watch, without a gap between them.
     pub fn list_and_subscribe(&self, index: usize) -> (Map, i64, broadcast::Receiver<Change>) {
-        let state = self.resources[index].state.read();
-        (state.objects.clone(), *self.revision.borrow(), state.sender.subscribe())
+        let mut state = self.resources[index].state.write();
+        (state.objects.clone(), *self.revision.borrow(), state.subscribe())
     }
 
     /// The revision that bookmarks may speak of.
@@ -198,8 +205,7 @@ impl Cache {
 
 impl Resource {
     fn new() -> Self {
-        let (sender, _) = broadcast::channel(BACKLOG);
-        let state = State { objects: Map::new(), ring: VecDeque::new(), ring_start: 0, sender };
+        let state = State { objects: Map::new(), ring: VecDeque::new(), ring_start: 0, sender: None };
         Self { state: RwLock::new(state) }
     }
 
@@ -219,15 +225,16 @@ impl Resource {
             state.ring_start = dropped.revision;
         }
         state.ring.push_back(change.clone());
-        // No receiver is no error: nobody watches.
-        let _ = state.sender.send(change);
+        if let Some(sender) = &state.sender {
+            // No receiver is no error: nobody watches any more.
+            let _ = sender.send(change);
+        }
     }
 
     /// Starts over from a fresh map. Watchers are closed, because what lies between is not known.
     fn reset(&self, objects: Map, revision: i64) {
         let mut state = self.state.write();
-        let (sender, _) = broadcast::channel(BACKLOG);
-        *state = State { objects, ring: VecDeque::new(), ring_start: revision, sender };
+        *state = State { objects, ring: VecDeque::new(), ring_start: revision, sender: None };
     }
 }
 

@@ -80,7 +80,8 @@ impl Relay {
     }
 
     async fn object(&self, resource: &str, namespace: &str, name: &str) -> Result<Object, Status> {
-        let stored = self.etcd.get(&self.etcd.key(resource, namespace, name)).await?;
+        let index = registry::position("", resource).ok_or_else(Status::no_such_path)?;
+        let stored = self.etcd.get(&self.etcd.key(&registry::RESOURCES[index], namespace, name)).await?;
         let stored = stored.ok_or_else(|| Status::not_found("", resource, name))?;
         Object::from_slice(&stored.value).map_err(|error| Status::internal(format!("{}: {error}", stored.key)))
     }
