@@ -1,0 +1,36 @@
+#!/bin/bash
+# kinit reset leaves a host as it was before, and a second cluster can be made on it. On the cluster of 40-cluster.
+. "$(dirname "$0")/lib.sh"
+
+on() { $lab ssh "$@"; }
+# What a cluster leaves on a host: one line for each thing, nothing when it is clean.
+left_on() {
+  on "$1" 'ls -A /etc/kubernetes /var/lib/etcd /var/lib/kubelet /etc/cni/net.d 2> /dev/null | grep -v ":$" | grep . || true
+    pgrep -a "kubelet|kube-|etcd|cluster-dns|kinit-network" || true
+    ip -o link | grep -E "cni0|veth" || true
+    ip route show proto 77
+    nft list tables | grep -E "kube|kinit" || true
+    grep -E " /var/lib/kubelet/| /run/netns/cni" /proc/mounts || true
+    ctr -n k8s.io containers list -q
+    find /sys/fs/cgroup -maxdepth 3 -name "kubepods*"'
+}
+clean() { equals "" left_on "$1"; }
+node_is() { equals "$2" kubectl get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'; }
+
+for host in w2 w1 cp1; do
+  check "$host is reset" on $host kinit reset -f
+  check "$host is as it was" clean $host
+done
+check "a second reset has nothing to do" on cp1 kinit reset -f
+check "a second cluster is made" on cp1 kinit init --apiserver-advertise-address 10.88.0.11
+on cp1 cat /etc/kubernetes/admin.conf > "$KUBECONFIG"
+check "its node becomes ready" within 60 node_is cp1 True
+check "w1 joins it" on cp1 kinit join --ssh root@w1 --accept-new-host-keys
+check "and becomes ready" within 60 node_is w1 True
+check "w2 joins by token" bash -c "$lab ssh w2 \"\$($lab ssh cp1 kinit token create --print-join-command)\""
+check "and becomes ready too" within 60 node_is w2 True
+check "a wrong token is refused" refuses token on w1 'kinit reset -f > /dev/null; kinit join 10.88.0.11:6443 --token aaaaaa.bbbbbbbbbbbbbbbb --discovery-token-unsafe-skip-ca-verification'
+check "a wrong hash is refused" refuses hash bash -c "join=\$($lab ssh cp1 kinit token create --print-join-command); $lab ssh w1 \"\${join%sha256:*}sha256:$(printf '0%.0s' $(seq 64))\""
+check "a host that is not there is named" refuses 10.88.0.99 on cp1 kinit join --ssh root@10.88.0.99 --accept-new-host-keys
+check "nothing was written by these" on w1 'test ! -e /etc/kubernetes/kubelet.conf -a ! -e /etc/kubernetes/bootstrap-kubelet.conf'
+finish
