@@ -124,7 +124,16 @@ pub async fn follow_files(pods: Pods, folder: PathBuf, shutdown: CancellationTok
     let changed = Arc::new(Notify::new());
     let notify = changed.clone();
     // The folder is looked at from time to time in any case; the watch only makes it quick.
-    let watching = notify::recommended_watcher(move |_| notify.notify_one()).and_then(|mut watcher| {
+    let watching = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        use notify::event::{AccessKind, AccessMode, EventKind};
+        // Reading the folder is an event of it too: to read it again for that would never end.
+        let read =
+            |kind: &EventKind| matches!(kind, EventKind::Access(how) if *how != AccessKind::Close(AccessMode::Write));
+        if !event.is_ok_and(|event| read(&event.kind)) {
+            notify.notify_one();
+        }
+    })
+    .and_then(|mut watcher| {
         use notify::Watcher;
         watcher.watch(&folder_of(&folder), notify::RecursiveMode::NonRecursive).map(|()| watcher)
     });
