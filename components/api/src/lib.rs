@@ -3,6 +3,7 @@
 //! - [`object::Object`]: any API object as a JSON tree, with accessors for the metadata that all kinds share.
 //! - [`status::Status`]: the error that clients see, with a constructor for each of Kubernetes' reasons.
 //! - [`selector`]: label and field selectors in their string forms.
+//! - [`apply`]: server-side apply, and who manages which field.
 //! - [`defaults`]: what an object holds in fields that its writer left out.
 //! - [`protobuf`]: the binary form of objects, to and from trees.
 //! - [`quantity`]: the numbers with suffixes that resources are counted in.
@@ -13,6 +14,7 @@
 //! There is deliberately no typed kind here and no async: the API server works on trees, so that one store serves every
 //! kind, and everything in this crate is tested by tables.
 
+pub mod apply;
 pub mod defaults;
 pub mod object;
 pub mod patch;

@@ -123,7 +123,7 @@ fn illegal_base64(text: &str) -> Option<usize> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     match data.iter().find(|(_, byte)| !legal(*byte)) {
         Some((at, _)) => Some(*at),
-        None => (letters.len() % 4 != 0).then_some(text.len()),
+        None => (!letters.len().is_multiple_of(4)).then_some(text.len()),
     }
 }
 

@@ -248,7 +248,7 @@ mod tests {
         expected.extend(b"array");
         expected.extend([0xba, 0x01, 13, 0x0a, 11, 0xb2, 0x01, 8, 0x0a, 6]);
         expected.extend(b"string");
-        expected.extend([0xfa, 0x01, 31, 0x0a, 22]);
+        expected.extend([0xfa, 0x01, 33, 0x0a, 22]);
         expected.extend(b"x-kubernetes-list-type");
         expected.extend([0x12, 7, 0x12, 5]);
         expected.extend(b"\"set\"");

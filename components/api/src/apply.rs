@@ -1,0 +1,270 @@
+//! Server-side apply, and who manages which field: pure functions of the stored object, of what a client sends and of the
+//! kind's schema.
+//!
+//! [`apply`] merges what a manager wants into an object, takes out what it wanted before and no longer does, and refuses
+//! to change what others have set unless it is forced. [`update`] notes what any other write has changed. Kinds without a
+//! schema are owned field by field, their lists as a whole.
+
+mod managed;
+mod merge;
+mod node;
+mod set;
+mod walk;
+
+use kinit_schema::Type;
+use serde_json::Value;
+
+use crate::object::Object;
+use managed::{Id, Managers, Owned};
+use node::Node;
+use set::Set;
+
+/// Fields that nobody manages, because the server itself does.
+const UNMANAGED: &[&[&str]] = &[
+    &["apiVersion"],
+    &["kind"],
+    &["metadata"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "clusterName"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "resourceVersion"],
+];
+/// The manager of what was there before anyone applied.
+const BEFORE_APPLY: &str = "before-first-apply";
+const KUBECTL: &str = "kubectl";
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Who writes, and in what form.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    pub manager: &'a str,
+    pub api_version: &'a str,
+    /// Empty for the object itself.
+    pub subresource: &'a str,
+    /// The time of the write.
+    pub now: &'a str,
+}
+
+/// A field that another manager has set to something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The other manager, as messages name it.
+    pub manager: String,
+    /// `.spec.replicas`.
+    pub field: String,
+}
+
+/// Why nothing was applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    #[error("{0}")]
+    Bad(String),
+    #[error("failed to create typed patch object ({object}): {error}")]
+    Untyped { object: String, error: String },
+    #[error("{}", conflict_text(.0))]
+    Conflicts(Vec<Conflict>),
+}
+
+fn conflict_text(conflicts: &[Conflict]) -> String {
+    if let [only] = conflicts {
+        return format!("Apply failed with 1 conflict: conflict with {}: {}", only.manager, only.field);
+    }
+    let mut lines = Vec::new();
+    let mut last = "";
+    for conflict in conflicts {
+        if conflict.manager != last {
+            lines.push(format!("conflicts with {}:", conflict.manager));
+            last = &conflict.manager;
+        }
+        lines.push(format!("- {}", conflict.field));
+    }
+    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+}
+
+/// Notes in `new` what it changes of `old`. The managers that a client sends are taken unless it writes a subresource.
+pub fn update(schema: Option<&'static Type>, old: Option<&Object>, new: &mut Object, writer: Writer<'_>) {
+    const FIELDS: &[&str] = &["metadata", "managedFields"];
+    let sent = new.remove(FIELDS);
+    let kept = old.and_then(|old| old.get(FIELDS));
+    // A list of one empty entry asks for forgetting all managers.
+    let reset = sent.as_ref().and_then(Value::as_array).is_some_and(
+        |list| matches!(list.as_slice(), [only] if only.as_object().is_some_and(serde_json::Map::is_empty)),
+    );
+    let mut managers = Managers::decode(sent.as_ref().filter(|_| writer.subresource.is_empty()));
+    if managers.0.is_empty() && !reset {
+        managers = Managers::decode(kept);
+    }
+    // An object that was never tracked is left alone until somebody applies.
+    if old.is_none() || !managers.0.is_empty() {
+        note(schema, old, new, &mut managers, writer);
+    }
+    if let Some(entries) = managers.encode() {
+        new.set(FIELDS, entries);
+    }
+}
+
+fn note(
+    schema: Option<&'static Type>,
+    old: Option<&Object>,
+    new: &Object,
+    managers: &mut Managers,
+    writer: Writer<'_>,
+) {
+    let found = compare(Node::root(schema), old, new);
+    let removed = found.removed.clone();
+    let mut changed = found.changed();
+    strip(&mut changed);
+    for owned in managers.0.values_mut() {
+        owned.set.subtract(&changed);
+        owned.set.subtract(&removed);
+    }
+    managers.0.retain(|_, owned| !owned.set.is_empty());
+    if changed.is_empty() || writer.manager.is_empty() {
+        return;
+    }
+    let id = Id {
+        manager: writer.manager.to_owned(),
+        applies: false,
+        version: writer.api_version.to_owned(),
+        subresource: writer.subresource.to_owned(),
+    };
+    let owned = managers.0.entry(id).or_default();
+    owned.version = writer.api_version.to_owned();
+    owned.time = Some(writer.now.to_owned());
+    owned.set.add(&changed);
+    managers.cap();
+}
+
+fn compare(node: Node, old: Option<&Object>, new: &Object) -> walk::Comparison {
+    let old = old.map_or_else(|| Value::Object(serde_json::Map::new()), |old| old.clone().into_value());
+    walk::compare(node, Some(&old), Some(&new.clone().into_value()))
+}
+
+fn strip(set: &mut Set) {
+    for path in UNMANAGED {
+        set.remove(path, false);
+    }
+    set.remove(&["metadata", "managedFields"], true);
+}
+
+/// Applies `config` to `live`, or makes the object that it describes. `reset` are the top fields that this way of writing
+/// does not set (`status`, or `spec` for the status subresource).
+pub fn apply(
+    schema: Option<&'static Type>,
+    live: Option<&Object>,
+    mut config: Object,
+    writer: Writer<'_>,
+    force: bool,
+    reset: &[&str],
+) -> Result<Object, ApplyError> {
+    if config.api_version() != writer.api_version {
+        return Err(ApplyError::Bad(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {}, expected: {}",
+            config.api_version(),
+            writer.api_version
+        )));
+    }
+    if config.remove(&["metadata", "managedFields"]).is_some_and(|entries| !entries.is_null()) {
+        return Err(ApplyError::Bad("metadata.managedFields must be nil".into()));
+    }
+    let node = Node::root(schema);
+    let typed = |config: &Value, name: String| {
+        walk::fields(node, config).map_err(|error| ApplyError::Untyped { object: name, error })
+    };
+    let name = format!("{}/{}; {}, Kind={}", config.namespace(), config.name(), config.api_version(), config.kind());
+    for field in reset {
+        config.remove(&[*field]);
+    }
+    let last_config = config.clone();
+    let config = config.into_value();
+    let mut set = typed(&config, name)?;
+    set.member = false;
+    strip(&mut set);
+
+    let mut managers = Managers::decode(live.and_then(|live| live.get(&["metadata", "managedFields"])));
+    let mut current = live.cloned().unwrap_or_default();
+    current.remove(&["metadata", "managedFields"]);
+    if let Some(live) = live.filter(|_| managers.0.is_empty()) {
+        let first = Writer { manager: BEFORE_APPLY, subresource: "", ..writer };
+        note(schema, None, live, &mut managers, first);
+    }
+    let id = Id {
+        manager: writer.manager.to_owned(),
+        applies: true,
+        version: String::new(),
+        subresource: writer.subresource.to_owned(),
+    };
+    let before = managers.0.remove(&id);
+    let current = current.into_value();
+    let mut merged = merge::merge(node, Some(&current), &config);
+    if let Some(before) = &before {
+        let mut owned = set.clone();
+        managers.0.values().for_each(|other| owned.add(&other.set));
+        merge::prune(node, &mut merged, &before.set, &owned);
+    }
+    let found = walk::compare(node, Some(&current), Some(&merged));
+    let removed = found.removed.clone();
+    let changed = found.changed();
+    let mut conflicts = conflicts(&managers, &changed);
+    if writer.manager == KUBECTL && !conflicts.is_empty() {
+        let allowed = last_applied(node, &current, writer.api_version).unwrap_or_default();
+        let rest: Vec<Conflict> =
+            conflicts.iter().filter(|conflict| !allowed.contains(&conflict.field)).cloned().collect();
+        conflicts = rest;
+    }
+    if !force && !conflicts.is_empty() {
+        return Err(ApplyError::Conflicts(conflicts));
+    }
+    for owned in managers.0.values_mut() {
+        owned.set.subtract(&changed);
+        owned.set.subtract(&removed);
+    }
+    let version = writer.api_version.to_owned();
+    let same = before.as_ref().is_some_and(|before| before.set == set && before.version == version);
+    let time =
+        if same && merged == current { before.and_then(|before| before.time) } else { Some(writer.now.to_owned()) };
+    managers.0.insert(id, Owned { version, time, set });
+
+    let mut object = Object::from_value(merged).unwrap_or_default();
+    if writer.manager == KUBECTL && !object.str(&["metadata", "annotations", LAST_APPLIED]).is_empty() {
+        let mut sent = last_config;
+        sent.remove(&["metadata", "annotations", LAST_APPLIED]);
+        let text = format!("{}\n", sent.into_value());
+        object.set(&["metadata", "annotations", LAST_APPLIED], text);
+    }
+    if let Some(entries) = managers.encode() {
+        object.set(&["metadata", "managedFields"], entries);
+    }
+    Ok(object)
+}
+
+fn conflicts(managers: &Managers, changed: &Set) -> Vec<Conflict> {
+    let of = |(id, owned): (&Id, &Owned)| {
+        let manager = id.shown();
+        let fields = owned.set.common(changed).paths();
+        fields.into_iter().map(move |field| Conflict { manager: manager.clone(), field }).collect::<Vec<_>>()
+    };
+    managers.0.iter().flat_map(of).collect()
+}
+
+/// The fields that kubectl applied before by itself, on the client, and that are as it left them.
+fn last_applied(node: Node, live: &Value, api_version: &str) -> Option<Vec<String>> {
+    let text = live["metadata"]["annotations"][LAST_APPLIED].as_str().filter(|text| !text.is_empty())?;
+    let before: Value = serde_json::from_str(text).ok()?;
+    if before["apiVersion"] != api_version {
+        return None;
+    }
+    let mut set = walk::fields(node, &before).ok()?;
+    let found = walk::compare(node, Some(&before), Some(live));
+    set.subtract(&found.removed.clone());
+    set.subtract(&found.changed());
+    Some(set.paths())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Merging what a manager applies into an object, and taking out what it no longer applies.
+
+use serde_json::{Map, Value};
+
+use super::node::Node;
+use super::set::Set;
+
+/// `live` with what `config` says; what it does not mention stays.
+pub fn merge(node: Node, live: Option<&Value>, config: &Value) -> Value {
+    match (node, live, config) {
+        (Node::Struct(_) | Node::Map(_) | Node::Free, Some(Value::Object(live)), Value::Object(config)) => {
+            let mut merged = live.clone();
+            for (name, value) in config {
+                let inner = node.field(name).unwrap_or(Node::Leaf);
+                let value = merge(inner, live.get(name), value);
+                merged.insert(name.clone(), value);
+            }
+            merged.into()
+        }
+        (Node::Struct(_) | Node::Map(_), None | Some(Value::Null), Value::Object(_)) => {
+            merge(node, Some(&Value::Object(Map::new())), config)
+        }
+        (Node::Items(..) | Node::Values, Some(Value::Array(live)), Value::Array(config)) => {
+            merge_lists(node, live, config).into()
+        }
+        _ => config.clone(),
+    }
+}
+
+/// The elements of `config` in their order; the others of `live` stay before the next element that both have.
+fn merge_lists(node: Node, live: &[Value], config: &[Value]) -> Vec<Value> {
+    let name = |item: &Value| node.element_name(item).unwrap_or_default();
+    let old: Vec<String> = live.iter().map(name).collect();
+    let new: Vec<String> = config.iter().map(name).collect();
+    let mut merged = Vec::with_capacity(live.len() + config.len());
+    let mut wanted = new.iter().filter(|name| old.contains(name)).peekable();
+    let (mut left, mut right) = (0, 0);
+    while left < old.len() || right < new.len() {
+        if left < old.len() {
+            let here = &old[left];
+            if !new.contains(here) {
+                merged.push(live[left].clone());
+                left += 1;
+                continue;
+            }
+            // An element of both is written when its turn comes in the new order; its old place is only a mark.
+            if wanted.peek() != Some(&here) {
+                left += 1;
+                continue;
+            }
+        }
+        let Some(item) = config.get(right) else { break };
+        let before = old.iter().position(|name| *name == new[right]);
+        merged.push(merge(node.element(), before.map(|at| &live[at]), item));
+        if wanted.peek() == Some(&&new[right]) {
+            wanted.next();
+            if old.get(left) == Some(&new[right]) {
+                left += 1;
+            }
+        }
+        right += 1;
+    }
+    merged
+}
+
+/// Takes out of `value` what a manager applied before (`last`) and nobody owns any more.
+pub fn prune(node: Node, value: &mut Value, last: &Set, owned: &Set) {
+    prune_below(node, value, last, owned, true);
+}
+
+fn prune_below(node: Node, value: &mut Value, last: &Set, owned: &Set, top: bool) {
+    let nobody = Set::default();
+    match value {
+        Value::Object(map) if node.has_fields() => {
+            for (name, was) in &last.children {
+                let Some(field) = name.strip_prefix("f:") else { continue };
+                let Some(inner) = node.field(field) else { continue };
+                let owners = owned.children.get(name).unwrap_or(&nobody);
+                // A struct's field is applied by applying anything in it. An object's metadata is never only one's own.
+                let applied = was.member || matches!(node, Node::Struct(_));
+                if owners.is_empty() && applied && !(top && field == "metadata") {
+                    map.remove(field);
+                } else if let Some(value) = map.get_mut(field) {
+                    prune_below(inner, value, was, owners, false);
+                }
+            }
+        }
+        Value::Array(list) if matches!(node, Node::Items(..) | Node::Values) => list.retain_mut(|item| {
+            let Ok(name) = node.element_name(item) else { return true };
+            let Some(was) = last.children.get(&name) else { return true };
+            let owners = owned.children.get(&name).unwrap_or(&nobody);
+            if owners.is_empty() && was.member {
+                return false;
+            }
+            prune_below(node.element(), item, was, owners, false);
+            true
+        }),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn lists_keep_both_orders() {
+        let node = Node::root(kinit_schema::kind("", "v1", "Pod")).field("spec").unwrap().field("volumes").unwrap();
+        let list = |names: &str| names.chars().map(|name| json!({"name": name.to_string()})).collect::<Vec<_>>();
+        let cases = [
+            ("abc", "abc", "abc"),
+            ("abc", "cb", "acb"),
+            ("ab", "xb", "axb"),
+            ("axb", "bya", "xbya"),
+            ("", "ab", "ab"),
+            ("ab", "", "ab"),
+        ];
+        for (live, config, expected) in cases {
+            assert_eq!(merge_lists(node, &list(live), &list(config)), list(expected), "{live} + {config}");
+        }
+    }
+}

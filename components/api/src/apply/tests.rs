@@ -1,0 +1,150 @@
+use super::*;
+use serde_json::json;
+
+const NOW: &str = "2026-01-01T00:00:00Z";
+
+fn deployment() -> Option<&'static Type> {
+    kinit_schema::kind("apps", "v1", "Deployment")
+}
+
+fn writer(manager: &str) -> Writer<'_> {
+    Writer { manager, api_version: "apps/v1", subresource: "", now: NOW }
+}
+
+fn config(fields: Value) -> Object {
+    let mut object =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "x"}});
+    crate::patch::merge(&mut object, &fields);
+    Object::from_value(object).unwrap()
+}
+
+fn applied(live: Option<&Object>, fields: Value, manager: &str, force: bool) -> Result<Object, ApplyError> {
+    apply(deployment(), live, config(fields), writer(manager), force, &["status"])
+}
+
+fn owned(object: &Object, manager: &str) -> Value {
+    let entries = object.get(&["metadata", "managedFields"]).and_then(Value::as_array).unwrap();
+    entries.iter().find(|entry| entry["manager"] == manager).map(|entry| entry["fieldsV1"].clone()).unwrap_or_default()
+}
+
+fn containers(list: Value) -> Value {
+    json!({"spec": {"template": {"spec": {"containers": list}}}})
+}
+
+#[test]
+fn what_is_applied_is_owned_and_what_is_no_longer_applied_goes() {
+    let first =
+        applied(None, json!({"metadata": {"labels": {"a": "1"}}, "spec": {"replicas": 1, "paused": true}}), "m", false);
+    let first = first.unwrap();
+    let fields = json!({"f:metadata": {"f:labels": {"f:a": {}}}, "f:spec": {"f:paused": {}, "f:replicas": {}}});
+    assert_eq!(owned(&first, "m"), fields);
+    let mut stored = first;
+    stored.set(&["metadata", "uid"], "u");
+    stored.set(&["spec", "minReadySeconds"], 5);
+    let second = applied(Some(&stored), json!({"spec": {"replicas": 1}}), "m", false).unwrap();
+    assert_eq!(second.get(&["spec"]), Some(&json!({"replicas": 1, "minReadySeconds": 5})));
+    assert_eq!(second.get(&["metadata", "labels"]), None);
+    assert_eq!(second.uid(), "u");
+    assert_eq!(owned(&second, "m"), json!({"f:spec": {"f:replicas": {}}}));
+    assert_eq!(applied(Some(&second), json!({"spec": {"replicas": 1}}), "m", false).unwrap(), second);
+}
+
+#[test]
+fn elements_are_owned_by_their_keys() {
+    let first = containers(json!([{"name": "a", "image": "1", "ports": [{"containerPort": 80}]}]));
+    let first = applied(None, first, "m", false).unwrap();
+    let port = r#"k:{"containerPort":80,"protocol":"TCP"}"#;
+    let fields = json!({"k:{\"name\":\"a\"}": {
+        ".": {}, "f:image": {}, "f:name": {}, "f:ports": {port: {".": {}, "f:containerPort": {}}},
+    }});
+    assert_eq!(owned(&first, "m").pointer("/f:spec/f:template/f:spec/f:containers"), Some(&fields));
+    let other = containers(json!([{"name": "b", "image": "2"}]));
+    let both = applied(Some(&first), other, "n", false).unwrap();
+    let names = |object: &Object| -> Vec<String> {
+        let list = object.get(&["spec", "template", "spec", "containers"]).and_then(Value::as_array).unwrap();
+        list.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&both), ["a", "b"]);
+    let without = applied(Some(&both), json!({"spec": {"paused": true}}), "m", false).unwrap();
+    assert_eq!(names(&without), ["b"]);
+}
+
+#[test]
+fn others_values_are_not_taken_without_force() {
+    let first = applied(None, json!({"spec": {"replicas": 1, "paused": true}}), "m", false).unwrap();
+    let wanted = json!({"spec": {"replicas": 2}});
+    let error = applied(Some(&first), wanted.clone(), "n", false).unwrap_err();
+    assert_eq!(error.to_string(), "Apply failed with 1 conflict: conflict with \"m\": .spec.replicas");
+    let both = json!({"spec": {"replicas": 2, "paused": false}});
+    let text = "Apply failed with 2 conflicts: conflicts with \"m\":\n- .spec.paused\n- .spec.replicas";
+    assert_eq!(applied(Some(&first), both, "n", false).unwrap_err().to_string(), text);
+    let forced = applied(Some(&first), wanted, "n", true).unwrap();
+    assert_eq!(forced.get(&["spec", "replicas"]), Some(&json!(2)));
+    assert_eq!(owned(&forced, "m"), json!({"f:spec": {"f:paused": {}}}));
+    let shared = applied(Some(&first), json!({"spec": {"replicas": 1}}), "n", false).unwrap();
+    assert_eq!(owned(&shared, "m"), json!({"f:spec": {"f:paused": {}, "f:replicas": {}}}));
+    let mut scaled = first.clone();
+    scaled.set(&["spec", "replicas"], 3);
+    update(deployment(), Some(&first), &mut scaled, writer("kubectl"));
+    let error = applied(Some(&scaled), json!({"spec": {"replicas": 1}}), "m", false).unwrap_err();
+    let text = "Apply failed with 1 conflict: conflict with \"kubectl\" using apps/v1: .spec.replicas";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn bad_configurations_are_told_with_their_place() {
+    let unknown = applied(None, containers(json!([{"name": "a", "imag": "x"}])), "m", false).unwrap_err();
+    let text = "failed to create typed patch object (x/web; apps/v1, Kind=Deployment): \
+                .spec.template.spec.containers[name=\"a\"].imag: field not declared in schema";
+    assert_eq!(unknown.to_string(), text);
+    let twice = applied(None, containers(json!([{"name": "a"}, {"name": "a"}])), "m", false).unwrap_err().to_string();
+    assert!(twice.ends_with(".spec.template.spec.containers: duplicate entries for key [name=\"a\"]"), "{twice}");
+    let managed = applied(None, json!({"metadata": {"managedFields": []}}), "m", false).unwrap_err();
+    assert_eq!(managed.to_string(), "metadata.managedFields must be nil");
+}
+
+#[test]
+fn updates_are_noted_as_upstream_notes_them() {
+    let mut object = config(json!({"metadata": {"labels": {"a": "1"}}, "spec": {
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}, "selector": {"matchLabels": {"a": "1"}},
+        "template": {"metadata": {"labels": {"a": "1"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+    }}));
+    update(deployment(), None, &mut object, writer("kubectl-create"));
+    let expected = json!({
+        "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+        "f:spec": {
+            "f:selector": {},
+            "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}},
+            "f:template": {
+                "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+                "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {
+                    ".": {}, "f:image": {}, "f:name": {}, "f:resources": {},
+                }}},
+            },
+        },
+    });
+    assert_eq!(owned(&object, "kubectl-create"), expected);
+    let before = object.clone();
+    object.remove(&["metadata", "labels"]);
+    object.set(&["spec", "replicas"], 2);
+    update(deployment(), Some(&before), &mut object, writer("other"));
+    assert_eq!(owned(&object, "other"), json!({"f:spec": {"f:replicas": {}}}));
+    assert_eq!(owned(&object, "kubectl-create").get("f:metadata"), None);
+    let mut forgotten = object.clone();
+    forgotten.set(&["metadata", "managedFields"], json!([{}]));
+    update(deployment(), Some(&object), &mut forgotten, writer("other"));
+    assert_eq!(forgotten.get(&["metadata", "managedFields"]), None);
+}
+
+#[test]
+fn kubectl_takes_over_what_it_applied_on_the_client() {
+    let last = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}}).to_string();
+    let mut live =
+        config(json!({"metadata": {"annotations": {LAST_APPLIED: last}}, "spec": {"replicas": 1, "paused": true}}));
+    update(deployment(), None, &mut live, writer("kubectl-client-side-apply"));
+    let taken = applied(Some(&live), json!({"spec": {"replicas": 2}}), "kubectl", false).unwrap();
+    assert_eq!(taken.get(&["spec", "replicas"]), Some(&json!(2)));
+    let annotation = taken.str(&["metadata", "annotations", LAST_APPLIED]);
+    assert!(annotation.contains("\"replicas\":2"), "{annotation}");
+    assert!(applied(Some(&live), json!({"spec": {"paused": false}}), "kubectl", false).is_err());
+}

@@ -1,0 +1,133 @@
+//! Which fields an object has, and in which two differ.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::node::Node;
+use super::set::{Set, shown};
+
+/// The fields of `value`. Errors are paths with what is wrong there, one a line.
+pub fn fields(node: Node, value: &Value) -> Result<Set, String> {
+    let mut errors = Vec::new();
+    let set = fields_of(node, value, "", &mut errors);
+    match errors.as_slice() {
+        [] => Ok(set),
+        [only] => Err(only.clone()),
+        _ => Err(format!("errors:\n  {}", errors.join("\n  "))),
+    }
+}
+
+fn fields_of(node: Node, value: &Value, path: &str, errors: &mut Vec<String>) -> Set {
+    let mut set = Set::default();
+    match (node, value) {
+        (Node::Struct(_) | Node::Map(_) | Node::Free, Value::Object(map)) => {
+            for (name, value) in map {
+                let here = format!("{path}.{name}");
+                let Some(inner) = node.field(name) else {
+                    errors.push(format!("{here}: field not declared in schema"));
+                    continue;
+                };
+                let mut child = fields_of(inner, value, &here, errors);
+                let named = matches!(node, Node::Struct(_));
+                child.member |= !named || value.is_null() || value.as_object().is_some_and(Map::is_empty);
+                set.put(format!("f:{name}"), child);
+            }
+        }
+        (Node::Struct(_) | Node::Map(_), Value::Null) | (Node::Items(..) | Node::Values, Value::Null) => {}
+        (Node::Struct(_) | Node::Map(_), other) => errors.push(format!("{path}: expected map, got {other}")),
+        (Node::Items(..) | Node::Values, Value::Array(list)) => {
+            for item in list {
+                match node.element_name(item) {
+                    Ok(name) if set.children.contains_key(&name) => {
+                        errors.push(format!("{path}: duplicate entries for key {}", shown(&name)));
+                    }
+                    Ok(name) => {
+                        let mut child = fields_of(node.element(), item, &format!("{path}{}", shown(&name)), errors);
+                        child.member = true;
+                        set.put(name, child);
+                    }
+                    Err(error) => errors.push(format!("{path}: {error}")),
+                }
+            }
+        }
+        (Node::Items(..) | Node::Values, other) => errors.push(format!("{path}: expected list, got {other}")),
+        (Node::Leaf | Node::Free, _) => set.member = true,
+    }
+    set
+}
+
+/// How one object differs from another.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Comparison {
+    pub added: Set,
+    pub modified: Set,
+    pub removed: Set,
+}
+
+impl Comparison {
+    /// What the newer object says differently: added and modified fields.
+    pub fn changed(mut self) -> Set {
+        self.added.add(&self.modified);
+        self.added
+    }
+
+    fn put(&mut self, name: &str, child: Self) {
+        self.added.put(name.to_owned(), child.added);
+        self.modified.put(name.to_owned(), child.modified);
+        self.removed.put(name.to_owned(), child.removed);
+    }
+
+    fn leaf(old: Option<&Value>, new: Option<&Value>) -> Self {
+        let mut found = Self::default();
+        match (old, new) {
+            (None, Some(_)) => found.added.member = true,
+            (Some(_), None) => found.removed.member = true,
+            (Some(old), Some(new)) => found.modified.member = old != new,
+            (None, None) => {}
+        }
+        found
+    }
+}
+
+/// Compares two objects.
+pub fn compare(node: Node, old: Option<&Value>, new: Option<&Value>) -> Comparison {
+    let empty = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(map)) => map.is_empty(),
+        Some(Value::Array(list)) => list.is_empty(),
+        _ => false,
+    };
+    let both = |is: fn(&Value) -> bool| [old, new].into_iter().flatten().all(|value| value.is_null() || is(value));
+    if old == new || empty(old) && empty(new) && node.plain_structs().is_empty() {
+        return Comparison::leaf(old, new);
+    }
+    let mut found = Comparison::default();
+    if node.has_fields() && both(Value::is_object) {
+        let maps = [old, new].map(|value| value.and_then(Value::as_object));
+        let mut names: BTreeSet<&str> = maps.iter().flatten().flat_map(|map| map.keys()).map(String::as_str).collect();
+        names.extend(node.plain_structs());
+        for name in names {
+            let unset = node.unset(name);
+            let [old, new] = maps.map(|map| map?.get(name).or(unset.as_ref()));
+            found.put(&format!("f:{name}"), compare(node.field(name).unwrap_or(Node::Leaf), old, new));
+        }
+    } else if matches!(node, Node::Items(..) | Node::Values) && both(Value::is_array) {
+        let lists = [old, new].map(|value| {
+            let items = value.and_then(Value::as_array).into_iter().flatten();
+            items.filter_map(|item| Some((node.element_name(item).ok()?, item))).collect::<Vec<_>>()
+        });
+        let get = |list: &[(String, &'_ Value)], name: &str| list.iter().position(|(other, _)| other == name);
+        let names: BTreeSet<&String> = lists.iter().flatten().map(|(name, _)| name).collect();
+        for name in names {
+            let [old, new] = [&lists[0], &lists[1]].map(|list| get(list, name).map(|at| list[at].1));
+            found.put(name, compare(node.element(), old, new));
+        }
+    } else {
+        return Comparison::leaf(old, new);
+    }
+    // A composite that comes or goes does so itself, as well as all that is in it.
+    found.added.member |= old.is_none();
+    found.removed.member |= new.is_none();
+    found
+}
