@@ -7,6 +7,7 @@
 //! - [`defaults`]: what an object holds in fields that its writer left out.
 //! - [`protobuf`]: the binary form of objects, to and from trees.
 //! - [`quantity`]: the numbers with suffixes that resources are counted in.
+//! - [`validate`]: whether an object may be stored.
 //! - [`table`]: the rows and columns that `kubectl get` prints.
 //! - [`strict`]: decoding as Go does it: unknown and duplicate fields, and values of other types.
 //! - [`patch`]: JSON merge patches, JSON patches and strategic merge patches over JSON trees.
@@ -24,3 +25,4 @@ pub mod selector;
 pub mod status;
 pub mod strict;
 pub mod table;
+pub mod validate;

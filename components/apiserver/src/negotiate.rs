@@ -91,8 +91,11 @@ fn pretty(parameter: &str, agent: &str) -> bool {
 }
 
 fn choose(accept: &str, watching: bool, include: &str) -> Result<Format, Status> {
-    let offered: &[Encoding] =
-        if watching { &[Encoding::Json, Encoding::Protobuf] } else { &[Encoding::Json, Encoding::Yaml, Encoding::Protobuf] };
+    let offered: &[Encoding] = if watching {
+        &[Encoding::Json, Encoding::Protobuf]
+    } else {
+        &[Encoding::Json, Encoding::Yaml, Encoding::Protobuf]
+    };
     if accept.is_empty() {
         return Ok(Format::default());
     }
@@ -102,9 +105,8 @@ fn choose(accept: &str, watching: bool, include: &str) -> Result<Format, Status>
                 && let Some(mut format) = clause.format(*encoding, watching)
             {
                 if format.form == Form::Table(Include::Metadata) {
-                    let included = Include::parse(include).ok_or_else(|| {
-                        Status::bad_request(format!("unrecognized includeObject value: {include:?}"))
-                    })?;
+                    let included = Include::parse(include)
+                        .ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: {include:?}")))?;
                     format.form = Form::Table(included);
                 }
                 return Ok(format);
@@ -131,7 +133,8 @@ impl<'a> Clause<'a> {
         let media = parts.next()?;
         let (kind, subtype) = if media == "*" { ("*", "*") } else { media.split_once('/')? };
         let pairs = parts.filter_map(|part| part.split_once('='));
-        let mut parameters: Vec<(&str, &str)> = pairs.map(|(key, value)| (key.trim(), value.trim().trim_matches('"'))).collect();
+        let mut parameters: Vec<(&str, &str)> =
+            pairs.map(|(key, value)| (key.trim(), value.trim().trim_matches('"'))).collect();
         let quality = parameters.iter().find(|(key, _)| *key == "q").and_then(|(_, value)| value.parse().ok());
         parameters.retain(|(key, _)| *key != "q");
         Some(Self { kind, subtype, parameters, quality: quality.unwrap_or(1.0) })
@@ -144,7 +147,8 @@ impl<'a> Clause<'a> {
             Encoding::Protobuf => PROTOBUF,
         };
         let (kind, subtype) = media.split_once('/').unwrap_or_default();
-        matches!((self.kind, self.subtype), ("*", "*")) || self.kind == kind && matches!(self.subtype, own if own == "*" || own == subtype)
+        matches!((self.kind, self.subtype), ("*", "*"))
+            || self.kind == kind && matches!(self.subtype, own if own == "*" || own == subtype)
     }
 
     fn parameter(&self, name: &str) -> &'a str {
@@ -217,7 +221,13 @@ mod tests {
             assert_eq!(chosen(accept, watching), expected, "{accept}");
         }
         let error = choose("text/html", false, "").unwrap_err();
-        assert_eq!((error.code, error.message.as_str()), (406, "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"));
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            (
+                406,
+                "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+            )
+        );
         assert_eq!(choose(tables, false, "Some").unwrap_err().code, 400);
         assert_eq!(choose(tables, false, "None").unwrap().form, Form::Table(Include::Nothing));
     }

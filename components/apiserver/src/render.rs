@@ -35,16 +35,18 @@ pub async fn finish(format: Format, response: Response<Body>) -> Result<Response
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.map_err(Status::internal)?.to_bytes();
     let plain = format.encoding == Encoding::Json && format.form == Form::Whole && !format.pretty;
-    if plain {
-        return Ok(answer(format, parts.status, bytes));
-    }
-    let value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
-    // An error, and the news that a deed is done, have no other form.
-    let value = if is_status(&value) { value } else { shaped(format, value)? };
-    let mut response = answer(format, parts.status, encoded(format, &value)?);
+    let bytes = if plain {
+        bytes
+    } else {
+        let value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+        // An error, and the news that a deed is done, have no other form.
+        let value = if is_status(&value) { value } else { shaped(format, value)? };
+        encoded(format, &value)?
+    };
+    let mut response = answer(format, parts.status, bytes);
     for (name, value) in &parts.headers {
         if name != header::CONTENT_TYPE {
-            response.headers_mut().insert(name, value.clone());
+            response.headers_mut().append(name, value.clone());
         }
     }
     Ok(response)
@@ -69,10 +71,8 @@ fn answer(format: Format, status: StatusCode, bytes: Bytes) -> Response<Body> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-    if format.gzip {
-        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
     if compressed {
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response.extensions_mut().insert(Rendered);
@@ -100,9 +100,9 @@ fn shaped(format: Format, object: Value) -> Result<Value, Status> {
             }))
         }
         Form::Partial => Ok(partial(format, object)),
-        Form::PartialList => Err(not_acceptable(
-            "you requested PartialObjectMetadataList, but the requested object is not a list",
-        )),
+        Form::PartialList => {
+            Err(not_acceptable("you requested PartialObjectMetadataList, but the requested object is not a list"))
+        }
     }
 }
 
@@ -161,9 +161,7 @@ impl<'a, I: Iterator<Item = Bytes>> List<'a, I> {
     pub fn respond(self, format: Format) -> Result<Response<Body>, Status> {
         let bytes = match (format.encoding, format.form) {
             (_, Form::Partial) => {
-                return Err(not_acceptable(
-                    "you requested PartialObjectMetadata, but the requested object is a list",
-                ));
+                return Err(not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"));
             }
             (Encoding::Protobuf, form) => self.protobuf(format, form)?,
             (Encoding::Json, _) if !format.pretty => self.json(format)?,
@@ -202,7 +200,11 @@ impl<'a, I: Iterator<Item = Bytes>> List<'a, I> {
                 (format!(r#"{{{names},"metadata":{metadata},"items":["#), "]}\n")
             }
             _ => {
-                let names = format!(r#""kind":{},"apiVersion":{}"#, json!(format!("{}List", self.kind)), json!(self.api_version));
+                let names = format!(
+                    r#""kind":{},"apiVersion":{}"#,
+                    json!(format!("{}List", self.kind)),
+                    json!(self.api_version)
+                );
                 (format!(r#"{{{names},"metadata":{metadata},"items":["#), "]}\n")
             }
         };
@@ -239,7 +241,9 @@ mod tests {
     fn list() -> List<'static, std::vec::IntoIter<Bytes>> {
         let pod = |name: &str| {
             let metadata = json!({"name": name, "namespace": "n", "uid": "u"});
-            Bytes::from(json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {"nodeName": "x"}}).to_string())
+            Bytes::from(
+                json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {"nodeName": "x"}}).to_string(),
+            )
         };
         let items = vec![pod("a"), pod("b")].into_iter();
         List { group: "", api_version: "v1", kind: "Pod", metadata: json!({"resourceVersion": "7"}), items }
@@ -262,7 +266,10 @@ mod tests {
         assert_eq!(table["rows"][0]["cells"][0], "a");
         assert_eq!(table["rows"][1]["object"]["kind"], "PartialObjectMetadata");
         let partial = json(Form::PartialList).await;
-        assert_eq!((&partial["kind"], &partial["items"][0]["spec"]), (&json!("PartialObjectMetadataList"), &Value::Null));
+        assert_eq!(
+            (&partial["kind"], &partial["items"][0]["spec"]),
+            (&json!("PartialObjectMetadataList"), &Value::Null)
+        );
         assert_eq!(list().respond(Format { form: Form::Partial, ..Format::default() }).unwrap_err().code, 406);
     }
 
@@ -301,7 +308,10 @@ mod tests {
         let response = finish(format, crate::handlers::json_response(StatusCode::OK, long)).await.unwrap();
         assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
         assert!(body(response).await.len() < 1000);
-        let short = finish(format, crate::handlers::json_response(StatusCode::OK, "{}")).await.unwrap();
+        let mut short = crate::handlers::json_response(StatusCode::OK, "{}");
+        short.headers_mut().insert(header::WARNING, HeaderValue::from_static("299"));
+        let short = finish(format, short).await.unwrap();
+        assert_eq!(short.headers()[header::WARNING], "299");
         assert!(!short.headers().contains_key(header::CONTENT_ENCODING));
     }
 }

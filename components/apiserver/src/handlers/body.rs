@@ -22,9 +22,9 @@ pub fn tree(payload: &Payload) -> Result<Value, Status> {
             serde_json::from_slice(&payload.bytes).map_err(|error| unreadable(error.to_string()))
         }
         "application/yaml" => serde_yaml::from_slice(&payload.bytes).map_err(|error| unreadable(error.to_string())),
-        PROTOBUF => protobuf::decode(&payload.bytes, ("", ""))
-            .map(Value::Object)
-            .map_err(|error| unreadable(error.to_string())),
+        PROTOBUF => {
+            protobuf::decode(&payload.bytes, ("", "")).map(Value::Object).map_err(|error| unreadable(error.to_string()))
+        }
         _ => Err(Status::unsupported_media_type(MEDIA_TYPES)),
     }
 }

@@ -1,0 +1,147 @@
+//! What all kinds have in common: names, labels, annotations, owners, finalizers.
+
+use serde_json::Value;
+
+use super::field::{Error, Errors, Path};
+use super::text::{self, Complaints};
+use super::{list, str_of};
+use crate::object::Object;
+
+/// The most that all annotations of an object may hold.
+const ANNOTATIONS: usize = 256 * 1024;
+
+/// The rule for names of a kind.
+fn name_rule(group: &str, kind: &str) -> fn(&str) -> Complaints {
+    match (group, kind) {
+        ("", "Namespace" | "Service") => text::dns_label,
+        ("rbac.authorization.k8s.io", _) => text::path_segment,
+        _ => text::dns_subdomain,
+    }
+}
+
+/// A new object's metadata.
+pub(super) fn create(group: &str, kind: &str, object: &Object) -> Errors {
+    let path = Path::new("metadata");
+    let rule = name_rule(group, kind);
+    let mut errors = Errors::new();
+    let prefix = object.str(&["metadata", "generateName"]);
+    if !prefix.is_empty() {
+        // The end of a generated name makes up for a dash at the end of its prefix.
+        let whole = format!("{}a", prefix.strip_suffix('-').unwrap_or(prefix));
+        errors.extend(rule(&whole).into_iter().map(|text| Error::invalid(&path.child("generateName"), prefix, text)));
+    }
+    if object.name().is_empty() {
+        errors.push(Error::required(&path.child("name"), "name or generateName is required"));
+    } else {
+        errors.extend(
+            rule(object.name()).into_iter().map(|text| Error::invalid(&path.child("name"), object.name(), text)),
+        );
+    }
+    common(object, &path, &mut errors);
+    errors
+}
+
+/// What an update may not do to metadata. What the server keeps in any case is not looked at.
+pub(super) fn update(old: &Object, new: &Object) -> Errors {
+    let path = Path::new("metadata");
+    let mut errors = Errors::new();
+    if old.is_being_deleted() {
+        let of = |object: &Object| object.get(&["metadata", "finalizers"]).and_then(Value::as_array).cloned();
+        let (before, after) = (of(old).unwrap_or_default(), of(new).unwrap_or_default());
+        let mut added: Vec<&str> =
+            after.iter().filter(|finalizer| !before.contains(finalizer)).filter_map(Value::as_str).collect();
+        added.sort_unstable();
+        if !added.is_empty() {
+            let added: Vec<String> = added.iter().map(|finalizer| format!("{finalizer:?}")).collect();
+            let text = "no new finalizers can be added if the object is being deleted, found new finalizers";
+            let text = format!("{text} []string{{{}}}", added.join(", "));
+            errors.push(Error::forbidden(&path.child("finalizers"), text));
+        }
+    }
+    common(new, &path, &mut errors);
+    errors
+}
+
+fn common(object: &Object, path: &Path, errors: &mut Errors) {
+    let Some(metadata) = object.get(&["metadata"]) else { return };
+    labels(metadata.get("labels"), &path.child("labels"), errors);
+    annotations(metadata.get("annotations"), &path.child("annotations"), errors);
+    owners(metadata, &path.child("ownerReferences"), errors);
+    for finalizer in list(metadata, "finalizers").iter().filter_map(Value::as_str) {
+        let path = path.child("finalizers");
+        errors.extend(text::qualified_name(finalizer).into_iter().map(|text| Error::invalid(&path, finalizer, text)));
+    }
+}
+
+fn owners(metadata: &Value, path: &Path, errors: &mut Errors) {
+    let mut controller: Option<String> = None;
+    for owner in list(metadata, "ownerReferences") {
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if str_of(owner, field).is_empty() {
+                let text = if field == "apiVersion" { "version must not be empty" } else { "must not be empty" };
+                errors.push(Error::invalid(&path.child(field), "", text));
+            }
+        }
+        if owner["controller"] == true {
+            let this = format!("{}/{}", str_of(owner, "kind"), str_of(owner, "name"));
+            match &controller {
+                None => controller = Some(this),
+                Some(first) => {
+                    let text = format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
+                    );
+                    errors.push(Error::invalid(path, metadata["ownerReferences"].clone(), text));
+                }
+            }
+        }
+    }
+}
+
+/// Keys and values of labels.
+pub(super) fn labels(labels: Option<&Value>, path: &Path, errors: &mut Errors) {
+    for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
+        errors.extend(text::qualified_name(key).into_iter().map(|text| Error::invalid(path, key.as_str(), text)));
+        let value = value.as_str().unwrap_or_default();
+        errors.extend(text::label_value(value).into_iter().map(|text| Error::invalid(path, value, text)));
+    }
+}
+
+/// Keys of annotations, whose case does not matter, and the size of them all.
+pub(super) fn annotations(annotations: Option<&Value>, path: &Path, errors: &mut Errors) {
+    let mut size = 0;
+    for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
+        let complaints = text::qualified_name(&key.to_lowercase());
+        errors.extend(complaints.into_iter().map(|text| Error::invalid(path, key.as_str(), text)));
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > ANNOTATIONS {
+        errors.push(Error::too_long(path, ANNOTATIONS));
+    }
+}
+
+/// A label selector.
+pub(super) fn selector(selector: &Value, path: &Path, errors: &mut Errors) {
+    labels(selector.get("matchLabels"), &path.child("matchLabels"), errors);
+    for (at, expression) in list(selector, "matchExpressions").iter().enumerate() {
+        let path = path.child("matchExpressions").index(at);
+        let values = list(expression, "values");
+        match str_of(expression, "operator") {
+            "In" | "NotIn" if values.is_empty() => {
+                let text = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(Error::required(&path.child("values"), text));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(Error::forbidden(&path.child("values"), text));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
+        }
+        let key = str_of(expression, "key");
+        errors.extend(text::qualified_name(key).into_iter().map(|text| Error::invalid(&path.child("key"), key, text)));
+        for (at, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            let path = path.child("values").index(at);
+            errors.extend(text::label_value(value).into_iter().map(|text| Error::invalid(&path, value, text)));
+        }
+    }
+}

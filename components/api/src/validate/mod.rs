@@ -1,0 +1,136 @@
+//! Validation: whether an object may be stored, in upstream's words.
+//!
+//! [`create`] and [`update`] look at objects of built-in kinds whose defaults have been set. They collect everything that is
+//! wrong; the answer lists it all. The rules of a kind are in the file of its group; kinds without rules of their own have
+//! their metadata checked.
+
+mod config;
+mod containers;
+pub mod field;
+mod jobs;
+mod metadata;
+mod pod;
+mod pod_update;
+mod rbac;
+mod service;
+#[cfg(test)]
+mod tests;
+mod text;
+mod workloads;
+
+use serde_json::Value;
+
+use crate::object::Object;
+use crate::status::Status;
+use field::{Error, Errors, Path};
+
+/// Whether a new object may be stored.
+pub fn create(group: &str, kind: &str, object: &Object) -> Result<(), Status> {
+    let mut errors = metadata::create(group, kind, object);
+    errors.extend(whole(group, kind, object));
+    finished(group, kind, object, &errors)
+}
+
+/// Whether an object may become another. Neither is looked at for what the server keeps in any case.
+pub fn update(group: &str, kind: &str, old: &Object, new: &Object) -> Result<(), Status> {
+    let mut errors = metadata::update(old, new);
+    errors.extend(changed(group, kind, old, new));
+    errors.extend(whole(group, kind, new));
+    finished(group, kind, new, &errors)
+}
+
+fn finished(group: &str, kind: &str, object: &Object, errors: &[Error]) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(field::status(group, kind, object.name(), errors)) }
+}
+
+/// The rules for a state.
+fn whole(group: &str, kind: &str, object: &Object) -> Errors {
+    match (group, kind) {
+        ("", "Pod") => pod::spec_of(object, &["spec"], &Path::new("spec")),
+        ("", "PodTemplate") => pod::template(object, &["template"], &Path::new("template")),
+        ("", "Service") => service::whole(object),
+        ("", "ConfigMap") => config::config_map(object),
+        ("", "Secret") => config::secret(object),
+        ("", "PersistentVolumeClaim") => config::claim(object),
+        ("", "ReplicationController") | ("apps", _) => workloads::whole(kind, object),
+        ("batch", _) => jobs::whole(kind, object),
+        ("rbac.authorization.k8s.io", _) => rbac::whole(kind, object),
+        _ => Errors::new(),
+    }
+}
+
+/// The rules for a change.
+fn changed(group: &str, kind: &str, old: &Object, new: &Object) -> Errors {
+    match (group, kind) {
+        ("", "Pod") => pod_update::changed(old, new),
+        ("", "Service") => service::changed(old, new),
+        ("", "ConfigMap" | "Secret") => config::changed(kind, old, new),
+        ("", "PersistentVolumeClaim") => config::claim_changed(old, new),
+        ("apps", _) => workloads::changed(kind, old, new),
+        ("batch", _) => jobs::changed(kind, old, new),
+        ("rbac.authorization.k8s.io", _) => rbac::changed(kind, old, new),
+        _ => Errors::new(),
+    }
+}
+
+/// A list by its field; absent is empty.
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value[field].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A string by its field; absent is empty.
+fn str_of<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+/// Whether two values mean the same: what is absent, null or empty is all alike.
+fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+    let lacks = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(list)) => list.is_empty(),
+        Some(Value::Object(map)) => map.is_empty(),
+        Some(_) => false,
+    };
+    match (a, b) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            a.keys().chain(b.keys()).all(|key| same(a.get(key), b.get(key)))
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
+        }
+        (a, b) => lacks(a) && lacks(b) || a == b,
+    }
+}
+
+const IMMUTABLE: &str = "field is immutable";
+
+/// That a field has not changed.
+fn immutable(old: &Object, new: &Object, path: &[&str], errors: &mut Errors) {
+    if !same(old.get(path), new.get(path)) {
+        let value = new.get(path).cloned().unwrap_or(Value::Null);
+        errors.push(Error::invalid(&Path::new(&path.join(".")), value, IMMUTABLE));
+    }
+}
+
+/// That a number, where there is one, is not negative.
+fn not_negative(value: &Value, field: &str, path: &Path, errors: &mut Errors) {
+    if let Some(number) = value[field].as_i64()
+        && number < 0
+    {
+        errors.push(Error::invalid(&path.child(field), number, "must be greater than or equal to 0"));
+    }
+}
+
+/// That a text is one of a few. An empty one is required.
+fn one_of(value: &Value, field: &str, supported: &[&str], path: &Path, errors: &mut Errors) {
+    match str_of(value, field) {
+        "" => errors.push(Error::required(&path.child(field), "")),
+        text if supported.contains(&text) => {}
+        text => errors.push(Error::not_supported(&path.child(field), text, supported)),
+    }
+}
+
+/// The complaints about a text as errors at a field.
+fn complain(complaints: text::Complaints, text: &str, path: &Path, errors: &mut Errors) {
+    errors.extend(complaints.into_iter().map(|complaint| Error::invalid(path, text, complaint)));
+}

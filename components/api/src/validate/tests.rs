@@ -1,0 +1,282 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::defaults;
+
+fn object(group: &str, kind: &str, value: Value) -> Object {
+    let mut object = Object::from_value(value).unwrap();
+    let version = if group == "autoscaling" { "v2" } else { "v1" };
+    defaults::apply(group, version, kind, &mut object);
+    object
+}
+
+/// The complaints about a new object, as clients see them.
+fn complaints(group: &str, kind: &str, value: Value) -> Vec<String> {
+    causes(create(group, kind, &object(group, kind, value)))
+}
+
+fn causes(result: Result<(), Status>) -> Vec<String> {
+    let Err(status) = result else { return Vec::new() };
+    assert_eq!((status.code, status.reason), (422, "Invalid"));
+    let causes = status.details.unwrap()["causes"].as_array().unwrap().clone();
+    let text = |cause: &Value| format!("{}: {}", cause["field"].as_str().unwrap(), cause["message"].as_str().unwrap());
+    causes.iter().map(text).collect()
+}
+
+fn merged(mut base: Value, path: &str, value: Value) -> Value {
+    let (parent, field) = path.rsplit_once('/').unwrap();
+    base.pointer_mut(parent).unwrap()[field] = value;
+    base
+}
+
+fn pod() -> Value {
+    json!({"metadata": {"name": "a"}, "spec": {
+        "volumes": [{"name": "v", "emptyDir": {}}],
+        "containers": [{
+            "name": "c", "image": "i", "ports": [{"containerPort": 80}],
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+            "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}},
+        }],
+    }})
+}
+
+#[test]
+fn sound_objects_pass() {
+    assert_eq!(complaints("", "Pod", pod()), [""; 0]);
+    let map = json!({"metadata": {"name": "a.b-c", "labels": {"x.io/y": "Z_1"}}, "data": {"k.txt": "v"}});
+    assert_eq!(complaints("", "ConfigMap", map), [""; 0]);
+    let role = json!({"metadata": {"name": "system:a"}, "rules": [{"verbs": ["get"], "nonResourceURLs": ["/x"]}]});
+    assert_eq!(complaints("rbac.authorization.k8s.io", "ClusterRole", role), [""; 0]);
+}
+
+#[test]
+fn pods_are_refused_in_upstreams_words() {
+    let cases = [
+        ("/spec/containers", json!([]), "spec.containers: Required value"),
+        ("/spec/containers/0/name", json!(""), "spec.containers[0].name: Required value"),
+        (
+            "/spec/containers/0/name",
+            json!("a.b"),
+            "spec.containers[0].name: Invalid value: \"a.b\": must not contain dots",
+        ),
+        ("/spec/containers/0/image", json!(""), "spec.containers[0].image: Required value"),
+        (
+            "/spec/containers/0/imagePullPolicy",
+            json!("Sometimes"),
+            "spec.containers[0].imagePullPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \
+             \"IfNotPresent\", \"Never\"",
+        ),
+        (
+            "/spec/containers/0/ports/0/containerPort",
+            json!(70000),
+            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
+        (
+            "/spec/containers/0/volumeMounts/0/name",
+            json!("w"),
+            "spec.containers[0].volumeMounts[0].name: Not found: \"w\"",
+        ),
+        (
+            "/spec/containers/0/resources/requests",
+            json!({"cpu": "2"}),
+            "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+        ),
+        (
+            "/spec/containers/0/resources/requests",
+            json!({"memory": "1gb"}),
+            "spec.containers[0].resources.requests[memory]: Invalid value: \"1gb\": quantities must match the regular \
+             expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+        (
+            "/spec/restartPolicy",
+            json!("Maybe"),
+            "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+        ),
+        ("/spec/volumes", json!([{"name": "v"}, {"name": "v"}]), "spec.volumes[1].name: Duplicate value: \"v\""),
+        (
+            "/spec/containers/0/livenessProbe",
+            json!({}),
+            "spec.containers[0].livenessProbe: Required value: must specify a handler type",
+        ),
+        (
+            "/spec/tolerations",
+            json!([{"operator": "Equal"}]),
+            "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which \
+             means \"match all values and all keys\"",
+        ),
+        (
+            "/metadata/labels",
+            json!({"-x": "y"}),
+            "metadata.labels: Invalid value: \"-x\": name part must consist of alphanumeric characters, '-', '_' or '.', \
+             and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex \
+             used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+        ),
+        (
+            "/metadata/name",
+            json!("A"),
+            "metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
+             characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex \
+             used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+        ),
+    ];
+    for (path, value, expected) in cases {
+        assert_eq!(complaints("", "Pod", merged(pod(), path, value)), [expected], "{path}");
+    }
+}
+
+#[test]
+fn other_kinds_are_refused_in_upstreams_words() {
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let apps =
+        |selector: Value| json!({"metadata": {"name": "d"}, "spec": {"selector": selector, "template": template}});
+    let cases = [
+        (
+            "apps",
+            "Deployment",
+            apps(json!({"matchLabels": {"a": "x"}})),
+            "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`",
+        ),
+        ("apps", "Deployment", apps(Value::Null), "spec.selector: Required value"),
+        (
+            "apps",
+            "ReplicaSet",
+            apps(json!({})),
+            "spec.selector: Invalid value: {}: empty selector is invalid for replicaset",
+        ),
+        (
+            "batch",
+            "Job",
+            apps(json!({"matchLabels": {"a": "b"}})),
+            "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"",
+        ),
+        ("", "Service", json!({"metadata": {"name": "s"}, "spec": {}}), "spec.ports: Required value"),
+        (
+            "",
+            "Service",
+            json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 0, "targetPort": 1}]}}),
+            "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+        ),
+        (
+            "",
+            "Service",
+            json!({"metadata": {"name": "s"}, "spec": {"ports": [{"name": "a", "port": 1}, {"name": "b", "port": 1}]}}),
+            "spec.ports[1]: Duplicate value: {\"port\":1,\"protocol\":\"TCP\"}",
+        ),
+        (
+            "",
+            "ConfigMap",
+            json!({"metadata": {"name": "m"}, "data": {"a b": ""}}),
+            "data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or \
+             '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+        ),
+        (
+            "",
+            "Secret",
+            json!({"metadata": {"name": "s"}, "type": "kubernetes.io/tls", "data": {"tls.crt": ""}}),
+            "data[tls.key]: Required value",
+        ),
+        (
+            "",
+            "PersistentVolumeClaim",
+            json!({"metadata": {"name": "c"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}),
+            "spec.accessModes: Required value: at least 1 access mode is required",
+        ),
+        (
+            "rbac.authorization.k8s.io",
+            "Role",
+            json!({"metadata": {"name": "r"}, "rules": [{"apiGroups": [""], "resources": ["pods"]}]}),
+            "rules[0].verbs: Required value: verbs must contain at least one value",
+        ),
+        (
+            "rbac.authorization.k8s.io",
+            "ClusterRoleBinding",
+            json!({"metadata": {"name": "b"}, "roleRef": {"kind": "Role", "name": "r"}}),
+            "roleRef.kind: Unsupported value: \"Role\": supported values: \"ClusterRole\"",
+        ),
+        ("", "Namespace", json!({"metadata": {}}), "metadata.name: Required value: name or generateName is required"),
+    ];
+    for (group, kind, value, expected) in cases {
+        assert_eq!(complaints(group, kind, value), [expected], "{kind}");
+    }
+}
+
+#[test]
+fn a_stateful_set_may_mount_its_claims() {
+    let mounts = json!([{"name": "data", "mountPath": "/data"}]);
+    let spec = json!({
+        "selector": {"matchLabels": {"a": "b"}},
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}],
+        "template": {
+            "metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "i", "volumeMounts": mounts}]},
+        },
+    });
+    assert_eq!(complaints("apps", "StatefulSet", json!({"metadata": {"name": "s"}, "spec": spec})), [""; 0]);
+}
+
+#[test]
+fn what_must_stay_stays() {
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b", "c": "d"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+    }});
+    let service = json!({"metadata": {"name": "s"}, "spec": {
+        "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": [{"port": 1}],
+    }});
+    let frozen = json!({"metadata": {"name": "m"}, "data": {"a": "1"}, "immutable": true});
+    let binding = json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "r"}});
+    let cases = [
+        ("", "Pod", pod(), "/spec/containers/0/image", json!("j"), vec![]),
+        ("", "Pod", pod(), "/spec/activeDeadlineSeconds", json!(5), vec![]),
+        (
+            "",
+            "Pod",
+            pod(),
+            "/spec/nodeName",
+            json!("n"),
+            vec![format!("spec: Forbidden: pod updates may not change fields other than {}", pod_update::CHANGEABLE)],
+        ),
+        ("apps", "Deployment", deployment.clone(), "/spec/replicas", json!(3), vec![]),
+        (
+            "apps",
+            "Deployment",
+            deployment,
+            "/spec/selector",
+            json!({"matchLabels": {"c": "d"}}),
+            vec!["spec.selector: Invalid value: {\"matchLabels\":{\"c\":\"d\"}}: field is immutable".into()],
+        ),
+        (
+            "",
+            "Service",
+            service,
+            "/spec/clusterIPs",
+            json!(["10.0.0.2"]),
+            vec!["spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set".into()],
+        ),
+        (
+            "",
+            "ConfigMap",
+            frozen,
+            "/data/a",
+            json!("2"),
+            vec!["data: Forbidden: field is immutable when `immutable` is set".into()],
+        ),
+        (
+            "rbac.authorization.k8s.io",
+            "RoleBinding",
+            binding,
+            "/roleRef/name",
+            json!("q"),
+            vec![
+                "roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\
+                 \"name\":\"q\"}: cannot change roleRef"
+                    .into(),
+            ],
+        ),
+    ];
+    for (group, kind, value, path, change, expected) in cases {
+        let old = object(group, kind, value);
+        let new = object(group, kind, merged(old.clone().into_value(), path, change));
+        assert_eq!(causes(update(group, kind, &old, &new)), expected, "{kind} {path}");
+    }
+}
