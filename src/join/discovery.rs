@@ -4,13 +4,19 @@
 //! what makes it believed is the token's signature over it and the hash of the CA in it. Then it is read again from the
 //! same server, now believing that CA only, and must be the same.
 
+use std::time::Duration;
+
 use kinit_pki::{Certificate, Kubeconfig};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::Source;
 use crate::api::{self, Api, KubeApi, Trust, Verb};
 use crate::token::Token;
 
+/// A token that was made a moment ago signs within this time; the controller manager does it.
+const SIGNED_WITHIN: Duration = Duration::from_secs(5);
+const SIGNED_POLL: Duration = Duration::from_millis(250);
 const CLUSTER_INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
 
 /// Why a cluster is not believed.
@@ -99,8 +105,16 @@ pub async fn discover(source: &Source) -> Result<Found, Error> {
 
 async fn by_token(endpoint: &str, token: &Token, hashes: &[String]) -> Result<Found, Error> {
     let url = format!("https://{endpoint}");
-    let first = read(&url, &Trust::Anyone, endpoint).await?;
-    let (text, found) = believed(&first, endpoint, token, hashes)?;
+    let end = Instant::now() + SIGNED_WITHIN;
+    let (text, found) = loop {
+        let first = read(&url, &Trust::Anyone, endpoint).await?;
+        match believed(&first, endpoint, token, hashes) {
+            Err(Error::Token { .. }) if signature(&first, token).is_none() && Instant::now() < end => {
+                tokio::time::sleep(SIGNED_POLL).await;
+            }
+            result => break result?,
+        }
+    };
     let second = read(&url, &Trust::Authorities(found.ca.clone()), endpoint).await?;
     let (again, _) = believed(&second, endpoint, token, hashes)?;
     if again != text {
@@ -117,13 +131,17 @@ async fn read(url: &str, trust: &Trust, endpoint: &str) -> Result<Value, Error> 
     })
 }
 
+/// What the token signed, if it has.
+fn signature<'a>(info: &'a Value, token: &Token) -> Option<&'a str> {
+    info.pointer("/data")?.get(format!("jws-kubeconfig-{}", token.id()))?.as_str()
+}
+
 /// Checks the signature and the hash; gives the text and what it says.
 fn believed(info: &Value, endpoint: &str, token: &Token, hashes: &[String]) -> Result<(String, Found), Error> {
     let invalid = |reason: String| Error::Invalid { endpoint: endpoint.to_owned(), reason };
     let data = |key: &str| info.pointer("/data").and_then(|data| data.get(key)).and_then(Value::as_str);
     let text = data("kubeconfig").ok_or_else(|| invalid("it holds no kubeconfig".into()))?;
-    let signature = data(&format!("jws-kubeconfig-{}", token.id())).unwrap_or_default();
-    if !token.verifies(text, signature) {
+    if !token.verifies(text, signature(info, token).unwrap_or_default()) {
         return Err(Error::Token { endpoint: endpoint.into(), id: token.id().into() });
     }
     let config = Kubeconfig::parse(text, "cluster-info")?;

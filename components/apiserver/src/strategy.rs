@@ -93,6 +93,19 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
     Ok(())
 }
 
+/// What clients send in another form than it is kept in: a Secret's text becomes data, and is never shown again.
+pub fn normalize(spec: &ResourceSpec, object: &mut Object) {
+    use base64::Engine;
+    if (spec.group, spec.resource) != ("", "secrets") {
+        return;
+    }
+    let Some(Value::Object(text)) = object.remove(&["stringData"]) else { return };
+    for (key, value) in text {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(value.as_str().unwrap_or_default());
+        object.set(&["data", &key], encoded);
+    }
+}
+
 /// A name becomes a segment of a path, so it must not be able to lead elsewhere.
 fn valid_name(name: &str) -> bool {
     !matches!(name, "." | "..") && !name.contains(['/', '%'])
@@ -159,6 +172,14 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
         }
         ("certificates.k8s.io", "certificatesigningrequests") => {
             set_or_remove(new, "spec", old.get(&["spec"]).cloned())
+        }
+        ("", "nodes") => {
+            // A node's range of Pod addresses is given once: its Pods have addresses of it.
+            for field in ["podCIDR", "podCIDRs"] {
+                if let Some(value) = old.get(&["spec", field]) {
+                    new.set(&["spec", field], value.clone());
+                }
+            }
         }
         ("", "pods") => {
             if let Some(containers) = old.get(&["spec", "ephemeralContainers"]) {
@@ -334,6 +355,14 @@ mod tests {
 
     fn request(path: &str) -> ResourceRequest {
         crate::request::parse(&http::Method::PUT, path, None).unwrap().unwrap()
+    }
+
+    #[test]
+    fn text_of_a_secret_becomes_data() {
+        let secrets = find("", "v1", "secrets").unwrap().1;
+        let mut secret = object(json!({"data": {"a": "eA=="}, "stringData": {"a": "y", "b": "z"}}));
+        normalize(secrets, &mut secret);
+        assert_eq!(secret.into_value(), json!({"data": {"a": "eQ==", "b": "eg=="}}));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Giving each node a range of pod addresses.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -22,13 +22,16 @@ pub async fn run(context: Arc<Context>) {
     nodes.synced().await;
     let queue = Queue::new();
     let keys = queue.clone();
+    // Ranges that were given, by node: the cache may not have them yet.
+    let given = Arc::new(parking_lot::Mutex::new(HashMap::<String, String>::new()));
+    let forget = given.clone();
     nodes.handle(move |change, node| {
-        if change != Change::Deleted && node.spec.as_ref().is_none_or(|spec| spec.pod_cidr.is_none()) {
+        if change == Change::Deleted {
+            forget.lock().remove(&key_of(node.as_ref()));
+        } else if node.spec.as_ref().is_none_or(|spec| spec.pod_cidr.is_none()) {
             keys.add(key_of(node.as_ref()));
         }
     });
-    // Ranges that were given and may not be in the cache yet.
-    let given = Arc::new(parking_lot::Mutex::new(HashSet::<String>::new()));
     // One worker: two nodes must never get the same range.
     work("nodeipam", queue, 1, context.shutdown.clone(), move |key: String| {
         let (nodes, actor, given) = (nodes.clone(), actor.clone(), given.clone());
@@ -41,10 +44,14 @@ pub async fn run(context: Arc<Context>) {
                 nodes.list().iter().filter_map(|node| node.spec.as_ref()?.pod_cidr.clone()).collect();
             let chosen = {
                 let mut given = given.lock();
-                given.retain(|range| !used.contains(range));
-                let chosen = first_free(base, prefix, mask, |range| used.contains(range) || given.contains(range));
+                if given.contains_key(&key) {
+                    // The node has its range; the cache does not know yet.
+                    return Ok(None);
+                }
+                let taken = |range: &str| used.contains(range) || given.values().any(|own| own == range);
+                let chosen = first_free(base, prefix, mask, taken);
                 if let Some(range) = &chosen {
-                    given.insert(range.clone());
+                    given.insert(key.clone(), range.clone());
                 }
                 chosen
             };
@@ -53,7 +60,7 @@ pub async fn run(context: Arc<Context>) {
             let patch = json!({"spec": {"podCIDR": range, "podCIDRs": [range]}});
             let result = api.patch(&key, &PatchParams::default(), &Patch::Strategic(patch)).await;
             if result.is_err() {
-                given.lock().remove(&range);
+                given.lock().remove(&key);
             }
             result?;
             tracing::info!(node = key, range, "gave a range of pod addresses");
