@@ -6,6 +6,7 @@ use kinit_api::defaults;
 use kinit_api::object::Object;
 use kinit_api::patch;
 use kinit_api::status::{Status, qualified};
+use kinit_api::validate;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
@@ -50,6 +51,9 @@ impl Api {
             self.admit(&attributes, &mut object)?;
             let uid = uuid::Uuid::new_v4().to_string();
             strategy::prepare_create(request, &mut object, &uid, &now())?;
+            // The status that has just been taken away has defaults of its own.
+            defaults::apply(spec.group, spec.version, spec.kind, &mut object);
+            validate::create(spec.group, spec.kind, &object)?;
             if dry_run(request)? {
                 return Ok((object, 0));
             }
@@ -208,6 +212,9 @@ impl Api {
                 let attributes = Attributes { operation: Operation::Update, request, name, old: Some(&old) };
                 self.admit(&attributes, &mut new)?;
                 strategy::set_generation(request, &old, &mut new);
+            }
+            if request.subresource.is_empty() && new != old {
+                validate::update(spec.group, spec.kind, &old, &new)?;
             }
             if new == old || dry_run(request)? {
                 return Ok((new, revision));
