@@ -1,5 +1,6 @@
 //! `KubeletConfiguration`, the fields that have an effect here, with upstream's defaults.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -39,6 +40,25 @@ pub struct Configuration {
     pub max_pods: u32,
     /// Whether the client certificate is renewed.
     pub rotate_certificates: bool,
+    /// The serving certificate, if it is not made or asked for here.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key.
+    pub tls_private_key_file: Option<PathBuf>,
+    /// Whether `/logs` shows the host's logs.
+    pub enable_system_log_handler: bool,
+    /// Used part of the image disk in percent from which unused images are removed.
+    pub image_gc_high_threshold_percent: u8,
+    /// Used part of the image disk in percent down to which they are.
+    pub image_gc_low_threshold_percent: u8,
+    /// How large a container's log file may grow.
+    pub container_log_max_size: String,
+    /// How many files of a container's log are kept.
+    pub container_log_max_files: usize,
+    /// Below which of these amounts pods are evicted, by signal; the kubelet's own if there are none.
+    pub eviction_hard: Option<BTreeMap<String, String>>,
+    /// The document as it was read, for `/configz`.
+    #[serde(skip)]
+    pub document: serde_json::Value,
     /// Whether the serving certificate is asked for from the cluster.
     #[serde(rename = "serverTLSBootstrap")]
     pub server_tls_bootstrap: bool,
@@ -51,9 +71,17 @@ pub struct Authentication {
     /// Whether strangers may.
     pub anonymous: Switch,
     /// Whether bearer tokens are shown to the API server.
-    pub webhook: Switch,
+    pub webhook: Webhook,
     /// Whose certificates are believed.
     pub x509: X509,
+}
+
+/// Bearer tokens.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Webhook {
+    /// Whether they are shown to the API server.
+    pub enabled: bool,
 }
 
 /// On or off.
@@ -104,6 +132,15 @@ impl Default for Configuration {
             resolv_conf: "/etc/resolv.conf".into(),
             max_pods: 110,
             rotate_certificates: false,
+            tls_cert_file: None,
+            tls_private_key_file: None,
+            enable_system_log_handler: true,
+            image_gc_high_threshold_percent: 85,
+            image_gc_low_threshold_percent: 80,
+            container_log_max_size: "10Mi".into(),
+            container_log_max_files: 5,
+            eviction_hard: None,
+            document: serde_json::Value::Null,
             server_tls_bootstrap: false,
         }
     }
@@ -123,7 +160,9 @@ impl Configuration {
         if kind != "KubeletConfiguration" {
             return Err(format!("its kind is {kind:?}, not KubeletConfiguration"));
         }
-        serde_json::from_value(value).map_err(|error| error.to_string())
+        let mut config: Self = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+        config.document = value;
+        Ok(config)
     }
 
     /// Path of the runtime's socket.

@@ -1,17 +1,20 @@
 //! What all of the kubelet's parts share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use kinit_cri::Runtime;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::config::Configuration;
 use crate::error::{Error, Result};
+use crate::events::Recorder;
+use crate::eviction::Pressure;
+use crate::pod::status::Failure;
 use crate::probes::ProbeTable;
 
 /// Services by namespace and name.
@@ -39,6 +42,14 @@ pub struct Context {
     pub services: watch::Sender<Option<Services>>,
     /// What probes say.
     pub probes: ProbeTable,
+    /// Where events are said.
+    pub events: Recorder,
+    /// Pods that the kubelet itself fails, by uid: those that are evicted or refused.
+    pub failures: Mutex<HashMap<String, Failure>>,
+    /// Names of static pods whose image in the API is gone and has to be made anew.
+    pub mirrors_lost: Mutex<HashSet<String>>,
+    /// What the node is short of.
+    pub pressure: RwLock<Pressure>,
     /// Uid of the Node object, once it is known: mirror pods belong to it.
     pub node_uid: RwLock<Option<String>>,
 }

@@ -46,6 +46,9 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// Something that is told in its own words alone, as upstream tells it.
+    #[error("{0}")]
+    Told(String),
     /// There is no connection to a cluster yet.
     #[error("the kubelet is not connected to a cluster yet")]
     NotConnected,

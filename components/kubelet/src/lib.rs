@@ -5,8 +5,10 @@
 //! - [`context`]: what all parts share; [`volumes`], [`probes`], [`logs`]: services for pods.
 //! - [`pod`]: where pods come from ([`pod::source`]), what has to be done for one ([`pod::actions`], pure), what is said
 //!   of it ([`pod::status`], pure), and the task that does it ([`pod::worker`]).
-//! - [`relist`]: noticing what happens in the runtime. [`node`]: registering the node, its status and its lease.
-//! - [`bootstrap`]: getting and renewing the kubelet's certificate. [`server`]: logs, exec and port-forward.
+//! - [`relist`]: noticing what happens in the runtime. [`node`], `lease`: registering the node, its status and its sign of life.
+//! - [`certificates`]: getting and renewing the kubelet's certificates. [`server`]: logs, exec, port-forward and figures.
+//! - `eviction`: ending pods when the node runs short. `upkeep`: unused images, and logs that grow.
+//! - [`events`]: what people are told through the API.
 //!
 //! **Invariant**: the runtime is the only memory. A kubelet that is killed and started again finds every pod's sandboxes
 //! and containers by their labels and goes on; nothing is written for its own use.
@@ -15,11 +17,14 @@
 //!
 //! Start reading at [`pod::worker::Worker::run`].
 
-pub mod bootstrap;
+pub mod certificates;
 mod cgroups;
 pub mod config;
 pub mod context;
 mod error;
+pub mod events;
+mod eviction;
+mod lease;
 pub mod logs;
 pub mod node;
 pub mod options;
@@ -29,6 +34,7 @@ pub mod relist;
 mod run;
 pub mod server;
 mod tls;
+mod upkeep;
 pub mod volumes;
 
 pub use error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Reading the logs that the runtime writes: `time stream tag text` lines, where tag `P` marks a line that goes on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,19 +25,46 @@ pub struct Wanted {
     pub timestamps: bool,
     /// No more bytes than this.
     pub limit: Option<usize>,
+    /// Of which streams.
+    pub streams: Streams,
 }
 
-/// One line of the file: time and text with its line end, if it has one.
-fn parse(line: &[u8]) -> Option<(&[u8], &[u8], bool)> {
+/// The streams of a container that its log is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Streams {
+    /// Both.
+    #[default]
+    All,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One line of the file.
+struct Line<'a> {
+    time: &'a [u8],
+    stream: &'a [u8],
+    text: &'a [u8],
+    /// Whether the text ends there.
+    full: bool,
+}
+
+fn parse(line: &[u8]) -> Option<Line<'_>> {
     let mut parts = line.splitn(4, |byte| *byte == b' ');
-    let (time, _stream, tag) = (parts.next()?, parts.next()?, parts.next()?);
+    let (time, stream, tag) = (parts.next()?, parts.next()?, parts.next()?);
     let text = parts.next().unwrap_or_default();
-    Some((time, text, tag.first() == Some(&b'F')))
+    Some(Line { time, stream, text, full: tag.first() == Some(&b'F') })
 }
 
 /// Renders a line of the file as it is wanted; `None` when it is too old or no log line.
 fn render(line: &[u8], wanted: &Wanted, begins: bool) -> Option<(Vec<u8>, bool)> {
-    let (time, text, full) = parse(line)?;
+    let Line { time, stream, text, full } = parse(line)?;
+    match wanted.streams {
+        Streams::Stdout if stream != b"stdout" => return None,
+        Streams::Stderr if stream != b"stderr" => return None,
+        _ => {}
+    }
     if let Some(since) = wanted.since {
         let at: Timestamp = std::str::from_utf8(time).ok()?.parse().ok()?;
         if at < since {
@@ -79,6 +106,24 @@ async fn tail_offset(file: &mut File, count: usize) -> std::io::Result<u64> {
         end = start;
     }
     Ok(0)
+}
+
+/// The text of the last lines of a log; empty if there is none.
+pub fn tail(path: &Path, lines: usize) -> Vec<u8> {
+    use std::io::{Read, Seek};
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(BLOCK as u64)))?;
+        let mut block = Vec::new();
+        file.take(BLOCK as u64).read_to_end(&mut block)?;
+        Ok(block)
+    };
+    let block = read().unwrap_or_default();
+    let all: Vec<&[u8]> = block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let wanted = Wanted::default();
+    let last = &all[all.len().saturating_sub(lines)..];
+    last.iter().filter_map(|line| render(line, &wanted, true)).flat_map(|(text, _)| text).collect()
 }
 
 /// Sends the log to `out` until it ends, or its reader goes away. While it is followed, `ended` tells whether the
@@ -150,6 +195,16 @@ mod tests {
         String::from_utf8(all).unwrap()
     }
 
+    #[test]
+    fn the_end_of_a_log_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.log");
+        std::fs::write(&path, LOG).unwrap();
+        assert_eq!(tail(&path, 1), b"three\n");
+        assert_eq!(tail(&path, 80), b"one\ntwo\nthree\n");
+        assert!(tail(&folder.path().join("none"), 1).is_empty());
+    }
+
     #[tokio::test]
     async fn logs_are_cut_as_wanted() {
         assert_eq!(read(Wanted::default()).await, "one\ntwo\nthree\n");
@@ -158,6 +213,7 @@ mod tests {
         assert_eq!(read(Wanted { tail: Some(9), ..Wanted::default() }).await, "one\ntwo\nthree\n");
         assert_eq!(read(Wanted { tail: Some(0), ..Wanted::default() }).await, "");
         assert_eq!(read(Wanted { limit: Some(5), ..Wanted::default() }).await, "one\nt");
+        assert_eq!(read(Wanted { streams: Streams::Stdout, ..Wanted::default() }).await, "one\nthree\n");
         let since = "2027-01-01T00:00:01Z".parse().ok();
         assert_eq!(read(Wanted { since, ..Wanted::default() }).await, "two\nthree\n");
         let stamped = read(Wanted { timestamps: true, ..Wanted::default() }).await;

@@ -1,4 +1,4 @@
-//! The Node object: registering it, its status and its lease.
+//! The Node object: registering it, and its status.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeSpec, Taint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kinit_cri::Runtime;
 use kinit_cri::v1::{StatusRequest, VersionRequest};
 use kube::Api;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::events::Kind;
 use crate::options::Options;
 
 const VERSION: &str = "v1.36.0";
@@ -25,9 +25,6 @@ const VERSION: &str = "v1.36.0";
 const STATUS_PERIOD: Duration = Duration::from_secs(60);
 /// How often it is looked at.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
-const LEASE_PERIOD: Duration = Duration::from_secs(10);
-const LEASE_SECONDS: i32 = 40;
-const LEASE_NAMESPACE: &str = "kube-node-lease";
 const RETRY: Duration = Duration::from_millis(300);
 
 /// Makes the Node object be there; tries until it is.
@@ -100,9 +97,13 @@ fn parse_taint(text: &str) -> Option<Taint> {
 pub async fn follow_status(context: Arc<Context>, client: kube::Client, shutdown: CancellationToken) {
     let api: Api<Node> = Api::all(client);
     let mut told: Option<(Vec<NodeCondition>, tokio::time::Instant)> = None;
+    // What an earlier kubelet told goes on: a restart is no transition.
+    let earlier = api.get_opt(&context.node_name).await.ok().flatten().and_then(|node| node.status?.conditions);
+    let earlier = earlier.unwrap_or_default();
     loop {
-        let conditions =
-            conditions(&context, told.as_ref().map(|(conditions, _)| conditions.as_slice()).unwrap_or_default()).await;
+        let before = told.as_ref().map_or(earlier.as_slice(), |(conditions, _)| conditions.as_slice());
+        let conditions = conditions(&context, before).await;
+        say_readiness(&context, before, &conditions);
         let same = |old: &[NodeCondition]| {
             old.iter().zip(&conditions).all(|(old, new)| (&old.status, &old.message) == (&new.status, &new.message))
         };
@@ -119,6 +120,18 @@ pub async fn follow_status(context: Arc<Context>, client: kube::Client, shutdown
             () = shutdown.cancelled() => return,
         }
     }
+}
+
+/// Says when the node becomes ready or ceases to be.
+fn say_readiness(context: &Context, before: &[NodeCondition], now: &[NodeCondition]) {
+    let ready = |all: &[NodeCondition]| all.iter().find(|one| one.type_ == "Ready").map(|one| one.status == "True");
+    let (reason, kind) = match (ready(before), ready(now)) {
+        (Some(true), Some(false)) => ("NodeNotReady", Kind::Warning),
+        (Some(false) | None, Some(true)) => ("NodeReady", Kind::Normal),
+        _ => return,
+    };
+    let text = format!("Node {} status is now: {reason}", context.node_name);
+    context.events.node(&context.node_name, kind, reason, text);
 }
 
 fn condition(kind: &str, is: bool, reason: &str, message: &str, before: &[NodeCondition]) -> NodeCondition {
@@ -154,35 +167,45 @@ async fn conditions(context: &Context, before: &[NodeCondition]) -> Vec<NodeCond
         None => condition("Ready", true, "KubeletReady", "kubelet is posting ready status", before),
         Some(problem) => condition("Ready", false, "KubeletNotReady", problem, before),
     };
-    let fine = |kind, reason, message| condition(kind, false, reason, message, before);
-    let memory = available_memory();
-    let low = memory.is_some_and(|available| available < 100 << 20);
+    let pressure = *context.pressure.read();
+    let told = |kind, is, yes: (&str, &str), no: (&str, &str)| {
+        let (reason, message) = if is { yes } else { no };
+        condition(kind, is, reason, message, before)
+    };
     vec![
-        if low {
-            condition(
-                "MemoryPressure",
-                true,
-                "KubeletHasInsufficientMemory",
-                "less than 100 MiB of memory are available",
-                before,
-            )
-        } else {
-            fine("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available")
-        },
-        fine("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        fine("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        told(
+            "MemoryPressure",
+            pressure.memory,
+            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ),
+        told(
+            "DiskPressure",
+            pressure.disk,
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        told(
+            "PIDPressure",
+            pressure.pid,
+            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
         ready,
     ]
-}
-
-fn available_memory() -> Option<u64> {
-    memory_line(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
 /// A line of /proc/meminfo in bytes.
 pub fn memory_line(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+/// When the host was started.
+pub fn booted() -> Timestamp {
+    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let up: f64 = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_default();
+    Timestamp::from_second(Timestamp::now().as_second() - up as i64).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 async fn status(context: &Context, conditions: &[NodeCondition]) -> Value {
@@ -193,6 +216,8 @@ async fn status(context: &Context, conditions: &[NodeCondition]) -> Value {
         "memory": format!("{}Ki", context.memory / 1024),
         "pods": context.config.max_pods.to_string(),
         "ephemeral-storage": format!("{}Ki", storage / 1024),
+        "hugepages-1Gi": "0",
+        "hugepages-2Mi": "0",
     });
     // What the kubelet itself needs before it would evict anything.
     let allocatable = json!({
@@ -200,6 +225,8 @@ async fn status(context: &Context, conditions: &[NodeCondition]) -> Value {
         "memory": format!("{}Ki", context.memory.saturating_sub(100 << 20) / 1024),
         "pods": context.config.max_pods.to_string(),
         "ephemeral-storage": (storage / 10 * 9).to_string(),
+        "hugepages-1Gi": "0",
+        "hugepages-2Mi": "0",
     });
     json!({
         "addresses": [
@@ -258,51 +285,6 @@ async fn images(context: &Context) -> Value {
         json!({"names": names, "sizeBytes": image.size})
     });
     some.collect()
-}
-
-/// Renews the node's lease until shutdown.
-pub async fn follow_lease(context: Arc<Context>, client: kube::Client, shutdown: CancellationToken) {
-    let api: Api<Lease> = Api::namespaced(client, LEASE_NAMESPACE);
-    loop {
-        let renewed = renew(&context, &api).await;
-        if let Err(error) = &renewed {
-            tracing::debug!(%error, "the lease was not renewed");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(if renewed.is_ok() { LEASE_PERIOD } else { RETRY * 3 }) => {}
-            () = shutdown.cancelled() => return,
-        }
-    }
-}
-
-async fn renew(context: &Context, api: &Api<Lease>) -> Result<()> {
-    let name = context.node_name.as_str();
-    let now = MicroTime(Timestamp::now());
-    if api.get_opt(name).await?.is_some() {
-        let patch = json!({"spec": {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now}});
-        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        return Ok(());
-    }
-    let owner = context.node_uid.read().clone().map(|uid| {
-        vec![OwnerReference {
-            api_version: "v1".into(),
-            kind: "Node".into(),
-            name: name.into(),
-            uid,
-            ..Default::default()
-        }]
-    });
-    let lease = Lease {
-        metadata: ObjectMeta { name: Some(name.into()), owner_references: owner, ..Default::default() },
-        spec: Some(LeaseSpec {
-            holder_identity: Some(name.into()),
-            lease_duration_seconds: Some(LEASE_SECONDS),
-            renew_time: Some(now),
-            ..Default::default()
-        }),
-    };
-    api.create(&PostParams::default(), &lease).await?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::context::Context;
+use crate::events;
 use crate::pod::actions::{ProbeVerdicts, Verdicts};
 use crate::pod::facts;
 use crate::pod::state::PodState;
@@ -80,6 +81,7 @@ impl ProbeTable {
             };
             self.verdicts.lock().insert(id.clone(), none);
             let asker = Asker {
+                pod: pod.clone(),
                 context: context.clone(),
                 container: container.clone(),
                 id: id.clone(),
@@ -112,6 +114,7 @@ impl ProbeTable {
 }
 
 struct Asker {
+    pod: Arc<Pod>,
     context: Arc<Context>,
     container: Container,
     id: String,
@@ -151,6 +154,14 @@ impl Asker {
                 .unwrap_or_else(|_| Err("no answer in time".into()));
             if let Err(reason) = &good {
                 tracing::debug!(container = %self.container.name, ?kind, reason, "a probe fails");
+                let text = format!("{kind:?} probe failed: {reason}");
+                self.context.events.pod(
+                    &self.pod,
+                    Some(&self.container.name),
+                    events::Kind::Warning,
+                    "Unhealthy",
+                    text,
+                );
             }
             (successes, failures) = if good.is_ok() { (successes + 1, 0) } else { (0, failures + 1) };
             let enough = successes >= probe.success_threshold.unwrap_or(1).max(1);
@@ -219,7 +230,8 @@ fn port(given: &IntOrString, ports: &[ContainerPort]) -> Result<u16, String> {
     number.and_then(|number| u16::try_from(number).ok()).ok_or_else(|| format!("there is no port {given:?}"))
 }
 
-async fn http_get(action: &HTTPGetAction, ip: IpAddr, ports: &[ContainerPort]) -> Result<(), String> {
+/// Asks an HTTP server; an answer from 200 to 399 is good.
+pub async fn http_get(action: &HTTPGetAction, ip: IpAddr, ports: &[ContainerPort]) -> Result<(), String> {
     let address = SocketAddr::new(host(action.host.as_deref(), ip)?, port(&action.port, ports)?);
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");

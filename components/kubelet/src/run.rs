@@ -8,19 +8,22 @@ use kinit_cri::Runtime;
 use kinit_serving::health::Health;
 use kinit_serving::listener::{Limits, Listener};
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::store::Store;
+use crate::certificates::{self, bootstrap};
 use crate::config::Configuration;
 use crate::context::Context;
 use crate::options::Options;
 use crate::pod::source::{Pods, follow_api, follow_files, follow_services};
-use crate::{bootstrap, node, relist, server};
+use crate::{events, eviction, lease, node, relist, server, upkeep};
 
 /// A kubelet that is ready to run.
 pub struct Server {
     options: Options,
     context: Arc<Context>,
+    said: events::Queue,
 }
 
 impl Server {
@@ -40,7 +43,12 @@ impl Server {
             std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| node::memory_line(&text, "MemTotal:"));
         // One provider for all of TLS; a test that boots several components has set it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let (events, said) = events::channel();
         let context = Context {
+            events,
+            failures: Default::default(),
+            mirrors_lost: Default::default(),
+            pressure: Default::default(),
             runtime: Runtime::new(config.runtime_socket()),
             config,
             root: options.root_dir.clone(),
@@ -53,15 +61,17 @@ impl Server {
             probes: Default::default(),
             node_uid: RwLock::default(),
         };
-        Ok(Self { options, context: Arc::new(context) })
+        Ok(Self { options, context: Arc::new(context), said })
     }
 
     /// Runs until shutdown. Pods go on running when it ends.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { options, context } = self;
+        let Self { options, context, said } = self;
         tracing::info!(node = context.node_name, address = %context.node_ip, "kubelet starts");
         let pods = Pods::new(context.clone());
         let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(events::run(context.clone(), said, shutdown.clone()));
+        context.events.node(&context.node_name, events::Kind::Normal, "Starting", "Starting kubelet.");
         if context.config.healthz_port != 0 {
             let address: SocketAddr =
                 format!("{}:{}", context.config.healthz_bind_address, context.config.healthz_port).parse()?;
@@ -69,13 +79,15 @@ impl Server {
             tasks.spawn(serve_health(listener, context.clone(), shutdown.clone()));
         }
         tasks.spawn(relist::run(context.clone(), pods.clone(), shutdown.clone()));
+        tasks.spawn(eviction::run(context.clone(), pods.clone(), shutdown.clone()));
+        tasks.spawn(upkeep::run(context.clone(), shutdown.clone()));
         if let Some(folder) = context.config.static_pod_path.clone() {
             tasks.spawn(follow_files(pods.clone(), folder, shutdown.clone()));
         }
-        let listener = server::bind(&context).await?;
+        let listener = server::bind(&context, &options).await?;
         tasks.spawn(server::serve(listener, context.clone(), pods.clone(), shutdown.clone()));
         tokio::select! {
-            result = connect(&options, &context, &pods, &shutdown, &mut tasks) => result?,
+            result = connect(&options, &context, &pods, &shutdown) => result?,
             () = shutdown.cancelled() => {}
         }
         shutdown.cancelled().await;
@@ -84,32 +96,76 @@ impl Server {
     }
 }
 
-/// Gets credentials and starts what needs the cluster.
+/// Gets credentials and keeps what needs the cluster going until shutdown: all of it begins again with each new
+/// certificate, so that no connection outlives the one that it was made with.
 async fn connect(
     options: &Options,
     context: &Arc<Context>,
     pods: &Pods,
     shutdown: &CancellationToken,
-    tasks: &mut tokio::task::JoinSet<()>,
 ) -> anyhow::Result<()> {
     let Some(kubeconfig) = &options.kubeconfig else {
         tracing::info!("there is no kubeconfig: only static pods run");
         return Ok(());
     };
-    bootstrap::ensure(kubeconfig, options.bootstrap_kubeconfig.as_deref(), &options.cert_dir, &context.node_name)
-        .await?;
-    let client = bootstrap::client(kubeconfig).await?;
-    node::register(context, client.clone(), options).await;
-    context.client.send_replace(Some(client.clone()));
+    let store = Store::client(&options.cert_dir);
+    bootstrap::ensure(kubeconfig, options.bootstrap_kubeconfig.as_deref(), &store, &context.node_name).await?;
+    let renewed = Arc::new(Notify::new());
+    let mut background = tokio::task::JoinSet::new();
+    if context.config.rotate_certificates {
+        let wanted = certificates::client_request(&context.node_name);
+        let notify = renewed.clone();
+        background.spawn(certificates::follow(
+            context.clone(),
+            store.clone(),
+            wanted,
+            move || notify.notify_one(),
+            shutdown.clone(),
+        ));
+    }
+    if context.config.server_tls_bootstrap {
+        let wanted = certificates::serving_request(context);
+        let store = Store::server(&options.cert_dir);
+        background.spawn(certificates::follow(context.clone(), store, wanted, || {}, shutdown.clone()));
+    }
+    while !shutdown.is_cancelled() {
+        let client = bootstrap::client(kubeconfig, context.config.rotate_certificates.then_some(&store)).await?;
+        context.client.send_replace(Some(client.clone()));
+        let round = shutdown.child_token();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(follow_cluster(context.clone(), pods.clone(), client, options.clone(), round.clone()));
+        tokio::select! {
+            () = renewed.notified() => tracing::info!("connects with the new certificate"),
+            () = shutdown.cancelled() => {}
+        }
+        round.cancel();
+        while tasks.join_next().await.is_some() {}
+    }
+    Ok(())
+}
+
+/// All that goes on with the cluster, until `round` ends.
+async fn follow_cluster(
+    context: Arc<Context>,
+    pods: Pods,
+    client: kube::Client,
+    options: Options,
+    round: CancellationToken,
+) {
+    tokio::select! {
+        () = node::register(&context, client.clone(), &options) => {}
+        () = round.cancelled() => return,
+    }
     // Static pods are reported at once, and not only at the next look.
     for pod in pods.all() {
         pods.wake(crate::pod::facts::uid(&pod));
     }
-    tasks.spawn(follow_services(context.clone(), client.clone(), shutdown.clone()));
-    tasks.spawn(follow_api(pods.clone(), client.clone(), shutdown.clone()));
-    tasks.spawn(node::follow_status(context.clone(), client.clone(), shutdown.clone()));
-    tasks.spawn(node::follow_lease(context.clone(), client, shutdown.clone()));
-    Ok(())
+    tokio::join!(
+        follow_services(context.clone(), client.clone(), round.clone()),
+        follow_api(pods, client.clone(), round.clone()),
+        node::follow_status(context.clone(), client.clone(), round.clone()),
+        lease::follow(context, client, round.clone()),
+    );
 }
 
 async fn serve_health(listener: Listener, context: Arc<Context>, shutdown: CancellationToken) {

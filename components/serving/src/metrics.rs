@@ -43,7 +43,8 @@ impl Metrics {
         Some(text(StatusCode::OK, format!("{families}{}", self.process())))
     }
 
-    fn process(&self) -> String {
+    /// The process's own families, for components that write the rest themselves.
+    pub fn process(&self) -> String {
         let (resident, cpu) = process_usage();
         format!(
             "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes {resident}\n\

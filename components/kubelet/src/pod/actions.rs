@@ -40,6 +40,8 @@ pub struct Actions {
     pub stop: Vec<(String, &'static str)>,
     /// Containers to start, by name, with their restart count.
     pub start: Vec<(String, u32)>,
+    /// Containers that pause before they are started again, by name.
+    pub waits: Vec<String>,
     /// When to look again, if something has to wait.
     pub again: Option<Duration>,
 }
@@ -158,10 +160,10 @@ fn consider(
     if instance.is_running() {
         let made_of = instance.status.annotations.get(CONTAINER_HASH);
         if made_of.is_some_and(|made_of| *made_of != hash(container)) {
-            actions.stop.push((instance.status.id.clone(), "its definition changed"));
+            actions.stop.push((instance.status.id.clone(), CHANGED));
             actions.start.push((container.name.clone(), instance.restarts() + 1));
-        } else if probes.get(&instance.status.id).is_some_and(|verdicts| verdicts.failed) {
-            actions.stop.push((instance.status.id.clone(), "its probe fails"));
+        } else if let Some(verdicts) = probes.get(&instance.status.id).filter(|verdicts| verdicts.failed) {
+            actions.stop.push((instance.status.id.clone(), if verdicts.started { UNHEALTHY } else { NOT_STARTED }));
             if policy != "Never" {
                 actions.again = Some(Duration::ZERO);
             }
@@ -172,7 +174,7 @@ fn consider(
         }
     } else {
         // Created and never started: the kubelet ended in between.
-        actions.stop.push((instance.status.id.clone(), "it was never started"));
+        actions.stop.push((instance.status.id.clone(), ABANDONED));
         actions.start.push((container.name.clone(), instance.restarts()));
     }
 }
@@ -182,7 +184,7 @@ fn wants_start(container: &Container, before: Option<&Instance>, policy: &str) -
     match before {
         None => true,
         Some(_) if facts::is_sidecar(container) => true,
-        Some(before) if before.is_exited() => match policy {
+        Some(before) if before.is_exited() => match container.restart_policy.as_deref().unwrap_or(policy) {
             "Always" => true,
             "OnFailure" => before.status.exit_code != 0,
             _ => false,
@@ -197,8 +199,29 @@ fn restart(actions: &mut Actions, container: &Container, ended: &Instance, state
         actions.start.push((container.name.clone(), next_count(state, &container.name)));
     } else {
         let wait = Duration::from_nanos((due - now) as u64);
+        actions.waits.push(container.name.clone());
         actions.again = Some(actions.again.map_or(wait, |other| other.min(wait)));
     }
+}
+
+/// Why a container is stopped whose definition changed.
+const CHANGED: &str = "definition changed, will be restarted";
+/// Why a container is stopped that does not live.
+const UNHEALTHY: &str = "failed liveness probe, will be restarted";
+/// Why a container is stopped that did not start.
+const NOT_STARTED: &str = "failed startup probe, will be restarted";
+/// Why a container is stopped that was created and never started.
+const ABANDONED: &str = "was never started, will be made anew";
+
+/// Seconds that a container is given to end that is stopped for `reason`: a probe may have its own.
+pub fn grace(pod: &Pod, name: &str, reason: &str) -> i64 {
+    let container = pod.spec.as_ref().and_then(|spec| facts::containers(spec).find(|one| one.name == name));
+    let probe = container.and_then(|one| match reason {
+        UNHEALTHY => one.liveness_probe.as_ref(),
+        NOT_STARTED => one.startup_probe.as_ref(),
+        _ => None,
+    });
+    probe.and_then(|probe| probe.termination_grace_period_seconds).unwrap_or_else(|| facts::grace_period(pod))
 }
 
 /// How long a container that ended waits: nothing the first time, then ten seconds doubling to five minutes.
@@ -329,6 +352,7 @@ mod tests {
         let state = with(vec![instance("a", ContainerState::ContainerExited, 1, 1)]);
         let found = actions(&one("Always"), &state);
         assert_eq!((found.start.len(), found.again), (0, Some(Duration::from_secs(9))));
+        assert_eq!(found.waits, ["a"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kinit_cri::v1::{
-    Capability, ContainerConfig, ContainerMetadata, ImageSpec, Int64Value, LinuxContainerConfig,
+    Capability, ContainerConfig, ContainerMetadata, Image, ImageSpec, Int64Value, LinuxContainerConfig,
     LinuxContainerResources, LinuxContainerSecurityContext, Mount,
 };
 
@@ -120,13 +120,36 @@ fn oom_score(pod: &Pod, request: i64, memory: u64) -> i64 {
     }
 }
 
+/// Refuses a container that must not run as root and would.
+pub fn check_user(pod: &Pod, container: &Container, image: &Image) -> Result<()> {
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let own = container.security_context.as_ref();
+    let must_not = own.and_then(|own| own.run_as_non_root).or_else(|| of_pod?.run_as_non_root);
+    if must_not != Some(true) {
+        return Ok(());
+    }
+    let user = own.and_then(|own| own.run_as_user).or_else(|| of_pod?.run_as_user);
+    let refuse = |why: String| {
+        Err(Error::Told(format!("{why} (pod: {:?}, container: {})", facts::runtime_name(pod), container.name)))
+    };
+    match (user, &image.uid, image.username.as_str()) {
+        (Some(0), ..) => refuse("container's runAsUser breaks non-root policy".into()),
+        (Some(_), ..) => Ok(()),
+        (None, Some(uid), _) if uid.value == 0 => {
+            refuse("container has runAsNonRoot and image will run as root".into())
+        }
+        (None, None, "") => refuse("container has runAsNonRoot and image will run as root".into()),
+        (None, None, name) if name != "0" => refuse(format!(
+            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root"
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn security(pod: &Pod, container: &Container) -> Result<LinuxContainerSecurityContext> {
     let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.clone()).unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
     let user = own.run_as_user.or(of_pod.run_as_user);
-    if own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true) && user == Some(0) {
-        return Err(Error::container(&container.name, "it must not run as root, and runAsUser is 0"));
-    }
     let privileged = own.privileged.unwrap_or(false);
     let paths =
         |all: &[&str]| if privileged { Vec::new() } else { all.iter().map(|path| (*path).to_owned()).collect() };

@@ -14,7 +14,8 @@ use super::facts::{self, Qos};
 use super::state::{POD_NAME, POD_NAMESPACE, POD_UID};
 use crate::context::Context;
 
-const LOGS: &str = "/var/log/pods";
+/// Where the logs of all pods are.
+pub const LOGS: &str = "/var/log/pods";
 /// Linux' limit of a host name.
 const HOST_NAME_LIMIT: usize = 63;
 

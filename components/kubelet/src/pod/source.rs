@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,8 +15,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::facts;
 use super::worker::{Command, Worker};
+use super::{facts, report};
 use crate::context::Context;
 use crate::error::{Error, Result};
 
@@ -27,18 +28,33 @@ struct Entry {
     wake: Arc<Notify>,
 }
 
+/// The API's image of a static pod, as far as it matters here.
+type Mirrors = HashMap<(String, String), Arc<Pod>>;
+
 /// One worker per pod uid.
 #[derive(Clone)]
 pub struct Pods {
     context: Arc<Context>,
     entries: Arc<Mutex<HashMap<String, Entry>>>,
     api: Arc<Mutex<HashMap<String, Arc<Pod>>>>,
+    mirrors: Arc<Mutex<Mirrors>>,
+    /// Static pods that begin when an earlier one of their name has ended: both would want the same ports and files.
+    queued: Arc<Mutex<HashMap<String, Arc<Pod>>>>,
+    /// Whether the folder of static pods was read: before that an image without a pod proves nothing.
+    files_read: Arc<AtomicBool>,
 }
 
 impl Pods {
     /// An empty table.
     pub fn new(context: Arc<Context>) -> Self {
-        Self { context, entries: Arc::default(), api: Arc::default() }
+        Self {
+            context,
+            entries: Arc::default(),
+            api: Arc::default(),
+            mirrors: Arc::default(),
+            queued: Arc::default(),
+            files_read: Arc::default(),
+        }
     }
 
     /// All pods, as they were last wanted.
@@ -83,38 +99,78 @@ impl Pods {
             });
             return;
         }
+        if facts::is_static(&pod) {
+            let before = entries.values().any(|entry| match &*entry.commands.borrow() {
+                Command::Run(other) | Command::End(other) => facts::full_name(other) == facts::full_name(&pod),
+            });
+            let mut queued = self.queued.lock();
+            match &command {
+                Command::Run(_) if before => {
+                    queued.insert(facts::full_name(&pod), pod);
+                    return;
+                }
+                Command::Run(_) => {}
+                // It never began.
+                Command::End(_) => {
+                    queued.retain(|_, other| facts::uid(other) != uid);
+                    return;
+                }
+            }
+        }
         let (commands, receiver) = watch::channel(command);
         let wake = Arc::new(Notify::new());
         let worker = Worker::new(self.context.clone(), receiver, wake.clone());
         entries.insert(uid.clone(), Entry { commands, wake });
         drop(entries);
-        let table = self.entries.clone();
+        let pods = self.clone();
         tokio::spawn(async move {
             worker.run().await;
-            table.lock().remove(&uid);
+            pods.entries.lock().remove(&uid);
+            let next = pods.queued.lock().remove(&facts::full_name(&pod));
+            if let Some(next) = next {
+                pods.tell(Command::Run(next));
+            }
         });
     }
 
     /// What the API says of a pod.
     fn apply(&self, pod: Pod) {
+        let pod = Arc::new(pod);
         if facts::is_mirror(&pod) {
+            let key = (facts::namespace(&pod).to_owned(), facts::name(&pod).to_owned());
+            self.mirrors.lock().insert(key, pod);
             return;
         }
-        let pod = Arc::new(pod);
         self.api.lock().insert(facts::uid(&pod).to_owned(), pod.clone());
-        let ended = pod.status.as_ref().and_then(|status| status.phase.as_deref()).is_some_and(|phase| {
-            phase == "Failed" && pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("Evicted")
-        });
-        self.tell(if pod.metadata.deletion_timestamp.is_some() || ended {
-            Command::End(pod)
-        } else {
-            Command::Run(pod)
-        });
+        self.tell(if pod.metadata.deletion_timestamp.is_some() { Command::End(pod) } else { Command::Run(pod) });
     }
 
-    fn gone(&self, uid: &str) {
+    /// The API no longer has a pod; `last` is what it was at its end, if that is known.
+    fn gone(&self, uid: &str, last: Option<Pod>) {
         if let Some(pod) = self.api.lock().remove(uid) {
-            self.tell(Command::End(pod));
+            self.tell(Command::End(last.map_or(pod, Arc::new)));
+        }
+    }
+
+    /// The API no longer has an image of a static pod: it is made anew if the pod still runs.
+    fn mirror_gone(&self, pod: &Pod) {
+        self.mirrors.lock().remove(&(facts::namespace(pod).to_owned(), facts::name(pod).to_owned()));
+        if let Some(own) = self.find(facts::namespace(pod), facts::name(pod)) {
+            self.context.mirrors_lost.lock().insert(facts::name(&own).to_owned());
+            self.wake(facts::uid(&own));
+        }
+    }
+
+    /// Deletes images of static pods that are no more.
+    async fn delete_orphaned_mirrors(&self) {
+        if !self.files_read.load(Ordering::Acquire) {
+            return;
+        }
+        let all: Vec<Arc<Pod>> = self.mirrors.lock().values().cloned().collect();
+        for mirror in all {
+            if self.find(facts::namespace(&mirror), facts::name(&mirror)).is_none() {
+                delete_mirror(&self.context, &mirror).await;
+            }
         }
     }
 }
@@ -152,10 +208,15 @@ pub async fn follow_files(pods: Pods, folder: PathBuf, shutdown: CancellationTok
         for (path, old) in &present {
             if !found.contains_key(path) {
                 pods.tell(Command::End(old.clone()));
-                delete_mirror(&pods.context, old).await;
+                let key = (facts::namespace(old).to_owned(), facts::name(old).to_owned());
+                let mirror = pods.mirrors.lock().get(&key).cloned();
+                if let Some(mirror) = mirror {
+                    delete_mirror(&pods.context, &mirror).await;
+                }
             }
         }
         present = found;
+        pods.files_read.store(true, Ordering::Release);
         tokio::select! {
             () = changed.notified() => {}
             () = tokio::time::sleep(SCAN) => {}
@@ -170,12 +231,13 @@ fn folder_of(folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
-async fn delete_mirror(context: &Context, pod: &Pod) {
+async fn delete_mirror(context: &Context, mirror: &Pod) {
     let Ok(client) = context.client() else { return };
-    let api: Api<Pod> = Api::namespaced(client, facts::namespace(pod));
-    let params = kube::api::DeleteParams { grace_period_seconds: Some(0), ..Default::default() };
-    // Without the API it is deleted when the node's pods are compared the next time.
-    let _ = api.delete(facts::name(pod), &params).await;
+    let api: Api<Pod> = Api::namespaced(client, facts::namespace(mirror));
+    // What fails is found again when the node's pods are compared the next time.
+    if let Err(error) = report::delete(&api, mirror).await {
+        tracing::debug!(pod = facts::full_name(mirror), %error, "the image of a static pod was not deleted");
+    }
 }
 
 fn scan(folder: &Path, context: &Context) -> HashMap<PathBuf, Arc<Pod>> {
@@ -239,7 +301,10 @@ pub async fn follow_api(pods: Pods, client: kube::Client, shutdown: Cancellation
             () = shutdown.cancelled() => return,
         };
         match event {
-            Some(Ok(Event::Init)) => listing.clear(),
+            Some(Ok(Event::Init)) => {
+                listing.clear();
+                pods.mirrors.lock().clear();
+            }
             Some(Ok(Event::InitApply(pod))) => {
                 listing.push(facts::uid(&pod).to_owned());
                 pods.apply(pod);
@@ -247,11 +312,16 @@ pub async fn follow_api(pods: Pods, client: kube::Client, shutdown: Cancellation
             Some(Ok(Event::InitDone)) => {
                 let known: Vec<String> = pods.api.lock().keys().cloned().collect();
                 for uid in known.iter().filter(|uid| !listing.contains(uid)) {
-                    pods.gone(uid);
+                    pods.gone(uid, None);
                 }
+                pods.delete_orphaned_mirrors().await;
             }
             Some(Ok(Event::Apply(pod))) => pods.apply(pod),
-            Some(Ok(Event::Delete(pod))) => pods.gone(facts::uid(&pod)),
+            Some(Ok(Event::Delete(pod))) if facts::is_mirror(&pod) => pods.mirror_gone(&pod),
+            Some(Ok(Event::Delete(pod))) => {
+                let uid = facts::uid(&pod).to_owned();
+                pods.gone(&uid, Some(pod));
+            }
             Some(Err(error)) => {
                 tracing::debug!(%error, "the watch of pods broke");
                 tokio::time::sleep(RECONNECT).await;

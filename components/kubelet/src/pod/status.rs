@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState as State, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+    ContainerStatus, HostIP, Pod, PodIP, PodStatus, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::actions::{ProbeVerdicts, has_ended};
+use super::conditions::{self, has_begun};
 use super::facts;
 use super::state::{Instance, PodState};
 
@@ -28,10 +29,26 @@ pub struct Inputs<'a> {
     pub waiting: &'a Waiting,
     /// Last words of ended containers, by id.
     pub words: &'a HashMap<String, String>,
+    /// Why the kubelet itself has failed the pod, if it has.
+    pub failure: Option<&'a Failure>,
     /// Address of the node.
     pub host_ip: &'a str,
     /// Now.
     pub now: Timestamp,
+}
+
+/// Why a pod has failed whatever its containers did: by reason and message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// In one word.
+    pub reason: String,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// Whether the status says that the pod has done all it will ever do.
+pub fn is_terminal(status: Option<&PodStatus>) -> bool {
+    matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
 }
 
 fn time(nanoseconds: i64) -> Option<Time> {
@@ -63,29 +80,26 @@ pub fn of(inputs: &Inputs<'_>) -> PodStatus {
     let initialized = init.iter().zip(&init_statuses).all(|(container, status)| {
         if facts::is_sidecar(container) { status.started == Some(true) } else { exit_code(status) == Some(0) }
     });
-    let phase = phase(inputs, &init_statuses, &statuses, initialized);
-    let ended = phase == "Succeeded" || phase == "Failed";
-    let all_ready = !ended
-        && statuses.iter().all(|status| status.ready)
-        && init.iter().zip(&init_statuses).all(|(container, status)| !facts::is_sidecar(container) || status.ready);
-    let unready: Vec<&str> =
-        statuses.iter().filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
-    let reason = if phase == "Succeeded" { "PodCompleted" } else { "ContainersNotReady" };
-    let message = format!("containers with unready status: [{}]", unready.join(" "));
-    let sandbox_up = state.sandbox().is_some_and(|sandbox| sandbox.ready);
-    let mut conditions = before.conditions.unwrap_or_default();
-    let mut set = |kind: &str, is: bool, why: Option<(&str, &str)>| {
-        set_condition(&mut conditions, kind, is, why, *now);
+    let phase = match (before.phase.as_deref(), inputs.failure) {
+        // A pod never comes back from its end.
+        (Some(last @ ("Succeeded" | "Failed")), _) => last,
+        (_, Some(_)) => "Failed",
+        _ => phase(inputs, &init_statuses, &statuses, initialized),
     };
-    set("PodReadyToStartContainers", sandbox_up, None);
-    set(
-        "Initialized",
-        initialized,
-        (!initialized).then_some(("ContainersNotInitialized", "containers with incomplete status")),
-    );
-    set("ContainersReady", all_ready, (!all_ready).then_some((reason, message.as_str())));
-    set("Ready", all_ready, (!all_ready).then_some((reason, message.as_str())));
-    set("PodScheduled", true, None);
+    let conditions = conditions::of(&conditions::Inputs {
+        pod,
+        phase,
+        init: &init_statuses,
+        statuses: &statuses,
+        sandbox: state.sandbox().is_some_and(|sandbox| sandbox.ready),
+        now: *now,
+    });
+    let same_phase = before.phase.as_deref() == Some(phase);
+    let (reason, message) = match inputs.failure {
+        Some(failure) => (Some(failure.reason.clone()), Some(failure.message.clone())),
+        None if same_phase => (before.reason, before.message),
+        None => (None, None),
+    };
     let ips: Vec<String> = match facts::host_network(pod) {
         true => vec![inputs.host_ip.to_owned()],
         false => state.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default(),
@@ -103,9 +117,36 @@ pub fn of(inputs: &Inputs<'_>) -> PodStatus {
         container_statuses: Some(statuses),
         ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         qos_class: before.qos_class.or_else(|| Some(facts::qos(pod).name().to_owned())),
-        reason: before.reason,
-        message: before.message,
+        observed_generation: pod.metadata.generation,
+        reason,
+        message,
         ..PodStatus::default()
+    }
+}
+
+/// Makes a status the last of a pod that is deleted: its containers have ended, and so has it.
+pub fn close(status: &mut PodStatus, now: Timestamp) {
+    let mut bad = false;
+    let all = [&mut status.container_statuses, &mut status.init_container_statuses];
+    for one in all.into_iter().flatten().flatten() {
+        let (begun, code) = (has_begun(one), exit_code(one));
+        bad |= code.is_some_and(|code| code != 0) || !begun && code.is_none();
+        one.ready = one.ready && code == Some(0);
+        one.started = Some(false);
+    }
+    if !is_terminal(Some(status)) {
+        status.phase = Some(if bad { "Failed".into() } else { "Succeeded".into() });
+    }
+    let failed = status.phase.as_deref() == Some("Failed");
+    for condition in status.conditions.iter_mut().flatten() {
+        if matches!(condition.type_.as_str(), "Ready" | "ContainersReady") {
+            if condition.status != "False" {
+                condition.last_transition_time = Some(whole(now));
+            }
+            condition.status = "False".into();
+            condition.reason = Some(if failed { "PodFailed".into() } else { "PodCompleted".into() });
+            condition.message = None;
+        }
     }
 }
 
@@ -124,11 +165,7 @@ fn phase(
         let bad = init.iter().chain(statuses).any(|status| exit_code(status).is_some_and(|code| code != 0));
         return if bad { "Failed" } else { "Succeeded" };
     }
-    let begun = |status: &ContainerStatus| {
-        let now = status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some());
-        now || status.last_state.as_ref().is_some_and(|state| state.terminated.is_some())
-    };
-    if initialized && statuses.iter().all(begun) { "Running" } else { "Pending" }
+    if initialized && statuses.iter().all(has_begun) { "Running" } else { "Pending" }
 }
 
 fn container_status(inputs: &Inputs<'_>, container: &Container, is_init: bool) -> ContainerStatus {
@@ -167,6 +204,22 @@ fn container_status(inputs: &Inputs<'_>, container: &Container, is_init: bool) -
     let verdicts = inputs.probes.get(&instance.status.id);
     let running = instance.is_running();
     status.started = Some(running && verdicts.is_none_or(|verdicts| verdicts.started));
+    if let Some(image) = instance.status.image.as_ref().filter(|image| !image.image.is_empty()) {
+        status.image = image.image.clone();
+    }
+    status.resources = container.resources.clone().filter(|_| running);
+    status.allocated_resources = container.resources.as_ref().and_then(|resources| resources.requests.clone());
+    let mounts = container.volume_mounts.iter().flatten();
+    let mounts: Vec<_> = mounts
+        .map(|mount| VolumeMountStatus {
+            name: mount.name.clone(),
+            mount_path: mount.mount_path.clone(),
+            read_only: mount.read_only.filter(|only| *only),
+            recursive_read_only: mount.read_only.filter(|only| *only).map(|_| "Disabled".to_owned()),
+            ..Default::default()
+        })
+        .collect();
+    status.volume_mounts = (!mounts.is_empty()).then_some(mounts);
     let plain_init = is_init && !facts::is_sidecar(container);
     status.ready = if plain_init {
         instance.is_exited() && instance.status.exit_code == 0
@@ -212,30 +265,6 @@ fn state_of(inputs: &Inputs<'_>, instance: &Instance) -> State {
     }
 }
 
-fn set_condition(all: &mut Vec<PodCondition>, kind: &str, is: bool, why: Option<(&str, &str)>, now: Timestamp) {
-    let status = if is { "True" } else { "False" };
-    let (reason, message) =
-        why.map_or((None, None), |(reason, message)| (Some(reason.to_owned()), Some(message.to_owned())));
-    match all.iter_mut().find(|condition| condition.type_ == kind) {
-        Some(condition) => {
-            if condition.status != status {
-                condition.last_transition_time = Some(whole(now));
-            }
-            condition.status = status.into();
-            condition.reason = reason;
-            condition.message = message;
-        }
-        None => all.push(PodCondition {
-            type_: kind.into(),
-            status: status.into(),
-            reason,
-            message,
-            last_transition_time: Some(whole(now)),
-            ..PodCondition::default()
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +298,7 @@ mod tests {
             probes: &probes,
             waiting: &waiting,
             words: &words,
+            failure: None,
             host_ip: "10.0.0.9",
             now,
         })

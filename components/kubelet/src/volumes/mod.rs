@@ -1,5 +1,6 @@
 //! Volumes: making what a pod's containers mount, and taking it away again.
 
+mod hosts;
 mod payload;
 mod writer;
 
@@ -17,7 +18,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::pod::container::message_path;
 use crate::pod::env::expand;
-use crate::pod::{facts, sandbox};
+use crate::pod::facts;
 
 /// Where each volume of a pod is on the host.
 pub type Volumes = HashMap<String, PathBuf>;
@@ -41,7 +42,8 @@ async fn one(context: &Context, pod: &Pod, volume: &Volume, ips: &[String]) -> R
     }
     if let Some(source) = &volume.empty_dir {
         let path = folder("empty-dir");
-        empty_dir(name, source, &path)?;
+        let group = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()?.fs_group);
+        empty_dir(name, source, &path, group)?;
         return Ok(path);
     }
     let plugin = if volume.config_map.is_some() {
@@ -99,14 +101,20 @@ fn host_path(name: &str, source: &HostPathVolumeSource) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn empty_dir(name: &str, source: &EmptyDirVolumeSource, path: &Path) -> Result<()> {
+fn empty_dir(name: &str, source: &EmptyDirVolumeSource, path: &Path, group: Option<i64>) -> Result<()> {
     if source.medium.as_deref() == Some("Memory") {
         let limit = source.size_limit.as_ref().and_then(|limit| facts::milli(&limit.0)).map(|milli| milli / 1000);
         tmpfs(name, path, limit)?;
     } else {
         create(path)?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).map_err(|error| Error::file(path, error))
+    let mut mode = 0o777;
+    if let Some(group) = group.and_then(|group| u32::try_from(group).ok()) {
+        std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| Error::file(path, error))?;
+        // What is made in it is the group's as well.
+        mode |= 0o2000;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|error| Error::file(path, error))
 }
 
 /// Mounts memory at `path`, unless it is there already.
@@ -191,9 +199,9 @@ pub fn mounts(
     if !has(&all, message_path(container)) {
         all.push(plain(message_path(container), &words));
     }
-    if !has(&all, "/etc/hosts") && !facts::host_network(pod) {
+    if !has(&all, "/etc/hosts") && (facts::host_network(pod) || !ips.is_empty()) {
         let path = context.pod_folder(facts::uid(pod)).join("etc-hosts");
-        write(&path, &hosts(context, pod, ips), 0o644)?;
+        write(&path, &hosts::file(context, pod, ips), 0o644)?;
         all.push(plain("/etc/hosts", &path));
     }
     Ok(all)
@@ -232,26 +240,6 @@ fn inside(volume: &Path, sub: &str) -> Result<PathBuf, String> {
     let real = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
     let root = volume.canonicalize().map_err(|error| format!("{}: {error}", volume.display()))?;
     if real.starts_with(&root) { Ok(real) } else { Err(format!("subPath {} leads out of its volume", sub.display())) }
-}
-
-fn hosts(context: &Context, pod: &Pod, ips: &[String]) -> String {
-    let mut text =
-        String::from("# Written by the kubelet\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    let spec = pod.spec.clone().unwrap_or_default();
-    let name = sandbox::host_name(pod, context);
-    for ip in ips {
-        match spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty()) {
-            Some(subdomain) => {
-                let domain = format!("{subdomain}.{}.svc.{}", facts::namespace(pod), context.config.cluster_domain);
-                text.push_str(&format!("{ip}\t{name}.{domain}\t{name}\n"));
-            }
-            None => text.push_str(&format!("{ip}\t{name}\n")),
-        }
-    }
-    for alias in spec.host_aliases.into_iter().flatten() {
-        text.push_str(&format!("{}\t{}\n", alias.ip, alias.hostnames.unwrap_or_default().join("\t")));
-    }
-    text
 }
 
 #[cfg(test)]

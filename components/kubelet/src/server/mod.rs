@@ -1,0 +1,173 @@
+//! The kubelet's API: logs, exec, attach, port-forward, and figures. The API server is its client.
+//!
+//! - [`auth`]: who may ask. [`streams`]: exec, attach and port-forward, joined with the runtime's streaming server.
+//! - [`logs`]: containers' logs and the host's. [`stats`]: figures, as a summary and as metrics.
+
+mod auth;
+mod logs;
+mod query;
+mod stats;
+mod streams;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper_util::service::TowerToHyperService;
+use kinit_serving::listener::{Limits, Listener};
+use kinit_serving::metrics::Metrics;
+use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use kinit_serving::{Body, text};
+use tokio_util::sync::CancellationToken;
+
+use crate::certificates::store::Store;
+use crate::context::Context;
+use crate::error::Result;
+use crate::options::Options;
+use crate::pod::facts;
+use crate::pod::source::Pods;
+use crate::pod::state::PodState;
+use auth::Gate;
+use query::Query;
+
+/// An answer that ends a request early.
+type Refusal = Box<Response<Body>>;
+type Answer = Result<Response<Body>, Refusal>;
+
+/// What requests are answered from.
+struct Api {
+    context: Arc<Context>,
+    pods: Pods,
+    gate: Gate,
+    metrics: Metrics,
+}
+
+/// Binds the port. The certificate is the configured one, or the one in `kubelet-server-current.pem`: signed by the
+/// cluster once that was asked for, and self-signed until then. A newer one is served when it is there.
+pub async fn bind(context: &Context, options: &Options) -> anyhow::Result<Listener> {
+    let config = &context.config;
+    let identity = match (&config.tls_cert_file, &config.tls_private_key_file) {
+        (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
+        _ => {
+            let store = Store::server(&options.cert_dir);
+            if !store.current().exists() {
+                let names = vec![context.host_name.clone(), context.node_ip.to_string()];
+                let (certificate, key) = crate::tls::self_signed(names)?;
+                store.put(&certificate, &key)?;
+            }
+            Identity::Files { cert: store.current(), key: store.current() }
+        }
+    };
+    let ca = config.authentication.x509.client_ca_file.clone().filter(|path| path.exists());
+    let clients = ca.map_or(ClientAuth::None, |path| ClientAuth::Optional(vec![path]));
+    let mut options = TlsOptions::http(identity, clients);
+    // Streams are upgraded connections, which only HTTP/1.1 has.
+    options.alpn = vec![b"http/1.1".to_vec()];
+    let address: SocketAddr = format!("{}:{}", config.address, config.port).parse()?;
+    Ok(Listener::bind(address, Some(Tls::new(options)?)).await?)
+}
+
+/// Serves until shutdown.
+pub async fn serve(listener: Listener, context: Arc<Context>, pods: Pods, shutdown: CancellationToken) {
+    let api = Arc::new(Api { context, pods, gate: Gate::default(), metrics: Metrics::default() });
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let api = api.clone();
+        async move { Ok::<_, Infallible>(api.answer(request).await.unwrap_or_else(|refusal| *refusal)) }
+    });
+    listener.serve(TowerToHyperService::new(service), Limits::default(), shutdown).await;
+}
+
+fn refuse(status: StatusCode, reason: impl std::fmt::Display) -> Refusal {
+    Box::new(text(status, format!("{reason}\n")))
+}
+
+fn internal(reason: impl std::fmt::Display) -> Refusal {
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, reason)
+}
+
+fn json(value: &serde_json::Value) -> Response<Body> {
+    let mut answer = text(StatusCode::OK, value.to_string());
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+impl Api {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        self.gate.check(&self.context, &request).await?;
+        let path = request.uri().path().to_owned();
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let query = Query::of(&request);
+        match parts.as_slice() {
+            ["exec", ..] | ["attach", ..] | ["portForward", ..] | ["run", ..] => {
+                self.streams(&parts, &query, request).await
+            }
+            _ if request.method() != Method::GET && request.method() != Method::HEAD => {
+                Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed"))
+            }
+            ["healthz"] | ["healthz", "ping" | "log" | "syncloop"] => Ok(text(StatusCode::OK, "ok")),
+            ["pods"] => Ok(self.list()),
+            ["runningpods"] => self.running().await,
+            ["configz"] => {
+                let mut document = self.context.config.document.clone();
+                if let Some(map) = document.as_object_mut() {
+                    map.retain(|key, _| key != "kind" && key != "apiVersion");
+                }
+                Ok(json(&serde_json::json!({"kubeletconfig": document})))
+            }
+            ["containerLogs", namespace, pod, container] => self.logs(&query, namespace, pod, container).await,
+            ["logs", rest @ ..] if self.context.config.enable_system_log_handler => {
+                logs::of_host(&rest.join("/")).await
+            }
+            ["stats", "summary"] | ["stats"] => stats::summary(&self.context, &self.pods).await.map(|all| json(&all)),
+            ["metrics"] => stats::metrics(&self.metrics, &self.context, &self.pods).await,
+            ["metrics", "resource"] => stats::resource_metrics(&self.context).await,
+            ["metrics", "cadvisor"] => stats::container_metrics(&self.context).await,
+            _ => Err(refuse(StatusCode::NOT_FOUND, "404 page not found")),
+        }
+    }
+
+    fn list(&self) -> Response<Body> {
+        let pods = self.pods.all();
+        let items: Vec<_> = pods.iter().map(|pod| pod.as_ref()).collect();
+        json(&serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
+    }
+
+    /// The pods that the runtime has, as far as it knows them.
+    async fn running(&self) -> Answer {
+        use crate::pod::state::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
+        use kinit_cri::Runtime;
+        use kinit_cri::v1::{ContainerState, ListContainersRequest};
+        let request = Runtime::request(ListContainersRequest::default());
+        let answer = self.context.runtime.runtime.clone().list_containers(request).await;
+        let mut pods = std::collections::BTreeMap::<String, serde_json::Value>::new();
+        for container in answer.map_err(|status| internal(status.message()))?.into_inner().containers {
+            if container.state() != ContainerState::ContainerRunning {
+                continue;
+            }
+            let label = |name: &str| container.labels.get(name).cloned().unwrap_or_default();
+            let pod = pods.entry(label(POD_UID)).or_insert_with(|| {
+                serde_json::json!({
+                    "metadata": {"name": label(POD_NAME), "namespace": label(POD_NAMESPACE), "uid": label(POD_UID)},
+                    "spec": {"containers": []}, "status": {},
+                })
+            });
+            if let Some(all) = pod["spec"]["containers"].as_array_mut() {
+                all.push(
+                    serde_json::json!({"name": label(CONTAINER_NAME), "image": container.image_ref, "resources": {}}),
+                );
+            }
+        }
+        let items: Vec<_> = pods.into_values().collect();
+        Ok(json(&serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})))
+    }
+
+    async fn state(&self, namespace: &str, name: &str) -> Result<PodState, Refusal> {
+        let pod = self
+            .pods
+            .find(namespace, name)
+            .ok_or_else(|| refuse(StatusCode::NOT_FOUND, format!("pod does not exist: {namespace}/{name}")))?;
+        PodState::read(&self.context.runtime, facts::uid(&pod)).await.map_err(internal)
+    }
+}
