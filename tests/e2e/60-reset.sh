@@ -6,7 +6,7 @@ on() { $lab ssh "$@"; }
 # What a cluster leaves on a host: one line for each thing, nothing when it is clean.
 left_on() {
   on "$1" 'ls -A /etc/kubernetes /var/lib/etcd /var/lib/kubelet /etc/cni/net.d 2> /dev/null | grep -v ":$" | grep . || true
-    pgrep -a "kubelet|kube-|etcd|cluster-dns|kinit-network" || true
+    ps -eo args | grep -E "^([^ ]*/)?(kubelet|kube-[a-z-]+|etcd|cluster-dns|kinit-network|pause)( |$)" || true
     ip -o link | grep -E "cni0|veth" || true
     ip route show proto 77
     nft list tables | grep -E "kube|kinit" || true
