@@ -1,5 +1,6 @@
 //! One set of verbs for every kind: decode, prepare, compare-and-swap, encode.
 
+mod apply;
 mod body;
 mod delete;
 mod evict;

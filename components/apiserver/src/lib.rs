@@ -18,6 +18,7 @@ pub mod authz;
 pub mod bootstrap;
 pub mod cache;
 pub mod discovery;
+pub mod fields;
 pub mod handlers;
 pub mod names;
 pub mod negotiate;

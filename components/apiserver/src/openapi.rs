@@ -199,7 +199,11 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
-    async fn get(path: &str, query: Option<&str>, headers: &[(&'static str, &str)]) -> (StatusCode, HeaderMap, Vec<u8>) {
+    async fn get(
+        path: &str,
+        query: Option<&str>,
+        headers: &[(&'static str, &str)],
+    ) -> (StatusCode, HeaderMap, Vec<u8>) {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());

@@ -7,6 +7,7 @@ use http::Method;
 use kinit_api::status::Status;
 
 use crate::authn::User;
+use crate::fields::{Manager, Warnings};
 use crate::negotiate::Format;
 use crate::registry::{self, ResourceSpec};
 
@@ -28,6 +29,10 @@ pub struct ResourceRequest {
     pub query: BTreeMap<String, String>,
     /// What the answer is to be; plain JSON until the server has looked at the headers.
     pub format: Format,
+    /// Who the write is noted as; nobody where the server writes by itself.
+    pub manager: Option<Manager>,
+    /// What the client is to be told besides the answer.
+    pub warnings: Warnings,
 }
 
 /// What is done with the resource, in the words of authorization rules.
@@ -141,6 +146,8 @@ pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Option<
         subresource: subresource.to_owned(),
         query,
         format: Format::default(),
+        manager: None,
+        warnings: Warnings::default(),
     }))
 }
 

@@ -26,6 +26,7 @@ use crate::authn::{Authenticator, User, impersonation};
 use crate::authz::Authorizer;
 use crate::authz::rbac::Ask;
 use crate::cache::Cache;
+use crate::fields::Manager;
 use crate::handlers::{Api, Payload, error_response, json_response};
 use crate::options::Options;
 use crate::relay::{self, Relay};
@@ -162,10 +163,12 @@ impl Front {
             return self.relay.answer(&wanted, request).await;
         }
         wanted.format = negotiate::accept(&wanted, request.headers())?;
+        wanted.manager = Some(Manager::of(&wanted, request.headers()));
         let (parts, body) = request.into_parts();
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let payload = Payload { content_type: content_type.unwrap_or_default().to_owned(), bytes: read(body).await? };
-        let answer = self.api.handle(&wanted, payload).await.unwrap_or_else(|error| error_response(&error));
+        let mut answer = self.api.handle(&wanted, payload).await.unwrap_or_else(|error| error_response(&error));
+        wanted.warnings.write(answer.headers_mut());
         render::finish(wanted.format, answer).await
     }
 

@@ -3,10 +3,12 @@
 use kinit_api::object::Object;
 use kinit_api::protobuf;
 use kinit_api::status::Status;
+use kinit_api::strict::{self, Parsed};
 use serde_json::Value;
 
 use super::Payload;
 use super::scale::TreePatch;
+use crate::fields;
 use crate::negotiate::PROTOBUF;
 use crate::request::ResourceRequest;
 use crate::strategy::DeleteOptions;
@@ -15,25 +17,62 @@ const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.k
 
 /// The body as a tree.
 pub fn tree(payload: &Payload) -> Result<Value, Status> {
+    read(payload).map(|parsed| parsed.value)
+}
+
+/// The body as a tree, and the fields given twice in it.
+fn read(payload: &Payload) -> Result<Parsed, Status> {
     let media = payload.content_type.split(';').next().unwrap_or_default().trim();
     let unreadable = |error: String| Status::bad_request(format!("the object provided is unrecognized: {error}"));
     match media {
-        "" | "application/json" => {
-            serde_json::from_slice(&payload.bytes).map_err(|error| unreadable(error.to_string()))
+        "" | "application/json" => strict::parse(&payload.bytes).map_err(|error| unreadable(error.to_string())),
+        "application/yaml" => {
+            serde_yaml::from_slice(&payload.bytes).map(once).map_err(|error| unreadable(error.to_string()))
         }
-        "application/yaml" => serde_yaml::from_slice(&payload.bytes).map_err(|error| unreadable(error.to_string())),
-        PROTOBUF => {
-            protobuf::decode(&payload.bytes, ("", "")).map(Value::Object).map_err(|error| unreadable(error.to_string()))
-        }
+        PROTOBUF => protobuf::decode(&payload.bytes, ("", ""))
+            .map(|map| once(Value::Object(map)))
+            .map_err(|error| unreadable(error.to_string())),
         _ => Err(Status::unsupported_media_type(MEDIA_TYPES)),
     }
 }
 
-/// The object that a create or an update carries. Its kind, version, namespace and name must be the path's.
+fn once(value: Value) -> Parsed {
+    Parsed { value, duplicates: Vec::new() }
+}
+
+/// The object that a create or an update carries. Its kind, version, namespace and name must be the path's. Fields that
+/// the kind does not have are told or refused, as the request says.
 pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, Status> {
-    let object = Object::from_value(tree(payload)?)
+    fields::check_options(request, false)?;
+    let Parsed { value, duplicates } = read(payload)?;
+    let object = Object::from_value(value)
         .ok_or_else(|| Status::bad_request("the object provided is unrecognized: it is not a JSON object"))?;
-    check(request, object)
+    let mut object = check(request, object)?;
+    let (kind, version) = (request.spec.kind, request.spec.version);
+    let refused = |why: String| {
+        Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+    };
+    let unknown = fields::conform(request.spec, &mut object).map_err(|error| refused(error.to_string()))?;
+    let problems = fields::duplicates(duplicates).chain(unknown).collect();
+    fields::settle(request, problems, refused)?;
+    Ok(object)
+}
+
+/// What a patch made of an object, checked as [`object`] checks what is sent whole. `problems` are the patch's own.
+pub fn patched(request: &ResourceRequest, tree: Value, mut problems: Vec<String>) -> Result<Object, Status> {
+    let object = Object::from_value(tree).ok_or_else(|| Status::bad_request("the patch leaves no object"))?;
+    let mut object = check(request, object)?;
+    let found = fields::conform(request.spec, &mut object);
+    let refused = |why: String| {
+        let text = format!("Invalid value: {:?}: {why}", String::from_utf8_lossy(&object.to_vec()));
+        Status::invalid("", "", "", &[("FieldValueInvalid", "patch".into(), text)])
+    };
+    match found {
+        Ok(unknown) => problems.extend(unknown),
+        Err(error) => return Err(refused(error.to_string())),
+    }
+    fields::settle(request, problems, refused)?;
+    Ok(object)
 }
 
 /// The checks of [`object`], for a tree that a patch made.

@@ -6,17 +6,19 @@ use kinit_api::defaults;
 use kinit_api::object::Object;
 use kinit_api::patch;
 use kinit_api::status::{Status, qualified};
+use kinit_api::strict;
 use kinit_api::validate;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
+use super::apply::APPLY;
 use super::{Api, Payload, body, dry_run, now, object_response};
 use crate::admission::{Attributes, Operation};
 use crate::registry::{self, ResourceSpec};
 use crate::request::ResourceRequest;
 use crate::services::{self, Taken};
 use crate::storage::WriteError;
-use crate::{names, strategy, view};
+use crate::{fields, names, strategy, view};
 
 /// A write that loses the race this often is answered with a conflict.
 pub(super) const ATTEMPTS: usize = 16;
@@ -39,6 +41,7 @@ impl Api {
         let spec = request.spec;
         strategy::normalize(spec, &mut object);
         defaults::apply(spec.group, spec.version, spec.kind, &mut object);
+        fields::note(request, None, &mut object, &now());
         let prefix = object.str(&["metadata", "generateName"]).to_owned();
         let generated = object.name().is_empty() && !prefix.is_empty();
         for _ in 0..ATTEMPTS {
@@ -77,7 +80,7 @@ impl Api {
     }
 
     /// Nothing new comes into a namespace that does not exist or is being deleted.
-    async fn check_namespace(&self, request: &ResourceRequest) -> Result<(), Status> {
+    pub(super) async fn check_namespace(&self, request: &ResourceRequest) -> Result<(), Status> {
         let name = &request.namespace;
         if name.is_empty() {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
@@ -112,30 +115,37 @@ impl Api {
     }
 
     pub(super) async fn patch(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        const TYPES: &str =
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
-        let parsed = || serde_json::from_slice::<Value>(&payload.bytes).map_err(|e| Status::bad_request(e.to_string()));
-        match payload.content_type.split(';').next().unwrap_or_default().trim() {
+        const TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+        let parsed = || {
+            let parsed = strict::parse(&payload.bytes);
+            let parsed = parsed.map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+            Ok((parsed.value, fields::duplicates(parsed.duplicates).collect::<Vec<_>>()))
+        };
+        let media = payload.content_type.split(';').next().unwrap_or_default().trim();
+        if media == APPLY {
+            return self.apply(request, payload).await;
+        }
+        fields::check_options(request, false)?;
+        match media {
             "application/merge-patch+json" => {
-                let fields = parsed()?;
-                self.patched(request, |tree| {
+                let (fields, problems) = parsed()?;
+                self.patched(request, problems, |tree| {
                     patch::merge(tree, &fields);
                     Ok(())
                 })
                 .await
             }
             "application/strategic-merge-patch+json" => {
-                let spec = request.spec;
-                let Some(schema) = kinit_schema::kind(spec.group, spec.version, spec.kind) else {
+                let Some(schema) = fields::schema(request.spec) else {
                     return Err(Status::unsupported_media_type(
                         "application/json-patch+json, application/merge-patch+json",
                     ));
                 };
-                let fields = parsed()?;
+                let (fields, problems) = parsed()?;
                 let apply = |tree: &mut Value| {
                     patch::strategic(tree, &fields, schema).map_err(|e| Status::bad_request(e.to_string()))
                 };
-                self.patched(request, apply).await
+                self.patched(request, problems, apply).await
             }
             "application/json-patch+json" => {
                 let operations: json_patch::Patch =
@@ -150,7 +160,7 @@ impl Api {
                         &[("FieldValueInvalid", "patch".into(), text)],
                     )
                 };
-                self.patched(request, |tree| json_patch::patch(tree, &operations).map_err(refused)).await
+                self.patched(request, Vec::new(), |tree| json_patch::patch(tree, &operations).map_err(refused)).await
             }
             _ => Err(Status::unsupported_media_type(TYPES)),
         }
@@ -159,13 +169,13 @@ impl Api {
     async fn patched(
         &self,
         request: &ResourceRequest,
+        problems: Vec<String>,
         apply: impl Fn(&mut Value) -> Result<(), Status>,
     ) -> Result<Response<Body>, Status> {
         let patched = self.change(request, |current| {
             let mut tree = view::shown(request.spec, current.clone()).into_value();
             apply(&mut tree)?;
-            let object = Object::from_value(tree).ok_or_else(|| Status::bad_request("the patch leaves no object"))?;
-            Ok(view::stored(request.spec, body::check(request, object)?))
+            Ok(view::stored(request.spec, body::patched(request, tree, problems.clone())?))
         });
         let (object, revision) = patched.await?;
         Ok(object_response(request, StatusCode::OK, object, revision))
@@ -208,6 +218,7 @@ impl Api {
                 strategy::prepare_update(request, &old, &mut new)?;
                 strategy::normalize(spec, &mut new);
                 defaults::apply(spec.group, spec.version, spec.kind, &mut new);
+                fields::note(request, Some(&old), &mut new, &now());
                 let name = &request.name;
                 let attributes = Attributes { operation: Operation::Update, request, name, old: Some(&old) };
                 self.admit(&attributes, &mut new)?;

@@ -1,0 +1,219 @@
+//! What is done about a written object's fields beside storing them: unknown and duplicate ones are told, as
+//! `fieldValidation` says, and those that a write changes are noted as its manager's.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, header};
+use kinit_api::apply::{self, Writer};
+use kinit_api::object::Object;
+use kinit_api::status::Status;
+use kinit_api::strict::{self, TypeError};
+use kinit_schema::Type;
+use parking_lot::Mutex;
+
+use crate::registry::{RESOURCES, ResourceSpec};
+use crate::request::{ResourceRequest, Verb};
+
+/// The longest name of a manager.
+const MAX_MANAGER: usize = 128;
+
+/// What becomes of unknown and duplicate fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directive {
+    /// They are dropped.
+    Ignore,
+    /// They are dropped, and the client is told.
+    Warn,
+    /// The write is refused.
+    Strict,
+}
+
+/// Warnings that a request's answer carries. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Adds a warning that is not there yet: a write that is tried again warns once.
+    pub fn add(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut all = self.0.lock();
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+
+    /// Puts the warnings into an answer's headers.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        for text in self.0.lock().iter() {
+            let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+            if let Ok(value) = HeaderValue::try_from(format!("299 - \"{quoted}\"")) {
+                headers.append(header::WARNING, value);
+            }
+        }
+    }
+}
+
+/// Who a write is noted as in `managedFields`.
+#[derive(Clone, Debug, Default)]
+pub struct Manager {
+    pub name: String,
+    /// The subresource that was asked for, which may differ from how it is stored.
+    pub subresource: String,
+}
+
+impl Manager {
+    /// The manager that a request names, or else the program that sends it.
+    pub fn of(request: &ResourceRequest, headers: &HeaderMap) -> Self {
+        let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let named = request.parameter("fieldManager");
+        let name = if named.is_empty() {
+            let program = agent.split('/').next().unwrap_or_default();
+            program.chars().filter(|letter| !letter.is_control()).take(MAX_MANAGER).collect()
+        } else {
+            named.to_owned()
+        };
+        Self { name, subresource: request.subresource.clone() }
+    }
+}
+
+/// The kind of the options that a request's parameters make up.
+fn options_kind(request: &ResourceRequest) -> &'static str {
+    match request.verb {
+        Verb::Create => "CreateOptions",
+        Verb::Patch => "PatchOptions",
+        _ => "UpdateOptions",
+    }
+}
+
+/// What is wrong with a parameter.
+pub fn bad_option(request: &ResourceRequest, reason: &'static str, field: &str, text: String) -> Status {
+    Status::invalid("meta.k8s.io", options_kind(request), "", &[(reason, field.to_owned(), text)])
+}
+
+/// What the request wants done about unknown and duplicate fields.
+pub fn directive(request: &ResourceRequest) -> Result<Directive, Status> {
+    match request.parameter("fieldValidation") {
+        "" | "Warn" => Ok(Directive::Warn),
+        "Ignore" => Ok(Directive::Ignore),
+        "Strict" => Ok(Directive::Strict),
+        other => {
+            let text = format!("Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\"");
+            Err(bad_option(request, "FieldValueNotSupported", "fieldValidation", text))
+        }
+    }
+}
+
+/// Refuses parameters that a write cannot have.
+pub fn check_options(request: &ResourceRequest, applies: bool) -> Result<(), Status> {
+    directive(request)?;
+    let manager = request.parameter("fieldManager");
+    if applies && manager.is_empty() {
+        let text = "Required value: is required for apply patch".to_owned();
+        return Err(bad_option(request, "FieldValueRequired", "fieldManager", text));
+    }
+    if manager.len() > MAX_MANAGER {
+        let text = format!("Too long: may not be more than {MAX_MANAGER} bytes");
+        return Err(bad_option(request, "FieldValueTooLong", "fieldManager", text));
+    }
+    if let Some(letter) = manager.chars().find(|letter| letter.is_control()) {
+        let text = format!("Invalid value: {manager:?}: should only contain printable characters, found {letter:?}");
+        return Err(bad_option(request, "FieldValueInvalid", "fieldManager", text));
+    }
+    if !applies && request.verb == Verb::Patch && request.query.contains_key("force") {
+        let text = "Forbidden: may not be specified for non-apply patch".to_owned();
+        return Err(bad_option(request, "FieldValueForbidden", "force", text));
+    }
+    Ok(())
+}
+
+/// The type of a resource's objects.
+pub fn schema(spec: &ResourceSpec) -> Option<&'static Type> {
+    kinit_schema::kind(spec.group, spec.version, spec.kind)
+}
+
+/// Drops what the kind has no field for, and says what that was.
+pub fn conform(spec: &ResourceSpec, object: &mut Object) -> Result<Vec<String>, TypeError> {
+    let Some(schema) = schema(spec) else { return Ok(Vec::new()) };
+    let unknown = strict::conform(object.map_mut(), schema)?;
+    Ok(unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect())
+}
+
+/// Duplicate fields as messages have them.
+pub fn duplicates(paths: Vec<String>) -> impl Iterator<Item = String> {
+    paths.into_iter().map(|path| format!("duplicate field {path:?}"))
+}
+
+/// Tells the client of `problems` as it wishes; `refuse` makes the error of a strict write.
+pub fn settle(
+    request: &ResourceRequest,
+    problems: Vec<String>,
+    refuse: impl FnOnce(String) -> Status,
+) -> Result<(), Status> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    match directive(request)? {
+        Directive::Ignore => Ok(()),
+        Directive::Warn => {
+            problems.into_iter().for_each(|problem| request.warnings.add(problem));
+            Ok(())
+        }
+        Directive::Strict => Err(refuse(format!("strict decoding error: {}", problems.join(", ")))),
+    }
+}
+
+/// Notes in `new`, as it will be stored, what the request changes of `old`.
+pub fn note(request: &ResourceRequest, old: Option<&Object>, new: &mut Object, now: &str) {
+    let Some(manager) = &request.manager else { return };
+    let spec = &RESOURCES[request.index];
+    let version = spec.api_version();
+    let writer = Writer { manager: &manager.name, api_version: &version, subresource: &manager.subresource, now };
+    apply::update(schema(spec), old, new, writer);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(query: &str) -> ResourceRequest {
+        crate::request::parse(&http::Method::PATCH, "/api/v1/namespaces/a/pods/b", Some(query)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn parameters_are_checked_in_upstreams_words() {
+        let cases = [
+            ("", false, None),
+            ("", true, Some("fieldManager: Required value: is required for apply patch")),
+            ("fieldManager=a&force=true", true, None),
+            ("force=true", false, Some("force: Forbidden: may not be specified for non-apply patch")),
+            (
+                "fieldValidation=Some",
+                false,
+                Some(
+                    "fieldValidation: Unsupported value: \"Some\": supported values: \"Ignore\", \"Strict\", \"Warn\"",
+                ),
+            ),
+        ];
+        for (query, applies, expected) in cases {
+            let found = check_options(&request(query), applies).err().map(|status| status.message);
+            let expected = expected.map(|text| format!("PatchOptions.meta.k8s.io \"\" is invalid: {text}"));
+            assert_eq!(found, expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn problems_are_told_as_asked() {
+        let problems = || vec!["unknown field \"spec.a\"".to_owned(), "duplicate field \"spec.b\"".to_owned()];
+        let refused = settle(&request("fieldValidation=Strict"), problems(), Status::bad_request).unwrap_err();
+        assert_eq!(refused.message, "strict decoding error: unknown field \"spec.a\", duplicate field \"spec.b\"");
+        let warned = request("");
+        for _ in 0..2 {
+            settle(&warned, problems(), Status::bad_request).unwrap();
+        }
+        let mut headers = HeaderMap::new();
+        warned.warnings.write(&mut headers);
+        let all: Vec<&str> = headers.get_all(header::WARNING).iter().map(|value| value.to_str().unwrap()).collect();
+        assert_eq!(all, ["299 - \"unknown field \\\"spec.a\\\"\"", "299 - \"duplicate field \\\"spec.b\\\"\""]);
+        assert!(settle(&request("fieldValidation=Ignore"), problems(), Status::bad_request).is_ok());
+    }
+}
