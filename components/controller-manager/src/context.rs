@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+    ResourceQuota, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kinit_runtime::Informer;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
@@ -54,6 +59,15 @@ pub struct Caches {
     pub daemon_sets: Arc<Informer<DaemonSet>>,
     pub jobs: Arc<Informer<Job>>,
     pub requests: Arc<Informer<CertificateSigningRequest>>,
+    pub cron_jobs: Arc<Informer<CronJob>>,
+    pub stateful_sets: Arc<Informer<StatefulSet>>,
+    pub revisions: Arc<Informer<ControllerRevision>>,
+    pub replication_controllers: Arc<Informer<ReplicationController>>,
+    pub claims: Arc<Informer<PersistentVolumeClaim>>,
+    pub volumes: Arc<Informer<PersistentVolume>>,
+    pub quotas: Arc<Informer<ResourceQuota>>,
+    pub budgets: Arc<Informer<PodDisruptionBudget>>,
+    pub scalers: Arc<Informer<HorizontalPodAutoscaler>>,
 }
 
 impl Caches {
@@ -75,6 +89,15 @@ impl Caches {
             daemon_sets: Informer::start(client.clone(), shutdown),
             jobs: Informer::start(client.clone(), shutdown),
             requests: Informer::start(client.clone(), shutdown),
+            cron_jobs: Informer::start(client.clone(), shutdown),
+            stateful_sets: Informer::start(client.clone(), shutdown),
+            revisions: Informer::start(client.clone(), shutdown),
+            replication_controllers: Informer::start(client.clone(), shutdown),
+            claims: Informer::start(client.clone(), shutdown),
+            volumes: Informer::start(client.clone(), shutdown),
+            quotas: Informer::start(client.clone(), shutdown),
+            budgets: Informer::start(client.clone(), shutdown),
+            scalers: Informer::start(client.clone(), shutdown),
         }
     }
 }

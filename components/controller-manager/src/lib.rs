@@ -4,30 +4,42 @@
 //! - [`pods`]: what every controller that makes pods has in common: selecting, owning, creating, deleting.
 //! - One module per controller; where there is something to decide, the deciding part is a pure function with its tests
 //!   beside it: [`nodeipam`], [`nodelifecycle`], [`certificates`], [`rootca`], [`serviceaccount`], [`namespace`],
-//!   [`replicaset`], [`deployment`], [`daemonset`], [`job`], [`endpoints`], [`garbage`], [`bootstrap`].
+//!   [`replicaset`], [`replication`], [`deployment`], [`daemonset`], [`statefulset`], [`job`], [`cronjob`], [`ttl`],
+//!   [`disruption`], [`autoscaling`], [`quota`], [`binder`], [`protection`], [`podgc`], [`endpoints`], [`mirroring`], [`garbage`], [`bootstrap`].
 //! - [`server`]: health, leader election, and the table of controllers.
 //!
 //! **Invariant**: controllers do not call each other. They meet in the API's objects only.
 //!
 //! Start reading at [`server::Server::run`].
 
+pub mod autoscaling;
+pub mod binder;
 pub mod bootstrap;
 pub mod certificates;
 pub mod context;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
 pub mod job;
+pub mod mirroring;
 pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
 pub mod options;
+pub mod podgc;
 pub mod pods;
+pub mod protection;
+pub mod quota;
 pub mod replicaset;
+pub mod replication;
 pub mod rootca;
 pub mod server;
 pub mod serviceaccount;
+pub mod statefulset;
+pub mod ttl;
 pub mod write;
 
 pub use options::Options;

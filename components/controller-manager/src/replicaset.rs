@@ -109,7 +109,7 @@ fn counts(status: &ReplicaSetStatus) -> (i32, i32, i32, i32, i64) {
 }
 
 /// Which pods go: those without a node, then those that are not ready, then the youngest.
-fn to_delete(mut active: Vec<Arc<Pod>>, count: usize) -> Vec<Arc<Pod>> {
+pub fn to_delete(mut active: Vec<Arc<Pod>>, count: usize) -> Vec<Arc<Pod>> {
     active.sort_by_key(|pod| {
         let placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
         let rank = match pods::phase(pod) {

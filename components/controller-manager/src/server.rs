@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{Caches, Context};
 use crate::options::Options;
 use crate::{
-    bootstrap, certificates, daemonset, deployment, endpoints, garbage, job, namespace, nodeipam, nodelifecycle,
-    replicaset, rootca, serviceaccount,
+    autoscaling, binder, bootstrap, certificates, cronjob, daemonset, deployment, disruption, endpoints, garbage, job,
+    mirroring, namespace, nodeipam, nodelifecycle, podgc, protection, quota, replicaset, replication, rootca,
+    serviceaccount, statefulset, ttl,
 };
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -46,6 +47,18 @@ const CONTROLLERS: &[Controller] = controllers! {
     "replicaset" => replicaset::run,
     "deployment" => deployment::run,
     "job" => job::run,
+    "statefulset" => statefulset::run,
+    "cronjob" => cronjob::run,
+    "ttl-after-finished" => ttl::run,
+    "disruption" => disruption::run,
+    "replicationcontroller" => replication::run,
+    "podgc" => podgc::run,
+    "horizontalpodautoscaling" => autoscaling::run,
+    "resourcequota" => quota::run,
+    "endpointslicemirroring" => mirroring::run,
+    "persistentvolume-binder" => binder::run,
+    "persistentvolumeclaim-protection" => protection::claims_in_use,
+    "persistentvolume-protection" => protection::volumes_in_use,
     "endpoint" => endpoints::run,
     "endpointslice" => endpoints::run_slices,
     "garbagecollector" => garbage::run,
