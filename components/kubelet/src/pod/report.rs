@@ -55,7 +55,12 @@ fn patch(uid: Option<String>, status: &PodStatus) -> Value {
 /// The API's image of a static pod, made anew when it is of an earlier manifest.
 async fn mirror(context: &Context, api: &Api<Pod>, pod: &Pod) -> Result<Pod> {
     let hash = facts::annotation(pod, facts::HASH).unwrap_or_default();
-    if let Some(found) = api.get_opt(facts::name(pod)).await? {
+    let found = match api.get_opt(facts::name(pod)).await {
+        // A kubelet may look at the pods of its node alone, and one that is not there yet is none of them.
+        Err(kube::Error::Api(answer)) if answer.code == 403 => None,
+        other => other?,
+    };
+    if let Some(found) = found {
         if facts::annotation(&found, facts::MIRROR) == Some(hash) && found.metadata.deletion_timestamp.is_none() {
             return Ok(found);
         }
