@@ -72,7 +72,7 @@ pub(super) fn secret(secret: &Object) -> Errors {
             &[]
         }
         // One of the two is enough.
-        "kubernetes.io/basic-auth" if lacks(&&&"username") && lacks(&&&"password") => &["username", "password"],
+        "kubernetes.io/basic-auth" if lacks(&&"username") && lacks(&&"password") => &["username", "password"],
         "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
         _ => &[],

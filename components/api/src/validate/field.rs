@@ -86,6 +86,10 @@ impl Error {
         self.reason == "FieldValueNotFound" && self.text == format!("Not found: {name:?}")
     }
 
+    pub fn too_many(path: &Path, count: usize, most: usize) -> Self {
+        Self::new("FieldValueTooMany", path, format!("Too many: {count}: must have at most {most} items"))
+    }
+
     pub fn too_long(path: &Path, most: usize) -> Self {
         Self::new("FieldValueTooLong", path, format!("Too long: may not be more than {most} bytes"))
     }

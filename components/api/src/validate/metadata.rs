@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::text::{self, Complaints};
+use super::text::{self, Rule};
 use super::{list, str_of};
 use crate::object::Object;
 
@@ -11,7 +11,7 @@ use crate::object::Object;
 const ANNOTATIONS: usize = 256 * 1024;
 
 /// The rule for names of a kind.
-fn name_rule(group: &str, kind: &str) -> fn(&str) -> Complaints {
+fn name_rule(group: &str, kind: &str) -> Rule {
     match (group, kind) {
         ("", "Namespace" | "Service") => text::dns_label,
         ("rbac.authorization.k8s.io", _) => text::path_segment,

@@ -4,13 +4,16 @@
 //! wrong; the answer lists it all. The rules of a kind are in the file of its group; kinds without rules of their own have
 //! their metadata checked.
 
+mod cluster;
 mod config;
 mod containers;
 pub mod field;
 mod jobs;
 mod metadata;
+mod network;
 mod pod;
 mod pod_update;
+mod policy;
 mod rbac;
 mod service;
 #[cfg(test)]
@@ -55,7 +58,9 @@ fn whole(group: &str, kind: &str, object: &Object) -> Errors {
         ("", "ReplicationController") | ("apps", _) => workloads::whole(kind, object),
         ("batch", _) => jobs::whole(kind, object),
         ("rbac.authorization.k8s.io", _) => rbac::whole(kind, object),
-        _ => Errors::new(),
+        ("networking.k8s.io" | "discovery.k8s.io", _) => network::whole(kind, object),
+        ("autoscaling" | "policy", _) => policy::whole(kind, object),
+        _ => cluster::whole(group, kind, object),
     }
 }
 
@@ -69,7 +74,8 @@ fn changed(group: &str, kind: &str, old: &Object, new: &Object) -> Errors {
         ("apps", _) => workloads::changed(kind, old, new),
         ("batch", _) => jobs::changed(kind, old, new),
         ("rbac.authorization.k8s.io", _) => rbac::changed(kind, old, new),
-        _ => Errors::new(),
+        ("networking.k8s.io" | "discovery.k8s.io", _) => network::changed(kind, old, new),
+        _ => cluster::changed(group, kind, old, new),
     }
 }
 

@@ -44,7 +44,7 @@ fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
     one_of(spec, "restartPolicy", RESTART_POLICIES, path, errors);
     one_of(spec, "dnsPolicy", DNS_POLICIES, path, errors);
     metadata::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
-    let names: [(&str, fn(&str) -> text::Complaints); 6] = [
+    let names: [(&str, text::Rule); 6] = [
         ("serviceAccountName", text::dns_subdomain),
         ("nodeName", text::dns_subdomain),
         ("hostname", text::dns_label),

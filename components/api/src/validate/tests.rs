@@ -193,6 +193,58 @@ fn other_kinds_are_refused_in_upstreams_words() {
             json!({"metadata": {"name": "b"}, "roleRef": {"kind": "Role", "name": "r"}}),
             "roleRef.kind: Unsupported value: \"Role\": supported values: \"ClusterRole\"",
         ),
+        (
+            "networking.k8s.io",
+            "Ingress",
+            json!({"metadata": {"name": "i"}, "spec": {"rules": [{"http": {"paths": [{"path": "/"}]}}]}}),
+            "spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified",
+        ),
+        (
+            "networking.k8s.io",
+            "NetworkPolicy",
+            json!({"metadata": {"name": "n"}, "spec": {"ingress": [{"from": [
+                {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16", "11.0.0.0/16"]}},
+            ]}]}}),
+            "spec.ingress[0].from[0].ipBlock.except[1]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`",
+        ),
+        (
+            "discovery.k8s.io",
+            "EndpointSlice",
+            json!({"metadata": {"name": "e"}, "addressType": "IPv4", "endpoints": [{"addresses": ["::1"]}]}),
+            "endpoints[0].addresses: Invalid value: \"::1\": must be an IPv4 address",
+        ),
+        (
+            "autoscaling",
+            "HorizontalPodAutoscaler",
+            json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 1, "minReplicas": 2,
+                "scaleTargetRef": {"kind": "Deployment", "name": "d"}}}),
+            "spec.maxReplicas: Invalid value: 1: must be greater than or equal to `minReplicas`",
+        ),
+        (
+            "policy",
+            "PodDisruptionBudget",
+            json!({"metadata": {"name": "p"}, "spec": {"minAvailable": "101%"}}),
+            "spec.minAvailable: Invalid value: \"101%\": must not be greater than 100%",
+        ),
+        (
+            "scheduling.k8s.io",
+            "PriorityClass",
+            json!({"metadata": {"name": "p"}, "value": 2_000_000_000}),
+            "value: Forbidden: maximum allowed value of a user defined priority is 1000000000",
+        ),
+        (
+            "",
+            "Node",
+            json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "a", "effect": "Never"}]}}),
+            "metadata.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \
+             \"PreferNoSchedule\", \"NoExecute\"",
+        ),
+        (
+            "",
+            "PersistentVolume",
+            json!({"metadata": {"name": "v"}, "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}}}),
+            "spec: Required value: must specify a volume type",
+        ),
         ("", "Namespace", json!({"metadata": {}}), "metadata.name: Required value: name or generateName is required"),
     ];
     for (group, kind, value, expected) in cases {

@@ -3,11 +3,13 @@
 
 const DNS_LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const DNS_SUBDOMAIN: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
-const DNS_1035_LABEL: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const LABEL_KEY: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
 /// The complaints about a text.
 pub type Complaints = Vec<String>;
+
+/// What finds them.
+pub type Rule = fn(&str) -> Complaints;
 
 /// What a text should be, with examples and the expression that stands for the rule.
 fn explained(rule: &str, expression: &str, examples: &[&str]) -> String {
@@ -56,17 +58,6 @@ pub fn dns_subdomain(text: &str) -> Complaints {
         let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
                     must start and end with an alphanumeric character";
         complaints.push(explained(rule, DNS_SUBDOMAIN, &["example.com"]));
-    }
-    complaints
-}
-
-/// A DNS label of RFC 1035, which begins with a letter.
-pub fn dns_1035_label(text: &str) -> Complaints {
-    let mut complaints: Complaints = too_long(text, 63).into_iter().collect();
-    if !is_label(text) || !text.starts_with(|first: char| first.is_ascii_lowercase()) {
-        let rule = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
-                    character, and end with an alphanumeric character";
-        complaints.push(explained(rule, DNS_1035_LABEL, &["my-name", "abc-123"]));
     }
     complaints
 }
