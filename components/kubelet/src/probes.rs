@@ -1,5 +1,7 @@
 //! Probes: asking containers whether they started, live and are ready.
 
+mod grpc;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -204,8 +206,8 @@ impl Asker {
             return TcpStream::connect((host, port)).await.map(|_| ()).map_err(|error| error.to_string());
         }
         if let Some(action) = &probe.grpc {
-            // A gRPC server that accepts the connection is taken to serve; its health service is not asked yet.
-            return TcpStream::connect((ip, action.port as u16)).await.map(|_| ()).map_err(|error| error.to_string());
+            let address = SocketAddr::new(ip, action.port as u16);
+            return grpc::check(address, action.service.as_deref().unwrap_or_default()).await;
         }
         Err("the probe asks nothing".into())
     }

@@ -1,6 +1,6 @@
 //! Noticing what happens in the runtime: all containers are listed every second and compared with the last time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +13,10 @@ use crate::pod::source::Pods;
 use crate::pod::state::POD_UID;
 
 const PERIOD: Duration = Duration::from_secs(1);
-/// After this time pods are known from all sources; what runs and nobody knows is of a pod that is gone.
-const ORPHAN_AGE: Duration = Duration::from_secs(60);
 
 /// Wakes the workers of pods that changed, until shutdown.
 pub async fn run(context: Arc<Context>, pods: Pods, shutdown: CancellationToken) {
     let mut before: HashMap<String, (String, i32)> = HashMap::new();
-    let begin = tokio::time::Instant::now();
     loop {
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => {}
@@ -36,8 +33,9 @@ pub async fn run(context: Arc<Context>, pods: Pods, shutdown: CancellationToken)
                 pods.wake(uid);
             }
         }
-        if begin.elapsed() > ORPHAN_AGE && context.client().is_ok() && context.services.borrow().is_some() {
+        if pods.complete() {
             remove_orphans(&context, &pods, &now).await;
+            remove_folders(&context, &pods, &now);
         }
         before = now;
     }
@@ -56,6 +54,21 @@ async fn list(runtime: &Runtime) -> Option<HashMap<String, (String, i32)>> {
         all.insert(container.id, (uid(&container.labels), container.state));
     }
     Some(all)
+}
+
+/// Removes the files of pods that nobody knows, not even the runtime.
+fn remove_folders(context: &Context, pods: &Pods, now: &HashMap<String, (String, i32)>) {
+    let known: HashSet<String> = pods.all().iter().map(|pod| crate::pod::facts::uid(pod).to_owned()).collect();
+    for entry in std::fs::read_dir(context.root.join("pods")).into_iter().flatten().flatten() {
+        let uid = entry.file_name().to_string_lossy().into_owned();
+        if known.contains(&uid) || now.values().any(|(of, _)| *of == uid) {
+            continue;
+        }
+        match crate::volumes::remove(context, &uid) {
+            Ok(()) => tracing::info!(uid, "removed the files of a pod that is gone"),
+            Err(error) => tracing::debug!(uid, %error, "the files of a pod that is gone stay"),
+        }
+    }
 }
 
 async fn remove_orphans(context: &Context, pods: &Pods, now: &HashMap<String, (String, i32)>) {

@@ -6,6 +6,9 @@ use kinit_pki::{Certificate, files};
 
 use crate::error::{Error, Result};
 
+/// What the names of nodes' users begin with.
+const USER: &str = "system:node:";
+
 /// A certificate and its key in one file, which a link points to.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -29,11 +32,11 @@ impl Store {
         self.folder.join(format!("{}-current.pem", self.name))
     }
 
-    /// The newest certificate, if it is one that an authority has signed.
+    /// The newest certificate, if it is one that the cluster has signed: those are all of a node's user.
     pub fn signed(&self) -> Option<Certificate> {
         let text = std::fs::read_to_string(self.current()).ok()?;
         let certificate = Certificate::from_pem(&text, self.name).ok()?;
-        (!certificate.is_signed_by(&certificate)).then_some(certificate)
+        certificate.common_name.starts_with(USER).then_some(certificate)
     }
 
     /// Makes a certificate the newest. Readers see the old one or the new one, never half of one.
@@ -63,10 +66,10 @@ mod tests {
         assert!(store.signed().is_none());
         let now = jiff::Timestamp::now();
         let authority = Authority::create("ca", now).unwrap();
-        let profile = Profile::client("a", &[]);
+        let profile = Profile::client("system:node:a", &[]);
         let (certificate, key) = authority.issue(&profile, now, Duration::from_secs(60)).unwrap();
         store.put(&certificate.to_pem(), &key.to_pem()).unwrap();
-        assert_eq!(store.signed().unwrap().common_name, "a");
+        assert_eq!(store.signed().unwrap().common_name, "system:node:a");
         store.put(&authority.certificate().to_pem(), &key.to_pem()).unwrap();
         assert!(store.signed().is_none());
         assert!(store.current().ends_with("kubelet-client-current.pem"));

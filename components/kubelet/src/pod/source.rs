@@ -42,6 +42,8 @@ pub struct Pods {
     queued: Arc<Mutex<HashMap<String, Arc<Pod>>>>,
     /// Whether the folder of static pods was read: before that an image without a pod proves nothing.
     files_read: Arc<AtomicBool>,
+    /// Whether the API's pods were listed.
+    api_read: Arc<AtomicBool>,
 }
 
 impl Pods {
@@ -54,6 +56,7 @@ impl Pods {
             mirrors: Arc::default(),
             queued: Arc::default(),
             files_read: Arc::default(),
+            api_read: Arc::default(),
         }
     }
 
@@ -67,6 +70,12 @@ impl Pods {
                 Command::Run(pod) | Command::End(pod) => pod,
             })
             .collect()
+    }
+
+    /// Whether all sources were read once: only then a pod that is not known is gone.
+    pub fn complete(&self) -> bool {
+        let files = self.context.config.static_pod_path.is_none() || self.files_read.load(Ordering::Acquire);
+        files && self.api_read.load(Ordering::Acquire)
     }
 
     /// The pod of a name.
@@ -314,6 +323,7 @@ pub async fn follow_api(pods: Pods, client: kube::Client, shutdown: Cancellation
                 for uid in known.iter().filter(|uid| !listing.contains(uid)) {
                     pods.gone(uid, None);
                 }
+                pods.api_read.store(true, Ordering::Release);
                 pods.delete_orphaned_mirrors().await;
             }
             Some(Ok(Event::Apply(pod))) => pods.apply(pod),

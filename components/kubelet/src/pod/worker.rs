@@ -23,8 +23,9 @@ use crate::volumes;
 
 /// How often all is looked at even if nothing happened: volumes follow their sources at this pace.
 const RESYNC: Duration = Duration::from_secs(60);
-/// How long to wait after something failed.
-const RETRY: Duration = Duration::from_secs(2);
+/// How long to wait after something failed; it doubles with each failure up to [`LONGEST_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(8);
 const LAST_WORDS_LIMIT: usize = 4096;
 /// Lines of a log that stand in for last words.
 const LOG_LINES: usize = 80;
@@ -66,6 +67,7 @@ impl Worker {
 
     /// Runs until the pod is gone.
     pub async fn run(mut self) {
+        let mut retry = FIRST_RETRY;
         loop {
             let command = self.commands.borrow_and_update().clone();
             let mut later = self.commands.clone();
@@ -87,10 +89,15 @@ impl Worker {
                 }
             };
             let pause = match result {
-                Ok(pause) => pause.unwrap_or(RESYNC),
+                Ok(pause) => {
+                    retry = FIRST_RETRY;
+                    pause.unwrap_or(RESYNC)
+                }
                 Err(error) => {
                     tracing::warn!(pod = facts::full_name(command.pod()), %error, "cannot bring the pod to where it should be");
-                    self.pulls.next(Instant::now()).unwrap_or(RETRY)
+                    let pause = self.pulls.next(Instant::now()).unwrap_or(retry);
+                    retry = (retry * 2).min(LONGEST_RETRY);
+                    pause
                 }
             };
             let until = Instant::now() + pause;

@@ -1,5 +1,6 @@
 //! Volumes: making what a pod's containers mount, and taking it away again.
 
+mod claims;
 mod hosts;
 mod payload;
 mod writer;
@@ -46,6 +47,11 @@ async fn one(context: &Context, pod: &Pod, volume: &Volume, ips: &[String]) -> R
         empty_dir(name, source, &path, group)?;
         return Ok(path);
     }
+    if let Some(claim) = claims::name(pod, volume) {
+        return match claims::find(context, pod, volume, &claim).await? {
+            claims::Found::HostPath(source) => host_path(name, &source),
+        };
+    }
     let plugin = if volume.config_map.is_some() {
         "configmap"
     } else if volume.secret.is_some() {
@@ -57,7 +63,7 @@ async fn one(context: &Context, pod: &Pod, volume: &Volume, ips: &[String]) -> R
     } else {
         return Err(Error::volume(
             name,
-            "its kind is not there yet; emptyDir, hostPath, configMap, secret, projected and downwardAPI are",
+            "its kind is not there yet; emptyDir, hostPath, claims, configMap, secret, projected and downwardAPI are",
         ));
     };
     let path = folder(plugin);
