@@ -5,6 +5,7 @@ mod strategic;
 
 use serde_json::Value;
 
+pub use order::go_text;
 pub use strategic::{PatchError, strategic};
 
 /// Applies a JSON merge patch (RFC 7396).

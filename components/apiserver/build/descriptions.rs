@@ -1,6 +1,6 @@
 //! Descriptions of the built-in types and their fields, taken from the schemas that the k8s-openapi crate carries, as one
-//! compressed text: per type a line `=definition`, its description, and `name: description` for each field, with line
-//! breaks escaped.
+//! compressed text of records that end with a zero byte: per type `=definition`, its description, and `name: description`
+//! for each field.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,17 +21,16 @@ macro_rules! kinds {
 pub fn packed() -> std::io::Result<Vec<u8>> {
     let mut output = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     for (name, schema) in definitions() {
-        writeln!(output, "={name}")?;
-        writeln!(output, "{}", line(&schema))?;
+        write!(output, "={name}\0{}\0", description(&schema))?;
         for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
-            writeln!(output, "{field}: {}", line(schema))?;
+            write!(output, "{field}: {}\0", description(schema))?;
         }
     }
     output.finish()
 }
 
-fn line(schema: &Value) -> String {
-    schema["description"].as_str().unwrap_or_default().replace('\\', "\\\\").replace('\n', "\\n")
+fn description(schema: &Value) -> &str {
+    schema["description"].as_str().unwrap_or_default()
 }
 
 fn definitions() -> BTreeMap<String, Value> {

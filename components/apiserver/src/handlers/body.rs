@@ -58,13 +58,24 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
     Ok(object)
 }
 
-/// What a patch made of an object, checked as [`object`] checks what is sent whole. `problems` are the patch's own.
-pub fn patched(request: &ResourceRequest, tree: Value, mut problems: Vec<String>) -> Result<Object, Status> {
+/// What is known of a patch before it is applied.
+#[derive(Default)]
+pub struct Facts {
+    /// What is wrong with the patch itself.
+    pub problems: Vec<String>,
+    /// The patch as errors show it; without, they show what it made of the object.
+    pub shown: Option<String>,
+}
+
+/// What a patch made of an object, checked as [`object`] checks what is sent whole.
+pub fn patched(request: &ResourceRequest, tree: Value, facts: &Facts) -> Result<Object, Status> {
+    let mut problems = facts.problems.clone();
     let object = Object::from_value(tree).ok_or_else(|| Status::bad_request("the patch leaves no object"))?;
     let mut object = check(request, object)?;
     let found = fields::conform(request.spec, &mut object);
     let refused = |why: String| {
-        let text = format!("Invalid value: {:?}: {why}", String::from_utf8_lossy(&object.to_vec()));
+        let made = || String::from_utf8_lossy(&object.to_vec()).into_owned();
+        let text = format!("Invalid value: {:?}: {why}", facts.shown.clone().unwrap_or_else(made));
         Status::invalid("", "", "", &[("FieldValueInvalid", "patch".into(), text)])
     };
     match found {

@@ -12,6 +12,7 @@ use kinit_serving::Body;
 use serde_json::{Value, json};
 
 use super::apply::APPLY;
+use super::body::Facts;
 use super::{Api, Payload, body, dry_run, now, object_response};
 use crate::admission::{Attributes, Operation};
 use crate::registry::{self, ResourceSpec};
@@ -119,7 +120,8 @@ impl Api {
         let parsed = || {
             let parsed = strict::parse(&payload.bytes);
             let parsed = parsed.map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-            Ok((parsed.value, fields::duplicates(parsed.duplicates).collect::<Vec<_>>()))
+            let problems = fields::duplicates(parsed.duplicates).collect();
+            Ok((parsed.value, Facts { problems, shown: None }))
         };
         let media = payload.content_type.split(';').next().unwrap_or_default().trim();
         if media == APPLY {
@@ -128,8 +130,8 @@ impl Api {
         fields::check_options(request, false)?;
         match media {
             "application/merge-patch+json" => {
-                let (fields, problems) = parsed()?;
-                self.patched(request, problems, |tree| {
+                let (fields, facts) = parsed()?;
+                self.patched(request, facts, |tree| {
                     patch::merge(tree, &fields);
                     Ok(())
                 })
@@ -141,11 +143,12 @@ impl Api {
                         "application/json-patch+json, application/merge-patch+json",
                     ));
                 };
-                let (fields, problems) = parsed()?;
+                let (fields, mut facts) = parsed()?;
+                facts.shown = Some(patch::go_text(&fields));
                 let apply = |tree: &mut Value| {
                     patch::strategic(tree, &fields, schema).map_err(|e| Status::bad_request(e.to_string()))
                 };
-                self.patched(request, problems, apply).await
+                self.patched(request, facts, apply).await
             }
             "application/json-patch+json" => {
                 let operations: json_patch::Patch =
@@ -160,7 +163,8 @@ impl Api {
                         &[("FieldValueInvalid", "patch".into(), text)],
                     )
                 };
-                self.patched(request, Vec::new(), |tree| json_patch::patch(tree, &operations).map_err(refused)).await
+                self.patched(request, Facts::default(), |tree| json_patch::patch(tree, &operations).map_err(refused))
+                    .await
             }
             _ => Err(Status::unsupported_media_type(TYPES)),
         }
@@ -169,13 +173,13 @@ impl Api {
     async fn patched(
         &self,
         request: &ResourceRequest,
-        problems: Vec<String>,
+        facts: Facts,
         apply: impl Fn(&mut Value) -> Result<(), Status>,
     ) -> Result<Response<Body>, Status> {
         let patched = self.change(request, |current| {
             let mut tree = view::shown(request.spec, current.clone()).into_value();
             apply(&mut tree)?;
-            Ok(view::stored(request.spec, body::patched(request, tree, problems.clone())?))
+            Ok(view::stored(request.spec, body::patched(request, tree, &facts)?))
         });
         let (object, revision) = patched.await?;
         Ok(object_response(request, StatusCode::OK, object, revision))
