@@ -1,9 +1,10 @@
 //! `kinit join`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use jiff::Timestamp;
 use kinit_preflight::Role;
 use tokio::sync::OnceCell;
@@ -227,10 +228,24 @@ async fn whole(context: &JoinContext, enrolled: bool) -> anyhow::Result<()> {
     preflight::begin(host, "join")?;
     if enrolled {
         host.note(record::Entry::Folder { path: Binaries::INSTALLED.into() })?;
+        put_in_path(host)?;
     }
     run_tree(TREE, context, context.reporter.as_ref(), &context.settings.skip_phases).await?;
     preflight::finish(host, "join")?;
     Ok(())
+}
+
+/// Makes `kinit reset` and the rest at hand on a host whose binaries came over SSH; a kinit of the host's own stays.
+fn put_in_path(host: &dyn Host) -> anyhow::Result<()> {
+    let link = Path::new("/usr/local/bin/kinit");
+    // A link whose target is gone is of an earlier time and counts as none.
+    if link.exists() {
+        return Ok(());
+    }
+    host.note(record::Entry::File { path: link.to_owned() })?;
+    let _ = std::fs::remove_file(link);
+    std::os::unix::fs::symlink(Path::new(Binaries::INSTALLED).join("kinit"), link)
+        .with_context(|| link.display().to_string())
 }
 
 async fn check(context: &JoinContext) -> anyhow::Result<()> {

@@ -24,7 +24,6 @@ use crate::token::Token;
 const TOKEN_LIFE: Duration = Duration::from_secs(30 * 60);
 /// Where binaries go on a host.
 const REMOTE_FOLDER: &str = Binaries::INSTALLED;
-const REMOTE_COMMAND: &str = "/usr/local/bin/kinit";
 const REMOTE_STATE: &str = "/var/lib/kinit";
 
 /// What enrolling needs.
@@ -172,8 +171,6 @@ async fn one(
         reporter.progress(&name, &format!("copies {}", parcel.name));
         files.upload(&parcel.path, &path, 0o755).await?;
     }
-    // So that `kinit reset` and the rest are at hand there too; a kinit of the host's own stays.
-    session.run(&format!("test -e {REMOTE_COMMAND} || ln -sf {REMOTE_FOLDER}/kinit {REMOTE_COMMAND}"), |_| {}).await?;
     let config = format!("{REMOTE_STATE}/join-{:016x}.yaml", rand::random::<u64>());
     files.write(&config, configuration.as_bytes(), 0o600).await?;
     let command = format!("{REMOTE_FOLDER}/kinit join -v --enrolled --config {config}");

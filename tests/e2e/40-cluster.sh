@@ -26,7 +26,7 @@ check "static Pods show as mirror Pods" kubectl get pods -n kube-system kube-api
 
 # Reading.
 check "wide lists show nodes and addresses" says 10.244. kubectl get pods -o wide
-check "describe shows what happened to a Pod" says "Container started" kubectl describe pods -l app=web
+check "describe shows what happened to a Pod" says "Container started" kubectl describe pod "$(pod_of w1)"
 check "describe shows a node" says "kubernetes.io/hostname=w1" kubectl describe node w1
 check "events are listed" says Scheduled kubectl get events
 check "explain describes a field" says "FIELD: replicas <integer>" kubectl explain deployment.spec.replicas

@@ -27,6 +27,7 @@ on cp1 cat /etc/kubernetes/admin.conf > "$KUBECONFIG"
 check "its node becomes ready" within 60 node_is cp1 True
 check "w1 joins it" on cp1 kinit join --ssh root@w1 --accept-new-host-keys
 check "and becomes ready" within 60 node_is w1 True
+for host in w1 w2; do check "$host gets the binaries" bash -c "$lab ssh $host mkdir -p /usr/local/lib/kinit && $lab push $host ${KINIT_DIST:-target/dist}/* /usr/local/lib/kinit/ && $lab ssh $host ln -sf /usr/local/lib/kinit/kinit /usr/local/bin/kinit"; done
 check "w2 joins by token" bash -c "$lab ssh w2 \"\$($lab ssh cp1 kinit token create --print-join-command)\""
 check "and becomes ready too" within 60 node_is w2 True
 check "a wrong token is refused" refuses token on w1 'kinit reset -f > /dev/null; kinit join 10.88.0.11:6443 --token aaaaaa.bbbbbbbbbbbbbbbb --discovery-token-unsafe-skip-ca-verification'
