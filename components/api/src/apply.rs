@@ -115,7 +115,8 @@ fn note(
     managers: &mut Managers,
     writer: Writer<'_>,
 ) {
-    let found = compare(Node::root(schema), old, new);
+    let nothing = Object::default();
+    let found = walk::compare_objects(Node::root(schema), old.unwrap_or(&nothing).map(), new.map());
     let removed = found.removed.clone();
     let mut changed = found.changed();
     strip(&mut changed);
@@ -138,11 +139,6 @@ fn note(
     owned.time = Some(writer.now.to_owned());
     owned.set.add(&changed);
     managers.cap();
-}
-
-fn compare(node: Node, old: Option<&Object>, new: &Object) -> walk::Comparison {
-    let old = old.map_or_else(|| Value::Object(serde_json::Map::new()), |old| old.clone().into_value());
-    walk::compare(node, Some(&old), Some(&new.clone().into_value()))
 }
 
 fn strip(set: &mut Set) {

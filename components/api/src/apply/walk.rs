@@ -72,6 +72,10 @@ impl Comparison {
         self.added
     }
 
+    fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
+    }
+
     fn put(&mut self, name: &str, child: Self) {
         self.added.put(name.to_owned(), child.added);
         self.modified.put(name.to_owned(), child.modified);
@@ -90,7 +94,33 @@ impl Comparison {
     }
 }
 
-/// Compares two objects.
+/// Compares two objects from their tops.
+pub fn compare_objects(node: Node, old: &Map<String, Value>, new: &Map<String, Value>) -> Comparison {
+    let mut found = Comparison::default();
+    compare_maps(node, Some(old), Some(new), &mut found);
+    found
+}
+
+fn compare_maps(
+    node: Node,
+    old: Option<&Map<String, Value>>,
+    new: Option<&Map<String, Value>>,
+    found: &mut Comparison,
+) {
+    let maps = [old, new];
+    let mut names: BTreeSet<&str> = maps.iter().flatten().flat_map(|map| map.keys()).map(String::as_str).collect();
+    names.extend(node.plain_structs());
+    for name in names {
+        let unset = node.unset(name);
+        let [old, new] = maps.map(|map| map?.get(name).or(unset.as_ref()));
+        let differences = compare(node.field(name).unwrap_or(Node::Leaf), old, new);
+        if !differences.is_empty() {
+            found.put(&format!("f:{name}"), differences);
+        }
+    }
+}
+
+/// Compares two values in one place.
 pub fn compare(node: Node, old: Option<&Value>, new: Option<&Value>) -> Comparison {
     let empty = |value: Option<&Value>| match value {
         None | Some(Value::Null) => true,
@@ -105,13 +135,7 @@ pub fn compare(node: Node, old: Option<&Value>, new: Option<&Value>) -> Comparis
     let mut found = Comparison::default();
     if node.has_fields() && both(Value::is_object) {
         let maps = [old, new].map(|value| value.and_then(Value::as_object));
-        let mut names: BTreeSet<&str> = maps.iter().flatten().flat_map(|map| map.keys()).map(String::as_str).collect();
-        names.extend(node.plain_structs());
-        for name in names {
-            let unset = node.unset(name);
-            let [old, new] = maps.map(|map| map?.get(name).or(unset.as_ref()));
-            found.put(&format!("f:{name}"), compare(node.field(name).unwrap_or(Node::Leaf), old, new));
-        }
+        compare_maps(node, maps[0], maps[1], &mut found);
     } else if matches!(node, Node::Items(..) | Node::Values) && both(Value::is_array) {
         let lists = [old, new].map(|value| {
             let items = value.and_then(Value::as_array).into_iter().flatten();

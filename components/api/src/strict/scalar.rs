@@ -36,7 +36,8 @@ pub(super) fn check(
     path: &Path<'_>,
     unknown: &mut Vec<String>,
 ) -> Result<(), TypeError> {
-    if value.is_null() && !matches!(scalar, Scalar::Json | Scalar::Raw) {
+    // Times keep null as their zero, and free-form values as a value.
+    if value.is_null() && !matches!(scalar, Scalar::Json | Scalar::Raw | Scalar::Time | Scalar::MicroTime) {
         *value = zero(scalar);
     }
     let mismatch = |value: &Value| Err(path.mismatch(go_kind(value), go_type(scalar)));
@@ -76,6 +77,7 @@ pub(super) fn check(
             Err(TypeError(format!("parsing time {quoted:?} as {layout:?}: cannot parse {text:?} as \"2006\"")))
         }
         (Scalar::Raw | Scalar::Json, _) | (Scalar::FieldsV1, Value::Object(_)) => Ok(()),
+        (Scalar::Time | Scalar::MicroTime, Value::Null) => Ok(()),
         (Scalar::Strings | Scalar::PropsOrStrings, Value::Array(list)) => {
             match list.iter().find(|item| !item.is_string()) {
                 Some(other) => Err(path.mismatch(go_kind(other), "string")),
