@@ -102,12 +102,41 @@ fn prune_below(node: Node, value: &mut Value, last: &Set, owned: &Set, top: bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
+
+    fn volumes() -> Node {
+        Node::root(kinit_schema::kind("", "v1", "Pod")).field("spec").unwrap().field("volumes").unwrap()
+    }
+
+    fn list(names: &str) -> Vec<Value> {
+        names.chars().map(|name| json!({"name": name.to_string()})).collect()
+    }
+
+    /// Some of the letters, each once, in any order.
+    fn letters() -> impl Strategy<Value = String> {
+        let all = Just(('a'..='h').collect::<Vec<_>>()).prop_shuffle();
+        (all, 0..=8_usize).prop_map(|(all, count)| all[..count].iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_orders_hold(live in letters(), config in letters()) {
+            let merged: String = merge_lists(volumes(), &list(&live), &list(&config))
+                .iter()
+                .map(|item| item["name"].as_str().unwrap().to_owned())
+                .collect();
+            let only = |wanted: &dyn Fn(char) -> bool, of: &str| of.chars().filter(|name| wanted(*name)).collect::<String>();
+            let in_config = |name: char| config.contains(name);
+            let elsewhere = |name: char| !config.contains(name);
+            prop_assert_eq!(only(&in_config, &merged), config.clone());
+            prop_assert_eq!(only(&elsewhere, &merged), only(&elsewhere, &live));
+        }
+    }
 
     #[test]
     fn lists_keep_both_orders() {
-        let node = Node::root(kinit_schema::kind("", "v1", "Pod")).field("spec").unwrap().field("volumes").unwrap();
-        let list = |names: &str| names.chars().map(|name| json!({"name": name.to_string()})).collect::<Vec<_>>();
+        let node = volumes();
         let cases = [
             ("abc", "abc", "abc"),
             ("abc", "cb", "acb"),

@@ -135,12 +135,38 @@ pub fn shown(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn set(fields: Value) -> Set {
         let mut set = Set::decode(&fields);
         set.member = false;
         set
+    }
+
+    fn sets() -> impl Strategy<Value = Set> {
+        let leaf = any::<bool>().prop_map(|member| Set { member, children: BTreeMap::new() });
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            (any::<bool>(), proptest::collection::btree_map("f:[a-d]", inner, 0..4)).prop_map(|(member, children)| {
+                let mut set = Set { member, children: BTreeMap::new() };
+                children.into_iter().for_each(|(name, child)| set.put(name, child));
+                set
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn sets_add_up(left in sets(), right in sets()) {
+            let mut rest = left.clone();
+            rest.subtract(&right);
+            prop_assert!(rest.common(&right).is_empty());
+            rest.add(&left.common(&right));
+            prop_assert_eq!(&rest, &left);
+            if left.member {
+                prop_assert_eq!(&Set::decode(&left.encode()), &left);
+            }
+        }
     }
 
     #[test]

@@ -71,6 +71,9 @@ pub(super) fn check(
         (Scalar::Time | Scalar::MicroTime, Value::String(text)) => {
             let layout = if scalar == Scalar::Time { TIME_LAYOUT } else { MICRO_TIME_LAYOUT };
             if is_time(text) {
+                if let Some(stored) = stored_time(text, scalar) {
+                    *text = stored;
+                }
                 return Ok(());
             }
             let quoted = format!("\"{text}\"");
@@ -163,9 +166,35 @@ fn is_time(text: &str) -> bool {
         && number(17) < 60
 }
 
+/// A time as it is stored, where that differs: in UTC, to the second or to the microsecond.
+fn stored_time(text: &str, scalar: Scalar) -> Option<String> {
+    let (length, format) =
+        if scalar == Scalar::Time { (20, "%Y-%m-%dT%H:%M:%SZ") } else { (27, "%Y-%m-%dT%H:%M:%S%.6fZ") };
+    if text.len() == length && text.ends_with('Z') {
+        return None;
+    }
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(time.strftime(format).to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_stored_in_one_form() {
+        let cases = [
+            ("2026-01-02T03:04:05Z", Scalar::Time, None),
+            ("2026-01-02T03:04:05.9Z", Scalar::Time, Some("2026-01-02T03:04:05Z")),
+            ("2026-01-02T03:04:05+01:00", Scalar::Time, Some("2026-01-02T02:04:05Z")),
+            ("2026-01-02T03:04:05Z", Scalar::MicroTime, Some("2026-01-02T03:04:05.000000Z")),
+            ("2026-01-02T03:04:05.123456789Z", Scalar::MicroTime, Some("2026-01-02T03:04:05.123456Z")),
+            ("2026-01-02T03:04:05.123456Z", Scalar::MicroTime, None),
+        ];
+        for (text, scalar, expected) in cases {
+            assert_eq!(stored_time(text, scalar).as_deref(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn times_and_base64_are_told_from_others() {
