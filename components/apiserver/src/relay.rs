@@ -4,11 +4,12 @@
 //! - [`backend`]: connections to backends, and upgraded connections joined as they are (SPDY, older WebSocket).
 //! - [`streams`]: exec, attach and port-forward. Newer WebSocket clients speak to this server, which speaks SPDY to the
 //!   kubelet: [`translate`] turns channels into streams, [`tunnel`] unpacks SPDY out of messages.
-//! - [`proxy`]: HTTP to pods, nodes and services.
+//! - [`messages`]: logs in WebSocket messages. [`proxy`]: HTTP to pods, nodes and services.
 //!
 //! Nothing is kept: each request has a connection of its own, and its buffers are bounded.
 
 pub mod backend;
+pub mod messages;
 pub mod proxy;
 pub mod query;
 pub mod spdy;
@@ -70,7 +71,7 @@ impl Relay {
     pub async fn answer(&self, wanted: &ResourceRequest, request: Request<Incoming>) -> Result<Response<Body>, Status> {
         let query = Query::parse(request.uri().query());
         match (wanted.subresource.as_str(), request.method()) {
-            ("log", &Method::GET) => self.log(wanted, &query).await,
+            ("log", &Method::GET) => self.log(wanted, &query, request).await,
             ("proxy", _) => self.proxy(wanted, request).await,
             ("exec" | "attach" | "portforward", &Method::GET | &Method::POST) => {
                 self.stream(wanted, &query, request).await
@@ -90,7 +91,12 @@ impl Relay {
         target::kubelet(&self.object("nodes", "", node).await?, self.backend.preferred_address_types())
     }
 
-    async fn log(&self, wanted: &ResourceRequest, query: &Query) -> Result<Response<Body>, Status> {
+    async fn log(
+        &self,
+        wanted: &ResourceRequest,
+        query: &Query,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Status> {
         let asked = query::for_logs(&wanted.name, query)?;
         let pod = self.object("pods", &wanted.namespace, &wanted.name).await?;
         let container = target::container(&pod, query.get("container"))?;
@@ -105,10 +111,13 @@ impl Relay {
             endpoint.security = Security::UncheckedKubelet;
         }
         let path = format!("/containerLogs/{}/{}/{container}?{asked}", wanted.namespace, wanted.name);
-        let request = backend::get(&endpoint, &path)?;
-        let response = self.backend.send(&endpoint, request).await.map_err(Status::internal)?;
+        let asked_for = backend::get(&endpoint, &path)?;
+        let response = self.backend.send(&endpoint, asked_for).await.map_err(Status::internal)?;
         if !response.status().is_success() {
             return Err(refusal(response, &wanted.name).await);
+        }
+        if let Some(format) = messages::wanted(request.headers()) {
+            return Ok(messages::answer(request, format, response.into_body()));
         }
         let mut answer = backend::answer(response);
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));

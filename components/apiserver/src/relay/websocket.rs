@@ -52,7 +52,9 @@ pub fn accepted(headers: &HeaderMap, protocol: &str) -> Response<Body> {
     for (name, value) in
         [(header::SEC_WEBSOCKET_ACCEPT, accept(headers)), (header::SEC_WEBSOCKET_PROTOCOL, protocol.to_owned())]
     {
-        if let Ok(value) = value.parse() {
+        if let Ok(value) = value.parse::<HeaderValue>()
+            && !value.is_empty()
+        {
             out.insert(name, value);
         }
     }
@@ -129,6 +131,11 @@ fn frame(kind: u8, parts: [&[u8]; 2]) -> Bytes {
 /// A message of bytes.
 pub fn binary(bytes: &[u8]) -> Bytes {
     frame(BINARY, [&[], bytes])
+}
+
+/// A message of text.
+pub fn text(text: &str) -> Bytes {
+    frame(TEXT, [&[], text.as_bytes()])
 }
 
 /// A message whose first byte is the number of a channel.
