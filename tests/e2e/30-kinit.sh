@@ -14,6 +14,7 @@ check "an unknown flag is refused" refuses "unexpected argument '--bogus'" on_cp
 check "a broken config is refused" refuses "bad.yaml" on_cp1 'printf "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nnonsense: 1\n" > /root/bad.yaml; kinit init --config /root/bad.yaml'
 check "a taken port is named" refuses "6443" on_cp1 'python3 -c "" 2> /dev/null; socat TCP-LISTEN:6443,reuseaddr,fork SYSTEM:true & pid=$!; sleep 0.3; kinit init; status=$?; kill $pid; exit $status'
 check "no runtime is named" refuses "containerd" on_cp1 'systemctl stop containerd; kinit init; status=$?; systemctl start containerd; exit $status'
+check "swap is named" refuses "swap" on_cp1 'printf "Filename Type Size Used Priority\n/swapfile file 1048572 0 -2\n" > /root/swaps; mount --bind /root/swaps /proc/swaps; kinit init; status=$?; umount /proc/swaps; exit $status'
 check "a user who is not root is refused" refuses "root" on_cp1 setpriv --reuid=65534 --regid=65534 --clear-groups kinit init
 check "joining others before there is a cluster is refused" refuses "admin.conf is not there" on_cp1 kinit join --ssh root@w1 --accept-new-host-keys
 check "nothing was written by any of these" untouched

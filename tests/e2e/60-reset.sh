@@ -14,6 +14,10 @@ left_on() {
     ctr -n k8s.io containers list -q
     find /sys/fs/cgroup -maxdepth 3 -name "kubepods*"'
 }
+equip() {
+  on "$1" mkdir -p /usr/local/lib/kinit && $lab push "$1" "${KINIT_DIST:-target/dist}"/* /usr/local/lib/kinit/ &&
+    on "$1" ln -sf /usr/local/lib/kinit/kinit /usr/local/bin/kinit
+}
 clean() { equals "" left_on "$1"; }
 node_is() { equals "$2" kubectl get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'; }
 
@@ -27,11 +31,16 @@ on cp1 cat /etc/kubernetes/admin.conf > "$KUBECONFIG"
 check "its node becomes ready" within 60 node_is cp1 True
 check "w1 joins it" on cp1 kinit join --ssh root@w1 --accept-new-host-keys
 check "and becomes ready" within 60 node_is w1 True
-for host in w1 w2; do check "$host gets the binaries" bash -c "$lab ssh $host mkdir -p /usr/local/lib/kinit && $lab push $host ${KINIT_DIST:-target/dist}/* /usr/local/lib/kinit/ && $lab ssh $host ln -sf /usr/local/lib/kinit/kinit /usr/local/bin/kinit"; done
+check "w2 gets the binaries" equip w2
 check "w2 joins by token" bash -c "$lab ssh w2 \"\$($lab ssh cp1 kinit token create --print-join-command)\""
 check "and becomes ready too" within 60 node_is w2 True
-check "a wrong token is refused" refuses token on w1 'kinit reset -f > /dev/null; kinit join 10.88.0.11:6443 --token aaaaaa.bbbbbbbbbbbbbbbb --discovery-token-unsafe-skip-ca-verification'
+check "w1 is reset" on w1 kinit reset -f
+check "w1 gets the binaries" equip w1
+check "a wrong token is refused" refuses token on w1 'kinit join 10.88.0.11:6443 --token aaaaaa.bbbbbbbbbbbbbbbb --discovery-token-unsafe-skip-ca-verification'
 check "a wrong hash is refused" refuses hash bash -c "join=\$($lab ssh cp1 kinit token create --print-join-command); $lab ssh w1 \"\${join%sha256:*}sha256:$(printf '0%.0s' $(seq 64))\""
 check "a host that is not there is named" refuses 10.88.0.99 on cp1 kinit join --ssh root@10.88.0.99 --accept-new-host-keys
+check "a changed host key is refused" refuses "host key" on cp1 'cp .ssh/known_hosts known; echo "w1 $(cut -d" " -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)" > .ssh/known_hosts; kinit join --ssh root@w1 --accept-new-host-keys; status=$?; mv known .ssh/known_hosts; exit $status'
 check "nothing was written by these" on w1 'test ! -e /etc/kubernetes/kubelet.conf -a ! -e /etc/kubernetes/bootstrap-kubelet.conf'
+check "w1 joins over SSH from its own side" on w1 kinit join ssh://root@cp1 --accept-new-host-keys
+check "and becomes ready" within 60 node_is w1 True
 finish
