@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::header::{HeaderName, HeaderValue, USER_AGENT};
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,5 +36,13 @@ pub async fn from_kubeconfig(path: &Path) -> Result<kube::Client, Error> {
     config.connect_timeout = Some(Duration::from_secs(5));
     // Watches are silent for minutes.
     config.read_timeout = None;
+    config.headers.extend(user_agent());
     kube::Client::try_from(config).map_err(|source| Error::Client { path: path.to_owned(), source: Box::new(source) })
+}
+
+/// The program's name and version, by which the API server notes who manages a field.
+fn user_agent() -> Option<(HeaderName, HeaderValue)> {
+    let program = std::env::current_exe().ok()?;
+    let text = format!("{}/{}", program.file_name()?.to_str()?, env!("CARGO_PKG_VERSION"));
+    Some((USER_AGENT, HeaderValue::try_from(text).ok()?))
 }
