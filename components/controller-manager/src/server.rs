@@ -119,7 +119,9 @@ impl Server {
 
 async fn config_of(options: &Options) -> anyhow::Result<kube::Config> {
     let kubeconfig = kube::config::Kubeconfig::read_from(&options.kubeconfig)?;
-    Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?)
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
+    config.headers.extend(kinit_runtime::client::user_agent());
+    Ok(config)
 }
 
 async fn serve(listener: Listener, shutdown: CancellationToken) {

@@ -41,7 +41,7 @@ pub async fn from_kubeconfig(path: &Path) -> Result<kube::Client, Error> {
 }
 
 /// The program's name and version, by which the API server notes who manages a field.
-fn user_agent() -> Option<(HeaderName, HeaderValue)> {
+pub fn user_agent() -> Option<(HeaderName, HeaderValue)> {
     let program = std::env::current_exe().ok()?;
     let text = format!("{}/{}", program.file_name()?.to_str()?, env!("CARGO_PKG_VERSION"));
     Some((USER_AGENT, HeaderValue::try_from(text).ok()?))
