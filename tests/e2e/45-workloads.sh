@@ -11,7 +11,7 @@ in_pod() { kubectl exec volumes -c main -- sh -c "$1"; }
 count() { kubectl get "$@" --no-headers -o name | wc -l; }
 
 # Volumes.
-kubectl create configmap settings --from-literal color=red --from-literal size=big > /dev/null
+kubectl create configmap parts --from-literal color=red --from-literal size=big > /dev/null
 kubectl create secret generic door --from-literal key=abc > /dev/null
 check "a Pod with every kind of volume starts" apply <<'T'
 apiVersion: v1
@@ -24,11 +24,11 @@ spec:
   - name: main
     image: kinit.local/web:1
     env:
-    - {name: COLOR, valueFrom: {configMapKeyRef: {name: settings, key: color}}}
+    - {name: COLOR, valueFrom: {configMapKeyRef: {name: parts, key: color}}}
     - {name: KEY, valueFrom: {secretKeyRef: {name: door, key: key}}}
     - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
     - {name: LIMIT, valueFrom: {resourceFieldRef: {resource: limits.memory}}}
-    envFrom: [{configMapRef: {name: settings}, prefix: ALL_}]
+    envFrom: [{configMapRef: {name: parts}, prefix: ALL_}]
     resources: {limits: {memory: 32Mi}}
     volumeMounts:
     - {name: scratch, mountPath: /scratch}
@@ -41,12 +41,12 @@ spec:
   volumes:
   - {name: scratch, emptyDir: {}}
   - {name: memory, emptyDir: {medium: Memory}}
-  - {name: settings, configMap: {name: settings}}
+  - {name: settings, configMap: {name: parts}}
   - {name: door, secret: {secretName: door, defaultMode: 256}}
   - {name: self, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
   - {name: host, hostPath: {path: /etc, type: Directory}}
   - name: all
-    projected: {sources: [{configMap: {name: settings}}, {secret: {name: door}}, {serviceAccountToken: {path: token, audience: somebody}}]}
+    projected: {sources: [{configMap: {name: parts}}, {secret: {name: door}}, {serviceAccountToken: {path: token, audience: somebody}}]}
 T
 check "it is ready" kubectl wait pod/volumes --for condition=Ready --timeout 60s
 check "an init container ran before it" equals made in_pod 'cat /scratch/file'
@@ -57,7 +57,7 @@ check "several sources are one folder" equals "color key size token" in_pod 'ech
 check "a folder of the host is there" in_pod 'test -f /host/hostname'
 check "memory is a volume" says tmpfs in_pod 'grep " /memory " /proc/mounts'
 check "the environment is filled" equals "red abc $(kubectl get pod volumes -o 'jsonpath={.spec.nodeName}') 33554432 big" in_pod 'echo $COLOR $KEY $NODE $LIMIT $ALL_size'
-kubectl patch configmap settings -p '{"data":{"color":"blue"}}' > /dev/null
+kubectl patch configmap parts -p '{"data":{"color":"blue"}}' > /dev/null
 check "a changed ConfigMap comes through" within 120 equals blue in_pod 'cat /settings/color'
 check "it is deleted" kubectl delete pod volumes --timeout 60s
 
