@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kinit_runtime::Informer;
+use kinit_runtime::events::{self, Recorder, Source};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use tokio_util::sync::CancellationToken;
@@ -106,6 +107,8 @@ impl Caches {
 #[derive(Clone)]
 pub struct Actor {
     client: Arc<ArcSwap<kube::Client>>,
+    /// Where the controller says what it did.
+    pub events: Recorder,
 }
 
 impl Actor {
@@ -115,10 +118,23 @@ impl Actor {
     }
 }
 
+/// The name that a controller has in events; most have that of their account.
+fn component(account: &str) -> &str {
+    match account {
+        "daemon-set-controller" => "daemonset-controller",
+        "disruption-controller" => "controllermanager",
+        other => other,
+    }
+}
+
 impl Context {
     /// A client for the controller `name`: under the service account of that name in kube-system if that is wanted.
     pub async fn actor(self: &Arc<Self>, name: &str) -> Actor {
-        let actor = Actor { client: Arc::new(ArcSwap::from_pointee(self.client.clone())) };
+        let (events, said) = events::channel();
+        let actor = Actor { client: Arc::new(ArcSwap::from_pointee(self.client.clone())), events };
+        let source = Source { component: component(name).to_owned(), host: String::new() };
+        let client = self.client.clone();
+        tokio::spawn(events::run(source, said, move || Some(client.clone()), self.shutdown.clone()));
         if !self.options.use_service_account_credentials {
             return actor;
         }

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
+use kinit_runtime::events::{About, Kind};
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy};
@@ -146,7 +147,11 @@ async fn reconcile(actor: &Actor, cron: &CronJob, own: Vec<Arc<Job>>) -> Result<
                     }
                 }
                 match api.create(&PostParams::default(), &job_of(cron, time)).await {
-                    Ok(job) => active.push(Arc::new(job)),
+                    Ok(job) => {
+                        let text = format!("Created job {}", job.metadata.name.as_deref().unwrap_or_default());
+                        actor.events.say(About::object(cron), Kind::Normal, "SuccessfulCreate", text);
+                        active.push(Arc::new(job));
+                    }
                     // Another leader made it before.
                     Err(kube::Error::Api(status)) if status.code == 409 => {}
                     Err(error) => return Err(error),

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kinit_runtime::events::{About, Kind};
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -99,6 +100,12 @@ async fn reconcile(
     if spec.paused != Some(true) {
         for (position, replicas) in plan(&sizes, index, wanted, surge, unavailable, recreate) {
             scale(&api, &own[position], replicas, wanted, wanted + surge).await?;
+            let (before, name) = (sizes[position].wanted, own[position].metadata.name.as_deref().unwrap_or_default());
+            if before != replicas {
+                let way = if replicas > before { "up" } else { "down" };
+                let text = format!("Scaled {way} replica set {name} from {before} to {replicas}");
+                actor.events.say(About::object(deployment), Kind::Normal, "ScalingReplicaSet", text);
+            }
         }
     }
     clean(&api, &old, spec.revision_history_limit.unwrap_or(10), &newest).await?;

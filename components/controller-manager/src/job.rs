@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use kinit_runtime::events::{About, Kind};
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
 use serde_json::json;
@@ -202,6 +203,7 @@ async fn report(
                 condition("Complete", "CompletionsReached", message),
             ]);
             status["completionTime"] = json!(time(now));
+            actor.events.say(About::object(job), Kind::Normal, "Completed", "Job completed");
         }
         Todo::Fail(reason) => {
             let message = if reason == "DeadlineExceeded" {
@@ -211,6 +213,7 @@ async fn report(
             };
             status["conditions"] =
                 json!([condition("FailureTarget", reason, message), condition("Failed", reason, message)]);
+            actor.events.say(About::object(job), Kind::Warning, reason, message);
         }
         _ if same && before.start_time.is_some() => return Ok(()),
         _ => {}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
+use kinit_runtime::events::{About, Kind};
 use kinit_runtime::{Informer, Queue};
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Resource};
@@ -107,10 +108,19 @@ pub async fn create(actor: &Actor, pods: Vec<Pod>) -> Result<(), kube::Error> {
         let (batch, rest) = left.split_at(size.min(left.len()));
         let jobs = batch.iter().map(|pod| {
             let api: Api<Pod> = Api::namespaced(actor.client(), pod.metadata.namespace.as_deref().unwrap_or("default"));
-            async move { api.create(&PostParams::default(), pod).await }
+            async move { (pod, api.create(&PostParams::default(), pod).await) }
         });
-        for result in futures::future::join_all(jobs).await {
-            result?;
+        for (pod, result) in futures::future::join_all(jobs).await {
+            match result {
+                Ok(made) => {
+                    let name = made.metadata.name.as_deref().unwrap_or_default();
+                    tell(actor, pod, Kind::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
+                }
+                Err(error) => {
+                    tell(actor, pod, Kind::Warning, "FailedCreate", format!("Error creating: {error}"));
+                    return Err(error);
+                }
+            }
         }
         left = rest;
         size *= 2;
@@ -124,15 +134,33 @@ pub async fn delete(actor: &Actor, pods: &[Arc<Pod>]) -> Result<(), kube::Error>
         let api: Api<Pod> = Api::namespaced(actor.client(), pod.metadata.namespace.as_deref().unwrap_or("default"));
         let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..Default::default() };
-        async move { api.delete(pod.metadata.name.as_deref().unwrap_or_default(), &params).await.map(|_| ()) }
+        async move {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            (pod, name, api.delete(name, &params).await)
+        }
     });
-    for result in futures::future::join_all(jobs).await {
+    for (pod, name, result) in futures::future::join_all(jobs).await {
         match result {
+            Ok(_) => tell(actor, pod, Kind::Normal, "SuccessfulDelete", format!("Deleted pod: {name}")),
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
-            other => other?,
+            Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Says something of the object that controls a pod.
+pub fn tell(actor: &Actor, pod: &Pod, kind: Kind, reason: &'static str, message: String) {
+    let Some(owner) = controller(&pod.metadata) else { return };
+    let about = About {
+        api_version: owner.api_version.clone(),
+        kind: owner.kind.clone(),
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        name: owner.name.clone(),
+        uid: owner.uid.clone(),
+        field: String::new(),
+    };
+    actor.events.say(about, kind, reason, message);
 }
 
 /// Adds the key of a pod's controller of this kind whenever the pod changes.

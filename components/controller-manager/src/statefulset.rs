@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
+use kinit_runtime::events::Kind;
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
@@ -246,7 +247,18 @@ async fn make(caches: &Caches, actor: &Actor, set: &StatefulSet, ordinal: i32, p
     match api.create(&PostParams::default(), &pod).await {
         // One of that name is still there: its going wakes the set again.
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        other => other.map(|_| ()),
+        Err(error) => {
+            let of = set.metadata.name.as_deref().unwrap_or_default();
+            let text = format!("create Pod {} in StatefulSet {of} failed error: {error}", name_of(set, ordinal));
+            pods::tell(actor, &pod, Kind::Warning, "FailedCreate", text);
+            Err(error)
+        }
+        Ok(_) => {
+            let of = set.metadata.name.as_deref().unwrap_or_default();
+            let text = format!("create Pod {} in StatefulSet {of} successful", name_of(set, ordinal));
+            pods::tell(actor, &pod, Kind::Normal, "SuccessfulCreate", text);
+            Ok(())
+        }
     }
 }
 

@@ -56,6 +56,13 @@ pub struct Configuration {
     pub container_log_max_files: usize,
     /// Below which of these amounts pods are evicted, by signal; the kubelet's own if there are none.
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    /// What the kubelet keeps of the node for itself, by resource.
+    pub kube_reserved: BTreeMap<String, String>,
+    /// What is kept for the rest of the host.
+    pub system_reserved: BTreeMap<String, String>,
+    /// Fields that have no effect here.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, serde_json::Value>,
     /// The document as it was read, for `/configz`.
     #[serde(skip)]
     pub document: serde_json::Value,
@@ -140,6 +147,9 @@ impl Default for Configuration {
             container_log_max_size: "10Mi".into(),
             container_log_max_files: 5,
             eviction_hard: None,
+            kube_reserved: BTreeMap::new(),
+            system_reserved: BTreeMap::new(),
+            others: BTreeMap::new(),
             document: serde_json::Value::Null,
             server_tls_bootstrap: false,
         }
@@ -162,6 +172,7 @@ impl Configuration {
         }
         let mut config: Self = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
         config.document = value;
+        config.others.retain(|name, _| name != "kind" && name != "apiVersion");
         Ok(config)
     }
 
@@ -184,6 +195,7 @@ mod tests {
         assert_eq!(config.cluster_dns, ["10.96.0.10"]);
         assert_eq!(config.authentication.x509.client_ca_file.as_deref(), Some(Path::new("/ca")));
         assert_eq!((config.port, config.max_pods), (10250, 110));
+        assert_eq!(config.others.keys().collect::<Vec<_>>(), ["somethingElse"]);
         assert!(Configuration::parse("kind: Pod\n").is_err());
     }
 }

@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::events::Kind;
 use crate::options::Options;
+use crate::pod::facts;
 
 const VERSION: &str = "v1.36.0";
 /// How often the status is told if nothing changes.
@@ -219,12 +220,20 @@ async fn status(context: &Context, conditions: &[NodeCondition]) -> Value {
         "hugepages-1Gi": "0",
         "hugepages-2Mi": "0",
     });
-    // What the kubelet itself needs before it would evict anything.
+    // What is kept back: reserved, and what the kubelet needs before it would evict anything.
+    let reserved = |name: &str| -> i64 {
+        let config = &context.config;
+        let all = [&config.kube_reserved, &config.system_reserved];
+        all.iter().filter_map(|one| facts::milli(one.get(name)?)).sum()
+    };
+    let bytes = |name: &str| u64::try_from(reserved(name) / 1000).unwrap_or(0);
+    let cpu = (processors as i64 * 1000 - reserved("cpu")).max(0);
+    let memory = context.memory.saturating_sub(bytes("memory") + (100 << 20));
     let allocatable = json!({
-        "cpu": processors.to_string(),
-        "memory": format!("{}Ki", context.memory.saturating_sub(100 << 20) / 1024),
+        "cpu": if cpu % 1000 == 0 { (cpu / 1000).to_string() } else { format!("{cpu}m") },
+        "memory": format!("{}Ki", memory / 1024),
         "pods": context.config.max_pods.to_string(),
-        "ephemeral-storage": (storage / 10 * 9).to_string(),
+        "ephemeral-storage": (storage / 10 * 9).saturating_sub(bytes("ephemeral-storage")).to_string(),
         "hugepages-1Gi": "0",
         "hugepages-2Mi": "0",
     });

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, ContainerPort, HTTPGetAction, Pod, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -22,6 +22,9 @@ use crate::events;
 use crate::pod::actions::{ProbeVerdicts, Verdicts};
 use crate::pod::facts;
 use crate::pod::state::PodState;
+
+/// Bytes of an answer that are read.
+const BODY_LIMIT: usize = 10 << 10;
 
 /// Which of a container's three probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -267,8 +270,8 @@ where
     let code = match answer {
         Ok(answer) => {
             let code = answer.status().as_u16();
-            // The body is of no interest, but a server may mind if nobody reads it.
-            let _ = answer.into_body().collect().await;
+            // The body is of no interest, but a server may mind if nobody reads the beginning of it.
+            let _ = Limited::new(answer.into_body(), BODY_LIMIT).collect().await;
             Ok(code)
         }
         Err(reason) => Err(reason),

@@ -36,6 +36,10 @@ impl Server {
         if let Some(endpoint) = &options.container_runtime_endpoint {
             config.container_runtime_endpoint = endpoint.clone();
         }
+        if !config.others.is_empty() {
+            let names: Vec<&str> = config.others.keys().map(String::as_str).collect();
+            tracing::warn!(fields = names.join(", "), "fields of the configuration have no effect");
+        }
         let host_name = nix::unistd::gethostname()?.to_string_lossy().trim().to_lowercase();
         let node_name = options.hostname_override.clone().unwrap_or_else(|| host_name.clone()).to_lowercase();
         let node_ip = options.node_ip.or_else(default_address).unwrap_or(IpAddr::from([127, 0, 0, 1]));

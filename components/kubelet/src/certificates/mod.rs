@@ -62,6 +62,12 @@ pub async fn follow(
     changed: impl Fn() + Send,
     shutdown: CancellationToken,
 ) {
+    let mut clients = context.client.subscribe();
+    tokio::select! {
+        connected = clients.wait_for(Option::is_some) => if connected.is_err() { return },
+        () = shutdown.cancelled() => return,
+    }
+    drop(clients);
     loop {
         let pause = match due(store.signed().as_ref(), Timestamp::now()) {
             Err(later) => later,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kinit_cri::v1::{
     Capability, ContainerConfig, ContainerMetadata, Image, ImageSpec, Int64Value, LinuxContainerConfig,
-    LinuxContainerResources, LinuxContainerSecurityContext, Mount,
+    LinuxContainerResources, LinuxContainerSecurityContext, Mount, SeLinuxOption,
 };
 
 use super::actions::hash;
@@ -174,6 +174,16 @@ fn security(pod: &Pod, container: &Container) -> Result<LinuxContainerSecurityCo
         seccomp: Some(sandbox::seccomp(
             own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()).filter(|_| !privileged),
         )),
+        apparmor: own.app_armor_profile.as_ref().or(of_pod.app_armor_profile.as_ref()).map(|profile| {
+            let localhost = profile.localhost_profile.as_deref();
+            sandbox::profile(Some(profile.type_.as_str()), localhost.unwrap_or_default().to_owned())
+        }),
+        selinux_options: own.se_linux_options.or(of_pod.se_linux_options).map(|options| SeLinuxOption {
+            user: options.user.unwrap_or_default(),
+            role: options.role.unwrap_or_default(),
+            r#type: options.type_.unwrap_or_default(),
+            level: options.level.unwrap_or_default(),
+        }),
         ..Default::default()
     })
 }

@@ -8,6 +8,7 @@ use kinit_cri::v1::{Image, ImageSpec, ImageStatusRequest, PullImageRequest};
 use kinit_cri::{Error as CriError, Runtime};
 use tokio::time::Instant;
 
+use super::credentials;
 use crate::context::Context;
 use crate::error::Error;
 use crate::events::Kind;
@@ -83,9 +84,7 @@ pub async fn ensure(context: &Context, pod: &Pod, wanted: &Container, pulls: &mu
     say(Kind::Normal, "Pulling", format!("Pulling image {name:?}"));
     let begin = Instant::now();
     let spec = ImageSpec { image: name.clone(), ..Default::default() };
-    let mut request = tonic::Request::new(PullImageRequest { image: Some(spec) });
-    request.set_timeout(PULL_TIMEOUT);
-    if let Err(status) = context.runtime.images.clone().pull_image(request).await {
+    if let Err(status) = pull(context, pod, spec).await {
         let error = CriError::new(format!("pulling image {name}"), status);
         say(Kind::Warning, "Failed", format!("Failed to pull image {name:?}: {}", error.status.message()));
         say(Kind::Warning, "Failed", "Error: ErrImagePull".into());
@@ -105,6 +104,22 @@ pub async fn ensure(context: &Context, pod: &Pod, wanted: &Container, pulls: &mu
         ),
     );
     Ok(image)
+}
+
+/// Pulls an image with each of the pod's credentials for it until one will do, or with none.
+async fn pull(context: &Context, pod: &Pod, spec: ImageSpec) -> Result<(), tonic::Status> {
+    let credentials = credentials::of(context, pod, &spec.image).await;
+    let tries: Vec<_> = if credentials.is_empty() { vec![None] } else { credentials.into_iter().map(Some).collect() };
+    let mut failed = None;
+    for auth in tries {
+        let mut request = tonic::Request::new(PullImageRequest { image: Some(spec.clone()), auth });
+        request.set_timeout(PULL_TIMEOUT);
+        match context.runtime.images.clone().pull_image(request).await {
+            Ok(_) => return Ok(()),
+            Err(status) => failed = Some(status),
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 async fn status(context: &Context, name: &str) -> Result<Option<Image>, Error> {

@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod conditions;
 pub mod container;
+pub mod credentials;
 pub mod env;
 pub mod facts;
 pub mod hooks;

@@ -138,14 +138,18 @@ fn runtime_default() -> SeccompProfile {
 
 /// A seccomp profile in the runtime's form; none is unconfined.
 pub fn seccomp(profile: Option<&SeccompProfile>) -> SecurityProfile {
-    let kind = match profile.map(|profile| profile.type_.as_str()) {
+    let file = profile.and_then(|profile| profile.localhost_profile.as_deref()).unwrap_or_default();
+    self::profile(profile.map(|profile| profile.type_.as_str()), format!("/var/lib/kubelet/seccomp/{file}"))
+}
+
+/// A security profile of a type in the runtime's form; `reference` names one of this host.
+pub fn profile(kind: Option<&str>, reference: String) -> SecurityProfile {
+    let kind = match kind {
         Some("RuntimeDefault") => ProfileType::RuntimeDefault,
         Some("Localhost") => ProfileType::Localhost,
         _ => ProfileType::Unconfined,
     };
-    let file = profile.and_then(|profile| profile.localhost_profile.as_deref()).unwrap_or_default();
-    let localhost_ref =
-        if kind == ProfileType::Localhost { format!("/var/lib/kubelet/seccomp/{file}") } else { String::new() };
+    let localhost_ref = if kind == ProfileType::Localhost { reference } else { String::new() };
     SecurityProfile { profile_type: kind.into(), localhost_ref }
 }
 

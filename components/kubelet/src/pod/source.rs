@@ -143,7 +143,9 @@ impl Pods {
     }
 
     /// What the API says of a pod.
-    fn apply(&self, pod: Pod) {
+    fn apply(&self, mut pod: Pod) {
+        // Who wrote which field is of no interest here, and as large as the rest.
+        pod.metadata.managed_fields = None;
         let pod = Arc::new(pod);
         if facts::is_mirror(&pod) {
             let key = (facts::namespace(&pod).to_owned(), facts::name(&pod).to_owned());
@@ -348,6 +350,12 @@ pub async fn follow_services(context: Arc<Context>, client: kube::Client, shutdo
     let key = |service: &Service| {
         (service.metadata.namespace.clone().unwrap_or_default(), service.metadata.name.clone().unwrap_or_default())
     };
+    let slim = |mut service: Service| {
+        service.metadata.managed_fields = None;
+        service.metadata.annotations = None;
+        service.status = None;
+        service
+    };
     let mut complete = false;
     loop {
         let event = tokio::select! {
@@ -357,10 +365,10 @@ pub async fn follow_services(context: Arc<Context>, client: kube::Client, shutdo
         match event {
             Some(Ok(Event::Init)) => all.clear(),
             Some(Ok(Event::InitApply(service))) => {
-                all.insert(key(&service), service);
+                all.insert(key(&service), slim(service));
             }
             Some(Ok(Event::Apply(service))) => {
-                all.insert(key(&service), service);
+                all.insert(key(&service), slim(service));
             }
             Some(Ok(Event::Delete(service))) => {
                 all.remove(&key(&service));

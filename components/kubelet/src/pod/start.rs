@@ -32,6 +32,11 @@ pub struct Place {
 
 /// Makes a sandbox.
 pub async fn sandbox(context: &Context, pod: &Pod, config: PodSandboxConfig) -> Result<Place> {
+    if pod.spec.as_ref().and_then(|spec| spec.host_users) == Some(false) {
+        let text = "user namespaces (hostUsers: false) are not there yet";
+        context.events.pod(pod, None, Kind::Warning, "FailedCreatePodSandBox", text);
+        return Err(Error::Told(text.into()));
+    }
     let logs = sandbox::log_folder(pod);
     std::fs::create_dir_all(&logs).map_err(|error| Error::file(&logs, error))?;
     let folder = context.pod_folder(facts::uid(pod));

@@ -183,6 +183,17 @@ fn container_status(inputs: &Inputs<'_>, container: &Container, is_init: bool) -
             .as_ref()
             .is_some_and(|spec| spec.init_containers.as_ref().is_some_and(|all| !all.is_empty()));
         let plain = if initializing { "PodInitializing" } else { "ContainerCreating" };
+        if let Some(told) = told(inputs.pod, &container.name) {
+            // What has ended stays as it was told, even if the runtime has forgotten it.
+            if exit_code(told).is_some() && waits.is_none() {
+                return told.clone();
+            }
+            status.restart_count = told.restart_count;
+            status.last_state = told.last_state.clone();
+            if let Some(running) = told.state.as_ref().and_then(|state| state.running.as_ref()) {
+                status.last_state = Some(lost(running.started_at.clone(), inputs.now));
+            }
+        }
         let (reason, message) = waits.cloned().unwrap_or_else(|| (plain.into(), String::new()));
         status.state = Some(waiting(reason, message));
         status.started = Some(false);
@@ -227,6 +238,28 @@ fn container_status(inputs: &Inputs<'_>, container: &Container, is_init: bool) -
         running && verdicts.is_none_or(|verdicts| verdicts.started && verdicts.ready)
     };
     status
+}
+
+/// What was last told of a container.
+fn told<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let all = status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
+    all.into_iter().find(|one| one.name == name)
+}
+
+/// The end of a container that ran and that the runtime no longer knows.
+fn lost(started_at: Option<Time>, now: Timestamp) -> State {
+    State {
+        terminated: Some(ContainerStateTerminated {
+            exit_code: 137,
+            reason: Some("ContainerStatusUnknown".into()),
+            message: Some("The container could not be located when the pod was terminated".into()),
+            started_at,
+            finished_at: Some(whole(now)),
+            ..ContainerStateTerminated::default()
+        }),
+        ..State::default()
+    }
 }
 
 fn waiting(reason: String, message: String) -> State {
@@ -302,6 +335,34 @@ mod tests {
             host_ip: "10.0.0.9",
             now,
         })
+    }
+
+    #[test]
+    fn what_has_ended_stays_told() {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"},
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]},
+            "status": {"phase": "Succeeded", "containerStatuses": [
+                {"name": "a", "image": "i", "imageID": "", "ready": false, "restartCount": 3,
+                    "state": {"terminated": {"exitCode": 0}}},
+                {"name": "b", "image": "i", "imageID": "", "ready": true, "restartCount": 1, "state": {"running": {}}}]}}))
+        .unwrap();
+        let (state, probes, waiting, words) = Default::default();
+        let inputs = Inputs {
+            pod: &pod,
+            state: &state,
+            probes: &probes,
+            waiting: &waiting,
+            words: &words,
+            failure: None,
+            host_ip: "10.0.0.9",
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let status = of(&inputs);
+        assert_eq!(status.phase.as_deref(), Some("Succeeded"));
+        let all = status.container_statuses.unwrap();
+        assert_eq!((exit_code(&all[0]), all[0].restart_count), (Some(0), 3));
+        let last = all[1].last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        assert_eq!(last.and_then(|ended| ended.reason.as_deref()), Some("ContainerStatusUnknown"));
     }
 
     #[test]

@@ -26,6 +26,8 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// How long to wait after something failed; it doubles with each failure up to [`LONGEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(8);
+/// How long to wait until a status is told again that the API did not take.
+const RETELL: Duration = Duration::from_secs(3);
 const LAST_WORDS_LIMIT: usize = 4096;
 /// Lines of a log that stand in for last words.
 const LOG_LINES: usize = 80;
@@ -56,13 +58,15 @@ pub struct Worker {
     pulls: Pulls,
     failure: Option<Failure>,
     reported: Option<PodStatus>,
+    /// Whether the last status did not reach the API.
+    untold: bool,
 }
 
 impl Worker {
     /// A worker for the pod that `commands` tells of.
     pub fn new(context: Arc<Context>, commands: watch::Receiver<Command>, wake: Arc<Notify>) -> Self {
         let (waiting, pulls) = Default::default();
-        Self { context, commands, wake, waiting, pulls, failure: None, reported: None }
+        Self { context, commands, wake, waiting, pulls, failure: None, reported: None, untold: false }
     }
 
     /// Runs until the pod is gone.
@@ -100,6 +104,7 @@ impl Worker {
                     pause
                 }
             };
+            let pause = if self.untold { pause.min(RETELL) } else { pause };
             let until = Instant::now() + pause;
             tokio::select! {
                 changed = self.commands.changed() => if changed.is_err() { return },
@@ -281,6 +286,10 @@ impl Worker {
         if facts::is_static(pod) || pod.metadata.deletion_timestamp.is_none() {
             return;
         }
+        if state.containers.is_empty() && status::is_terminal(pod.status.as_ref()) {
+            // All of it was told before; somebody's finalizer holds the object.
+            return;
+        }
         let mut status = self.status(pod, state);
         status::close(&mut status, Timestamp::now());
         if let Err(error) = report::send(&self.context, pod, &status).await {
@@ -321,8 +330,14 @@ impl Worker {
             return;
         }
         match report::send(&self.context, pod, &status).await {
-            Ok(()) => self.reported = Some(status),
-            Err(error) => tracing::debug!(pod = facts::full_name(pod), %error, "the status was not taken"),
+            Ok(()) => {
+                self.reported = Some(status);
+                self.untold = false;
+            }
+            Err(error) => {
+                self.untold = true;
+                tracing::debug!(pod = facts::full_name(pod), %error, "the status was not taken");
+            }
         }
     }
 

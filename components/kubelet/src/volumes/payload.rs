@@ -18,6 +18,8 @@ use crate::pod::facts;
 
 const DEFAULT_MODE: i32 = 0o644;
 const DEFAULT_TOKEN_LIFE: i64 = 3600;
+/// Seconds after which any token is renewed.
+const LONGEST_USE: i64 = 24 * 3600;
 
 /// The files of a volume. `path` is where they were written before: a token that still lives is kept.
 pub async fn of(context: &Context, pod: &Pod, volume: &Volume, ips: &[String], path: &Path) -> Result<Files> {
@@ -108,15 +110,25 @@ fn downward(
     Ok(())
 }
 
+/// When a token is to be renewed, in seconds since 1970: when four fifths of its life are over, and after a day at the
+/// latest. A token that lives on for clients which never read it again says itself when it would have ended.
+fn renewal(token: &[u8]) -> Option<i64> {
+    use base64::Engine;
+    let payload = token.split(|byte| *byte == b'.').nth(1)?;
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    let begin = claims["iat"].as_i64()?;
+    let end = claims["kubernetes.io"]["warnafter"].as_i64().or_else(|| claims["exp"].as_i64())?;
+    Some(begin + ((end - begin) / 5 * 4).min(LONGEST_USE))
+}
+
 /// A token for the pod's service account, bound to the pod; a new one when four fifths of the old one's life are over.
 async fn token(context: &Context, pod: &Pod, source: &ServiceAccountTokenProjection, path: &Path) -> Result<Vec<u8>> {
     let life = source.expiration_seconds.unwrap_or(DEFAULT_TOKEN_LIFE);
-    let present = path.join(&source.path);
-    if let (Ok(contents), Ok(facts)) = (std::fs::read(&present), std::fs::metadata(&present)) {
-        let age = facts.modified().ok().and_then(|time| time.elapsed().ok()).map_or(u64::MAX, |age| age.as_secs());
-        if age < (life as u64) / 5 * 4 {
-            return Ok(contents);
-        }
+    if let Ok(contents) = std::fs::read(path.join(&source.path))
+        && renewal(&contents).is_some_and(|at| at > jiff::Timestamp::now().as_second())
+    {
+        return Ok(contents);
     }
     let account =
         pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or_else(|| "default".into());
@@ -133,4 +145,23 @@ async fn token(context: &Context, pod: &Pod, source: &ServiceAccountTokenProject
     let answer = api.create_token_request(&account, &PostParams::default(), &request).await?;
     let token = answer.status.and_then(|status| status.token).unwrap_or_default();
     Ok(token.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+
+    #[test]
+    fn a_token_says_when_it_is_renewed() {
+        let token = |claims: serde_json::Value| {
+            let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims.to_string());
+            renewal(format!("head.{payload}.signature").as_bytes())
+        };
+        assert_eq!(token(serde_json::json!({"iat": 1000, "exp": 2000})), Some(1800));
+        let extended = serde_json::json!({"iat": 1000, "exp": 99_999_999, "kubernetes.io": {"warnafter": 2000}});
+        assert_eq!(token(extended), Some(1800));
+        assert_eq!(token(serde_json::json!({"iat": 0, "exp": 99_999_999})), Some(LONGEST_USE));
+        assert_eq!(renewal(b"nonsense"), None);
+    }
 }
