@@ -4,6 +4,7 @@
 //! - [`status::Status`]: the error that clients see, with a constructor for each of Kubernetes' reasons.
 //! - [`selector`]: label and field selectors in their string forms.
 //! - [`apply`]: server-side apply, and who manages which field.
+//! - [`canonical`]: the one form in which objects are kept.
 //! - [`defaults`]: what an object holds in fields that its writer left out.
 //! - [`protobuf`]: the binary form of objects, to and from trees.
 //! - [`quantity`]: the numbers with suffixes that resources are counted in.
@@ -16,6 +17,7 @@
 //! kind, and everything in this crate is tested by tables.
 
 pub mod apply;
+pub mod canonical;
 pub mod defaults;
 pub mod object;
 pub mod patch;

@@ -29,11 +29,7 @@ pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
             table(map, WEBHOOK);
             table(map, &[text("webhooks[]", "reinvocationPolicy", "Never")]);
         }
-        "ValidatingAdmissionPolicy" => {
-            table(map, &[text("spec", "failurePolicy", "Fail"), object("", "status")]);
-            visit(map, "spec.matchConstraints", &mut |constraints| table(constraints, MATCH));
-        }
-        "MutatingAdmissionPolicy" => {
+        "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy" => {
             table(map, &[text("spec", "failurePolicy", "Fail")]);
             visit(map, "spec.matchConstraints", &mut |constraints| table(constraints, MATCH));
         }

@@ -9,36 +9,20 @@ const DEPLOYMENT: &[Rule] = &[
     int("spec", "replicas", 1),
     int("spec", "revisionHistoryLimit", 10),
     int("spec", "progressDeadlineSeconds", 600),
-    object("spec", "strategy"),
     text("spec.strategy", "type", "RollingUpdate"),
-    object("", "status"),
 ];
 
-const DAEMON_SET: &[Rule] = &[
-    int("spec", "revisionHistoryLimit", 10),
-    object("spec", "updateStrategy"),
-    text("spec.updateStrategy", "type", "RollingUpdate"),
-    object("", "status"),
-    int("status", "currentNumberScheduled", 0),
-    int("status", "numberMisscheduled", 0),
-    int("status", "desiredNumberScheduled", 0),
-    int("status", "numberReady", 0),
-];
+const DAEMON_SET: &[Rule] =
+    &[int("spec", "revisionHistoryLimit", 10), text("spec.updateStrategy", "type", "RollingUpdate")];
 
 const STATEFUL_SET: &[Rule] = &[
     int("spec", "replicas", 1),
     int("spec", "revisionHistoryLimit", 10),
     text("spec", "podManagementPolicy", "OrderedReady"),
-    object("spec", "updateStrategy"),
     object("spec", "persistentVolumeClaimRetentionPolicy"),
     text("spec.persistentVolumeClaimRetentionPolicy", "whenDeleted", "Retain"),
     text("spec.persistentVolumeClaimRetentionPolicy", "whenScaled", "Retain"),
-    object("", "status"),
-    int("status", "replicas", 0),
-    int("status", "availableReplicas", 0),
 ];
-
-const REPLICA_SET: &[Rule] = &[int("spec", "replicas", 1), object("", "status"), int("status", "replicas", 0)];
 
 pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
     match kind {
@@ -55,7 +39,7 @@ pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
             table(map, STATEFUL_SET);
             visit(map, "spec.volumeClaimTemplates[]", &mut claim_template);
         }
-        "ReplicaSet" => table(map, REPLICA_SET),
+        "ReplicaSet" => table(map, &[int("spec", "replicas", 1)]),
         _ => return,
     }
     pod::template(map, "spec.template");
@@ -77,7 +61,6 @@ fn rolling(map: &mut Map<String, Value>, strategy: &str, parameters: &[(&str, Va
 
 /// Parameters are made only where the type is left out too; where they are given, they are completed.
 fn stateful_strategy(map: &mut Map<String, Value>) {
-    table(map, &[object("spec", "updateStrategy")]);
     visit(map, "spec.updateStrategy", &mut |strategy| {
         if super::text(strategy, "type").is_empty() {
             table(strategy, &[text("", "type", "RollingUpdate"), object("", "rollingUpdate")]);

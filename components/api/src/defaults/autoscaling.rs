@@ -2,20 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::resources::canonical;
-use super::rules::{apply as table, int, object, visit};
+use super::rules::{apply as table, int, visit};
 
 pub(super) fn apply(version: &str, kind: &str, map: &mut Map<String, Value>) {
     if kind != "HorizontalPodAutoscaler" {
         return;
     }
-    table(map, &[int("spec", "minReplicas", 1), object("", "status"), int("status", "desiredReplicas", 0)]);
+    table(map, &[int("spec", "minReplicas", 1)]);
     if version == "v1" {
-        return table(map, &[int("status", "currentReplicas", 0)]);
+        return;
     }
-    visit(map, "status", &mut |status| {
-        status.entry("currentMetrics").or_insert(Value::Null);
-    });
     visit(map, "spec", &mut |spec| {
         if super::list(spec, "metrics").is_empty() {
             let target = json!({"type": "Utilization", "averageUtilization": 80});
@@ -25,12 +21,6 @@ pub(super) fn apply(version: &str, kind: &str, map: &mut Map<String, Value>) {
             scaling_rules(behavior, "scaleUp", &up());
             scaling_rules(behavior, "scaleDown", &down());
         });
-        for source in ["resource", "pods", "object", "external", "containerResource"] {
-            canonical(spec, &format!("metrics[].{source}.target"), &["value", "averageValue"]);
-        }
-        for direction in ["scaleUp", "scaleDown"] {
-            canonical(spec, &format!("behavior.{direction}"), &["tolerance"]);
-        }
     });
 }
 

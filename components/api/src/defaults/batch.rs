@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::pod;
-use super::rules::{Rule, apply as table, bool, int, object, text, visit};
+use super::rules::{Rule, apply as table, bool, int, text, visit};
 use crate::object::Object;
 
 const JOB: &[Rule] = &[
@@ -18,8 +18,6 @@ const CRON_JOB: &[Rule] = &[
     bool("spec", "suspend", false),
     int("spec", "successfulJobsHistoryLimit", 3),
     int("spec", "failedJobsHistoryLimit", 1),
-    object("spec.jobTemplate", "metadata"),
-    object("", "status"),
 ];
 
 pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
@@ -35,7 +33,6 @@ pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
 }
 
 fn job(map: &mut Map<String, Value>) {
-    table(map, &[object("", "status")]);
     let labels = map.get("spec").and_then(|spec| spec.pointer("/template/metadata/labels")).cloned();
     if let Some(labels) = labels {
         visit(map, "metadata", &mut |metadata| {

@@ -6,28 +6,17 @@ use super::resources::{canonical_lists, fill};
 use super::rules::{Rule, apply as table, bool, int, object, text, visit};
 use super::{pod, volumes};
 
-const REPLICATION_CONTROLLER: &[Rule] =
-    &[int("spec", "replicas", 1), object("", "status"), int("status", "replicas", 0)];
-
 const SERVICE: &[Rule] = &[
     text("spec", "sessionAffinity", "None"),
     text("spec", "type", "ClusterIP"),
     text("spec.ports[]", "protocol", "TCP"),
-    object("", "status"),
-    object("status", "loadBalancer"),
 ];
 
-const CLAIM: &[Rule] = &[
-    text("spec", "volumeMode", "Filesystem"),
-    object("spec", "resources"),
-    object("", "status"),
-    text("status", "phase", "Pending"),
-];
+const CLAIM: &[Rule] = &[text("spec", "volumeMode", "Filesystem"), text("status", "phase", "Pending")];
 
 const VOLUME: &[Rule] = &[
     text("spec", "persistentVolumeReclaimPolicy", "Retain"),
     text("spec", "volumeMode", "Filesystem"),
-    object("", "status"),
     text("status", "phase", "Pending"),
 ];
 
@@ -48,7 +37,6 @@ pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
         "PersistentVolumeClaim" => claim(map),
         "LimitRange" => visit(map, "spec.limits[]", &mut limit),
         "ResourceQuota" => {
-            table(map, &[object("", "status")]);
             canonical_lists(map, "spec", &["hard"]);
             canonical_lists(map, "status", &["hard", "used"]);
         }
@@ -64,7 +52,7 @@ pub(super) fn claim(map: &mut Map<String, Value>) {
 }
 
 fn replication_controller(map: &mut Map<String, Value>) {
-    table(map, REPLICATION_CONTROLLER);
+    table(map, &[int("spec", "replicas", 1)]);
     let labels = map.get("spec").and_then(|spec| spec.pointer("/template/metadata/labels")).cloned();
     if let Some(labels) = labels {
         for (parent, field) in [("spec", "selector"), ("metadata", "labels")] {
@@ -136,7 +124,7 @@ fn target_port(port: &mut Map<String, Value>) {
 
 /// Every namespace carries its name as a label, so that selectors can name it.
 fn namespace(map: &mut Map<String, Value>) {
-    table(map, &[object("", "spec"), object("", "status"), text("status", "phase", "Active")]);
+    table(map, &[text("status", "phase", "Active")]);
     visit(map, "metadata", &mut |metadata| {
         let name = super::text(metadata, "name").to_owned();
         if !name.is_empty() {
@@ -149,7 +137,6 @@ fn namespace(map: &mut Map<String, Value>) {
 }
 
 fn node(map: &mut Map<String, Value>) {
-    table(map, &[object("", "spec"), object("", "status")]);
     visit(map, "status", &mut |status| {
         if !status.contains_key("allocatable") {
             fill(status, "capacity", "allocatable");

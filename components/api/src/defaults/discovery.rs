@@ -7,7 +7,5 @@ use super::rules::{apply as table, text};
 pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
     if kind == "EndpointSlice" {
         table(map, &[text("ports[]", "name", ""), text("ports[]", "protocol", "TCP")]);
-        map.entry("ports").or_insert(Value::Null);
-        map.entry("endpoints").or_insert(Value::Null);
     }
 }

@@ -7,7 +7,7 @@ use super::rules::{apply as table, int, object, text, visit};
 pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
     match kind {
         "CustomResourceDefinition" => definition(map),
-        "APIService" => table(map, &[int("spec.service", "port", 443), object("", "status")]),
+        "APIService" => table(map, &[int("spec.service", "port", 443)]),
         _ => {}
     }
 }
@@ -15,7 +15,7 @@ pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
 /// Tokens that say nothing of their life live for an hour.
 pub(super) fn authentication(kind: &str, map: &mut Map<String, Value>) {
     if kind == "TokenRequest" {
-        table(map, &[object("", "spec"), int("spec", "expirationSeconds", 3600)]);
+        table(map, &[int("spec", "expirationSeconds", 3600)]);
     }
 }
 
@@ -34,14 +34,11 @@ fn definition(map: &mut Map<String, Value>) {
         let stored = super::list(spec, "versions").iter().find(|version| version["storage"] == true);
         storage = stored.map(|version| version["name"].clone());
     });
-    table(map, &[object("", "status")]);
     visit(map, "status", &mut |status| {
         if super::list(status, "storedVersions").is_empty()
             && let Some(name) = &storage
         {
             status.insert("storedVersions".into(), json!([name]));
         }
-        status.entry("conditions").or_insert(Value::Null);
-        status.entry("acceptedNames").or_insert_with(|| json!({"plural": "", "kind": ""}));
     });
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::rules::{Rule, apply as table, int, int_or_zero, object};
+use super::rules::{Rule, apply as table, int, int_or_zero};
 
 const PRIORITY_LEVEL: &[Rule] = &[
     int("spec.limited", "nominalConcurrencyShares", 30),
@@ -12,12 +12,11 @@ const PRIORITY_LEVEL: &[Rule] = &[
     int_or_zero("spec.limited.limitResponse.queuing", "queueLengthLimit", 50),
     int("spec.exempt", "nominalConcurrencyShares", 0),
     int("spec.exempt", "lendablePercent", 0),
-    object("", "status"),
 ];
 
 pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
     match kind {
-        "FlowSchema" => table(map, &[int_or_zero("spec", "matchingPrecedence", 1000), object("", "status")]),
+        "FlowSchema" => table(map, &[int_or_zero("spec", "matchingPrecedence", 1000)]),
         "PriorityLevelConfiguration" => table(map, PRIORITY_LEVEL),
         _ => {}
     }

@@ -1,7 +1,8 @@
 //! Defaults: what an object of a built-in kind holds in fields that its writer left out.
 //!
 //! Most defaults are rows of tables ([`rules`]); the ones that depend on other fields are functions beside them, a file per
-//! API group. Applying them twice changes nothing more. The `null`s that clients send mean "left out", and are dropped.
+//! API group. They start from the form that [`canonical`](crate::canonical) gives, so a field that is empty is absent, and
+//! what always stands there is there. Applying them twice changes nothing more.
 
 mod admission;
 mod apps;
@@ -25,6 +26,7 @@ mod volumes;
 
 use serde_json::{Map, Value};
 
+use crate::canonical::canonicalize;
 use crate::object::Object;
 
 pub use batch::job_selector;
@@ -32,8 +34,8 @@ pub use batch::job_selector;
 /// Sets the defaults of `object`, which is of the named kind. Kinds that are not built in are left as they are.
 pub fn apply(group: &str, version: &str, kind: &str, object: &mut Object) {
     let map = object.map_mut();
-    if !holds_free_form(group, kind) {
-        map.values_mut().for_each(drop_nulls);
+    if let Some(kind) = kinit_schema::kind(group, version, kind) {
+        canonicalize(kind, map);
     }
     match group {
         "" => core::apply(kind, map),
@@ -46,30 +48,10 @@ pub fn apply(group: &str, version: &str, kind: &str, object: &mut Object) {
         "discovery.k8s.io" => discovery::apply(kind, map),
         "flowcontrol.apiserver.k8s.io" => flowcontrol::apply(kind, map),
         "networking.k8s.io" => networking::apply(kind, map),
-        "policy" => networking::policy(kind, map),
         "rbac.authorization.k8s.io" => rbac::apply(kind, map),
         "resource.k8s.io" => resource::apply(kind, map),
         "scheduling.k8s.io" => storage::scheduling(kind, map),
         "storage.k8s.io" => storage::apply(kind, map),
-        _ => {}
-    }
-}
-
-/// Kinds with fields whose content is not the API's, where a `null` may mean something. Custom resources are all like that.
-fn holds_free_form(group: &str, kind: &str) -> bool {
-    let built_in = !group.contains('.') || group.ends_with(".k8s.io");
-    !built_in
-        || matches!(group, "apiextensions.k8s.io" | "resource.k8s.io")
-        || matches!(kind, "ControllerRevision" | "AdmissionReview")
-}
-
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
         _ => {}
     }
 }

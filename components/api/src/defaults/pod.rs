@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::pod_resources;
-use super::resources::{canonical, canonical_lists, fill};
+use super::resources::{canonical_lists, fill};
 use super::rules::{Rule, apply, bool, int, int_or_zero, object, text, visit};
 use super::volumes;
 
@@ -22,11 +22,9 @@ const SPEC: &[Rule] = &[
 const CONTAINER: &[Rule] = &[
     text("", "terminationMessagePath", "/dev/termination-log"),
     text("", "terminationMessagePolicy", "File"),
-    object("", "resources"),
     text("ports[]", "protocol", "TCP"),
     text("env[].valueFrom.fieldRef", "apiVersion", "v1"),
     bool("env[].valueFrom.fileKeyRef", "optional", false),
-    text("env[].valueFrom.resourceFieldRef", "divisor", "0"),
     text("lifecycle.postStart.httpGet", "path", "/"),
     text("lifecycle.postStart.httpGet", "scheme", "HTTP"),
     text("lifecycle.preStop.httpGet", "path", "/"),
@@ -45,7 +43,6 @@ const PROBE: &[Rule] = &[
 
 /// A Pod. A kubelet calls this, through [`apply`](super::apply), for the Pods that it reads from files too.
 pub(super) fn pod(pod: &mut Map<String, Value>) {
-    apply(pod, &[object("", "status")]);
     visit(pod, "spec", &mut |spec| {
         for list in ["containers[].resources", "initContainers[].resources"] {
             // Only a Pod: in a template this would freeze what a limit range may still say.
@@ -77,10 +74,7 @@ fn host_port(port: &mut Map<String, Value>) {
 
 /// The template at `path`.
 pub(super) fn template(map: &mut Map<String, Value>, path: &str) {
-    visit(map, path, &mut |template| {
-        apply(template, &[object("", "metadata")]);
-        visit(template, "spec", &mut spec);
-    });
+    visit(map, path, &mut |template| visit(template, "spec", &mut spec));
 }
 
 /// What Pods and templates have in common.
@@ -113,7 +107,6 @@ fn container(container: &mut Map<String, Value>) {
     for probe in PROBES {
         visit(container, probe, &mut |probe| apply(probe, PROBE));
     }
-    canonical(container, "env[].valueFrom.resourceFieldRef", &["divisor"]);
     canonical_lists(container, "resources", &["limits", "requests"]);
 }
 

@@ -7,20 +7,14 @@ use super::rules::{apply as table, text, visit};
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
-    match kind {
-        "RoleBinding" | "ClusterRoleBinding" => {
-            table(map, &[text("roleRef", "apiGroup", GROUP)]);
-            visit(map, "subjects[]", &mut |subject| {
-                // A service account is of the core group, whose name is empty.
-                if matches!(super::text(subject, "kind"), "User" | "Group") {
-                    table(subject, &[text("", "apiGroup", GROUP)]);
-                }
-            });
-        }
-        // The rules have no omission: a role without any says so.
-        "Role" | "ClusterRole" => {
-            map.entry("rules").or_insert(Value::Null);
-        }
-        _ => {}
+    if !matches!(kind, "RoleBinding" | "ClusterRoleBinding") {
+        return;
     }
+    table(map, &[text("roleRef", "apiGroup", GROUP)]);
+    visit(map, "subjects[]", &mut |subject| {
+        // A service account is of the core group, whose name is empty.
+        if matches!(super::text(subject, "kind"), "User" | "Group") {
+            table(subject, &[text("", "apiGroup", GROUP)]);
+        }
+    });
 }

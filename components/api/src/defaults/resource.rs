@@ -2,24 +2,20 @@
 
 use serde_json::{Map, Value};
 
-use super::resources::canonical;
-use super::rules::{apply as table, int_or_zero, object, text, visit};
+use super::rules::{apply as table, int_or_zero, text, visit};
 
 pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
     match kind {
         "ResourceClaim" => {
-            table(map, &[object("", "status")]);
             requests(map, "spec.devices.requests[]");
             let results = "status.allocation.devices.results[].tolerations[]";
             table(map, &[text(results, "operator", "Equal")]);
         }
         "ResourceClaimTemplate" => {
-            table(map, &[object("spec", "metadata")]);
             requests(map, "spec.spec.devices.requests[]");
         }
         "ResourceSlice" => {
             table(map, &[text("spec.devices[].nodeAllocatableResourceMappings{}", "allocationMultiplier", "1")]);
-            canonical(map, "spec.devices[].capacity{}", &["value"]);
         }
         _ => {}
     }

@@ -28,19 +28,6 @@ pub(super) fn canonical_lists(map: &mut Map<String, Value>, path: &str, fields: 
     });
 }
 
-/// Writes the quantities of `fields` at `path` in canonical form.
-pub(super) fn canonical(map: &mut Map<String, Value>, path: &str, fields: &[&str]) {
-    visit(map, path, &mut |map| {
-        for field in fields {
-            if let Some(value) = map.get_mut(*field)
-                && let Some(read) = quantity(value)
-            {
-                *value = read.to_string().into();
-            }
-        }
-    });
-}
-
 /// Copies into the list `to` those entries of the list `from` that it lacks, making it where there is something to copy.
 pub(super) fn fill(map: &mut Map<String, Value>, from: &str, to: &str) {
     let Some(source) = map.get(from).and_then(Value::as_object).cloned() else { return };

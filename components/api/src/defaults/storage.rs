@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::resources::canonical;
-use super::rules::{Rule, apply as table, bool, object, text, visit};
+use super::rules::{Rule, apply as table, bool, text, visit};
 use super::volumes;
 
 const STORAGE_CLASS: &[Rule] = &[text("", "reclaimPolicy", "Delete"), text("", "volumeBindingMode", "Immediate")];
@@ -21,7 +20,6 @@ pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
     match kind {
         "StorageClass" => table(map, STORAGE_CLASS),
         "CSIDriver" => {
-            table(map, &[object("", "spec")]);
             table(map, CSI_DRIVER);
             visit(map, "spec", &mut |spec| {
                 if super::list(spec, "volumeLifecycleModes").is_empty() {
@@ -29,9 +27,7 @@ pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
                 }
             });
         }
-        "CSIStorageCapacity" => canonical(map, "", &["capacity", "maximumVolumeSize"]),
         "VolumeAttachment" => {
-            table(map, &[object("", "status"), bool("status", "attached", false)]);
             visit(map, "spec.source.inlineVolumeSpec", &mut volumes::persistent);
         }
         _ => {}

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::pod::pull_policy;
-use super::resources::{canonical, canonical_lists};
-use super::rules::{Rule, apply as table, bool, int, object, text, visit};
+use super::resources::canonical_lists;
+use super::rules::{Rule, apply as table, bool, int, text, visit};
 
 /// Readable by all, writable by root.
 const MODE: i64 = 0o644;
@@ -16,13 +16,9 @@ const VOLUME: &[Rule] = &[
     int("downwardAPI", "defaultMode", MODE),
     int("projected", "defaultMode", MODE),
     text("downwardAPI.items[].fieldRef", "apiVersion", "v1"),
-    text("downwardAPI.items[].resourceFieldRef", "divisor", "0"),
     text("projected.sources[].downwardAPI.items[].fieldRef", "apiVersion", "v1"),
-    text("projected.sources[].downwardAPI.items[].resourceFieldRef", "divisor", "0"),
     int("projected.sources[].serviceAccountToken", "expirationSeconds", 3600),
     text("ephemeral.volumeClaimTemplate.spec", "volumeMode", "Filesystem"),
-    object("ephemeral.volumeClaimTemplate.spec", "resources"),
-    object("ephemeral.volumeClaimTemplate", "metadata"),
 ];
 
 /// Sources of storage systems, the same in a Pod's volume and in a PersistentVolume's spec.
@@ -51,9 +47,6 @@ pub(super) fn apply(spec: &mut Map<String, Value>) {
             let policy = pull_policy(super::text(image, "reference"));
             table(image, &[text("", "pullPolicy", policy)]);
         });
-        canonical(volume, "emptyDir", &["sizeLimit"]);
-        canonical(volume, "downwardAPI.items[].resourceFieldRef", &["divisor"]);
-        canonical(volume, "projected.sources[].downwardAPI.items[].resourceFieldRef", &["divisor"]);
         canonical_lists(volume, "ephemeral.volumeClaimTemplate.spec.resources", &["limits", "requests"]);
     });
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::Error;
 use super::scalar::{self, Raw};
 use super::wire::{self, Reader};
+use crate::canonical::{zero, zero_is_left_out};
 
 /// Messages deeper than this are refused. Only schemas of custom resources nest at all.
 const DEPTH: usize = 100;
@@ -44,7 +45,7 @@ fn fields(map: &mut Map<String, Value>, kind: &Type, bytes: &[u8], depth: usize)
                 let bytes = embedded.iter().find(|(kind, _)| std::ptr::eq(*kind, inner)).map(|(_, bytes)| &bytes[..]);
                 fields(map, inner, bytes.unwrap_or_default(), depth.checked_sub(1).ok_or(Error::Depth)?)?;
             }
-            None => complete(map, field, depth)?,
+            None => complete(map, field),
         }
     }
     Ok(())
@@ -83,7 +84,7 @@ fn set(map: &mut Map<String, Value>, field: &Field, value: wire::Field<'_>, dept
             }
             let content = match content {
                 Some(value) => element(field.element, value, depth)?,
-                None => zero(field.element, depth)?,
+                None => zero(field.element),
             };
             let entries = map.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
             if let Some(entries) = entries.as_object_mut() {
@@ -101,39 +102,26 @@ fn element(element: Element, value: wire::Field<'_>, depth: usize) -> Result<Val
     }
 }
 
-/// The value that Go's type has before anything is read into it.
-fn zero(element: Element, depth: usize) -> Result<Value, Error> {
-    match element {
-        Element::Message(reference) => nested(reference.get(), &[], depth),
-        Element::Scalar(kind) => Ok(scalar::zero(kind)),
-    }
-}
-
 /// Brings a field that has been read, or has not, into the form that Go's JSON has.
-fn complete(map: &mut Map<String, Value>, field: &Field, depth: usize) -> Result<(), Error> {
+fn complete(map: &mut Map<String, Value>, field: &Field) {
     if field.pointer || field.shape != Shape::One {
         if !map.contains_key(field.name) && !field.omit_empty && !field.omit_zero {
             map.insert(field.name.into(), Value::Null);
         }
-        return Ok(());
+        return;
     }
-    let is_struct = match field.element {
-        Element::Message(_) => true,
-        Element::Scalar(kind) => scalar::is_struct(kind),
-    };
-    let zero_is_left_out = field.omit_zero || (field.omit_empty && !is_struct);
+    let zero_is_left_out = zero_is_left_out(field);
     match map.get(field.name) {
         None if zero_is_left_out => {}
         None => {
-            map.insert(field.name.into(), zero(field.element, depth)?);
+            map.insert(field.name.into(), zero(field.element));
         }
         Some(value) => {
-            if zero_is_left_out && *value == zero(field.element, depth)? {
+            if zero_is_left_out && *value == zero(field.element) {
                 map.remove(field.name);
             }
         }
     }
-    Ok(())
 }
 
 /// The content of a field that holds JSON.

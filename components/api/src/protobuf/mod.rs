@@ -11,7 +11,7 @@ mod decode;
 mod encode;
 mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 use kinit_schema::Type;

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use kinit_schema::{Scalar, Type};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Error;
 use super::decode::{nested, raw};
@@ -18,33 +18,8 @@ pub(super) enum Raw {
     OrEmpty,
 }
 
-/// Whether Go has a struct for it, which `omitempty` does not leave out.
-pub(super) fn is_struct(kind: Scalar) -> bool {
-    !is_varint(kind) && !matches!(kind, Scalar::F64 | Scalar::String | Scalar::Bytes | Scalar::Strings)
-}
-
 pub(super) fn is_varint(kind: Scalar) -> bool {
     matches!(kind, Scalar::Bool | Scalar::I32 | Scalar::I64 | Scalar::U8 | Scalar::U64)
-}
-
-/// The JSON of Go's zero value.
-pub(super) fn zero(kind: Scalar) -> Value {
-    match kind {
-        Scalar::Bool | Scalar::PropsOrBool => false.into(),
-        Scalar::I32 | Scalar::I64 | Scalar::U8 | Scalar::U64 | Scalar::F64 | Scalar::IntOrString => 0.into(),
-        Scalar::String => "".into(),
-        Scalar::Quantity => "0".into(),
-        Scalar::Duration => "0s".into(),
-        Scalar::FieldsV1 => Map::new().into(),
-        Scalar::Bytes
-        | Scalar::Time
-        | Scalar::MicroTime
-        | Scalar::Raw
-        | Scalar::Json
-        | Scalar::Strings
-        | Scalar::PropsOrArray
-        | Scalar::PropsOrStrings => Value::Null,
-    }
 }
 
 pub(super) fn encode(writer: &mut Writer, number: u32, kind: Scalar, value: &Value) {

@@ -3,12 +3,13 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::canonical::is_struct;
 
 /// Numbers for a generator, one after the other.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
@@ -29,11 +30,12 @@ fn message(dice: &mut Dice, kind: &Type, depth: u32) -> Value {
             }
             continue;
         }
-        let plain_struct = field.shape == Shape::One && !field.pointer && is_struct(field);
+        let plain_struct = field.shape == Shape::One && !field.pointer && is_struct(field.element);
         let needed = !field.omit_zero && (plain_struct || !field.omit_empty);
         if needed || depth > 0 && dice.roll(3) > 0 {
             let value = value(dice, field, depth);
-            let lacks = value.is_null() || value.as_object().is_some_and(|map| map.is_empty() && !is_struct(field));
+            let lacks =
+                value.is_null() || value.as_object().is_some_and(|map| map.is_empty() && !is_struct(field.element));
             if needed || !lacks {
                 map.insert(field.name.into(), value);
             }
@@ -42,11 +44,12 @@ fn message(dice: &mut Dice, kind: &Type, depth: u32) -> Value {
     map.into()
 }
 
-fn is_struct(field: &Field) -> bool {
-    match field.element {
-        Element::Message(_) => true,
-        Element::Scalar(kind) => scalar::is_struct(kind),
-    }
+/// An object of a kind, in the form that Go writes.
+pub(crate) fn any_object(dice: &mut Dice, group: &str, version: &str, kind: &Type) -> Value {
+    let mut object = message(dice, kind, 6);
+    object["apiVersion"] = if group.is_empty() { version.into() } else { format!("{group}/{version}").into() };
+    object["kind"] = kind.name.into();
+    object
 }
 
 fn value(dice: &mut Dice, field: &Field, depth: u32) -> Value {
@@ -102,10 +105,7 @@ proptest! {
             if kind.fields.iter().all(|field| field.number == 0) {
                 continue;
             }
-            let mut object = message(&mut dice, kind, 6);
-            let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-            object["apiVersion"] = api_version.as_str().into();
-            object["kind"] = kind.name.into();
+            let object = any_object(&mut dice, group, version, kind);
             let bytes = encode(&object).unwrap();
             let back = decode(&bytes, ("", "")).unwrap();
             prop_assert_eq!(Value::Object(back), object, "{}", kind.name);
