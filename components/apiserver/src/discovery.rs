@@ -158,7 +158,8 @@ fn group(name: &str) -> Value {
     json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
 }
 
-fn verbs(spec: &ResourceSpec) -> &'static [&'static str] {
+/// What can be done with a resource's objects.
+pub fn verbs(spec: &ResourceSpec) -> &'static [&'static str] {
     match (spec.storage, spec.resource) {
         (Storage::Never, "componentstatuses") => &["get", "list"],
         (Storage::Never, _) => &["create"],
@@ -179,10 +180,11 @@ fn subresource(spec: &ResourceSpec, name: &str, kind: (&str, &str, &str), verbs:
     row
 }
 
-/// Name, kind and verbs of a resource's subresources, `status` among them.
-fn all_subresources(
-    spec: &'static ResourceSpec,
-) -> Vec<(&'static str, (&'static str, &'static str, &'static str), &'static [&'static str])> {
+/// A subresource's name, its group, version and kind, and its verbs.
+type SubresourceRow = (&'static str, (&'static str, &'static str, &'static str), &'static [&'static str]);
+
+/// A resource's subresources, `status` among them.
+pub fn all_subresources(spec: &'static ResourceSpec) -> Vec<SubresourceRow> {
     let mut all: Vec<_> =
         subresources(spec.group, spec.resource).map(|row: &Subresource| (row.name, row.kind, row.verbs)).collect();
     if spec.status {

@@ -15,11 +15,10 @@ use kinit_schema::openapi::{self, Resource};
 use kinit_serving::{Body, full};
 use sha2::{Digest, Sha512};
 
-use crate::registry::{RESOURCES, ResourceSpec, Storage, subresources};
+use crate::discovery::{all_subresources, verbs};
+use crate::registry::{RESOURCES, ResourceSpec};
 use words::Packed;
 
-const STORED: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const STATUS: &[&str] = &["get", "patch", "update"];
 const JSON: &str = "application/json";
 const V2_PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 /// The same type as clients name it: `@` is no letter of a media type, but they send it.
@@ -70,21 +69,10 @@ fn resources(wanted: impl Fn(&ResourceSpec) -> bool) -> Vec<Resource<'static>> {
             kind: (spec.group, spec.version, spec.kind),
             parent: spec.kind,
             namespaced: spec.namespaced(),
-            verbs: match spec.storage {
-                Storage::Never if spec.resource == "componentstatuses" => &["get", "list"],
-                Storage::Never => &["create"],
-                _ => STORED,
-            },
+            verbs: verbs(spec),
         };
-        if spec.status {
-            all.push(Resource { subresource: "status", verbs: STATUS, ..own.clone() });
-        }
-        all.extend(subresources(spec.group, spec.resource).map(|sub| Resource {
-            subresource: sub.name,
-            kind: sub.kind,
-            verbs: sub.verbs,
-            ..own.clone()
-        }));
+        let subresources = all_subresources(spec).into_iter();
+        all.extend(subresources.map(|(subresource, kind, verbs)| Resource { subresource, kind, verbs, ..own.clone() }));
         all.push(own);
     }
     all
