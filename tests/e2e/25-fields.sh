@@ -40,6 +40,8 @@ check "and not stored" equals '' kubectl get deployment warned -o 'jsonpath={.sp
 check "a value of another type is refused" refuses 'cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32' create bad '"two"'
 check "a field given twice is refused" refuses 'duplicate field "data.x"' raw_map Strict twice
 check "unless it does not matter" raw_map Ignore twice
+check "both are told at once" refuses 'strict decoding error: unknown field "dat", duplicate field "data.x"' \
+  kubectl create --raw "/api/v1/namespaces/default/configmaps?fieldValidation=Strict" -f <(echo '{"metadata":{"name":"both"},"dat":{},"data":{"x":"1","x":"2"}}')
 check "a Deployment is created" create web 2
 check "its creator is noted" equals 'kubectl-create:Update: ' managers web
 check "applied on the client, it changes" apply web 3

@@ -53,7 +53,7 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
         Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     };
     let unknown = fields::conform(request.spec, &mut object).map_err(|error| refused(error.to_string()))?;
-    let problems = fields::duplicates(duplicates).chain(unknown).collect();
+    let problems = unknown.into_iter().chain(fields::duplicates(duplicates)).collect();
     fields::settle(request, problems, refused)?;
     Ok(object)
 }
