@@ -8,9 +8,12 @@
 //! What kinds there are is one table, [`registry`]; no handler knows a kind by name except where [`strategy`] says how a
 //! kind's life differs (namespaces, pods). [`discovery`] describes the table to clients.
 //!
-//! Not here yet: defaulting, validation beyond names, admission, server-side apply, Tables, OpenAPI, protobuf, custom
-//! resources, ServiceAccount tokens and RBAC. Until RBAC is, only `system:masters` may do more than ask for health,
-//! version and discovery: what is missing refuses, it does not allow.
+//! What a client gets is decided in one place: [`negotiate`] reads what it accepts, [`render`] writes answers and events in
+//! that form (the object, a table, metadata alone) and encoding (JSON, YAML, protobuf). What a write goes through on its way
+//! is in the `kinit-api` crate, as functions of trees: decoding, defaults, the one form in which objects are kept, merging,
+//! validation. [`admission`] stands between defaults and validation.
+//!
+//! Not here yet: custom resources, aggregated servers, webhooks and admission policies, encryption at rest, auditing.
 
 pub mod admission;
 pub mod authn;
