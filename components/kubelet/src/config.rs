@@ -56,6 +56,8 @@ pub struct Configuration {
     pub container_log_max_files: usize,
     /// Below which of these amounts pods are evicted, by signal; the kubelet's own if there are none.
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    /// Kernel settings beyond the safe ones that pods may make; a `*` at the end stands for any rest.
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// What the kubelet keeps of the node for itself, by resource.
     pub kube_reserved: BTreeMap<String, String>,
     /// What is kept for the rest of the host.
@@ -147,6 +149,7 @@ impl Default for Configuration {
             container_log_max_size: "10Mi".into(),
             container_log_max_files: 5,
             eviction_hard: None,
+            allowed_unsafe_sysctls: Vec::new(),
             kube_reserved: BTreeMap::new(),
             system_reserved: BTreeMap::new(),
             others: BTreeMap::new(),

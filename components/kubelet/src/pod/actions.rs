@@ -46,6 +46,20 @@ pub struct Actions {
     pub again: Option<Duration>,
 }
 
+impl Actions {
+    /// Adds containers, by id, that start anew to get other resources.
+    pub fn restart_for_resize<'a>(&mut self, state: &PodState, ids: impl Iterator<Item = &'a str>) {
+        for id in ids {
+            let Some(instance) = state.containers.iter().find(|one| one.status.id == id) else { continue };
+            if self.stop_all || self.stop.iter().any(|(other, _)| other == id) {
+                continue;
+            }
+            self.stop.push((id.to_owned(), RESIZED));
+            self.start.push((instance.name.clone(), instance.restarts() + 1));
+        }
+    }
+}
+
 /// What is made of a container when it changes; only these fields can change in a pod that is there.
 pub fn hash(container: &Container) -> String {
     let text = serde_json::json!({"name": container.name, "image": container.image}).to_string();
@@ -206,6 +220,8 @@ fn restart(actions: &mut Actions, container: &Container, ended: &Instance, state
 
 /// Why a container is stopped whose definition changed.
 const CHANGED: &str = "definition changed, will be restarted";
+/// Why a container is stopped that takes other resources only at its start.
+const RESIZED: &str = "resize requires restart";
 /// Why a container is stopped that does not live.
 const UNHEALTHY: &str = "failed liveness probe, will be restarted";
 /// Why a container is stopped that did not start.

@@ -11,6 +11,7 @@ use kinit_cri::v1::{
 use super::actions::hash;
 use super::env::{expand, to_wire};
 use super::facts::{self, Qos};
+use super::resize::RESOURCES;
 use super::state::{CONTAINER_HASH, CONTAINER_NAME, MESSAGE_PATH, RESTART_COUNT};
 use super::{sandbox, state};
 use crate::error::{Error, Result};
@@ -65,6 +66,7 @@ pub fn config(
         (CONTAINER_HASH.to_owned(), hash(container)),
         (RESTART_COUNT.to_owned(), restarts.to_string()),
         (MESSAGE_PATH.to_owned(), message_path(container).to_owned()),
+        (RESOURCES.to_owned(), serde_json::json!(container.resources.clone().unwrap_or_default()).to_string()),
     ]);
     Ok(ContainerConfig {
         metadata: Some(ContainerMetadata { name: container.name.clone(), attempt: restarts }),
@@ -87,7 +89,8 @@ pub fn config(
     })
 }
 
-fn resources(pod: &Pod, container: &Container, memory: u64) -> LinuxContainerResources {
+/// What a container may use, in the runtime's form; `memory` is the host's.
+pub fn resources(pod: &Pod, container: &Container, memory: u64) -> LinuxContainerResources {
     let resources = container.resources.clone().unwrap_or_default();
     let get =
         |all: &Option<std::collections::BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>,

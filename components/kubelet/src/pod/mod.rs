@@ -1,6 +1,7 @@
 //! Pods: where they come from, what they need, and the task that runs each.
 
 pub mod actions;
+pub mod admission;
 pub mod conditions;
 pub mod container;
 pub mod credentials;
@@ -9,6 +10,7 @@ pub mod facts;
 pub mod hooks;
 pub mod images;
 pub mod report;
+pub mod resize;
 pub mod sandbox;
 pub mod source;
 pub mod start;

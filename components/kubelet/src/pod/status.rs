@@ -11,8 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::actions::{ProbeVerdicts, has_ended};
 use super::conditions::{self, has_begun};
-use super::facts;
 use super::state::{Instance, PodState};
+use super::{facts, resize};
 
 /// Why containers that are not there wait: by name, reason and message.
 pub type Waiting = HashMap<String, (String, String)>;
@@ -29,6 +29,8 @@ pub struct Inputs<'a> {
     pub waiting: &'a Waiting,
     /// Last words of ended containers, by id.
     pub words: &'a HashMap<String, String>,
+    /// What running containers were given since they were made.
+    pub given: &'a resize::Given,
     /// Why the kubelet itself has failed the pod, if it has.
     pub failure: Option<&'a Failure>,
     /// Address of the node.
@@ -105,6 +107,9 @@ pub fn of(inputs: &Inputs<'_>) -> PodStatus {
         false => state.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default(),
     };
     let ips = if ips.is_empty() { before.pod_ips.iter().flatten().map(|one| one.ip.clone()).collect() } else { ips };
+    // A pod that was never taken has no containers to speak of.
+    let refused = inputs.failure.is_some() && state.containers.is_empty() && before.container_statuses.is_none();
+    let (init_statuses, statuses) = if refused { Default::default() } else { (init_statuses, statuses) };
     PodStatus {
         phase: Some(phase.to_owned()),
         conditions: Some(conditions),
@@ -114,7 +119,7 @@ pub fn of(inputs: &Inputs<'_>) -> PodStatus {
         pod_ips: (!ips.is_empty()).then(|| ips.into_iter().map(|ip| PodIP { ip }).collect()),
         start_time: before.start_time.or_else(|| Some(whole(*now))),
         init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
-        container_statuses: Some(statuses),
+        container_statuses: (!statuses.is_empty()).then_some(statuses),
         ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         qos_class: before.qos_class.or_else(|| Some(facts::qos(pod).name().to_owned())),
         observed_generation: pod.metadata.generation,
@@ -218,8 +223,9 @@ fn container_status(inputs: &Inputs<'_>, container: &Container, is_init: bool) -
     if let Some(image) = instance.status.image.as_ref().filter(|image| !image.image.is_empty()) {
         status.image = image.image.clone();
     }
-    status.resources = container.resources.clone().filter(|_| running);
-    status.allocated_resources = container.resources.as_ref().and_then(|resources| resources.requests.clone());
+    let has = resize::present(instance, inputs.given).or_else(|| container.resources.clone());
+    status.allocated_resources = has.as_ref().and_then(|resources| resources.requests.clone());
+    status.resources = has.filter(|_| running);
     let mounts = container.volume_mounts.iter().flatten();
     let mounts: Vec<_> = mounts
         .map(|mount| VolumeMountStatus {
@@ -323,7 +329,7 @@ mod tests {
             },
         });
         let state = PodState { sandboxes: vec![sandbox], containers: containers.collect() };
-        let (probes, waiting, words) = Default::default();
+        let (probes, waiting, words, given) = Default::default();
         let now = "2027-01-01T00:00:00Z".parse().unwrap();
         of(&Inputs {
             pod: &pod,
@@ -331,6 +337,7 @@ mod tests {
             probes: &probes,
             waiting: &waiting,
             words: &words,
+            given: &given,
             failure: None,
             host_ip: "10.0.0.9",
             now,
@@ -346,13 +353,14 @@ mod tests {
                     "state": {"terminated": {"exitCode": 0}}},
                 {"name": "b", "image": "i", "imageID": "", "ready": true, "restartCount": 1, "state": {"running": {}}}]}}))
         .unwrap();
-        let (state, probes, waiting, words) = Default::default();
+        let (state, probes, waiting, words, given) = Default::default();
         let inputs = Inputs {
             pod: &pod,
             state: &state,
             probes: &probes,
             waiting: &waiting,
             words: &words,
+            given: &given,
             failure: None,
             host_ip: "10.0.0.9",
             now: Timestamp::UNIX_EPOCH,

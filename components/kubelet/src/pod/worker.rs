@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::actions::{self, Actions};
 use super::images::Pulls;
+use super::resize::{self, Given};
 use super::start::{self, Place, Start};
 use super::state::PodState;
 use super::status::{self, Failure, Inputs, Waiting};
-use super::{container, facts, report, sandbox, stop};
+use super::{admission, container, facts, report, sandbox, stop};
 use crate::context::Context;
 use crate::error::Result;
 use crate::events::Kind;
@@ -56,6 +57,7 @@ pub struct Worker {
     wake: Arc<Notify>,
     waiting: Waiting,
     pulls: Pulls,
+    given: Given,
     failure: Option<Failure>,
     reported: Option<PodStatus>,
     /// Whether the last status did not reach the API.
@@ -65,8 +67,8 @@ pub struct Worker {
 impl Worker {
     /// A worker for the pod that `commands` tells of.
     pub fn new(context: Arc<Context>, commands: watch::Receiver<Command>, wake: Arc<Notify>) -> Self {
-        let (waiting, pulls) = Default::default();
-        Self { context, commands, wake, waiting, pulls, failure: None, reported: None, untold: false }
+        let (waiting, pulls, given) = Default::default();
+        Self { context, commands, wake, waiting, pulls, given, failure: None, reported: None, untold: false }
     }
 
     /// Runs until the pod is gone.
@@ -125,7 +127,11 @@ impl Worker {
             }
             self.context.probes.follow(&self.context, pod, &state, &self.wake);
             let probes = self.context.probes.verdicts(&state);
-            let todo = actions::compute(pod, &state, &probes, now.as_nanosecond() as i64);
+            self.given.retain(|id, _| state.containers.iter().any(|one| one.status.id == *id));
+            let changes = resize::changes(pod, &state, &self.given);
+            resize::apply(&self.context, pod, &changes, &mut self.given).await;
+            let mut todo = actions::compute(pod, &state, &probes, now.as_nanosecond() as i64);
+            todo.restart_for_resize(&state, changes.iter().filter(|change| change.restart).map(|change| change.id));
             self.note_pauses(pod, &state, &todo);
             self.report(pod, &state).await;
             if todo.stop_all || todo.create_sandbox.is_some() || !todo.stop.is_empty() || !todo.start.is_empty() {
@@ -172,6 +178,14 @@ impl Worker {
     fn check_deadline(&mut self, pod: &Pod, now: Timestamp) -> Option<Duration> {
         if let Some(failure) = self.context.failures.lock().get(facts::uid(pod)) {
             self.failure = Some(failure.clone());
+        }
+        if self.reported.is_none()
+            && !facts::is_static(pod)
+            && pod.status.as_ref().is_none_or(|status| status.start_time.is_none())
+            && let Some(refusal) = admission::refusal(pod, &self.context.config)
+        {
+            self.context.events.pod(pod, None, Kind::Warning, "FailedAdmission", refusal.message.clone());
+            self.failure = Some(refusal);
         }
         let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
         let told = self.reported.as_ref().or(pod.status.as_ref());
@@ -312,6 +326,7 @@ impl Worker {
             probes: &probes,
             waiting: &self.waiting,
             words: &words,
+            given: &self.given,
             failure: self.failure.as_ref(),
             host_ip: &host_ip,
             now: Timestamp::now(),
