@@ -163,6 +163,8 @@ pub fn verbs(spec: &ResourceSpec) -> &'static [&'static str] {
     match (spec.storage, spec.resource) {
         (Storage::Never, "componentstatuses") => &["get", "list"],
         (Storage::Never, _) => &["create"],
+        // Namespaces go one by one: each takes all that is in it along.
+        (_, "namespaces") => &["create", "delete", "get", "list", "patch", "update", "watch"],
         _ => VERBS,
     }
 }

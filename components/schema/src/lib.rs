@@ -26,8 +26,9 @@
 //!
 //! Marks:
 //! - `?` is left out of JSON when empty (`omitempty`), `??` also when a struct is zero (`omitzero`); `!` is required.
-//! - `map=a,b`, `set`, `atomic`: how server-side apply owns a list's elements, or a map. Lists without one are atomic.
-//! - `merge=key`, `merge`, `retainKeys`: how strategic merge patches treat it.
+//! - `map=a,b`, `set`, `atomic`, `granular`: how server-side apply owns a list's elements, or a map or object. Lists
+//!   without one are atomic; `granular` overrides a type that is atomic elsewhere.
+//! - `merge=key`, `merge`, `replace`, `retainKeys`: how strategic merge patches treat it.
 //! - `=value` is the default that the OpenAPI document states.
 
 pub mod openapi;

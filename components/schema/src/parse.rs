@@ -29,9 +29,11 @@ pub struct Line {
     pub required: bool,
     pub list: ListType,
     pub atomic: bool,
+    pub granular: bool,
     pub merge: bool,
     pub merge_key: &'static str,
     pub retain_keys: bool,
+    pub replace: bool,
     pub default: Option<&'static str>,
 }
 
@@ -84,9 +86,11 @@ fn field(line: &'static str) -> Option<Line> {
         required: false,
         list: ListType::Atomic,
         atomic: false,
+        granular: false,
         merge: false,
         merge_key: "",
         retain_keys: false,
+        replace: false,
         default: None,
     };
     for word in words {
@@ -96,8 +100,10 @@ fn field(line: &'static str) -> Option<Line> {
             "!" => field.required = true,
             "set" => field.list = ListType::Set,
             "atomic" => field.atomic = true,
+            "granular" => field.granular = true,
             "merge" => field.merge = true,
             "retainKeys" => field.retain_keys = true,
+            "replace" => field.replace = true,
             word => {
                 if let Some(keys) = word.strip_prefix("map=") {
                     field.list = ListType::Map(keys.split(',').collect::<Vec<_>>().leak());

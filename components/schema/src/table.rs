@@ -108,9 +108,11 @@ fn field(names: &HashMap<(&'static str, &'static str), u16>, package: &'static s
         required: line.required,
         list: line.list,
         atomic: line.atomic,
+        granular: line.granular,
         merge: line.merge,
         merge_key: line.merge_key,
         retain_keys: line.retain_keys,
+        replace: line.replace,
         default: line.default,
     }
 }

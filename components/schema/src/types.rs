@@ -36,12 +36,16 @@ pub struct Field {
     pub list: ListType,
     /// Whether server-side apply owns the map or the object as a whole.
     pub atomic: bool,
+    /// Whether server-side apply owns the fields one by one though the type is owned as a whole elsewhere.
+    pub granular: bool,
     /// Whether strategic merge patches merge the list rather than replace it.
     pub merge: bool,
     /// The field by which strategic merge patches tell elements apart; empty for lists of plain values.
     pub merge_key: &'static str,
     /// Whether strategic merge patches drop the fields that the patch does not name.
     pub retain_keys: bool,
+    /// Whether strategic merge patches replace an object as a whole.
+    pub replace: bool,
     /// The default that the field's schema states, as written in JSON (strings without quotes).
     pub default: Option<&'static str>,
 }

@@ -121,7 +121,7 @@ fn of_element(field: &'static Field) -> Node {
     match field.element {
         Element::Scalar(Scalar::Raw | Scalar::Json) => Node::Free,
         Element::Scalar(_) => Node::Leaf,
-        Element::Message(reference) if reference.get().atomic => Node::Leaf,
+        Element::Message(reference) if reference.get().atomic && !field.granular => Node::Leaf,
         Element::Message(reference) => Node::Struct(reference.get()),
     }
 }

@@ -66,6 +66,11 @@ fn below(schema: Option<&'static Type>, field: &str) -> Option<&'static Type> {
     schema?.field(field).filter(|field| field.shape == Shape::One)?.message()
 }
 
+/// Whether an object is patched as a whole.
+fn replaces(schema: Option<&'static Type>, field: &str) -> bool {
+    schema.and_then(|schema| schema.field(field)).is_some_and(|field| field.replace)
+}
+
 /// Applies `patch` to `target`, an object of the type `schema`.
 pub fn strategic(target: &mut Value, patch: &Value, schema: &'static Type) -> Result<(), PatchError> {
     let Some(fields) = patch.as_object() else {
@@ -99,7 +104,9 @@ fn merge_objects(
         let ordered = patch.contains_key(&format!("{ELEMENT_ORDER}/{key}"));
         match (target.get_mut(key), value) {
             (_, Value::Null) => drop(target.remove(key)),
-            (Some(Value::Object(inner)), Value::Object(fields)) => merge_objects(inner, fields, below(schema, key))?,
+            (Some(Value::Object(inner)), Value::Object(fields)) if !replaces(schema, key) => {
+                merge_objects(inner, fields, below(schema, key))?
+            }
             // A list with an order of its own is merged where that order is known, below.
             (Some(Value::Array(_)), Value::Array(_)) if ordered => {}
             (Some(Value::Array(list)), Value::Array(items)) => merge_lists(list, items, None, rule(schema, key))?,

@@ -65,6 +65,9 @@ pub fn of(
     wanted: &mut BTreeSet<(&'static str, &'static str)>,
     found: &mut dyn FnMut(String, Value),
 ) {
+    if resource.verbs.contains(&"watch") {
+        wanted.insert(("meta/v1", "WatchEvent"));
+    }
     for place in places(resource) {
         let mut item = Map::new();
         for operation in OPERATIONS {
@@ -173,10 +176,14 @@ fn operation_id(resource: &Resource<'_>, place: &Place, operation: &Operation<'_
         _ if connects => "connect",
         "get" => "read",
         "update" => "replace",
-        "deletecollection" => "deleteCollection",
+        "deletecollection" => "delete",
         other => other,
     };
-    let method = if connects { names::capitalized(operation.method) } else { String::new() };
+    let method = match operation.verb {
+        _ if connects => names::capitalized(operation.method),
+        "deletecollection" => "Collection".to_owned(),
+        _ => String::new(),
+    };
     let scope = if place.namespaced { "Namespaced" } else { "" };
     let sub = names::capitalized(resource.subresource);
     let end = if resource.namespaced && !place.namespaced { "ForAllNamespaces" } else { "" };

@@ -92,8 +92,12 @@ fn of_type(found: &Type, name: &str, words: &dyn Words, dialect: Dialect) -> Val
     }
     for field in found.json_fields() {
         let mut schema = of_field(field, dialect);
+        if found.kind && field.name == "items" {
+            // A list's items are no list that anyone applies to.
+            drop(schema.as_object_mut().and_then(|schema| schema.remove("x-kubernetes-list-type")));
+        }
         describe(&mut schema, words.of_field(name, field.name));
-        properties.insert(field.name.into(), schema);
+        properties.insert(field.name.into(), alone(schema, dialect));
         if field.required {
             required.push(field.name);
         }
@@ -104,7 +108,6 @@ fn of_type(found: &Type, name: &str, words: &dyn Words, dialect: Dialect) -> Val
     }
     describe(&mut schema, words.of_type(name));
     if !required.is_empty() {
-        required.sort_unstable();
         schema["required"] = json!(required);
     }
     if found.atomic {
@@ -143,6 +146,9 @@ fn of_field(field: &Field, dialect: Dialect) -> Value {
     if field.retain_keys {
         strategies.push("retainKeys");
     }
+    if field.replace {
+        strategies.push("replace");
+    }
     if !strategies.is_empty() {
         schema["x-kubernetes-patch-strategy"] = strategies.join(",").into();
     }
@@ -158,34 +164,51 @@ fn of_field(field: &Field, dialect: Dialect) -> Value {
             schema["x-kubernetes-list-map-keys"] = json!(keys);
         }
     }
-    if field.atomic {
-        schema["x-kubernetes-map-type"] = "atomic".into();
+    if field.atomic || field.granular {
+        schema["x-kubernetes-map-type"] = if field.atomic { "atomic" } else { "granular" }.into();
     }
     if let Some(default) = field.default {
         schema["default"] = match field.element {
             Element::Scalar(Scalar::String) => default.into(),
             _ => serde_json::from_str(default).unwrap_or_else(|_| default.into()),
         };
+    } else if let Some(zero) = zero(field).filter(|_| dialect == Dialect::V3) {
+        schema["default"] = zero;
+    }
+    schema
+}
+
+/// What Go encodes for a field that is never left out; version 3 calls it the default.
+fn zero(field: &Field) -> Option<Value> {
+    if field.pointer || field.shape != Shape::One {
+        return None;
+    }
+    match field.element {
+        Element::Message(_) => Some(json!({})),
+        Element::Scalar(_) if field.omit_empty => None,
+        Element::Scalar(Scalar::Bool) => Some(false.into()),
+        Element::Scalar(Scalar::I32 | Scalar::I64 | Scalar::F64) => Some(0.into()),
+        Element::Scalar(Scalar::String) => Some("".into()),
+        Element::Scalar(_) => None,
+    }
+}
+
+/// In OpenAPI 3.0 nothing may stand beside a reference, so one with anything beside it is wrapped.
+fn alone(mut schema: Value, dialect: Dialect) -> Value {
+    let Some(map) = schema.as_object_mut().filter(|map| dialect == Dialect::V3 && map.len() > 1) else { return schema };
+    if let Some(reference) = map.remove("$ref") {
+        map.insert("allOf".into(), json!([{ "$ref": reference }]));
     }
     schema
 }
 
 /// The schema of the value itself, or of the elements of a list or a map.
 fn of_element(field: &Field, dialect: Dialect) -> Value {
-    let refer = |name: &str, default: bool| {
-        let reference = json!({"$ref": dialect.reference(name)});
-        match dialect {
-            Dialect::V2 => reference,
-            // In OpenAPI 3.0 nothing may stand beside a reference.
-            Dialect::V3 if default => json!({"allOf": [reference], "default": {}}),
-            Dialect::V3 => json!({"allOf": [reference]}),
-        }
-    };
+    let refer = |name: &str| json!({"$ref": dialect.reference(name)});
     let scalar = match field.element {
         Element::Message(reference) => {
             let found = reference.get();
-            let default = !field.pointer || field.shape != Shape::One;
-            return refer(&names::definition(found.package, found.name), default);
+            return refer(&names::definition(found.package, found.name));
         }
         Element::Scalar(scalar) => scalar,
     };
@@ -197,6 +220,6 @@ fn of_element(field: &Field, dialect: Dialect) -> Value {
         Scalar::String => json!({"type": "string"}),
         Scalar::Bytes => json!({"type": "string", "format": "byte"}),
         Scalar::Strings => json!({"type": "array", "items": {"type": "string"}}),
-        other => scalar_definition(other).map_or_else(|| json!({}), |name| refer(name, false)),
+        other => scalar_definition(other).map_or_else(|| json!({}), refer),
     }
 }

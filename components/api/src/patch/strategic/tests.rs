@@ -2,7 +2,11 @@ use super::*;
 use serde_json::json;
 
 fn patched(kind: &str, mut target: Value, patch: Value) -> Result<Value, String> {
-    let (group, version) = if kind == "Deployment" { ("apps", "v1") } else { ("", "v1") };
+    let (group, version) = match kind {
+        "Deployment" => ("apps", "v1"),
+        "PodDisruptionBudget" => ("policy", "v1"),
+        _ => ("", "v1"),
+    };
     let schema = kinit_schema::kind(group, version, kind).unwrap();
     strategic(&mut target, &patch, schema).map(|()| target).map_err(|error| error.to_string())
 }
@@ -95,6 +99,9 @@ fn the_kind_decides() {
     let target = pod(json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}));
     let patch = pod(json!({"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}));
     assert_eq!(patched("Deployment", target, patch), Ok(pod(json!({"strategy": {"type": "Recreate"}}))));
+    let labels = |labels: Value| pod(json!({"selector": {"matchLabels": labels}}));
+    let replaced = patched("PodDisruptionBudget", labels(json!({"a": "1"})), labels(json!({"b": "2"})));
+    assert_eq!(replaced, Ok(labels(json!({"b": "2"}))));
 }
 
 #[test]
