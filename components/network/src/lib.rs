@@ -8,13 +8,11 @@
 //! - [`plan`]: the pure heart: what the cluster is like and what this host has -> what is to be done.
 //! - [`conflist`]: the CNI configuration as text. [`masquerade`]: the nftables table as text.
 //! - [`routes`]: routes by netlink. Only routes with this program's own protocol number are ever touched.
-//! - [`host`]: running the host's programs out of an image that holds nothing but this one.
 //! - [`run`]: the shell: a watch of the nodes, and putting plans into effect.
 //!
 //! **Invariant**: when it ends, everything stays as it is; pods keep their network.
 
 pub mod conflist;
-pub mod host;
 pub mod masquerade;
 pub mod options;
 pub mod plan;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // When it was started to run one of the host's programs it becomes that program.
-    kinit_network::host::become_host_program();
+    kinit_serving::host::become_host_program();
     kinit_serving::process::main(
         |options, shutdown| async move { kinit_network::Server::new(options)?.run(shutdown).await },
     )

@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::options::Options;
 use crate::plan::{Action, NodeFacts, Observed, Range, plan};
 use crate::routes::Routes;
-use crate::{conflist, host};
+use kinit_serving::host;
+
+use crate::conflist;
 
 /// Nothing tells when somebody else takes a route away, so the host is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);

@@ -5,7 +5,6 @@
 //! - [`render`]: the pure heart: service ports and endpoints -> [`ruleset::Ruleset`], one table for each family.
 //! - [`ruleset`]: chains, sets and maps as data, and the difference of two of them as one nftables transaction.
 //! - [`conntrack`]: which of the kernel's known UDP flows lead to endpoints that are gone.
-//! - [`host`]: running the host's `nft` and `conntrack` out of an image that holds nothing but this program.
 //! - [`run`]: the shell: watches, transactions, health and metrics. [`config`] and [`options`]: what it is told.
 //!
 //! A change reaches the kernel as one transaction that names only what differs, so its cost does not grow with the
@@ -15,7 +14,6 @@
 
 pub mod config;
 pub mod conntrack;
-pub mod host;
 pub mod options;
 pub mod render;
 pub mod ruleset;

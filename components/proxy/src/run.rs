@@ -18,12 +18,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use kinit_serving::host;
+
 use crate::config::Configuration;
+use crate::conntrack;
 use crate::options::Options;
 use crate::render::{Settings, render};
 use crate::ruleset::Ruleset;
 use crate::service::State;
-use crate::{conntrack, host};
 
 /// Changes that come together go into one transaction.
 const SETTLE: Duration = Duration::from_millis(10);

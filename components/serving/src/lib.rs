@@ -7,6 +7,7 @@
 //!   handshake, puts a [`listener::Peer`] into each request's extensions, and drains on shutdown.
 //! - [`health`] and [`metrics`]: `/healthz`, `/livez`, `/readyz` (with a path per check) and `/metrics`, as one small
 //!   router that a component asks first and falls through from.
+//! - [`host`]: running programs of the host out of an image that holds nothing but this one.
 //! - [`process`]: the `main` of every binary: logging, signals, the runtime, the exit code.
 //!
 //! A component's `main.rs` is `kinit_serving::process::main("etcd", |options, shutdown| …)`; its `Server` binds a
@@ -15,10 +16,12 @@
 //! There is deliberately no routing here and no knowledge of Kubernetes' API.
 
 pub mod health;
+pub mod host;
 pub mod listener;
 pub mod metrics;
 pub mod process;
 pub mod tls;
+pub mod trust;
 
 /// A response body that any handler can build: bytes at once, or a stream of them.
 pub type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;
