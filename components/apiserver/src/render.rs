@@ -147,16 +147,16 @@ fn not_acceptable(message: &str) -> Status {
 
 /// A list: its names, its metadata, and its items as JSON.
 #[derive(Debug)]
-pub struct List<'a, I> {
-    pub group: &'a str,
-    pub api_version: &'a str,
+pub struct List<I> {
+    pub group: &'static str,
+    pub api_version: String,
     /// The kind of the items.
-    pub kind: &'a str,
+    pub kind: &'static str,
     pub metadata: Value,
     pub items: I,
 }
 
-impl<'a, I: Iterator<Item = Bytes>> List<'a, I> {
+impl<I: Iterator<Item = Bytes>> List<I> {
     /// The answer that the list is.
     pub fn respond(self, format: Format) -> Result<Response<Body>, Status> {
         let bytes = match (format.encoding, format.form) {
@@ -180,7 +180,7 @@ impl<'a, I: Iterator<Item = Bytes>> List<'a, I> {
                 let names = (format.meta_version(), "PartialObjectMetadataList");
                 protobuf::encode_list(names, &self.metadata, parsed.map(|item| item.map(|item| partial(format, item))))
             }
-            _ => protobuf::encode_list((self.api_version, &format!("{}List", self.kind)), &self.metadata, parsed),
+            _ => protobuf::encode_list((&self.api_version, &format!("{}List", self.kind)), &self.metadata, parsed),
         };
         let list = list.ok_or_else(|| Status::not_acceptable(&[JSON, YAML]))?;
         list.map(Bytes::from).map_err(Status::internal)
@@ -238,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    fn list() -> List<'static, std::vec::IntoIter<Bytes>> {
+    fn list() -> List<std::vec::IntoIter<Bytes>> {
         let pod = |name: &str| {
             let metadata = json!({"name": name, "namespace": "n", "uid": "u"});
             Bytes::from(
@@ -246,7 +246,7 @@ mod tests {
             )
         };
         let items = vec![pod("a"), pod("b")].into_iter();
-        List { group: "", api_version: "v1", kind: "Pod", metadata: json!({"resourceVersion": "7"}), items }
+        List { group: "", api_version: "v1".into(), kind: "Pod", metadata: json!({"resourceVersion": "7"}), items }
     }
 
     async fn body(response: Response<Body>) -> Bytes {

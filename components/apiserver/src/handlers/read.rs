@@ -1,15 +1,18 @@
 //! get and list.
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::json;
 
 use super::{Api, filter, json_response, object_response};
-use crate::cache::Entry;
 use crate::render::List;
 use crate::request::ResourceRequest;
 use crate::view;
+
+/// Lists of more bytes than this are written where they hold up nothing else.
+const LONG: usize = 1024 * 1024;
 
 impl Api {
     pub(super) async fn get(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
@@ -39,26 +42,36 @@ impl Api {
         };
         let limit = if limit == 0 { usize::MAX } else { limit };
         let after = continue_key(request)?;
+        let mut wanted =
+            objects.iter().filter(|(key, entry)| after.as_ref().is_none_or(|after| *key > after) && selected(entry));
         let mut items = Vec::new();
-        let mut more = None;
-        for (key, entry) in &objects {
-            if after.as_ref().is_some_and(|after| key <= after) || !selected(entry) {
-                continue;
-            }
-            if items.len() == limit {
-                more = items.last().map(|(key, _): &(&String, &std::sync::Arc<Entry>)| (*key).clone());
-                break;
-            }
-            items.push((key, entry));
+        let mut last = "";
+        for (key, entry) in wanted.by_ref().take(limit) {
+            items.push(view::bytes(request.spec, &entry.json));
+            last = key;
         }
         let mut metadata = json!({"resourceVersion": revision.to_string()});
-        if let Some(last) = more {
-            metadata["continue"] = encode_continue(&last).into();
+        if wanted.next().is_some() {
+            metadata["continue"] = encode_continue(last).into();
+            // Nobody counts what a selector would have to look at.
+            if request.parameter("labelSelector").is_empty() && request.parameter("fieldSelector").is_empty() {
+                metadata["remainingItemCount"] = (1 + wanted.count()).into();
+            }
         }
-        let spec = request.spec;
-        let items = items.into_iter().map(|(_, entry)| view::bytes(spec, &entry.json));
-        let api_version = spec.api_version();
-        List { group: spec.group, api_version: &api_version, kind: spec.kind, metadata, items }.respond(request.format)
+        let (spec, format) = (request.spec, request.format);
+        let size: usize = items.iter().map(Bytes::len).sum();
+        let list = List {
+            group: spec.group,
+            api_version: spec.api_version(),
+            kind: spec.kind,
+            metadata,
+            items: items.into_iter(),
+        };
+        if size < LONG {
+            return list.respond(format);
+        }
+        // The threads that serve everyone else are not held up by one long answer.
+        tokio::task::spawn_blocking(move || list.respond(format)).await.map_err(Status::internal)?
     }
 }
 
