@@ -17,6 +17,9 @@ use crate::request::{ResourceRequest, Verb};
 /// The longest name of a manager.
 const MAX_MANAGER: usize = 128;
 
+/// How many bytes of warnings one answer carries.
+const MAX_WARNINGS: usize = 4096;
+
 /// What becomes of unknown and duplicate fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
@@ -42,9 +45,14 @@ impl Warnings {
         }
     }
 
-    /// Puts the warnings into an answer's headers.
+    /// Puts the warnings into an answer's headers, as many as clients can be expected to take.
     pub fn write(&self, headers: &mut HeaderMap) {
+        let mut room = MAX_WARNINGS;
         for text in self.0.lock().iter() {
+            if text.len() > room {
+                return;
+            }
+            room -= text.len();
             let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
             if let Ok(value) = HeaderValue::try_from(format!("299 - \"{quoted}\"")) {
                 headers.append(header::WARNING, value);
@@ -215,5 +223,10 @@ mod tests {
         let all: Vec<&str> = headers.get_all(header::WARNING).iter().map(|value| value.to_str().unwrap()).collect();
         assert_eq!(all, ["299 - \"unknown field \\\"spec.a\\\"\"", "299 - \"duplicate field \\\"spec.b\\\"\""]);
         assert!(settle(&request("fieldValidation=Ignore"), problems(), Status::bad_request).is_ok());
+        for number in 0..1000 {
+            warned.warnings.add(format!("unknown field {number}"));
+        }
+        warned.warnings.write(&mut headers);
+        assert!(headers.get_all(header::WARNING).iter().map(|value| value.len()).sum::<usize>() < 2 * MAX_WARNINGS);
     }
 }

@@ -148,7 +148,7 @@ impl Front {
         let Some(mut wanted) = wanted else {
             let verb = request.method().as_str().to_lowercase();
             self.api.authorizer.check_path(&user, &verb, path)?;
-            if path.starts_with("/openapi/") && verb == "get" {
+            if path.starts_with("/openapi/") && matches!(verb.as_str(), "get" | "head") {
                 return openapi::respond(path, request.uri().query(), request.headers()).await;
             }
             return self.describe(&request);
