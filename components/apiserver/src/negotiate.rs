@@ -4,6 +4,7 @@ use http::{HeaderMap, header};
 use kinit_api::status::Status;
 use kinit_api::table::Include;
 
+use crate::registry::Storage;
 use crate::request::{ResourceRequest, Verb};
 
 pub const JSON: &str = "application/json";
@@ -76,7 +77,9 @@ pub fn accept(request: &ResourceRequest, headers: &HeaderMap) -> Result<Format, 
     }
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
     let watching = request.verb == Verb::Watch;
-    let mut format = choose(text(header::ACCEPT), watching, request.parameter("includeObject"))?;
+    // What is only answered, and never stored, is no row of anything.
+    let tables = request.spec.storage != Storage::Never;
+    let mut format = choose(text(header::ACCEPT), watching, tables, request.parameter("includeObject"))?;
     format.pretty = format.pretty || pretty(request.parameter("pretty"), text(header::USER_AGENT));
     format.gzip = text(header::ACCEPT_ENCODING).split(',').any(|coding| coding.trim().starts_with("gzip"));
     Ok(format)
@@ -90,7 +93,7 @@ fn pretty(parameter: &str, agent: &str) -> bool {
     }
 }
 
-fn choose(accept: &str, watching: bool, include: &str) -> Result<Format, Status> {
+fn choose(accept: &str, watching: bool, tables: bool, include: &str) -> Result<Format, Status> {
     let offered: &[Encoding] = if watching {
         &[Encoding::Json, Encoding::Protobuf]
     } else {
@@ -103,6 +106,7 @@ fn choose(accept: &str, watching: bool, include: &str) -> Result<Format, Status>
         for encoding in offered {
             if clause.takes(*encoding)
                 && let Some(mut format) = clause.format(*encoding, watching)
+                && (tables || !matches!(format.form, Form::Table(_)))
             {
                 if format.form == Form::Table(Include::Metadata) {
                     let included = Include::parse(include)
@@ -189,7 +193,7 @@ mod tests {
     use super::*;
 
     fn chosen(accept: &str, watching: bool) -> Option<(Encoding, Form)> {
-        choose(accept, watching, "").ok().map(|format| (format.encoding, format.form))
+        choose(accept, watching, true, "").ok().map(|format| (format.encoding, format.form))
     }
 
     #[test]
@@ -220,7 +224,7 @@ mod tests {
         for (accept, watching, expected) in cases {
             assert_eq!(chosen(accept, watching), expected, "{accept}");
         }
-        let error = choose("text/html", false, "").unwrap_err();
+        let error = choose("text/html", false, true, "").unwrap_err();
         assert_eq!(
             (error.code, error.message.as_str()),
             (
@@ -228,8 +232,15 @@ mod tests {
                 "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
             )
         );
-        assert_eq!(choose(tables, false, "Some").unwrap_err().code, 400);
-        assert_eq!(choose(tables, false, "None").unwrap().form, Form::Table(Include::Nothing));
+        assert_eq!(choose(tables, false, true, "Some").unwrap_err().code, 400);
+        assert_eq!(choose(tables, false, true, "None").unwrap().form, Form::Table(Include::Nothing));
+    }
+
+    #[test]
+    fn what_is_never_stored_has_no_table() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(choose(table, false, false, "").unwrap_err().code, 406);
+        assert_eq!(choose(&format!("{table},application/json"), false, false, "").unwrap().form, Form::Whole);
     }
 
     #[test]
