@@ -76,9 +76,13 @@ fn prune_below(node: Node, value: &mut Value, last: &Set, owned: &Set, top: bool
                 let Some(field) = name.strip_prefix("f:") else { continue };
                 let Some(inner) = node.field(field) else { continue };
                 let owners = owned.children.get(name).unwrap_or(&nobody);
-                // A struct's field is applied by applying anything in it. An object's metadata is never only one's own.
-                let applied = was.member || matches!(node, Node::Struct(_));
-                if owners.is_empty() && applied && !(top && field == "metadata") {
+                // A struct's field is owned by owning anything in it; a map's key, as a list's element, only itself. An
+                // object's metadata is never only one's own.
+                let gone = match node {
+                    Node::Struct(_) => owners.is_empty(),
+                    _ => was.member && !owners.member,
+                };
+                if gone && !(top && field == "metadata") {
                     map.remove(field);
                 } else if let Some(value) = map.get_mut(field) {
                     prune_below(inner, value, was, owners, false);
@@ -89,7 +93,7 @@ fn prune_below(node: Node, value: &mut Value, last: &Set, owned: &Set, top: bool
             let Ok(name) = node.element_name(item) else { return true };
             let Some(was) = last.children.get(&name) else { return true };
             let owners = owned.children.get(&name).unwrap_or(&nobody);
-            if owners.is_empty() && was.member {
+            if was.member && !owners.member {
                 return false;
             }
             prune_below(node.element(), item, was, owners, false);

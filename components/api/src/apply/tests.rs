@@ -65,8 +65,15 @@ fn elements_are_owned_by_their_keys() {
         list.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(names(&both), ["a", "b"]);
-    let without = applied(Some(&both), json!({"spec": {"paused": true}}), "m", false).unwrap();
-    assert_eq!(names(&without), ["b"]);
+    // Who has changed something in an element does not hold the element.
+    let mut changed = both.clone();
+    changed.set(&["spec", "template", "spec", "containers"], json!([{"name": "a", "image": "9"}, {"name": "b"}]));
+    update(deployment(), Some(&both), &mut changed, writer("updater"));
+    for live in [both, changed] {
+        let without = applied(Some(&live), json!({"spec": {"paused": true}}), "m", false).unwrap();
+        assert_eq!(names(&without), ["b"]);
+        assert_eq!(owned(&without, "updater"), Value::Null);
+    }
 }
 
 #[test]
@@ -134,6 +141,25 @@ fn updates_are_noted_as_upstream_notes_them() {
     forgotten.set(&["metadata", "managedFields"], json!([{}]));
     update(deployment(), Some(&object), &mut forgotten, writer("other"));
     assert_eq!(forgotten.get(&["metadata", "managedFields"]), None);
+}
+
+#[test]
+fn kinds_without_a_schema_are_owned_field_by_field() {
+    let config = |fields: Value| {
+        let mut object = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"}});
+        crate::patch::merge(&mut object, &fields);
+        Object::from_value(object).unwrap()
+    };
+    let own = Writer { api_version: "x/v1", ..writer("m") };
+    let first = config(json!({"data": {"a": 1, "list": [1]}, "more": {"b": 2}}));
+    let first = apply(None, None, first, own, false, &[]).unwrap();
+    let fields = json!({
+        "f:data": {".": {}, "f:a": {}, "f:list": {}}, "f:more": {".": {}, "f:b": {}},
+    });
+    assert_eq!(owned(&first, "m"), fields);
+    let second = apply(None, Some(&first), config(json!({"data": {"a": 1}})), own, false, &[]).unwrap();
+    assert_eq!((second.get(&["data"]), second.get(&["more"])), (Some(&json!({"a": 1})), None));
+    assert_eq!(second.name(), "a");
 }
 
 #[test]
