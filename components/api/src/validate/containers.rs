@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{complain, list, not_negative, one_of, str_of, text};
+use super::{complain, list, not_negative, one_of, str_of, surroundings, text};
 use crate::quantity::Quantity;
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
@@ -91,6 +91,7 @@ fn common(container: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut
     mounts(container, volumes, &path.child("volumeMounts"), errors);
     one_of(container, "imagePullPolicy", PULL_POLICIES, path, errors);
     resources(&container["resources"], &path.child("resources"), errors);
+    surroundings::users(&container["securityContext"], &path.child("securityContext"), errors);
 }
 
 fn ports(container: &Value, path: &Path, errors: &mut Errors) {

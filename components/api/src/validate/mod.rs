@@ -11,11 +11,13 @@ pub mod field;
 mod jobs;
 mod metadata;
 mod network;
+mod placement;
 mod pod;
 mod pod_update;
 mod policy;
 mod rbac;
 mod service;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{complain, containers, list, metadata, one_of, str_of, text};
+use super::{complain, containers, list, metadata, one_of, placement, str_of, surroundings, text};
 use crate::object::Object;
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
@@ -44,6 +44,12 @@ fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
     one_of(spec, "restartPolicy", RESTART_POLICIES, path, errors);
     one_of(spec, "dnsPolicy", DNS_POLICIES, path, errors);
     metadata::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
+    let context = path.child("securityContext");
+    surroundings::users(&spec["securityContext"], &context, errors);
+    surroundings::sysctls(&spec["securityContext"], &context, errors);
+    surroundings::resolver(spec, path, errors);
+    surroundings::host_aliases(spec, path, errors);
+    placement::affinity(&spec["affinity"], &path.child("affinity"), errors);
     let names: [(&str, text::Rule); 6] = [
         ("serviceAccountName", text::dns_subdomain),
         ("nodeName", text::dns_subdomain),

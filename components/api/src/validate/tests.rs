@@ -105,6 +105,23 @@ fn pods_are_refused_in_upstreams_words() {
              means \"match all values and all keys\"",
         ),
         (
+            "/spec/securityContext",
+            json!({"sysctls": [{"name": "kernel.shm_rmid_forced"}, {"name": "bar.."}]}),
+            "spec.securityContext.sysctls[1].name: Invalid value: \"bar..\": must have at most 253 characters and match \
+             regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$",
+        ),
+        (
+            "/spec/dnsPolicy",
+            json!("None"),
+            "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
+        ),
+        (
+            "/spec/affinity",
+            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}),
+            "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required \
+             value: must have at least one node selector term",
+        ),
+        (
             "/metadata/labels",
             json!({"-x": "y"}),
             "metadata.labels: Invalid value: \"-x\": name part must consist of alphanumeric characters, '-', '_' or '.', \
