@@ -57,12 +57,12 @@ check "an unknown path is not found" refuses 'NotFound' kubectl get --raw /api/v
 check "a body that is no JSON is refused" refuses 'the object provided is unrecognized' kubectl create --raw /api/v1/namespaces -f <(echo '{')
 check "an unknown flag is refused" refuses "unexpected argument '--bogus'" "$dist/kube-apiserver" --etcd-servers $etcd --bogus
 
-kill -9 $etcd_pid
+kill -9 $etcd_pid; wait $etcd_pid 2> /dev/null
 start_etcd
 check "after etcd is killed nothing is lost" within 20 equals 2 value a x
 check "and the server's cache follows again" within 20 kubectl create -f "$tmp/d.json"
 check "a list shows what was written since" within 10 says configmap/d kubectl get configmaps -o name
-kill -9 $api_pid
+kill -9 $api_pid; wait $api_pid 2> /dev/null
 start_api
 check "a new server serves the same objects" within 20 equals 2 value a x
 finish
