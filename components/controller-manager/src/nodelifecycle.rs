@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::context::{Actor, Context};
+use crate::pods;
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long a node may say nothing.
@@ -21,6 +22,13 @@ const GRACE: Duration = Duration::from_secs(50);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Conditions that keep new pods away, with their taints.
+const PRESSURES: &[(&str, &str)] = &[
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+    ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
+];
 const LEASES: &str = "kube-node-lease";
 
 /// Runs until shutdown.
@@ -49,6 +57,9 @@ pub async fn run(context: Arc<Context>) {
             if let Err(error) = treat(&actor, &node, &name, silent).await {
                 tracing::debug!(node = name, %error, "cannot update the node");
             }
+            if silent || ready_status(&node) != "True" {
+                mark_pods(&context, &actor, &name).await;
+            }
         }
         evict(&context, &actor).await;
         tokio::select! {
@@ -69,7 +80,7 @@ fn ready_status(node: &Node) -> &str {
 }
 
 /// The taints that a node is to have by its condition: key and effect.
-fn wanted(ready: &str, unschedulable: bool) -> Vec<(&'static str, &'static str)> {
+fn wanted(node: &Node, ready: &str, unschedulable: bool) -> Vec<(&'static str, &'static str)> {
     let mut all = match ready {
         "True" => Vec::new(),
         "False" => vec![(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")],
@@ -78,6 +89,10 @@ fn wanted(ready: &str, unschedulable: bool) -> Vec<(&'static str, &'static str)>
     if unschedulable {
         all.push((UNSCHEDULABLE, "NoSchedule"));
     }
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let bad = conditions.filter(|one| one.status == "True");
+    let taints = bad.filter_map(|one| PRESSURES.iter().find(|(kind, _)| *kind == one.type_));
+    all.extend(taints.map(|(_, taint)| (*taint, "NoSchedule")));
     all
 }
 
@@ -85,8 +100,11 @@ fn wanted(ready: &str, unschedulable: bool) -> Vec<(&'static str, &'static str)>
 fn corrected(node: &Node, ready: &str) -> Option<Vec<Taint>> {
     let spec = node.spec.clone().unwrap_or_default();
     let present = spec.taints.unwrap_or_default();
-    let wanted = wanted(ready, spec.unschedulable.unwrap_or(false));
-    let ours = |taint: &Taint| [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&taint.key.as_str());
+    let wanted = wanted(node, ready, spec.unschedulable.unwrap_or(false));
+    let ours = |taint: &Taint| {
+        [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&taint.key.as_str())
+            || PRESSURES.iter().any(|(_, key)| *key == taint.key)
+    };
     let mut taints: Vec<Taint> = present
         .iter()
         .filter(|taint| !ours(taint) || wanted.contains(&(taint.key.as_str(), taint.effect.as_str())))
@@ -134,6 +152,25 @@ async fn treat(actor: &Actor, node: &Node, name: &str, silent: bool) -> Result<(
         api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
     }
     Ok(())
+}
+
+/// Says of the pods of a node that is not ready that they are not either: services then lead elsewhere. Their kubelet
+/// says otherwise when it is back.
+async fn mark_pods(context: &Context, actor: &Actor, node: &str) {
+    for pod in context.caches.pods.list() {
+        let here = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node);
+        if !here || !pods::is_ready(&pod) {
+            continue;
+        }
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": now});
+        let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
+        let api: Api<Pod> = Api::namespaced(actor.client(), pod.metadata.namespace.as_deref().unwrap_or_default());
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        if let Err(error) = api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+            tracing::debug!(pod = name, %error, "cannot mark the pod");
+        }
+    }
 }
 
 /// Deletes pods from nodes with taints that they do not tolerate, or no longer.
@@ -233,5 +270,10 @@ mod tests {
         let wanted =
             ["mine:NoSchedule", "node.kubernetes.io/not-ready:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"];
         assert_eq!(names(corrected(&node, "False").unwrap()), wanted);
+        let full: Node =
+            serde_json::from_value(json!({"status": {"conditions": [{"type": "DiskPressure", "status": "True"},
+            {"type": "MemoryPressure", "status": "False"}]}}))
+            .unwrap();
+        assert_eq!(names(corrected(&full, "True").unwrap()), ["node.kubernetes.io/disk-pressure:NoSchedule"]);
     }
 }

@@ -10,8 +10,9 @@ use super::facts;
 use crate::context::Context;
 use crate::error::{Error, Result};
 
-/// Sends a status. A pod that the API no longer has is not an error; the watch will tell.
-pub async fn send(context: &Context, pod: &Pod, status: &PodStatus) -> Result<()> {
+/// Sends a status; gives the version of the pod that has it. A pod that the API no longer has is not an error; the watch
+/// will tell.
+pub async fn send(context: &Context, pod: &Pod, status: &PodStatus) -> Result<Option<u64>> {
     let api: Api<Pod> = Api::namespaced(context.client()?, facts::namespace(pod));
     let mut uid = pod.metadata.uid.clone();
     if facts::is_static(pod) {
@@ -20,12 +21,26 @@ pub async fn send(context: &Context, pod: &Pod, status: &PodStatus) -> Result<()
     let patch = patch(uid, status);
     match api.patch_status(facts::name(pod), &PatchParams::default(), &Patch::Strategic(patch)).await {
         // A pod of the same name in its place has another uid.
-        Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
-        other => {
-            other?;
-            Ok(())
-        }
+        Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(None),
+        other => Ok(version(&other?)),
     }
+}
+
+/// The version of an object as a number. Versions of one resource rise, and since v1.35 clients may rely on it.
+fn version(pod: &Pod) -> Option<u64> {
+    pod.metadata.resource_version.as_deref()?.parse().ok()
+}
+
+/// Whether somebody else has changed the kubelet's own conditions since it told them at version `told`.
+pub fn is_overwritten(pod: &Pod, status: &PodStatus, told: Option<u64>) -> bool {
+    if version(pod) <= told || told.is_none() {
+        return false;
+    }
+    let ready = |status: &PodStatus| {
+        let all = status.conditions.iter().flatten();
+        all.into_iter().find(|one| one.type_ == "Ready").map(|one| one.status.clone())
+    };
+    pod.status.as_ref().is_some_and(|theirs| ready(theirs) != ready(status))
 }
 
 /// The strategic patch that makes the API's status this one. A merge keeps what it is not told to drop: fields that
@@ -99,6 +114,21 @@ pub async fn delete(api: &Api<Pod>, pod: &Pod) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_newer_version_may_be_overwritten() {
+        let status = |ready: &str| -> PodStatus {
+            serde_json::from_value(json!({"conditions": [{"type": "Ready", "status": ready}]})).unwrap()
+        };
+        let pod = |version: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"resourceVersion": version}, "status": status("False")}))
+                .unwrap()
+        };
+        assert!(is_overwritten(&pod("12"), &status("True"), Some(11)));
+        assert!(!is_overwritten(&pod("12"), &status("False"), Some(11)));
+        assert!(!is_overwritten(&pod("12"), &status("True"), Some(12)));
+        assert!(!is_overwritten(&pod("12"), &status("True"), None));
+    }
 
     #[test]
     fn what_is_unset_is_dropped() {

@@ -149,7 +149,11 @@ impl Pods {
         let pod = Arc::new(pod);
         if facts::is_mirror(&pod) {
             let key = (facts::namespace(&pod).to_owned(), facts::name(&pod).to_owned());
-            self.mirrors.lock().insert(key, pod);
+            let old = self.mirrors.lock().insert(key, pod.clone());
+            // Somebody may have said so while this node could not be heard; the worker says what is so.
+            if is_unready(&pod) && !old.is_some_and(|old| is_unready(&old)) {
+                self.tell_again(&pod);
+            }
             return;
         }
         self.api.lock().insert(facts::uid(&pod).to_owned(), pod.clone());
@@ -166,7 +170,12 @@ impl Pods {
     /// The API no longer has an image of a static pod: it is made anew if the pod still runs.
     fn mirror_gone(&self, pod: &Pod) {
         self.mirrors.lock().remove(&(facts::namespace(pod).to_owned(), facts::name(pod).to_owned()));
-        if let Some(own) = self.find(facts::namespace(pod), facts::name(pod)) {
+        self.tell_again(pod);
+    }
+
+    /// Makes the worker of an image's pod tell its status once more.
+    fn tell_again(&self, mirror: &Pod) {
+        if let Some(own) = self.find(facts::namespace(mirror), facts::name(mirror)) {
             self.context.mirrors_lost.lock().insert(facts::name(&own).to_owned());
             self.wake(facts::uid(&own));
         }
@@ -184,6 +193,11 @@ impl Pods {
             }
         }
     }
+}
+
+fn is_unready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "False")
 }
 
 /// Follows the folder of static pods.

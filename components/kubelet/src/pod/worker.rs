@@ -60,6 +60,8 @@ pub struct Worker {
     given: Given,
     failure: Option<Failure>,
     reported: Option<PodStatus>,
+    /// The version of the pod in the API that has the last status.
+    told_at: Option<u64>,
     /// Whether the last status did not reach the API.
     untold: bool,
 }
@@ -68,7 +70,18 @@ impl Worker {
     /// A worker for the pod that `commands` tells of.
     pub fn new(context: Arc<Context>, commands: watch::Receiver<Command>, wake: Arc<Notify>) -> Self {
         let (waiting, pulls, given) = Default::default();
-        Self { context, commands, wake, waiting, pulls, given, failure: None, reported: None, untold: false }
+        Self {
+            context,
+            commands,
+            wake,
+            waiting,
+            pulls,
+            given,
+            failure: None,
+            reported: None,
+            told_at: None,
+            untold: false,
+        }
     }
 
     /// Runs until the pod is gone.
@@ -341,11 +354,13 @@ impl Worker {
         }
         let status = self.status(pod, state);
         let forgotten = facts::is_static(pod) && self.context.mirrors_lost.lock().remove(facts::name(pod));
-        if self.reported.as_ref() == Some(&status) && !forgotten {
+        let overwritten = report::is_overwritten(pod, &status, self.told_at);
+        if self.reported.as_ref() == Some(&status) && !forgotten && !overwritten {
             return;
         }
         match report::send(&self.context, pod, &status).await {
-            Ok(()) => {
+            Ok(version) => {
+                self.told_at = version;
                 self.reported = Some(status);
                 self.untold = false;
             }
