@@ -47,6 +47,8 @@ check "the generation counts the changes" equals 2 kubectl get deployment web -o
 
 kubectl get configmaps -w -o name > "$tmp/watch" 2>&1 & watch_pid=$!; pids+=($watch_pid)
 check "a watch begins with what there is" within 5 watched configmap/b
+check "a trial of a deletion" kubectl delete configmap b --dry-run=server
+check "deletes nothing" equals configmap/b kubectl get configmap b -o name
 check "an object goes" kubectl delete configmap b
 check "a third comes" kubectl create -f "$tmp/c.json"
 check "the watch saw it" within 5 watched configmap/c

@@ -116,7 +116,12 @@ pub fn now() -> String {
 
 /// Whether the write is to be tried only.
 fn dry_run(request: &ResourceRequest) -> Result<bool, Status> {
-    match request.parameter("dryRun") {
+    tries_only(request.parameter("dryRun"))
+}
+
+/// What a value of `dryRun` asks.
+fn tries_only(value: &str) -> Result<bool, Status> {
+    match value {
         "" => Ok(false),
         "All" => Ok(true),
         other => Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""))),

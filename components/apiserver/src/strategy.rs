@@ -26,6 +26,8 @@ pub struct DeleteOptions {
     pub propagation: Option<String>,
     pub uid: Option<String>,
     pub resource_version: Option<String>,
+    /// Whether the deletion is to be tried only; a query may say it too.
+    pub dry_run: bool,
 }
 
 /// Prepares an object that a client sent for storage. `name` is the generated name where the client gave a prefix.

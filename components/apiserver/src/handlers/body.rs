@@ -141,7 +141,11 @@ pub fn options_of(body: &Value) -> Result<DeleteOptions, Status> {
         propagation: text(&body["propagationPolicy"]),
         uid: text(&body["preconditions"]["uid"]),
         resource_version: text(&body["preconditions"]["resourceVersion"]),
+        dry_run: false,
     };
+    for stage in body["dryRun"].as_array().into_iter().flatten() {
+        options.dry_run |= super::tries_only(stage.as_str().unwrap_or_default())?;
+    }
     if body["orphanDependents"] == true {
         options.propagation = Some("Orphan".into());
     }

@@ -50,7 +50,7 @@ impl Api {
             let attributes = Attributes { operation: Operation::Delete, request, name, old: None };
             self.admit(&attributes, &mut object.clone())?;
             let next = strategy::delete(spec, &mut object, options, &now());
-            if next == Deletion::Waiting || dry_run(request)? {
+            if next == Deletion::Waiting || options.dry_run || dry_run(request)? {
                 return Ok((object, revision, false));
             }
             let key = self.key(request, name);

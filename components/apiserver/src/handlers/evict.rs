@@ -23,6 +23,12 @@ impl Api {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
         let options = body::options_of(&eviction["deleteOptions"])?;
+        // Nothing on the way may be written in a trial either, so the request says it for all that is done for it.
+        let mut request = request.clone();
+        if options.dry_run {
+            request.query.insert("dryRun".into(), "All".into());
+        }
+        let request = &request;
         let (pod, _) = self.stored(request, &request.name).await?;
         // What never ran, has ended or is ending already disrupts nobody.
         let free =
