@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kinit_runtime::Informer;
 use kinit_runtime::events::{self, Recorder, Source};
 use kube::Api;
@@ -69,6 +70,7 @@ pub struct Caches {
     pub quotas: Arc<Informer<ResourceQuota>>,
     pub budgets: Arc<Informer<PodDisruptionBudget>>,
     pub scalers: Arc<Informer<HorizontalPodAutoscaler>>,
+    pub cluster_roles: Arc<Informer<ClusterRole>>,
 }
 
 impl Caches {
@@ -99,6 +101,7 @@ impl Caches {
             quotas: Informer::start(client.clone(), shutdown),
             budgets: Informer::start(client.clone(), shutdown),
             scalers: Informer::start(client.clone(), shutdown),
+            cluster_roles: Informer::start(client.clone(), shutdown),
         }
     }
 }

@@ -35,6 +35,7 @@ pub mod protection;
 pub mod quota;
 pub mod replicaset;
 pub mod replication;
+pub mod roleaggregation;
 pub mod rootca;
 pub mod server;
 pub mod serviceaccount;

@@ -16,8 +16,8 @@ use crate::context::{Caches, Context};
 use crate::options::Options;
 use crate::{
     autoscaling, binder, bootstrap, certificates, cronjob, daemonset, deployment, disruption, endpoints, garbage, job,
-    mirroring, namespace, nodeipam, nodelifecycle, podgc, protection, quota, replicaset, replication, rootca,
-    serviceaccount, statefulset, ttl,
+    mirroring, namespace, nodeipam, nodelifecycle, podgc, protection, quota, replicaset, replication, roleaggregation,
+    rootca, serviceaccount, statefulset, ttl,
 };
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -40,6 +40,7 @@ const CONTROLLERS: &[Controller] = controllers! {
     "nodelifecycle" => nodelifecycle::run,
     "csrapproving" => certificates::approve,
     "csrsigning" => certificates::sign,
+    "clusterrole-aggregation" => roleaggregation::run,
     "root-ca-cert-publisher" => rootca::run,
     "serviceaccount" => serviceaccount::run,
     "namespace" => namespace::run,
