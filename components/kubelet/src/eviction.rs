@@ -25,13 +25,13 @@ const TRANSITION: Duration = Duration::from_secs(300);
 /// Pods of this priority and above are the cluster's own.
 const CRITICAL: i32 = 2_000_000_000;
 
-/// Thresholds if the configuration has none, with the most that a part of the whole may be: a tenth of a very large disk
-/// is no shortage.
+/// Thresholds if the configuration has none, with the most that a part of the whole may be: a tenth of a large disk, which
+/// a node may well share with others, is no shortage.
 const DEFAULTS: &[(&str, &str, u64)] = &[
     ("memory.available", "100Mi", u64::MAX),
-    ("nodefs.available", "10%", 10 << 30),
+    ("nodefs.available", "10%", 1 << 30),
     ("nodefs.inodesFree", "5%", 100_000),
-    ("imagefs.available", "15%", 10 << 30),
+    ("imagefs.available", "15%", 1 << 30),
     ("imagefs.inodesFree", "5%", 100_000),
 ];
 
@@ -60,7 +60,7 @@ type Signals = BTreeMap<&'static str, Supply>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Short {
     signal: &'static str,
-    threshold: String,
+    least: u64,
     free: u64,
 }
 
@@ -83,7 +83,7 @@ fn short_of(signals: &Signals, configured: Option<&BTreeMap<String, String>>) ->
                 .map(|(_, amount, most)| ((*amount).to_owned(), *most))?,
         };
         let least = amount(&threshold, supply.all)?.min(most);
-        (supply.all > 0 && supply.free < least).then_some(Short { signal, threshold, free: supply.free })
+        (supply.all > 0 && supply.free < least).then_some(Short { signal, least, free: supply.free })
     });
     below.collect()
 }
@@ -177,7 +177,7 @@ async fn usage(context: &Context) -> HashMap<String, u64> {
 
 async fn end_one(context: &Context, pods: &Pods, short: &Short) {
     let resource = if short.signal == "memory.available" { "memory" } else { "ephemeral-storage" };
-    tracing::warn!(signal = short.signal, free = short.free, threshold = short.threshold, "the node runs short");
+    tracing::warn!(signal = short.signal, free = short.free, least = short.least, "the node runs short");
     let all = pods.all();
     let ending = |pod: &Arc<Pod>| context.failures.lock().contains_key(facts::uid(pod));
     let all: Vec<Arc<Pod>> = all.into_iter().filter(|pod| !ending(pod)).collect();
@@ -185,7 +185,7 @@ async fn end_one(context: &Context, pods: &Pods, short: &Short) {
     let Some(pod) = victim(&all, &usage) else { return };
     let message = format!(
         "The node was low on resource: {resource}. Threshold quantity: {}, available: {}Ki. ",
-        short.threshold,
+        short.least,
         short.free / 1024
     );
     context.events.pod(pod, None, Kind::Warning, "Evicted", message.clone());
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(short.iter().map(|one| one.signal).collect::<Vec<_>>(), ["memory.available"]);
         let large = |free| Signals::from([("nodefs.available", Supply { free, all: 1 << 40 })]);
         assert!(short_of(&large(20 << 30), None).is_empty());
-        assert_eq!(short_of(&large(5 << 30), None).len(), 1);
+        assert_eq!(short_of(&large(1 << 29), None).len(), 1);
         let tenth = [("nodefs.available".to_owned(), "10%".to_owned())].into();
         assert_eq!(short_of(&large(20 << 30), Some(&tenth)).len(), 1);
     }
