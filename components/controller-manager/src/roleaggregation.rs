@@ -1,16 +1,15 @@
 //! ClusterRoles that gather the rules of others, by labels: `admin`, `edit` and `view` are such.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::context::Context;
+use crate::pods;
 
 /// Runs until shutdown.
 pub async fn run(context: Arc<Context>) {
@@ -47,7 +46,7 @@ fn gathered(role: &ClusterRole, all: &[Arc<ClusterRole>]) -> Option<Vec<PolicyRu
     let mut sources: Vec<&Arc<ClusterRole>> = all
         .iter()
         .filter(|other| other.metadata.name != role.metadata.name)
-        .filter(|other| selectors.iter().any(|selector| selects(selector, other.metadata.labels.as_ref())))
+        .filter(|other| selectors.iter().any(|selector| pods::matches(selector, other.metadata.labels.as_ref())))
         .collect();
     sources.sort_by(|left, right| left.metadata.name.cmp(&right.metadata.name));
     let mut rules: Vec<PolicyRule> = Vec::new();
@@ -57,22 +56,6 @@ fn gathered(role: &ClusterRole, all: &[Arc<ClusterRole>]) -> Option<Vec<PolicyRu
         }
     }
     Some(rules)
-}
-
-fn selects(selector: &LabelSelector, labels: Option<&BTreeMap<String, String>>) -> bool {
-    let value = |key: &str| labels.and_then(|labels| labels.get(key));
-    let plain = selector.match_labels.iter().flatten().all(|(key, wanted)| value(key) == Some(wanted));
-    plain
-        && selector.match_expressions.iter().flatten().all(|term| {
-            let among = |found: &String| term.values.as_ref().is_some_and(|values| values.contains(found));
-            match term.operator.as_str() {
-                "In" => value(&term.key).is_some_and(among),
-                "NotIn" => !value(&term.key).is_some_and(among),
-                "Exists" => value(&term.key).is_some(),
-                "DoesNotExist" => value(&term.key).is_none(),
-                _ => false,
-            }
-        })
 }
 
 #[cfg(test)]
