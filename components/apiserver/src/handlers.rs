@@ -89,9 +89,7 @@ impl Api {
         let spec = request.spec;
         let stored = self.etcd.get(&self.key(request, name)).await?;
         let stored = stored.ok_or_else(|| Status::not_found(spec.group, spec.resource, name))?;
-        let object = Object::from_slice(&stored.value)
-            .map_err(|error| Status::internal(format!("{} in etcd is not JSON: {error}", stored.key)))?;
-        Ok((object, stored.revision))
+        Ok((stored.object()?, stored.revision))
     }
 }
 

@@ -80,15 +80,8 @@ impl Relay {
         }
     }
 
-    async fn object(&self, resource: &str, namespace: &str, name: &str) -> Result<Object, Status> {
-        let index = registry::position("", resource).ok_or_else(Status::no_such_path)?;
-        let stored = self.etcd.get(&self.etcd.key(&registry::RESOURCES[index], namespace, name)).await?;
-        let stored = stored.ok_or_else(|| Status::not_found("", resource, name))?;
-        Object::from_slice(&stored.value).map_err(|error| Status::internal(format!("{}: {error}", stored.key)))
-    }
-
     async fn kubelet(&self, node: &str) -> Result<Endpoint, Status> {
-        target::kubelet(&self.object("nodes", "", node).await?, self.backend.preferred_address_types())
+        target::kubelet(&self.etcd.object("", "nodes", "", node).await?, self.backend.preferred_address_types())
     }
 
     async fn log(
@@ -98,7 +91,7 @@ impl Relay {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Status> {
         let asked = query::for_logs(&wanted.name, query)?;
-        let pod = self.object("pods", &wanted.namespace, &wanted.name).await?;
+        let pod = self.etcd.object("", "pods", &wanted.namespace, &wanted.name).await?;
         let container = target::container(&pod, query.get("container"))?;
         let node = pod.str(&["spec", "nodeName"]);
         if node.is_empty() {
@@ -131,7 +124,7 @@ impl Relay {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Status> {
         let (namespace, name) = (&wanted.namespace, &wanted.name);
-        let pod = self.object("pods", namespace, name).await?;
+        let pod = self.etcd.object("", "pods", namespace, name).await?;
         let container = match wanted.subresource.as_str() {
             "portforward" => String::new(),
             _ => target::container(&pod, query.get("container"))?,
@@ -160,7 +153,7 @@ impl Relay {
             Named::parse(&name).ok_or_else(|| Status::bad_request(format!("invalid {kind} request {name:?}")))?;
         let endpoint = match resource {
             "nodes" => target::node(self.kubelet(named.name).await?, &named)?,
-            "pods" => target::pod(&self.object("pods", &wanted.namespace, named.name).await?, &named)?,
+            "pods" => target::pod(&self.etcd.object("", "pods", &wanted.namespace, named.name).await?, &named)?,
             _ => self.service(&wanted.namespace, &named).await?,
         };
         // /api/v1/nodes/NAME/proxy, or /api/v1/namespaces/NAMESPACE/pods/NAME/proxy.
@@ -169,7 +162,7 @@ impl Relay {
     }
 
     async fn service(&self, namespace: &str, named: &Named<'_>) -> Result<Endpoint, Status> {
-        let service = self.object("services", namespace, named.name).await?;
+        let service = self.etcd.object("", "services", namespace, named.name).await?;
         let (index, _) = registry::find("discovery.k8s.io", "v1", "endpointslices").expect("slices are served");
         let (slices, _) = self.cache.list(index);
         let of_service = slices.range(format!("{namespace}/")..format!("{namespace}0")).filter(|(_, entry)| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kinit_api::object::Object;
 use kinit_api::status::Status;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -29,6 +30,14 @@ pub struct Stored {
     pub key: String,
     pub value: Bytes,
     pub revision: i64,
+}
+
+impl Stored {
+    /// The object that the value is.
+    pub fn object(&self) -> Result<Object, Status> {
+        Object::from_slice(&self.value)
+            .map_err(|error| Status::internal(format!("{} in etcd is not JSON: {error}", self.key)))
+    }
 }
 
 /// Why a compare-and-swap did not write.
@@ -118,6 +127,13 @@ impl Etcd {
         let request = proto::RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
         let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
         Ok(answer.kvs.into_iter().next().map(stored))
+    }
+
+    /// An object by its names; an error says that there is none, or that what is there is no object.
+    pub async fn object(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Object, Status> {
+        let index = registry::position(group, resource).ok_or_else(Status::no_such_path)?;
+        let stored = self.get(&self.key(&registry::RESOURCES[index], namespace, name)).await?;
+        stored.ok_or_else(|| Status::not_found(group, resource, name))?.object()
     }
 
     /// The cluster's revision now, read through a quorum.

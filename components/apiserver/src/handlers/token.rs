@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::{Api, Payload, body, json_response, now};
 use crate::admission::{Attributes, Operation};
 use crate::authn::tokens::Grant;
-use crate::registry;
 use crate::request::ResourceRequest;
 
 const GROUP: &str = "authentication.k8s.io";
@@ -109,7 +108,7 @@ impl Api {
             }
         };
         let namespace = if resource == "nodes" { "" } else { &request.namespace };
-        let object = self.read("", resource, namespace, text("name")).await?;
+        let object = self.etcd.object("", resource, namespace, text("name")).await?;
         if !text("uid").is_empty() && text("uid") != object.uid() {
             let why = format!(
                 "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
@@ -138,20 +137,6 @@ impl Api {
             _ => bound.node = Some(object),
         }
         Ok(bound)
-    }
-
-    /// An object by its names, read through etcd's quorum.
-    pub(crate) async fn read(
-        &self,
-        group: &str,
-        resource: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Object, Status> {
-        let index = registry::position(group, resource).ok_or_else(Status::no_such_path)?;
-        let stored = self.etcd.get(&self.etcd.key(&registry::RESOURCES[index], namespace, name)).await?;
-        let stored = stored.ok_or_else(|| Status::not_found(group, resource, name))?;
-        Object::from_slice(&stored.value).map_err(Status::internal)
     }
 }
 

@@ -15,7 +15,6 @@ use super::apply::APPLY;
 use super::body::Facts;
 use super::{Api, Payload, body, dry_run, now, object_response};
 use crate::admission::{Attributes, Operation};
-use crate::registry::{self, ResourceSpec};
 use crate::request::ResourceRequest;
 use crate::services::{self, Taken};
 use crate::storage::WriteError;
@@ -86,9 +85,7 @@ impl Api {
         if name.is_empty() {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
         }
-        let stored = self.etcd.get(&self.etcd.key(namespaces(), "", name)).await?;
-        let Some(stored) = stored else { return Err(Status::not_found("", "namespaces", name)) };
-        let namespace = Object::from_slice(&stored.value).map_err(Status::internal)?;
+        let namespace = self.etcd.object("", "namespaces", "", name).await?;
         if !namespace.is_being_deleted() {
             return Ok(());
         }
@@ -260,8 +257,4 @@ impl Api {
         }
         Err(modified())
     }
-}
-
-fn namespaces() -> &'static ResourceSpec {
-    registry::find("", "v1", "namespaces").expect("Namespace has a row").1
 }
