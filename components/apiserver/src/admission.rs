@@ -1,7 +1,13 @@
 //! Admission: what looks at a write between authorization and storage, and may change or refuse it.
 //!
-//! A plugin is a row of [`PLUGINS`]: a name, whether it runs unless it is switched off, and a function that reads the
-//! watch cache and never waits. Those that change an object run before those that only look.
+//! A plugin is a row of [`PLUGINS`]: a name, whether it runs unless it is switched off, and what it does in each of two
+//! phases. Plugins read the watch cache and never wait. A write goes through
+//!
+//! 1. [`Admission::mutate`]: the plugins that change objects, in the order of the table, and then the webhooks that do;
+//! 2. the checks that no configuration changes (strategy and validation, in the handlers);
+//! 3. [`Admission::validate`]: the plugins that only look, and then what has to be asked elsewhere.
+//!
+//! Both run again when a write lost the race for its object, because what is admitted is the state that is stored.
 
 mod certificates;
 mod node;
@@ -11,16 +17,20 @@ mod service_account;
 
 pub use service_account::WARN_ONLY_SECONDS;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use kinit_api::object::Object;
 use kinit_api::status::{Status, qualified};
+use parking_lot::Mutex;
 
 use crate::authz::Authorizer;
 use crate::cache::Cache;
 use crate::options::{AdmissionOptions, Options};
+use crate::registry::subresource;
 use crate::request::ResourceRequest;
+use crate::storage::Etcd;
+use crate::strategy::DeleteOptions;
 
 /// What is being done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,19 +38,53 @@ pub enum Operation {
     Create,
     Update,
     Delete,
+    Connect,
 }
 
-/// One write, as plugins see it.
+impl Operation {
+    /// As webhooks' rules name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// What admission notes of a request for the audit log. Clones share the notes.
+#[derive(Clone, Debug, Default)]
+pub struct Annotations(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Annotations {
+    /// Notes `value`; what is there under the key stays, as upstream has it.
+    pub fn add(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.0.lock().entry(key.into()).or_insert_with(|| value.into());
+    }
+
+    pub fn all(&self) -> BTreeMap<String, String> {
+        self.0.lock().clone()
+    }
+}
+
+/// One write, as plugins see it. In a deletion the object that they get is the stored one, which is to go.
 pub struct Attributes<'a> {
     pub operation: Operation,
     pub request: &'a ResourceRequest,
-    /// The object's name, also where the request names a collection.
+    /// The object's name, also where the request names a collection; its prefix where it is still to be generated.
     pub name: &'a str,
-    /// The stored object; absent for a creation.
+    /// The stored object of an update.
     pub old: Option<&'a Object>,
+    /// How a deletion is to be done.
+    pub deletion: Option<&'a DeleteOptions>,
 }
 
-impl Attributes<'_> {
+impl<'a> Attributes<'a> {
+    pub fn new(operation: Operation, request: &'a ResourceRequest, name: &'a str, old: Option<&'a Object>) -> Self {
+        Self { operation, request, name, old, deletion: None }
+    }
+
     /// Whether the write is of this resource of the core group itself or, with a name after a slash, of a subresource.
     fn is(&self, what: &str) -> bool {
         self.of("", what)
@@ -48,13 +92,31 @@ impl Attributes<'_> {
 
     fn of(&self, group: &str, what: &str) -> bool {
         let (resource, subresource) = what.split_once('/').unwrap_or((what, ""));
-        let spec = self.request.spec;
+        let spec = &self.request.spec;
         spec.group == group && spec.resource == resource && self.request.subresource == subresource
     }
 
+    /// Group, version and kind of the object that is written, which may be a subresource's own.
+    pub fn kind(&self) -> (&str, &str, &str) {
+        let spec = &self.request.spec;
+        let own = subresource(spec.group, spec.resource, &self.request.subresource);
+        own.map_or((spec.group, spec.version, spec.kind), |row| row.kind)
+    }
+
+    /// The name as webhooks and the like are told it: empty for a creation whose name is still to be generated.
+    pub fn own_name<'b>(&'b self, object: &'b Object) -> &'b str {
+        let creates = self.operation == Operation::Create && self.request.subresource.is_empty();
+        if creates { object.name() } else { self.name }
+    }
+
+    /// Whether nothing is going to be stored.
+    pub fn dry_run(&self) -> bool {
+        self.request.parameter("dryRun") == "All" || self.deletion.is_some_and(|options| options.dry_run)
+    }
+
     /// A refusal, in the words that all plugins' refusals have.
-    fn forbidden(&self, why: impl std::fmt::Display) -> Status {
-        let spec = self.request.spec;
+    pub fn forbidden(&self, why: impl std::fmt::Display) -> Status {
+        let spec = &self.request.spec;
         let what = qualified(spec.group, spec.resource);
         Status::forbidden(spec.group, spec.resource, self.name, format!("{what} {:?} is forbidden: {why}", self.name))
     }
@@ -65,55 +127,103 @@ pub struct Context<'a> {
     pub cache: &'a Cache,
     pub authorizer: &'a Authorizer,
     pub options: &'a Options,
+    pub etcd: &'a Etcd,
 }
 
-type Plugin = fn(&Context<'_>, &Attributes<'_>, &mut Object) -> Result<(), Status>;
+type Mutator = fn(&Context<'_>, &Attributes<'_>, &mut Object) -> Result<(), Status>;
+type Validator = fn(&Context<'_>, &Attributes<'_>, &Object) -> Result<(), Status>;
 
-/// Every plugin: its name, whether it is on by default, and what it does.
-const PLUGINS: &[(&str, bool, Plugin)] = &[
-    ("ServiceAccount", true, service_account::admit),
-    ("NodeRestriction", false, node::restrict),
-    ("TaintNodesByCondition", true, node::taint),
-    ("Priority", true, pods::priority),
-    ("DefaultTolerationSeconds", true, pods::tolerations),
-    ("CertificateApproval", true, certificates::approval),
-    ("CertificateSigning", true, certificates::signing),
-    ("CertificateSubjectRestriction", true, certificates::subject),
+/// A row of [`PLUGINS`].
+struct Plugin {
+    name: &'static str,
+    default: bool,
+    mutate: Option<Mutator>,
+    validate: Option<Validator>,
+}
+
+impl Plugin {
+    const fn on(name: &'static str) -> Self {
+        Self { name, default: true, mutate: None, validate: None }
+    }
+
+    const fn off(name: &'static str) -> Self {
+        Self { name, default: false, mutate: None, validate: None }
+    }
+
+    const fn mutates(mut self, mutate: Mutator) -> Self {
+        self.mutate = Some(mutate);
+        self
+    }
+
+    const fn validates(mut self, validate: Validator) -> Self {
+        self.validate = Some(validate);
+        self
+    }
+}
+
+/// Every plugin in upstream's order: its name, whether it is on by default, and what it does. A row that does nothing
+/// stands for what is done elsewhere and cannot be switched off.
+const PLUGINS: &[Plugin] = &[
+    Plugin::off("AlwaysAdmit"),
+    Plugin::on("NamespaceLifecycle"),
+    Plugin::on("ServiceAccount").mutates(service_account::admit),
+    Plugin::off("NodeRestriction").mutates(node::restrict),
+    Plugin::on("TaintNodesByCondition").mutates(node::taint),
+    Plugin::on("Priority").mutates(pods::priority).validates(pods::one_default),
+    Plugin::on("DefaultTolerationSeconds").mutates(pods::tolerations),
+    Plugin::on("CertificateApproval").validates(certificates::approval),
+    Plugin::on("CertificateSigning").validates(certificates::signing),
+    Plugin::on("CertificateSubjectRestriction").validates(certificates::subject),
 ];
-
-/// Plugins that upstream has by default and whose work is done elsewhere here, or is not there yet; naming them is no
-/// mistake.
-const ELSEWHERE: &[&str] = &["NamespaceLifecycle", "AlwaysAdmit"];
 
 /// The plugins that run.
 #[derive(Clone)]
 pub struct Admission {
-    plugins: Arc<[Plugin]>,
+    mutators: Arc<[Mutator]>,
+    validators: Arc<[Validator]>,
 }
 
 impl Admission {
     /// The error names a plugin that does not exist.
     pub fn new(options: &AdmissionOptions) -> anyhow::Result<Self> {
-        let known = |name: &&String| {
-            let name = name.as_str();
-            ELSEWHERE.contains(&name) || PLUGINS.iter().any(|(own, _, _)| *own == name)
-        };
         let named = options.enable_admission_plugins.iter().chain(&options.disable_admission_plugins);
+        let known = |name: &str| PLUGINS.iter().any(|plugin| plugin.name == name);
         if let Some(unknown) = named.clone().find(|name| !known(name)) {
-            let all: Vec<&str> = PLUGINS.iter().map(|(name, _, _)| *name).collect();
+            let all: Vec<&str> = PLUGINS.iter().map(|plugin| plugin.name).collect();
             anyhow::bail!("there is no admission plugin {unknown:?}; there are {}", all.join(", "));
         }
         let on: HashSet<&str> = options.enable_admission_plugins.iter().map(String::as_str).collect();
         let off: HashSet<&str> = options.disable_admission_plugins.iter().map(String::as_str).collect();
-        let runs = |(name, default, _): &&(&str, bool, Plugin)| (*default || on.contains(name)) && !off.contains(name);
-        Ok(Self { plugins: PLUGINS.iter().filter(runs).map(|(_, _, plugin)| *plugin).collect() })
+        let runs = |plugin: &&Plugin| (plugin.default || on.contains(plugin.name)) && !off.contains(plugin.name);
+        let running = || PLUGINS.iter().filter(runs);
+        Ok(Self {
+            mutators: running().filter_map(|plugin| plugin.mutate).collect(),
+            validators: running().filter_map(|plugin| plugin.validate).collect(),
+        })
     }
 
-    /// Lets every plugin look at `object`, the new state, or the stored one that is to go.
-    pub fn admit(&self, context: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
-        self.plugins.iter().try_for_each(|plugin| plugin(context, attributes, object))?;
+    /// Lets everything that may change `object` do so; says whether anything did that is not a plugin of the table, and so
+    /// may have changed what only the server may.
+    pub async fn mutate(
+        &self,
+        context: &Context<'_>,
+        attributes: &Attributes<'_>,
+        object: &mut Object,
+    ) -> Result<bool, Status> {
+        self.mutators.iter().try_for_each(|plugin| plugin(context, attributes, object))?;
+        Ok(false)
+    }
+
+    /// Lets everything look at `object` as it is going to be stored.
+    pub async fn validate(
+        &self,
+        context: &Context<'_>,
+        attributes: &Attributes<'_>,
+        object: &Object,
+    ) -> Result<(), Status> {
         // Not a plugin, because nobody may switch it off.
-        rbac::escalation(context, attributes, object)
+        rbac::escalation(context, attributes, object)?;
+        self.validators.iter().try_for_each(|plugin| plugin(context, attributes, object))
     }
 }
 
@@ -128,9 +238,10 @@ mod tests {
             let all = ["x", "--etcd-servers=http://127.0.0.1:1"].iter().chain(arguments);
             Options::parse_from(all).admission
         };
-        assert_eq!(Admission::new(&options(&[])).unwrap().plugins.len(), PLUGINS.len() - 1);
-        let both = options(&["--enable-admission-plugins=NodeRestriction", "--disable-admission-plugins=Priority"]);
-        assert_eq!(Admission::new(&both).unwrap().plugins.len(), PLUGINS.len() - 1);
+        let mutators = |arguments: &[&str]| Admission::new(&options(arguments)).unwrap().mutators.len();
+        let default = mutators(&[]);
+        assert_eq!(mutators(&["--enable-admission-plugins=NodeRestriction"]), default + 1);
+        assert_eq!(mutators(&["--disable-admission-plugins=Priority"]), default - 1);
         let error = Admission::new(&options(&["--enable-admission-plugins=Nothing"])).err().unwrap();
         assert!(error.to_string().contains("\"Nothing\""), "{error}");
     }

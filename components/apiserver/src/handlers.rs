@@ -19,9 +19,9 @@ use http::{HeaderValue, Response, StatusCode, header};
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use kinit_serving::{Body, full};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::admission::{Admission, Attributes, Context};
+use crate::admission::{Admission, Attributes, Context, Operation};
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::cache::Cache;
@@ -78,10 +78,44 @@ impl Api {
         self.etcd.key(&RESOURCES[request.index], &request.namespace, name)
     }
 
-    /// Lets admission look at a write and change `object`.
-    fn admit(&self, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
-        let context = Context { cache: &self.cache, authorizer: &self.authorizer, options: &self.options };
-        self.admission.admit(&context, attributes, object)
+    fn context(&self) -> Context<'_> {
+        Context { cache: &self.cache, authorizer: &self.authorizer, options: &self.options, etcd: &self.etcd }
+    }
+
+    /// Lets admission change the object of a write; says whether somebody outside of the server did.
+    async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Object) -> Result<bool, Status> {
+        if attributes.request.internal {
+            return Ok(false);
+        }
+        self.admission.mutate(&self.context(), attributes, object).await
+    }
+
+    /// Lets admission look at the object of a write as it is going to be stored.
+    async fn admit(&self, attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
+        if attributes.request.internal {
+            return Ok(());
+        }
+        self.admission.validate(&self.context(), attributes, object).await
+    }
+
+    /// Both, for what is asked of a subresource and is no object of its own in etcd.
+    async fn ask(&self, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+        self.mutate(attributes, object).await?;
+        self.admit(attributes, object).await
+    }
+
+    /// Lets admission look at a request that is relayed. Its object is what the query says, as options of the subresource.
+    pub async fn connect(&self, request: &ResourceRequest) -> Result<(), Status> {
+        let attributes = Attributes::new(Operation::Connect, request, &request.name, None);
+        let (group, version, kind) = attributes.kind();
+        let version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let mut options = Object::default();
+        options.set(&["kind"], kind);
+        options.set(&["apiVersion"], version);
+        for (field, value) in &request.query {
+            options.set(&[field], connect_option(field, value));
+        }
+        self.ask(&attributes, &mut options).await
     }
 
     /// The stored object of a name, read through etcd's quorum, with its revision.
@@ -90,6 +124,16 @@ impl Api {
         let stored = self.etcd.get(&self.key(request, name)).await?;
         let stored = stored.ok_or_else(|| Status::not_found(spec.group, spec.resource, name))?;
         Ok((stored.object()?, stored.revision))
+    }
+}
+
+/// A parameter of a relayed request as the field that it stands for.
+fn connect_option(field: &str, value: &str) -> Value {
+    match field {
+        "stdin" | "stdout" | "stderr" | "tty" => matches!(value, "" | "1" | "t" | "true").into(),
+        "command" => json!([value]),
+        "ports" => value.split(',').filter_map(|port| port.parse::<u16>().ok()).collect::<Vec<_>>().into(),
+        _ => value.into(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Method;
 use kinit_api::status::Status;
 
+use crate::admission::Annotations;
 use crate::authn::User;
 use crate::fields::{Manager, Warnings};
 use crate::negotiate::Format;
@@ -33,6 +34,10 @@ pub struct ResourceRequest {
     pub manager: Option<Manager>,
     /// What the client is to be told besides the answer.
     pub warnings: Warnings,
+    /// What the audit log is to be told of it.
+    pub annotations: Annotations,
+    /// Whether the server writes on the way of another request, which admission has looked at.
+    pub internal: bool,
 }
 
 /// What is done with the resource, in the words of authorization rules.
@@ -148,6 +153,8 @@ pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Option<
         format: Format::default(),
         manager: None,
         warnings: Warnings::default(),
+        annotations: Annotations::default(),
+        internal: false,
     }))
 }
 

@@ -160,6 +160,9 @@ impl Front {
                 let creation = ResourceRequest { verb: Verb::Create, ..wanted.clone() };
                 self.api.authorizer.check_request(&wanted.user, &creation)?;
             }
+            if wanted.subresource != "log" {
+                self.api.connect(&wanted).await?;
+            }
             return self.relay.answer(&wanted, request).await;
         }
         wanted.format = negotiate::accept(&wanted, request.headers())?;

@@ -12,7 +12,7 @@ const REQUESTS: &str = "certificatesigningrequests";
 const GROUP: &str = "certificates.k8s.io";
 
 /// CertificateApproval: approving takes the verb `approve` on the signer.
-pub fn approval(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+pub fn approval(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
     if !attributes.of(GROUP, &format!("{REQUESTS}/approval")) {
         return Ok(());
     }
@@ -20,7 +20,7 @@ pub fn approval(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut
 }
 
 /// CertificateSigning: putting in a certificate takes the verb `sign` on the signer.
-pub fn signing(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+pub fn signing(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
     let status = |object: &Object| (object.get(&["status", "certificate"]).cloned(), failed(object));
     let unchanged = attributes.old.is_some_and(|old| status(old) == status(object));
     if !attributes.of(GROUP, &format!("{REQUESTS}/status")) || unchanged {
@@ -54,7 +54,7 @@ fn signer_allows(
 }
 
 /// CertificateSubjectRestriction: nobody becomes a member of `system:masters` by asking for it.
-pub fn subject(_: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+pub fn subject(_: &Context<'_>, attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
     let concerns = attributes.of(GROUP, REQUESTS)
         && attributes.operation == Operation::Create
         && object.str(&["spec", "signerName"]) == "kubernetes.io/kube-apiserver-client";

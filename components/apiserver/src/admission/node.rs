@@ -40,7 +40,7 @@ pub fn taint(_: &Context<'_>, attributes: &Attributes<'_>, node: &mut Object) ->
 /// NodeRestriction.
 pub fn restrict(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
     let Some(node) = attributes.request.user.node() else { return Ok(()) };
-    let spec = attributes.request.spec;
+    let spec = &attributes.request.spec;
     let refused = match (spec.group, spec.resource, attributes.request.subresource.as_str()) {
         ("", "pods", "") => pod(context, attributes, node, object),
         ("", "pods", "status") => pod_status(attributes, node, object),
@@ -54,9 +54,9 @@ pub fn restrict(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut
         }
         ("", "nodes", _) => own_node(attributes, node, object),
         ("", "serviceaccounts", "token") => token(context, attributes, node, object),
-        ("coordination.k8s.io", "leases", _) => (attributes.name != node)
+        ("coordination.k8s.io", "leases", _) => (attributes.own_name(object) != node)
             .then(|| "can only access node lease with the same name as the requesting node".to_owned()),
-        ("storage.k8s.io", "csinodes", _) => (attributes.name != node)
+        ("storage.k8s.io", "csinodes", _) => (attributes.own_name(object) != node)
             .then(|| "can only access CSINode with the same name as the requesting node".to_owned()),
         ("resource.k8s.io", "resourceslices", _) => {
             let owner = attributes.old.unwrap_or(object).str(&["spec", "nodeName"]);
@@ -72,9 +72,10 @@ fn pod(context: &Context<'_>, attributes: &Attributes<'_>, node: &str, pod: &Obj
     match attributes.operation {
         Operation::Delete => (pod.str(&["spec", "nodeName"]) != node)
             .then(|| format!("node {node:?} can only delete pods with spec.nodeName set to itself")),
-        Operation::Update => {
-            Some(format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"))
-        }
+        operation @ (Operation::Update | Operation::Connect) => Some(format!(
+            "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
+            operation.as_str()
+        )),
         Operation::Create => {
             if pod.get(&["metadata", "annotations", MIRROR]).is_none() {
                 return Some(format!(
@@ -110,7 +111,7 @@ fn pod_status(attributes: &Attributes<'_>, node: &str, new: &Object) -> Option<S
 }
 
 fn own_node(attributes: &Attributes<'_>, node: &str, new: &Object) -> Option<String> {
-    if attributes.name != node {
+    if attributes.own_name(new) != node {
         return Some(format!("node {node:?} is not allowed to modify node {:?}", attributes.name));
     }
     if attributes.operation == Operation::Delete {

@@ -8,9 +8,6 @@ use super::{Attributes, Context, Operation};
 
 /// Sets the priority that the Pod's class stands for.
 pub fn priority(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Object) -> Result<(), Status> {
-    if attributes.of("scheduling.k8s.io", "priorityclasses") {
-        return one_default(context, attributes, pod);
-    }
     if !attributes.is("pods") || attributes.operation != Operation::Create {
         return Ok(());
     }
@@ -52,9 +49,10 @@ fn default_class(context: &Context<'_>) -> Option<Object> {
         .min_by_key(|class| class.get(&["value"]).and_then(Value::as_i64))
 }
 
-fn one_default(context: &Context<'_>, attributes: &Attributes<'_>, class: &Object) -> Result<(), Status> {
-    let is_default = class.get(&["globalDefault"]) == Some(&Value::Bool(true));
-    if attributes.operation == Operation::Delete || !is_default {
+/// At most one class is the default one.
+pub fn one_default(context: &Context<'_>, attributes: &Attributes<'_>, class: &Object) -> Result<(), Status> {
+    let concerns = attributes.of("scheduling.k8s.io", "priorityclasses") && attributes.operation != Operation::Delete;
+    if !concerns || class.get(&["globalDefault"]) != Some(&Value::Bool(true)) {
         return Ok(());
     }
     match default_class(context).filter(|other| other.name() != class.name()) {

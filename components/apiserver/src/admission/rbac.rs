@@ -10,7 +10,7 @@ use crate::authz::rbac::{Ask, Rule, rules_of, uncovered};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-pub fn escalation(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+pub fn escalation(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
     let request = attributes.request;
     if request.spec.group != GROUP || attributes.operation == Operation::Delete {
         return Ok(());

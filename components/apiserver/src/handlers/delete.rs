@@ -47,8 +47,9 @@ impl Api {
             if let Some(wanted) = options.resource_version.as_ref().filter(|wanted| **wanted != version) {
                 return Err(unlike("ResourceVersion", wanted, &version));
             }
-            let attributes = Attributes { operation: Operation::Delete, request, name, old: None };
-            self.admit(&attributes, &mut object.clone())?;
+            let deletion = Some(options);
+            let attributes = Attributes { deletion, ..Attributes::new(Operation::Delete, request, name, None) };
+            self.ask(&attributes, &mut object.clone()).await?;
             let next = strategy::delete(spec, &mut object, options, &now());
             if next == Deletion::Waiting || options.dry_run || dry_run(request)? {
                 return Ok((object, revision, false));

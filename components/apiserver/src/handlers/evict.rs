@@ -8,6 +8,7 @@ use kinit_serving::Body;
 use serde_json::{Value, json};
 
 use super::{Api, Payload, body, dry_run, now, success};
+use crate::admission::{Attributes, Operation};
 use crate::registry;
 use crate::request::ResourceRequest;
 use crate::strategy::DeleteOptions;
@@ -17,17 +18,21 @@ const BUDGETS: &str = "poddisruptionbudgets";
 
 impl Api {
     pub(super) async fn evict(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let eviction = body::tree(payload)?;
-        let named = eviction["metadata"]["name"].as_str().unwrap_or_default();
+        let eviction = Object::from_value(body::tree(payload)?);
+        let mut eviction = eviction.ok_or_else(|| Status::bad_request("the body is not an Eviction"))?;
+        let named = eviction.name();
         if !named.is_empty() && named != request.name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
-        let options = body::options_of(&eviction["deleteOptions"])?;
+        let options = body::options_of(eviction.get(&["deleteOptions"]).unwrap_or(&Value::Null))?;
         // Nothing on the way may be written in a trial either, so the request says it for all that is done for it.
         let mut request = request.clone();
         if options.dry_run {
             request.query.insert("dryRun".into(), "All".into());
         }
+        let attributes = Attributes::new(Operation::Create, &request, &request.name, None);
+        self.ask(&attributes, &mut eviction).await?;
+        request.internal = true;
         let request = &request;
         let (pod, _) = self.stored(request, &request.name).await?;
         // What never ran, has ended or is ending already disrupts nobody.

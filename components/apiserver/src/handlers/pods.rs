@@ -1,25 +1,31 @@
 //! Binding a Pod to a node.
 
 use http::Response;
+use kinit_api::object::Object;
 use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
 use super::{Api, Payload, body, now, success};
+use crate::admission::{Attributes, Operation};
 use crate::request::ResourceRequest;
 
 impl Api {
     /// Binds a Pod to a node, once.
     pub(super) async fn bind(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let binding = body::tree(payload)?;
-        let uid = binding["metadata"]["uid"].as_str().unwrap_or_default();
-        let annotations = binding["metadata"]["annotations"].as_object();
-        let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+        let binding = Object::from_value(body::tree(payload)?);
+        let mut binding = binding.ok_or_else(|| Status::bad_request("the body is not a Binding"))?;
+        let attributes = Attributes::new(Operation::Create, request, &request.name, None);
+        self.ask(&attributes, &mut binding).await?;
+        let uid = binding.uid();
+        let annotations = binding.get(&["metadata", "annotations"]).and_then(Value::as_object);
+        let node = binding.str(&["target", "name"]).to_owned();
         if node.is_empty() {
             let error = ("FieldValueRequired", "target.name".to_owned(), "Required value".to_owned());
             return Err(Status::invalid("", "Binding", &request.name, &[error]));
         }
-        self.change(request, |current| {
+        let write = ResourceRequest { internal: true, ..request.clone() };
+        self.change(&write, |current| {
             if !uid.is_empty() && uid != current.uid() {
                 let why =
                     format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.uid());

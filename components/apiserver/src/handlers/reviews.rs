@@ -7,6 +7,7 @@ use kinit_serving::Body;
 use serde_json::{Value, json};
 
 use super::{Api, Payload, body, json_response, now};
+use crate::admission::{Attributes, Operation};
 use crate::authn::User;
 use crate::authz::rbac::Ask;
 use crate::request::{ResourceRequest, Verb};
@@ -33,6 +34,8 @@ impl Api {
             bind.subresource = "binding".into();
             return self.bind(&bind, payload).await;
         }
+        let attributes = Attributes::new(Operation::Create, request, "", None);
+        self.ask(&attributes, &mut object).await?;
         let status = match resource {
             "selfsubjectreviews" => json!({"userInfo": request.user.to_value()}),
             "tokenreviews" => self.review_token(&object)?,

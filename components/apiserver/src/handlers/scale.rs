@@ -7,7 +7,9 @@ use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
+use super::write::ATTEMPTS;
 use super::{Api, Payload, body, json_response};
+use crate::admission::{Attributes, Operation};
 use crate::request::{ResourceRequest, Verb};
 
 impl Api {
@@ -41,25 +43,37 @@ impl Api {
         request: &ResourceRequest,
         make: impl Fn(&Value) -> Result<Value, Status>,
     ) -> Result<(Object, i64), Status> {
-        let mut whole = request.clone();
+        let mut whole = ResourceRequest { internal: true, ..request.clone() };
         whole.subresource.clear();
-        self.change(&whole, |current| {
-            let revision = current.resource_version().parse().unwrap_or(0);
-            let wanted = make(&scale_of(current, revision))?;
-            let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
+        for _ in 0..ATTEMPTS {
+            let (stored, revision) = self.stored(request, &request.name).await?;
+            let old = Object::from_value(scale_of(&stored, revision)).expect("a Scale is an object");
+            let made = Object::from_value(make(&old.clone().into_value())?);
+            let mut scale = made.ok_or_else(|| Status::bad_request("the body is not a Scale"))?;
+            // The version that the client read is the one that it may change.
+            let named = !matches!(scale.resource_version(), "" | "0");
+            let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
+            self.mutate(&attributes, &mut scale).await?;
+            let replicas = scale.get(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
             if replicas < 0 {
                 let text = format!("Invalid value: {replicas}: must be greater than or equal to 0");
                 let errors = [("FieldValueInvalid", "spec.replicas".to_owned(), text)];
                 return Err(Status::invalid("autoscaling", "Scale", &request.name, &errors));
             }
-            let mut scaled = current.clone();
-            scaled.set(&["spec", "replicas"], replicas);
-            // The version that the client read is the one that it may change.
-            let expected = wanted["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-            scaled.set(&["metadata", "resourceVersion"], expected);
-            Ok(scaled)
-        })
-        .await
+            self.admit(&attributes, &scale).await?;
+            let expected = if named { scale.resource_version().to_owned() } else { revision.to_string() };
+            let changed = self.change(&whole, |current| {
+                let mut scaled = current.clone();
+                scaled.set(&["spec", "replicas"], replicas);
+                scaled.set(&["metadata", "resourceVersion"], expected.clone());
+                Ok(scaled)
+            });
+            match changed.await {
+                Err(status) if status.reason == "Conflict" && !named => {}
+                result => return result,
+            }
+        }
+        Err(Status::modified(request.spec.group, request.spec.resource, &request.name))
     }
 }
 

@@ -39,8 +39,8 @@ impl Api {
             }
         }
         let (account, _) = self.stored(request, &request.name).await?;
-        let attributes = Attributes { operation: Operation::Create, request, name: &request.name, old: None };
-        self.admit(&attributes, &mut wanted)?;
+        let attributes = Attributes::new(Operation::Create, request, &request.name, None);
+        self.ask(&attributes, &mut wanted).await?;
 
         let tokens = &self.authenticator.tokens;
         let asked = wanted.get(&["spec", "audiences"]).and_then(Value::as_array).cloned().unwrap_or_default();

@@ -43,20 +43,21 @@ impl Api {
         defaults::apply(spec.group, spec.version, spec.kind, &mut object);
         fields::note(request, None, &mut object, &now());
         let prefix = object.str(&["metadata", "generateName"]).to_owned();
+        let shown = if object.name().is_empty() { prefix.clone() } else { object.name().to_owned() };
+        let attributes = Attributes::new(Operation::Create, request, &shown, None);
+        self.mutate(&attributes, &mut object).await?;
         let generated = object.name().is_empty() && !prefix.is_empty();
         for _ in 0..ATTEMPTS {
             let mut object = object.clone();
             if generated {
                 object.set(&["metadata", "name"], names::generate(&prefix));
             }
-            let name = object.name().to_owned();
-            let attributes = Attributes { operation: Operation::Create, request, name: &name, old: None };
-            self.admit(&attributes, &mut object)?;
             let uid = uuid::Uuid::new_v4().to_string();
             strategy::prepare_create(request, &mut object, &uid, &now())?;
             // The status that has just been taken away has defaults of its own.
             defaults::apply(spec.group, spec.version, spec.kind, &mut object);
             validate::create(spec.group, spec.kind, &object)?;
+            self.admit(&attributes, &object).await?;
             if dry_run(request)? {
                 return Ok((object, 0));
             }
@@ -220,14 +221,20 @@ impl Api {
                 strategy::normalize(spec, &mut new);
                 defaults::apply(spec.group, spec.version, spec.kind, &mut new);
                 fields::note(request, Some(&old), &mut new, &now());
-                let name = &request.name;
-                let attributes = Attributes { operation: Operation::Update, request, name, old: Some(&old) };
-                self.admit(&attributes, &mut new)?;
+            }
+            let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
+            if self.mutate(&attributes, &mut new).await? {
+                // Nobody may change what the request may not.
+                strategy::prepare_update(request, &old, &mut new)?;
+                defaults::apply(spec.group, spec.version, spec.kind, &mut new);
+            }
+            if request.subresource != "binding" {
                 strategy::set_generation(request, &old, &mut new);
             }
             if request.subresource.is_empty() && new != old {
                 validate::update(spec.group, spec.kind, &old, &new)?;
             }
+            self.admit(&attributes, &new).await?;
             if new == old || dry_run(request)? {
                 return Ok((new, revision));
             }
