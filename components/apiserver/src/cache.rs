@@ -68,12 +68,19 @@ impl Entry {
     }
 }
 
+/// What a field selector compares with: the field's text or, where the field may be absent, its zero value's.
 fn field_value(object: &Object, path: &str) -> String {
-    let path: Vec<&str> = path.split('.').collect();
-    match object.get(&path) {
-        Some(serde_json::Value::String(text)) => text.clone(),
-        Some(serde_json::Value::Bool(value)) => value.to_string(),
-        Some(serde_json::Value::Number(value)) => value.to_string(),
+    let names: Vec<&str> = path.split('.').collect();
+    match (object.get(&names), path) {
+        (_, "source") => match object.str(&["source", "component"]) {
+            "" => object.str(&["reportingComponent"]).to_owned(),
+            component => component.to_owned(),
+        },
+        (Some(serde_json::Value::String(text)), _) => text.clone(),
+        (Some(serde_json::Value::Bool(value)), _) => value.to_string(),
+        (Some(serde_json::Value::Number(value)), _) => value.to_string(),
+        (_, "spec.unschedulable" | "spec.hostNetwork") => false.to_string(),
+        (_, "status.replicas" | "status.successful") => 0.to_string(),
         _ => String::new(),
     }
 }
@@ -349,4 +356,35 @@ fn decode(etcd: &Etcd, stored: &Stored) -> Option<(usize, String, Entry)> {
         tracing::warn!(key = stored.key, "not a JSON object; it is not served");
     }
     Some((index, key.to_owned(), entry?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn selectable_fields_have_zero_values() {
+        let value = |tree: serde_json::Value, path| {
+            field_value(&Object::from_slice(tree.to_string().as_bytes()).unwrap(), path)
+        };
+        assert_eq!(value(json!({}), "spec.unschedulable"), "false");
+        assert_eq!(value(json!({"spec": {"unschedulable": true}}), "spec.unschedulable"), "true");
+        assert_eq!(value(json!({}), "status.successful"), "0");
+        assert_eq!(value(json!({"status": {"replicas": 3}}), "status.replicas"), "3");
+        assert_eq!(value(json!({}), "spec.nodeName"), "");
+        assert_eq!(value(json!({"reportingComponent": "a"}), "source"), "a");
+        assert_eq!(value(json!({"reportingComponent": "a", "source": {"component": "b"}}), "source"), "b");
+    }
+
+    #[test]
+    fn an_events_view_selects_by_the_stored_fields() {
+        let rows =
+            [registry::find("", "v1", "events").unwrap().1, registry::find("events.k8s.io", "v1", "events").unwrap().1];
+        let [stored, view] = rows.map(|spec| spec.fields);
+        for (stored, view) in stored.iter().zip(view) {
+            let same = stored.replace("involvedObject", "regarding").replace("Component", "Controller");
+            assert_eq!(same, *view);
+        }
+    }
 }

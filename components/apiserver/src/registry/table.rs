@@ -45,7 +45,20 @@ const EVENT_FIELDS: &[&str] = &[
     "involvedObject.fieldPath",
     "reason",
     "reportingComponent",
+    "type",
     "source",
+];
+/// The same fields, by the names that `events.k8s.io` has for them; the one it has no name for is the last.
+const REGARDING_FIELDS: &[&str] = &[
+    "regarding.kind",
+    "regarding.namespace",
+    "regarding.name",
+    "regarding.uid",
+    "regarding.apiVersion",
+    "regarding.resourceVersion",
+    "regarding.fieldPath",
+    "reason",
+    "reportingController",
     "type",
 ];
 
@@ -135,7 +148,7 @@ pub static RESOURCES: &[ResourceSpec] = &[
         .fields(&["spec.signerName"]),
     row(COORDINATION, "leases", "Lease", Namespaced),
     row(DISCOVERY, "endpointslices", "EndpointSlice", Namespaced),
-    row(EVENTS, "events", "Event", Namespaced).short(&["ev"]).fields(EVENT_FIELDS).stored_as(""),
+    row(EVENTS, "events", "Event", Namespaced).short(&["ev"]).fields(REGARDING_FIELDS).stored_as(""),
     row(FLOWCONTROL, "flowschemas", "FlowSchema", Cluster).status(),
     row(FLOWCONTROL, "prioritylevelconfigurations", "PriorityLevelConfiguration", Cluster).status(),
     row(NETWORKING, "ingressclasses", "IngressClass", Cluster),
