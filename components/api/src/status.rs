@@ -2,6 +2,8 @@
 //!
 //! Codes, reasons and texts are those of Kubernetes' API conventions, because clients match on them.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 /// An error answer.
@@ -11,7 +13,7 @@ pub struct Status {
     /// The HTTP status code.
     pub code: u16,
     /// The machine-readable reason, for example `NotFound`; empty where Kubernetes gives none.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     pub message: String,
     /// What it is about: `name`, `group`, `kind`, `uid`, `causes`, `retryAfterSeconds`.
     pub details: Option<Value>,
@@ -24,7 +26,7 @@ pub fn qualified(group: &str, resource: &str) -> String {
 
 impl Status {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason: reason.into(), message: message.into(), details: None }
     }
 
     fn about(mut self, group: &str, resource: &str, name: &str) -> Self {

@@ -36,3 +36,4 @@ pub mod services;
 pub mod storage;
 pub mod strategy;
 pub mod view;
+pub mod webhook;

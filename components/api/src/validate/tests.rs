@@ -17,7 +17,7 @@ fn complaints(group: &str, kind: &str, value: Value) -> Vec<String> {
 
 fn causes(result: Result<(), Status>) -> Vec<String> {
     let Err(status) = result else { return Vec::new() };
-    assert_eq!((status.code, status.reason), (422, "Invalid"));
+    assert_eq!((status.code, &*status.reason), (422, "Invalid"));
     let causes = status.details.unwrap()["causes"].as_array().unwrap().clone();
     let text = |cause: &Value| format!("{}: {}", cause["field"].as_str().unwrap(), cause["message"].as_str().unwrap());
     causes.iter().map(text).collect()

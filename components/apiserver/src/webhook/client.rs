@@ -1,0 +1,236 @@
+//! The one HTTPS client for what the cluster's configuration names: admission and conversion webhooks, aggregated servers.
+//!
+//! Connections are HTTP/1.1, because that spreads calls over backends, and are kept for the next call. Answers are bounded.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use kinit_serving::trust::any_server;
+use kinit_serving::{Body, full};
+use parking_lot::Mutex;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+
+/// The largest answer that is read.
+const MAX_ANSWER: usize = 8 << 20;
+/// Idle connections to one target, targets with any, and how long a connection may idle.
+const IDLE_PER_TARGET: usize = 16;
+const IDLE_TARGETS: usize = 256;
+const IDLE_FOR: Duration = Duration::from_secs(60);
+/// Where systems keep the authorities that they trust.
+const SYSTEM_AUTHORITIES: &[&str] =
+    &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// Whom a server's certificate has to be vouched for by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// Authorities in PEM; the system's where there are none.
+    Authorities(Bytes),
+    /// Nobody.
+    Anyone,
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The host and port that are dialled.
+    pub address: (String, u16),
+    /// `host:port` as the URL and the `Host` header have it.
+    pub authority: String,
+    /// The name that the certificate has to be for.
+    pub server_name: String,
+    pub trust: Trust,
+}
+
+struct Idle {
+    sender: SendRequest<Body>,
+    since: Instant,
+}
+
+/// Calls servers. Cheap to clone; clones share their connections.
+#[derive(Clone, Default)]
+pub struct Client {
+    /// Certificate and key files that are shown to servers, read for each connection as they are renewed.
+    identity: Option<(PathBuf, PathBuf)>,
+    idle: Arc<Mutex<HashMap<Target, Vec<Idle>>>>,
+}
+
+impl Client {
+    /// A client that shows a certificate.
+    pub fn with_identity(certificate: PathBuf, key: PathBuf) -> Self {
+        Self { identity: Some((certificate, key)), idle: Arc::default() }
+    }
+
+    /// Posts JSON and gives the JSON of the answer. The error says what failed, in Go's words where clients match on them.
+    pub async fn post(&self, target: &Target, path: &str, body: Bytes, timeout: Duration) -> Result<Bytes, String> {
+        let call = self.call(target, Method::POST, path, &body);
+        match tokio::time::timeout(timeout, call).await {
+            Ok(result) => result.map_err(|error| shown(target, path, &error)),
+            Err(_) => Err(shown(target, path, "context deadline exceeded")),
+        }
+        .and_then(|(status, bytes)| if status.is_success() { Ok(bytes) } else { Err(refused(status, &bytes)) })
+    }
+
+    /// A GET whose answer is read whole.
+    pub async fn get(
+        &self,
+        target: &Target,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<(http::StatusCode, Bytes), String> {
+        match tokio::time::timeout(timeout, self.call(target, Method::GET, path, &Bytes::new())).await {
+            Ok(result) => result,
+            Err(_) => Err("context deadline exceeded".to_owned()),
+        }
+    }
+
+    async fn call(
+        &self,
+        target: &Target,
+        method: Method,
+        path: &str,
+        body: &Bytes,
+    ) -> Result<(http::StatusCode, Bytes), String> {
+        let response = self.exchange(target, || request(target, &method, path, body.clone())).await?;
+        let (response, sender) = response;
+        let (parts, incoming) = response.into_parts();
+        let collected = Limited::new(incoming, MAX_ANSWER).collect().await.map_err(|error| error.to_string())?;
+        self.keep(target, sender);
+        Ok((parts.status, collected.to_bytes()))
+    }
+
+    /// Sends over a kept connection, or a new one where none is left or the kept one has just ended.
+    async fn exchange(
+        &self,
+        target: &Target,
+        make: impl Fn() -> Result<Request<Body>, String>,
+    ) -> Result<(Response<Incoming>, SendRequest<Body>), String> {
+        while let Some(mut sender) = self.take(target) {
+            // A request that was not sent is safe to send again; one that was may have been acted on.
+            match sender.try_send_request(make()?).await {
+                Ok(response) => return Ok((response, sender)),
+                Err(mut error) => {
+                    if error.take_message().is_none() {
+                        return Err(error.into_error().to_string());
+                    }
+                }
+            }
+        }
+        let mut sender = self.open(target).await?;
+        let response = sender.send_request(make()?).await.map_err(|error| error.to_string())?;
+        Ok((response, sender))
+    }
+
+    fn take(&self, target: &Target) -> Option<SendRequest<Body>> {
+        let mut idle = self.idle.lock();
+        let kept = idle.get_mut(target)?;
+        while let Some(connection) = kept.pop() {
+            if connection.since.elapsed() < IDLE_FOR && connection.sender.is_ready() {
+                return Some(connection.sender);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, target: &Target, sender: SendRequest<Body>) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        if idle.len() >= IDLE_TARGETS && !idle.contains_key(target) {
+            idle.clear();
+        }
+        let kept = idle.entry(target.clone()).or_default();
+        kept.retain(|connection| connection.since.elapsed() < IDLE_FOR && !connection.sender.is_closed());
+        if kept.len() < IDLE_PER_TARGET {
+            kept.push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    /// A new connection, over which an upgrade may be asked for too.
+    pub async fn open(&self, target: &Target) -> Result<SendRequest<Body>, String> {
+        let (host, port) = &target.address;
+        let dialled = TcpStream::connect((host.as_str(), *port)).await;
+        let stream = dialled.map_err(|error| format!("dial tcp {host}:{port}: connect: {error}"))?;
+        // Without it small messages wait for acknowledgements; the connection works all the same.
+        let _ = stream.set_nodelay(true);
+        let name = ServerName::try_from(target.server_name.clone()).map_err(|error| error.to_string())?;
+        let config = self.tls(&target.trust)?;
+        let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let stream = stream.map_err(|error| format!("tls: failed to verify certificate: {error}"))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        tokio::spawn(connection.with_upgrades());
+        Ok(sender)
+    }
+
+    fn tls(&self, trust: &Trust) -> Result<ClientConfig, String> {
+        let text = |error: rustls::Error| error.to_string();
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone());
+        let builder = builder.with_safe_default_protocol_versions().map_err(text)?;
+        let builder = match trust {
+            Trust::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
+            Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(any_server(provider)),
+        };
+        let Some((certificate, key)) = &self.identity else { return Ok(builder.with_no_client_auth()) };
+        let chain = kinit_serving::tls::read_certificates(certificate).map_err(|error| error.to_string())?;
+        let key = kinit_serving::tls::read_key(key).map_err(|error| error.to_string())?;
+        builder.with_client_auth_cert(chain, key).map_err(text)
+    }
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
+    let system;
+    let pem = if pem.is_empty() {
+        system = SYSTEM_AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
+        &system
+    } else {
+        pem
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("unable to load root certificates: {error}"))?;
+        // Systems' bundles have authorities that cannot be read; those vouch for nobody.
+        let _ = roots.add(certificate);
+    }
+    Ok(roots)
+}
+
+fn request(target: &Target, method: &Method, path: &str, body: Bytes) -> Result<Request<Body>, String> {
+    let json = HeaderValue::from_static("application/json");
+    let builder = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, &target.authority)
+        .header(header::ACCEPT, "application/json, */*")
+        .header(header::USER_AGENT, "kube-apiserver-admission");
+    let builder = if body.is_empty() { builder } else { builder.header(header::CONTENT_TYPE, json) };
+    builder.body(full(body)).map_err(|error| error.to_string())
+}
+
+fn shown(target: &Target, path: &str, error: &str) -> String {
+    format!("Post \"https://{}{path}\": {error}", target.authority)
+}
+
+/// What an answer that is no success means.
+fn refused(status: http::StatusCode, bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]).trim().to_owned();
+    match status.as_u16() {
+        404 => "the server could not find the requested resource".to_owned(),
+        code @ 500.. if code != 503 => {
+            format!("an error on the server ({text:?}) has prevented the request from succeeding")
+        }
+        503 => "the server is currently unable to handle the request".to_owned(),
+        code => format!("the server responded with the status code {code} but did not return more information"),
+    }
+}
