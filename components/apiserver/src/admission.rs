@@ -31,6 +31,7 @@ use crate::registry::subresource;
 use crate::request::ResourceRequest;
 use crate::storage::Etcd;
 use crate::strategy::DeleteOptions;
+use crate::webhook::dispatch::{Rounds, Webhooks};
 
 /// What is being done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +87,11 @@ impl<'a> Attributes<'a> {
     }
 
     /// Whether the write is of this resource of the core group itself or, with a name after a slash, of a subresource.
-    fn is(&self, what: &str) -> bool {
+    pub(crate) fn is(&self, what: &str) -> bool {
         self.of("", what)
     }
 
-    fn of(&self, group: &str, what: &str) -> bool {
+    pub(crate) fn of(&self, group: &str, what: &str) -> bool {
         let (resource, subresource) = what.split_once('/').unwrap_or((what, ""));
         let spec = &self.request.spec;
         spec.group == group && spec.resource == resource && self.request.subresource == subresource
@@ -161,8 +162,11 @@ impl Plugin {
     }
 }
 
+const MUTATING_WEBHOOKS: &str = "MutatingAdmissionWebhook";
+const VALIDATING_WEBHOOKS: &str = "ValidatingAdmissionWebhook";
+
 /// Every plugin in upstream's order: its name, whether it is on by default, and what it does. A row that does nothing
-/// stands for what is done elsewhere and cannot be switched off.
+/// stands for what is done elsewhere: webhooks wait for answers and so have a place of their own in [`Admission`].
 const PLUGINS: &[Plugin] = &[
     Plugin::off("AlwaysAdmit"),
     Plugin::on("NamespaceLifecycle"),
@@ -174,6 +178,8 @@ const PLUGINS: &[Plugin] = &[
     Plugin::on("CertificateApproval").validates(certificates::approval),
     Plugin::on("CertificateSigning").validates(certificates::signing),
     Plugin::on("CertificateSubjectRestriction").validates(certificates::subject),
+    Plugin::on(MUTATING_WEBHOOKS),
+    Plugin::on(VALIDATING_WEBHOOKS),
 ];
 
 /// The plugins that run.
@@ -181,6 +187,9 @@ const PLUGINS: &[Plugin] = &[
 pub struct Admission {
     mutators: Arc<[Mutator]>,
     validators: Arc<[Validator]>,
+    webhooks: Webhooks,
+    mutating_webhooks: bool,
+    validating_webhooks: bool,
 }
 
 impl Admission {
@@ -199,6 +208,9 @@ impl Admission {
         Ok(Self {
             mutators: running().filter_map(|plugin| plugin.mutate).collect(),
             validators: running().filter_map(|plugin| plugin.validate).collect(),
+            webhooks: Webhooks::default(),
+            mutating_webhooks: running().any(|plugin| plugin.name == MUTATING_WEBHOOKS),
+            validating_webhooks: running().any(|plugin| plugin.name == VALIDATING_WEBHOOKS),
         })
     }
 
@@ -210,8 +222,31 @@ impl Admission {
         attributes: &Attributes<'_>,
         object: &mut Object,
     ) -> Result<bool, Status> {
-        self.mutators.iter().try_for_each(|plugin| plugin(context, attributes, object))?;
-        Ok(false)
+        let plugins =
+            |object: &mut Object| self.mutators.iter().try_for_each(|plugin| plugin(context, attributes, object));
+        plugins(object)?;
+        let mut rounds = Rounds::default();
+        self.mutate_outside(context, attributes, object, &mut rounds).await?;
+        if rounds.changed {
+            // What a plugin or a webhook did may depend on what another has changed since.
+            rounds.next();
+            plugins(object)?;
+            self.mutate_outside(context, attributes, object, &mut rounds).await?;
+        }
+        Ok(rounds.changed)
+    }
+
+    async fn mutate_outside(
+        &self,
+        context: &Context<'_>,
+        attributes: &Attributes<'_>,
+        object: &mut Object,
+        rounds: &mut Rounds,
+    ) -> Result<(), Status> {
+        if self.mutating_webhooks {
+            self.webhooks.mutate(context, attributes, object, rounds).await?;
+        }
+        Ok(())
     }
 
     /// Lets everything look at `object` as it is going to be stored.
@@ -223,7 +258,11 @@ impl Admission {
     ) -> Result<(), Status> {
         // Not a plugin, because nobody may switch it off.
         rbac::escalation(context, attributes, object)?;
-        self.validators.iter().try_for_each(|plugin| plugin(context, attributes, object))
+        self.validators.iter().try_for_each(|plugin| plugin(context, attributes, object))?;
+        if self.validating_webhooks {
+            self.webhooks.validate(context, attributes, object).await?;
+        }
+        Ok(())
     }
 }
 

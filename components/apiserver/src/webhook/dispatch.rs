@@ -1,0 +1,273 @@
+//! Asking webhooks about a write: the mutating ones one after another, the validating ones at the same time.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use kinit_api::defaults;
+use kinit_api::object::Object;
+use kinit_api::status::Status;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::hooks::{self, Hook, Hooks};
+use super::review::{self, Answer};
+use crate::admission::{Attributes, Context, Operation};
+use crate::fields;
+
+/// What all webhooks share. Cheap to clone.
+#[derive(Clone)]
+pub struct Webhooks {
+    pub client: Client,
+    mutating: Arc<Hooks>,
+    validating: Arc<Hooks>,
+}
+
+/// What is remembered of the first round of mutation for the second.
+#[derive(Default)]
+pub struct Rounds {
+    second: bool,
+    /// What the webhooks of the first round left.
+    left: Option<Object>,
+    /// Webhooks that were asked and want to be asked again if somebody changes the object after them.
+    asked: HashSet<String>,
+    again: HashSet<String>,
+    /// Whether a webhook changed the object.
+    pub changed: bool,
+}
+
+impl Rounds {
+    /// Begins the second round, with the object as the plugins have left it.
+    pub fn next(&mut self) {
+        self.second = true;
+    }
+
+    fn begin(&mut self, object: &Object) {
+        if self.second && self.left.as_ref() != Some(object) {
+            self.again.extend(self.asked.drain());
+        }
+    }
+
+    fn note(&mut self, hook: &Hook, changed: bool) {
+        if changed {
+            self.again.extend(self.asked.drain());
+            self.changed = true;
+        }
+        if hook.reinvoked {
+            self.asked.insert(hook.uid.clone());
+        }
+    }
+}
+
+/// Why a webhook did not say yes.
+enum Failure {
+    /// It could not be asked, or its answer is none; its failure policy says what that means.
+    Calling(String),
+    /// It said no, or the write cannot be asked about.
+    Refused(Status),
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self {
+            client: Client::default(),
+            mutating: Arc::new(Hooks::new("mutatingwebhookconfigurations")),
+            validating: Arc::new(Hooks::new("validatingwebhookconfigurations")),
+        }
+    }
+}
+
+impl Webhooks {
+    /// Lets the mutating webhooks change the object.
+    pub async fn mutate(
+        &self,
+        context: &Context<'_>,
+        attributes: &Attributes<'_>,
+        object: &mut Object,
+        rounds: &mut Rounds,
+    ) -> Result<(), Status> {
+        let all = self.mutating.get(context.cache);
+        if all.is_empty() || hooks::exempt(attributes) {
+            return Ok(());
+        }
+        rounds.begin(object);
+        for (at, hook) in all.iter().enumerate() {
+            if !called(context, attributes, object, hook).await? || rounds.second && !rounds.again.contains(&hook.uid) {
+                continue;
+            }
+            let place = format!("round_{}_index_{at}", u8::from(rounds.second));
+            let request = review::request(attributes, object);
+            let answer = self.ask(context, attributes, hook, &request, true).await;
+            let patched = answer.and_then(|answer| patched(attributes, hook, object, &answer));
+            let notes = &attributes.request.annotations;
+            match patched {
+                Ok(new) => {
+                    let changed = new.as_ref().is_some_and(|new| new != object);
+                    let note = json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": changed});
+                    notes.add(format!("mutation.webhook.admission.k8s.io/{place}"), note.to_string());
+                    if let Some(new) = new {
+                        *object = new;
+                    }
+                    rounds.note(hook, changed);
+                }
+                Err(Failure::Calling(why)) if hook.fails_open => {
+                    tracing::warn!(webhook = hook.name, why, "a webhook could not be asked; its policy is to go on");
+                    notes.add(format!("failed-open.mutation.webhook.admission.k8s.io/{place}"), &*hook.name);
+                    rounds.note(hook, false);
+                }
+                Err(failure) => return Err(failure.status(hook)),
+            }
+        }
+        rounds.left = Some(object.clone());
+        Ok(())
+    }
+
+    /// Asks the validating webhooks.
+    pub async fn validate(
+        &self,
+        context: &Context<'_>,
+        attributes: &Attributes<'_>,
+        object: &Object,
+    ) -> Result<(), Status> {
+        let all = self.validating.get(context.cache);
+        if all.is_empty() || hooks::exempt(attributes) {
+            return Ok(());
+        }
+        let mut relevant = Vec::new();
+        for hook in all.iter() {
+            if called(context, attributes, object, hook).await? {
+                relevant.push(hook);
+            }
+        }
+        if relevant.is_empty() {
+            return Ok(());
+        }
+        let request = review::request(attributes, object);
+        let asked = relevant.iter().enumerate().map(|(at, hook)| {
+            let request = &request;
+            async move {
+                match self.ask(context, attributes, hook, request, false).await {
+                    Ok(_) => Ok(()),
+                    Err(Failure::Calling(why)) if hook.fails_open => {
+                        tracing::warn!(
+                            webhook = hook.name,
+                            why,
+                            "a webhook could not be asked; its policy is to go on"
+                        );
+                        let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{at}");
+                        attributes.request.annotations.add(key, &*hook.name);
+                        Ok(())
+                    }
+                    Err(failure) => Err(failure.status(hook)),
+                }
+            }
+        });
+        futures::future::join_all(asked).await.into_iter().collect()
+    }
+
+    /// Asks one webhook, and notes what it says beside its answer.
+    async fn ask(
+        &self,
+        context: &Context<'_>,
+        attributes: &Attributes<'_>,
+        hook: &Hook,
+        request: &Value,
+        mutating: bool,
+    ) -> Result<Answer, Failure> {
+        if attributes.dry_run() && !hook.without_side_effects {
+            let text = format!("admission webhook {:?} does not support dry run", hook.name);
+            return Err(Failure::Refused(Status::bad_request(text)));
+        }
+        let Some(version) = hook.review else {
+            let why = "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
+            return Err(Failure::Calling(why.to_owned()));
+        };
+        let uid = uuid::Uuid::new_v4().to_string();
+        let found = hook.client.resolve(context.cache);
+        let (target, path) = found.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{separator}timeout={}s", hook.timeout.as_secs());
+        let body = review::encode(version, &uid, request).into();
+        let bytes = self.client.post(&target, &path, body, hook.timeout).await;
+        let bytes = bytes.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
+        let answer = review::decode(version, &uid, mutating, &bytes)
+            .map_err(|why| Failure::Calling(format!("received invalid webhook response: {why}")))?;
+        for (key, value) in &answer.annotations {
+            attributes.request.annotations.add(format!("{}/{key}", hook.name), value);
+        }
+        answer.warnings.iter().for_each(|text| attributes.request.warnings.add(text));
+        if answer.allowed { Ok(answer) } else { Err(Failure::Refused(review::refusal(&hook.name, &answer.result))) }
+    }
+}
+
+impl Failure {
+    fn status(self, hook: &Hook) -> Status {
+        match self {
+            Self::Calling(why) => Status::internal(format!("failed calling webhook {:?}: {why}", hook.name)),
+            Self::Refused(status) => status,
+        }
+    }
+}
+
+/// Whether the webhook is to be asked about the write.
+async fn called(
+    context: &Context<'_>,
+    attributes: &Attributes<'_>,
+    object: &Object,
+    hook: &Hook,
+) -> Result<bool, Status> {
+    if !hook.rules_match(attributes) || !hook.selects(attributes, object).map_err(Status::internal)? {
+        return Ok(false);
+    }
+    if let Some(selector) = hook.namespaces(attributes).map_err(Status::internal)? {
+        let labels = if hooks::is_namespace(attributes) {
+            object.labels()
+        } else {
+            let name = attributes.request.authorized_namespace();
+            match context.cache.find("", "namespaces", "", name) {
+                Some(entry) => entry.labels.clone(),
+                // The cache may be behind a namespace that has just been made.
+                None => context.etcd.object("", "namespaces", "", name).await?.labels(),
+            }
+        };
+        if !selector.matches(&labels) {
+            return Ok(false);
+        }
+    }
+    if hook.conditions.as_array().is_some_and(|conditions| !conditions.is_empty()) {
+        return Err(
+            attributes.forbidden(format!("the match conditions of webhook {:?} cannot be evaluated", hook.name))
+        );
+    }
+    Ok(true)
+}
+
+/// What the webhook's patch makes of the object; `None` where it sent none.
+fn patched(
+    attributes: &Attributes<'_>,
+    hook: &Hook,
+    object: &Object,
+    answer: &Answer,
+) -> Result<Option<Object>, Failure> {
+    if answer.patch.is_empty() {
+        return Ok(None);
+    }
+    let patch: json_patch::Patch = serde_json::from_slice(&answer.patch)
+        .map_err(|error| Failure::Calling(format!("received undecodable patch in webhook response: {error}")))?;
+    if patch.0.is_empty() {
+        return Ok(None);
+    }
+    let internal = |why: String| Failure::Refused(Status::internal(why));
+    if attributes.operation == Operation::Delete {
+        let why = "attempted to modify the object, which is not supported for this operation";
+        return Err(internal(format!("admission webhook {:?} {why}", hook.name)));
+    }
+    let mut tree = object.clone().into_value();
+    json_patch::patch(&mut tree, &patch).map_err(|error| internal(error.to_string()))?;
+    let mut new = Object::from_value(tree).ok_or_else(|| internal("the patch leaves no object".to_owned()))?;
+    let spec = &attributes.request.spec;
+    if attributes.kind().2 == spec.kind {
+        fields::conform(spec, &mut new).map_err(|error| internal(error.to_string()))?;
+        defaults::apply(spec.group, spec.version, spec.kind, &mut new);
+    }
+    Ok(Some(new))
+}

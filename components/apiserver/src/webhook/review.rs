@@ -1,0 +1,216 @@
+//! AdmissionReview: what a webhook is asked, and what its answer means; pure.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use kinit_api::object::Object;
+use kinit_api::status::Status;
+use serde_json::{Value, json};
+
+use crate::admission::{Attributes, Operation};
+use crate::request::Verb;
+
+/// What a webhook said.
+#[derive(Debug, Default)]
+pub struct Answer {
+    pub allowed: bool,
+    /// The Status of a refusal; null where there is none.
+    pub result: Value,
+    /// A JSON patch; empty where there is none.
+    pub patch: Vec<u8>,
+    pub warnings: Vec<String>,
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The options of the write, as its verb has them.
+pub fn options(attributes: &Attributes<'_>) -> Value {
+    let request = attributes.request;
+    if attributes.operation == Operation::Connect {
+        return Value::Null;
+    }
+    let mut options = json!({"apiVersion": "meta.k8s.io/v1"});
+    options["kind"] = match (attributes.operation, request.verb) {
+        (Operation::Delete, _) => "DeleteOptions",
+        (_, Verb::Patch) => "PatchOptions",
+        (Operation::Create, _) => "CreateOptions",
+        _ => "UpdateOptions",
+    }
+    .into();
+    if attributes.dry_run() {
+        options["dryRun"] = json!(["All"]);
+    }
+    if let Some(deletion) = attributes.deletion {
+        if let Some(seconds) = deletion.grace_period_seconds {
+            options["gracePeriodSeconds"] = seconds.into();
+        }
+        if let Some(policy) = &deletion.propagation {
+            options["propagationPolicy"] = policy.as_str().into();
+        }
+        for (field, value) in [("uid", &deletion.uid), ("resourceVersion", &deletion.resource_version)] {
+            if let Some(value) = value {
+                options["preconditions"][field] = value.as_str().into();
+            }
+        }
+        return options;
+    }
+    for field in ["fieldManager", "fieldValidation"] {
+        if !request.parameter(field).is_empty() {
+            options[field] = request.parameter(field).into();
+        }
+    }
+    if request.verb == Verb::Patch && request.query.contains_key("force") {
+        options["force"] = request.flag("force").into();
+    }
+    options
+}
+
+/// The AdmissionReview's request but for its UID, the same for every webhook that is asked about the write.
+pub fn request(attributes: &Attributes<'_>, object: &Object) -> Value {
+    let request = attributes.request;
+    let spec = &request.spec;
+    let (group, version, kind) = attributes.kind();
+    let kind = json!({"group": group, "version": version, "kind": kind});
+    let resource = json!({"group": spec.group, "version": spec.version, "resource": spec.resource});
+    let gone = attributes.operation == Operation::Delete;
+    let before = if gone { Some(object) } else { attributes.old };
+    let shown = |object: &Object| object.clone().into_value();
+    let mut review = json!({
+        "kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource,
+        "operation": attributes.operation.as_str(),
+        "userInfo": request.user.to_value(),
+        "object": if gone { Value::Null } else { shown(object) },
+        "oldObject": before.map_or(Value::Null, shown),
+        "dryRun": attributes.dry_run(),
+        "options": options(attributes),
+    });
+    for (field, value) in [
+        ("name", attributes.own_name(object)),
+        ("namespace", request.authorized_namespace()),
+        ("subResource", &request.subresource),
+        ("requestSubResource", &request.subresource),
+    ] {
+        if !value.is_empty() {
+            review[field] = value.into();
+        }
+    }
+    review
+}
+
+/// The body that a webhook gets.
+pub fn encode(version: &str, uid: &str, request: &Value) -> Vec<u8> {
+    let mut request = request.clone();
+    request["uid"] = uid.into();
+    let version = format!("admission.k8s.io/{version}");
+    json!({"kind": "AdmissionReview", "apiVersion": version, "request": request}).to_string().into_bytes()
+}
+
+/// Reads an answer. The error says what is wrong with it, in upstream's words.
+pub fn decode(version: &str, uid: &str, mutating: bool, bytes: &[u8]) -> Result<Answer, String> {
+    let review: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let response = &review["response"];
+    if !response.is_object() {
+        return Err("webhook response was absent".to_owned());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let patch = text(&response["patch"]);
+    let patch_type = response["patchType"].as_str();
+    if version == "v1" {
+        if response["uid"] != uid {
+            return Err(format!("expected response.uid={uid:?}, got {:?}", text(&response["uid"])));
+        }
+        let got = (text(&review["apiVersion"]), text(&review["kind"]));
+        if (got.0.as_str(), got.1.as_str()) != ("admission.k8s.io/v1", "AdmissionReview") {
+            let wanted = "admission.k8s.io/v1, Kind=AdmissionReview";
+            return Err(format!("expected webhook response of {wanted}, got {}, Kind={}", got.0, got.1));
+        }
+        match (mutating, patch.is_empty(), patch_type) {
+            (true, false, None) => return Err("webhook returned response.patch but not response.patchType".into()),
+            (true, true, Some(_)) => return Err("webhook returned response.patchType but not response.patch".into()),
+            (true, false, Some(other)) if other != "JSONPatch" => {
+                return Err(format!("unsupported patch type {other:?}"));
+            }
+            (false, false, _) => return Err("validating webhook may not return response.patch".into()),
+            (false, true, Some(_)) => return Err("validating webhook may not return response.patchType".into()),
+            _ => {}
+        }
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(&patch);
+    let annotations = response["auditAnnotations"].as_object().into_iter().flatten();
+    Ok(Answer {
+        allowed: response["allowed"] == true,
+        result: response["status"].clone(),
+        patch: decoded.map_err(|error| format!("response.patch is not base64: {error}"))?,
+        warnings: response["warnings"].as_array().into_iter().flatten().map(text).collect(),
+        annotations: annotations.map(|(key, value)| (key.clone(), text(value))).collect(),
+    })
+}
+
+/// The refusal that a webhook's `status` is.
+pub fn refusal(name: &str, result: &Value) -> Status {
+    let text = |field: &str| result[field].as_str().unwrap_or_default();
+    let denied = format!("admission webhook {name:?} denied the request");
+    let message = match (text("message"), text("reason")) {
+        ("", "") => format!("{denied} without explanation"),
+        ("", reason) => format!("{denied}: {reason}"),
+        (message, _) => format!("{denied}: {message}"),
+    };
+    let code = result["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or_default();
+    Status {
+        // A refusal never looks like a success.
+        code: if (400..600).contains(&code) { code } else { 400 },
+        reason: text("reason").to_owned().into(),
+        message,
+        details: result.get("details").filter(|details| details.is_object()).cloned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_shows_what_goes_as_the_old_object() {
+        let request = crate::request::parse(&http::Method::DELETE, "/api/v1/namespaces/a/pods/p", None);
+        let wanted = request.unwrap().unwrap();
+        let object = Object::from_value(json!({"metadata": {"name": "p"}})).unwrap();
+        let review = super::request(&Attributes::new(Operation::Delete, &wanted, "p", None), &object);
+        assert_eq!((&review["object"], &review["oldObject"]["metadata"]["name"]), (&Value::Null, &json!("p")));
+        assert_eq!((&review["name"], &review["namespace"]), (&json!("p"), &json!("a")));
+        assert_eq!(review["options"]["kind"], "DeleteOptions");
+        let sent: Value = serde_json::from_slice(&encode("v1", "u", &review)).unwrap();
+        assert_eq!((&sent["request"]["uid"], &sent["apiVersion"]), (&json!("u"), &json!("admission.k8s.io/v1")));
+    }
+
+    #[test]
+    fn answers_are_checked() {
+        let answer = |mutating: bool, response: Value| {
+            let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+            decode("v1", "u", mutating, review.to_string().as_bytes())
+        };
+        assert!(answer(false, json!({"uid": "u", "allowed": true})).unwrap().allowed);
+        let patched = answer(true, json!({"uid": "u", "allowed": true, "patch": "W10=", "patchType": "JSONPatch"}));
+        assert_eq!(patched.unwrap().patch, b"[]");
+        for (mutating, response, wrong) in [
+            (false, Value::Null, "absent"),
+            (false, json!({"uid": "x"}), "expected response.uid"),
+            (true, json!({"uid": "u", "patch": "W10="}), "not response.patchType"),
+            (false, json!({"uid": "u", "patch": "W10="}), "may not return response.patch"),
+        ] {
+            assert!(answer(mutating, response).unwrap_err().contains(wrong), "{wrong}");
+        }
+        assert!(decode("v1beta1", "u", true, br#"{"response": {"allowed": true}}"#).unwrap().allowed);
+        assert!(decode("v1", "u", true, b"{").is_err());
+    }
+
+    #[test]
+    fn refusals_have_upstreams_words() {
+        let plain = refusal("h", &Value::Null);
+        assert_eq!(
+            (plain.code, plain.message.as_str()),
+            (400, "admission webhook \"h\" denied the request without explanation")
+        );
+        let told = refusal("h", &json!({"message": "no", "code": 403, "reason": "Forbidden"}));
+        assert_eq!((told.code, &*told.reason), (403, "Forbidden"));
+        assert_eq!(told.message, "admission webhook \"h\" denied the request: no");
+    }
+}
