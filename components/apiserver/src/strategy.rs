@@ -120,40 +120,17 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
         let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
         return Err(Status::conflict(spec.group, spec.resource, old.name(), &why));
     }
-    let only = |new: &mut Object, path: &[&str]| {
-        let value = new.remove(path);
-        let managed = new.get(&["metadata", "managedFields"]).cloned();
-        *new = old.clone();
-        match value {
-            Some(value) => new.set(path, value),
-            None => drop(new.remove(path)),
-        }
-        if let Some(managed) = managed {
-            new.set(&["metadata", "managedFields"], managed);
-        }
-    };
     match request.subresource.as_str() {
-        // A status write changes the status alone; a node's may label it too, as kubelets and others do.
         "status" => {
-            let metadata = ["labels", "annotations", "finalizers", "ownerReferences"]
-                .map(|field| (field, new.get(&["metadata", field]).cloned()));
-            only(new, &["status"]);
-            if matches!(spec.resource, "nodes" | "namespaces" | "services" | "persistentvolumes") {
-                for (field, value) in metadata {
-                    match value {
-                        Some(value) => new.set(&["metadata", field], value),
-                        None => drop(new.remove(&["metadata", field])),
-                    }
-                }
-            }
+            only(old, new, &["status"], metadata_with_status(spec));
             if (spec.group, spec.resource) == ("certificates.k8s.io", "certificatesigningrequests") {
                 keep_conditions(old, new, &["Approved", "Denied"]);
             }
         }
-        "finalize" => only(new, &["spec", "finalizers"]),
-        "ephemeralcontainers" => only(new, &["spec", "ephemeralContainers"]),
+        "finalize" => only(old, new, &["spec", "finalizers"], &[]),
+        "ephemeralcontainers" => only(old, new, &["spec", "ephemeralContainers"], &[]),
         "approval" => {
-            only(new, &["status", "conditions"]);
+            only(old, new, &["status", "conditions"], FREE_METADATA);
             keep_conditions(old, new, &["Failed"]);
         }
         "resize" => resize(old, new),
@@ -162,10 +139,50 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
     Ok(())
 }
 
+/// What clients may change of metadata, as far as the resource lets them.
+const FREE_METADATA: &[&str] = &["labels", "annotations", "finalizers", "ownerReferences"];
+
+/// What a write of the status may change of metadata, as upstream's strategies have it.
+fn metadata_with_status(spec: &ResourceSpec) -> &'static [&'static str] {
+    match (spec.group, spec.resource) {
+        ("apps", "deployments") => &["annotations", "finalizers", "ownerReferences"],
+        ("", "pods") => &["labels", "annotations", "finalizers"],
+        (
+            "apiextensions.k8s.io"
+            | "apiregistration.k8s.io"
+            | "admissionregistration.k8s.io"
+            | "flowcontrol.apiserver.k8s.io"
+            | "resource.k8s.io"
+            | "storage.k8s.io",
+            _,
+        )
+        | ("networking.k8s.io", "servicecidrs") => &[],
+        _ => FREE_METADATA,
+    }
+}
+
+/// Takes `path` and these fields of the metadata from what was sent, and all else from what is stored.
+fn only(old: &Object, new: &mut Object, path: &[&str], metadata: &[&str]) {
+    let mut kept = old.clone();
+    let managed = new.get(&["metadata", "managedFields"]).is_some().then_some("managedFields");
+    for field in metadata.iter().copied().chain(managed) {
+        copy(new, &mut kept, &["metadata", field]);
+    }
+    copy(new, &mut kept, path);
+    *new = kept;
+}
+
+fn copy(from: &Object, to: &mut Object, path: &[&str]) {
+    match from.get(path) {
+        Some(value) => to.set(path, value.clone()),
+        None => drop(to.remove(path)),
+    }
+}
+
 /// An update of the object itself leaves alone what the server and the subresources keep.
 fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
     if spec.status {
-        set_or_remove(new, "status", old.get(&["status"]).cloned());
+        copy(old, new, &["status"]);
     }
     match (spec.group, spec.resource) {
         ("", "namespaces") => {
@@ -173,7 +190,7 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
             new.set(&["spec", "finalizers"], finalizers);
         }
         ("certificates.k8s.io", "certificatesigningrequests") => {
-            set_or_remove(new, "spec", old.get(&["spec"]).cloned())
+            copy(old, new, &["spec"]);
         }
         ("", "nodes") => {
             // A node's range of Pod addresses is given once: its Pods have addresses of it.
@@ -200,12 +217,7 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
         "name",
         "generateName",
     ] {
-        match old.get(&["metadata", field]) {
-            Some(value) => new.set(&["metadata", field], value.clone()),
-            None => {
-                new.remove(&["metadata", field]);
-            }
-        }
+        copy(old, new, &["metadata", field]);
     }
 }
 
@@ -276,15 +288,6 @@ fn qos_class(pod: &Object) -> &'static str {
         (false, _) => "BestEffort",
         (true, true) => "Guaranteed",
         (true, false) => "Burstable",
-    }
-}
-
-fn set_or_remove(object: &mut Object, field: &str, value: Option<Value>) {
-    match value {
-        Some(value) => object.set(&[field], value),
-        None => {
-            object.remove(&[field]);
-        }
     }
 }
 
@@ -425,6 +428,21 @@ mod tests {
         assert_eq!(status.str(&["status", "phase"]), "Failed");
         let mut other = object(json!({"metadata": {"uid": "v"}}));
         assert_eq!(prepare_update(&pods(""), &old, &mut other).unwrap_err().code, 409);
+    }
+
+    #[test]
+    fn a_status_write_changes_the_metadata_that_upstream_lets_it() {
+        let old = object(json!({"metadata": {"name": "a", "labels": {"x": "1"}}}));
+        let sent = json!({"metadata": {"labels": {"x": "2"}, "annotations": {"y": "2"}}, "status": {}});
+        let written = |path: &str| {
+            let mut new = object(sent.clone());
+            prepare_update(&request(path), &old, &mut new).unwrap();
+            (new.str(&["metadata", "labels", "x"]).to_owned(), new.str(&["metadata", "annotations", "y"]).to_owned())
+        };
+        let pair = |labels: &str, annotations: &str| (labels.to_owned(), annotations.to_owned());
+        assert_eq!(written("/apis/batch/v1/namespaces/n/cronjobs/a/status"), pair("2", "2"));
+        assert_eq!(written("/apis/apps/v1/namespaces/n/deployments/a/status"), pair("1", "2"));
+        assert_eq!(written("/apis/networking.k8s.io/v1/servicecidrs/a/status"), pair("1", ""));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) fn whole(kind: &str, object: &Object) -> Errors {
         "Ingress" => ingress(spec, &path, &mut errors),
         "NetworkPolicy" => network_policy(spec, &path, &mut errors),
         "EndpointSlice" => endpoint_slice(object, &mut errors),
+        "IPAddress" => parent(&spec["parentRef"], &path.child("parentRef"), &mut errors),
         _ => {}
     }
     errors
@@ -40,6 +41,19 @@ pub(super) fn changed(kind: &str, old: &Object, new: &Object) -> Errors {
         _ => {}
     }
     errors
+}
+
+/// What an address belongs to.
+fn parent(reference: &Value, path: &Path, errors: &mut Errors) {
+    if reference.is_null() {
+        errors.push(Error::required(path, ""));
+        return;
+    }
+    for field in ["resource", "name"] {
+        if str_of(reference, field).is_empty() {
+            errors.push(Error::required(&path.child(field), ""));
+        }
+    }
 }
 
 fn ingress(spec: &Value, path: &Path, errors: &mut Errors) {

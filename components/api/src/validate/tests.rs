@@ -142,6 +142,22 @@ fn pods_are_refused_in_upstreams_words() {
 }
 
 #[test]
+fn an_address_is_named_by_its_canonical_form() {
+    let named = |name: &str| {
+        let parent = json!({"resource": "services", "name": "s"});
+        complaints("networking.k8s.io", "IPAddress", json!({"metadata": {"name": name}, "spec": {"parentRef": parent}}))
+    };
+    assert!(named("fe80::1").is_empty());
+    assert_eq!(
+        named("fe80:0::1"),
+        ["metadata.name: Invalid value: \"fe80:0::1\": must be in canonical form (\"fe80::1\")"]
+    );
+    assert_eq!(named("a").len(), 1);
+    let orphan = json!({"metadata": {"name": "10.0.0.1"}, "spec": {}});
+    assert_eq!(complaints("networking.k8s.io", "IPAddress", orphan), ["spec.parentRef: Required value"]);
+}
+
+#[test]
 fn other_kinds_are_refused_in_upstreams_words() {
     let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let apps =

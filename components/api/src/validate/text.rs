@@ -71,6 +71,15 @@ pub fn path_segment(text: &str) -> Complaints {
     forbidden.map(|part| format!("may not contain '{part}'")).collect()
 }
 
+/// An IP address as it is written canonically.
+pub fn ip_address(text: &str) -> Complaints {
+    match text.parse::<std::net::IpAddr>() {
+        Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
+        Ok(address) if address.to_string() != text => vec![format!("must be in canonical form (\"{address}\")")],
+        Ok(_) => Complaints::new(),
+    }
+}
+
 fn is_label_text(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
