@@ -94,14 +94,14 @@ impl<'a> Attributes<'a> {
     pub(crate) fn of(&self, group: &str, what: &str) -> bool {
         let (resource, subresource) = what.split_once('/').unwrap_or((what, ""));
         let spec = &self.request.spec;
-        spec.group == group && spec.resource == resource && self.request.subresource == subresource
+        spec.group() == group && spec.resource() == resource && self.request.subresource == subresource
     }
 
     /// Group, version and kind of the object that is written, which may be a subresource's own.
     pub fn kind(&self) -> (&str, &str, &str) {
         let spec = &self.request.spec;
-        let own = subresource(spec.group, spec.resource, &self.request.subresource);
-        own.map_or((spec.group, spec.version, spec.kind), |row| row.kind)
+        let own = subresource(spec.group(), spec.resource(), &self.request.subresource);
+        own.map_or((spec.group(), spec.version(), spec.kind()), |row| row.kind)
     }
 
     /// The name as webhooks and the like are told it: empty for a creation whose name is still to be generated.
@@ -118,8 +118,13 @@ impl<'a> Attributes<'a> {
     /// A refusal, in the words that all plugins' refusals have.
     pub fn forbidden(&self, why: impl std::fmt::Display) -> Status {
         let spec = &self.request.spec;
-        let what = qualified(spec.group, spec.resource);
-        Status::forbidden(spec.group, spec.resource, self.name, format!("{what} {:?} is forbidden: {why}", self.name))
+        let what = qualified(spec.group(), spec.resource());
+        Status::forbidden(
+            spec.group(),
+            spec.resource(),
+            self.name,
+            format!("{what} {:?} is forbidden: {why}", self.name),
+        )
     }
 }
 

@@ -168,8 +168,8 @@ impl Authorizer {
     pub fn check_request(&self, user: &User, request: &ResourceRequest) -> Result<(), Status> {
         let ask = Ask::Resource {
             verb: request.verb.as_str(),
-            group: request.spec.group,
-            resource: request.spec.resource,
+            group: request.spec.group(),
+            resource: request.spec.resource(),
             subresource: &request.subresource,
             name: request.authorized_name(),
             namespace: request.authorized_namespace(),

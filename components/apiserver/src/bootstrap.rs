@@ -112,7 +112,7 @@ async fn until_written(api: &Api, default: Value) {
 async fn ensure(api: &Api, default: &Value) -> Result<(), Status> {
     let wanted = request(default)?;
     let name = default["metadata"]["name"].as_str().unwrap_or_default();
-    let stored = api.cache.find(wanted.spec.group, wanted.spec.resource, &wanted.namespace, name);
+    let stored = api.cache.find(wanted.spec.group(), wanted.spec.resource(), &wanted.namespace, name);
     let Some(stored) = stored.and_then(|entry| entry.object()) else {
         let object = Object::from_value(default.clone()).ok_or_else(Status::no_such_path)?;
         return match api.store_new(&wanted, object).await {
@@ -126,7 +126,7 @@ async fn ensure(api: &Api, default: &Value) -> Result<(), Status> {
             mended.set(&["data"], default["data"].clone());
             (mended != stored).then_some(mended)
         }
-        _ if wanted.spec.group == "rbac.authorization.k8s.io" => {
+        _ if wanted.spec.group() == "rbac.authorization.k8s.io" => {
             roles::reconciled(&stored.into_value(), default).and_then(Object::from_value)
         }
         _ => None,
@@ -142,13 +142,14 @@ fn request(object: &Value) -> Result<ResourceRequest, Status> {
     let (group_version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
     let spec = crate::registry::RESOURCES
         .iter()
-        .find(|spec| Some(spec.api_version().as_str()) == group_version && Some(spec.kind) == kind)
+        .find(|spec| Some(spec.api_version().as_str()) == group_version && Some(spec.kind()) == kind)
         .ok_or_else(Status::no_such_path)?;
-    let root = if spec.group.is_empty() { "/api/".to_owned() } else { format!("/apis/{}/", spec.group) };
+    let root = if spec.group().is_empty() { "/api/".to_owned() } else { format!("/apis/{}/", spec.group()) };
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     let within = if namespace.is_empty() { String::new() } else { format!("/namespaces/{namespace}") };
-    let path = format!("{root}{}{within}/{}", spec.version, spec.resource);
-    let mut request = request::parse(&http::Method::POST, &path, None)?.ok_or_else(Status::no_such_path)?;
+    let path = format!("{root}{}{within}/{}", spec.version(), spec.resource());
+    let mut request = request::parse(&crate::registry::Registry::default(), &http::Method::POST, &path, None)?
+        .ok_or_else(Status::no_such_path)?;
     request.user = std::sync::Arc::new(User::server());
     Ok(request)
 }
@@ -195,7 +196,7 @@ async fn keep(api: &Api, wanted: Value, field: &str) -> Result<(), Status> {
     ensure(api, &wanted).await?;
     let mut update = request(&wanted)?;
     let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
-    let found = api.cache.find(update.spec.group, update.spec.resource, &update.namespace, name);
+    let found = api.cache.find(update.spec.group(), update.spec.resource(), &update.namespace, name);
     let Some(stored) = found.and_then(|entry| entry.object()) else { return Ok(()) };
     if stored.get(&[field]) == Some(&wanted[field]) {
         return Ok(());

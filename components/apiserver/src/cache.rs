@@ -4,7 +4,9 @@
 //! that it missed out of a ring and the rest from a broadcast; one that falls behind the broadcast is closed, and its
 //! client lists again, as the API's contract says.
 
-use std::collections::{BTreeMap, VecDeque};
+mod follower;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +17,9 @@ use parking_lot::RwLock;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::registry::{self, RESOURCES, ResourceSpec};
-use crate::storage::{Etcd, Stored, progress_request, proto};
+use crate::registry::{self, RESOURCES, Registry, ResourceSpec};
+use crate::storage::Etcd;
+use follower::Follower;
 
 /// Events that a watcher may start from; older ones are "too old resource version".
 const RING: usize = 2048;
@@ -42,7 +45,7 @@ impl Entry {
     pub fn new(spec: &ResourceSpec, stored: &[u8], revision: i64) -> Option<Self> {
         let mut object = Object::from_slice(stored).ok()?;
         object.set(&["metadata", "resourceVersion"], revision.to_string());
-        let fields = spec.fields.iter().map(|field| field_value(&object, field)).collect();
+        let fields = spec.fields().map(|field| field_value(&object, field)).collect();
         Some(Self {
             namespace: object.namespace().to_owned(),
             name: object.name().to_owned(),
@@ -63,7 +66,7 @@ impl Entry {
         match path {
             "metadata.name" => &self.name,
             "metadata.namespace" => &self.namespace,
-            _ => spec.fields.iter().position(|own| *own == path).map_or("", |at| &self.fields[at]),
+            _ => spec.fields().position(|own| own == path).map_or("", |at| &self.fields[at]),
         }
     }
 }
@@ -96,10 +99,12 @@ pub struct Change {
 /// Objects by `namespace/name` or `name`.
 pub type Map = imbl::OrdMap<String, Arc<Entry>>;
 
+#[derive(Default)]
 struct Resource {
     state: RwLock<State>,
 }
 
+#[derive(Default)]
 struct State {
     objects: Map,
     ring: VecDeque<Change>,
@@ -118,7 +123,10 @@ impl State {
 /// All resources' caches. Cheap to clone.
 #[derive(Clone)]
 pub struct Cache {
-    resources: Arc<Vec<Resource>>,
+    resources: Arc<Vec<Arc<Resource>>>,
+    /// Those of definitions, by the numbers of their stores.
+    custom: Arc<RwLock<HashMap<usize, Arc<Resource>>>>,
+    registry: watch::Receiver<Arc<Registry>>,
     revision: watch::Receiver<i64>,
     progress: mpsc::Sender<()>,
     etcd: Etcd,
@@ -130,10 +138,27 @@ impl Cache {
         let (revision_sender, revision) = watch::channel(0);
         // One request for progress at a time is enough: those that come while it is on its way are answered with it.
         let (progress, progress_wanted) = mpsc::channel(1);
-        let resources = RESOURCES.iter().map(|_| Resource::new()).collect();
-        let cache = Self { resources: Arc::new(resources), revision, progress, etcd };
-        let follower = Follower { cache: cache.clone(), revision: revision_sender, progress_wanted };
+        let (registry_sender, registry) = watch::channel(Arc::default());
+        let resources = RESOURCES.iter().map(|_| Arc::default()).collect();
+        let cache = Self { resources: Arc::new(resources), custom: Arc::default(), registry, revision, progress, etcd };
+        let follower =
+            Follower { cache: cache.clone(), registry: registry_sender, revision: revision_sender, progress_wanted };
         (cache, follower.run(shutdown))
+    }
+
+    /// What is served as far as the cache has come.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.borrow().clone()
+    }
+
+    /// Tells when what is served changes.
+    pub fn registry_changes(&self) -> watch::Receiver<Arc<Registry>> {
+        self.registry.clone()
+    }
+
+    /// A store by its number; one of a definition may be gone.
+    fn resource(&self, index: usize) -> Option<Arc<Resource>> {
+        self.resources.get(index).cloned().or_else(|| self.custom.read().get(&index).cloned())
     }
 
     /// Whether the cache has been filled once.
@@ -165,13 +190,19 @@ impl Cache {
     /// A resource's objects as far as the cache has come, and that revision.
     pub fn list(&self, index: usize) -> (Map, i64) {
         let revision = *self.revision.borrow();
-        (self.resources[index].state.read().objects.clone(), revision)
+        let objects = self.resource(index).map(|resource| resource.state.read().objects.clone());
+        (objects.unwrap_or_default(), revision)
     }
 
     /// One object as far as the cache has come; `namespace` is empty for a cluster-scoped resource.
     pub fn find(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Entry>> {
-        let index = registry::position(group, resource)?;
-        let state = self.resources[index].state.read();
+        self.find_in(registry::position(group, resource)?, namespace, name)
+    }
+
+    /// [`Cache::find`] in a store.
+    pub fn find_in(&self, index: usize, namespace: &str, name: &str) -> Option<Arc<Entry>> {
+        let resource = self.resource(index)?;
+        let state = resource.state.read();
         if namespace.is_empty() {
             state.objects.get(name).cloned()
         } else {
@@ -186,7 +217,8 @@ impl Cache {
 
     /// The changes after `revision` and all that follow; `revision` 0 starts now.
     pub fn subscribe(&self, index: usize, revision: i64) -> Result<(Vec<Change>, broadcast::Receiver<Change>), Status> {
-        let mut state = self.resources[index].state.write();
+        let resource = self.resource(index).ok_or_else(Status::no_such_path)?;
+        let mut state = resource.state.write();
         if revision > 0 && revision < state.ring_start {
             let message = format!("too old resource version: {revision} ({})", state.ring_start);
             return Err(Status::expired(message));
@@ -200,7 +232,11 @@ impl Cache {
 
     /// The initial events of a watch together with the watch, without a gap between them.
     pub fn list_and_subscribe(&self, index: usize) -> (Map, i64, broadcast::Receiver<Change>) {
-        let mut state = self.resources[index].state.write();
+        // Whoever watches what is gone learns that nothing comes any more.
+        let Some(resource) = self.resource(index) else {
+            return (Map::new(), *self.revision.borrow(), broadcast::channel(1).1);
+        };
+        let mut state = resource.state.write();
         (state.objects.clone(), *self.revision.borrow(), state.subscribe())
     }
 
@@ -211,11 +247,6 @@ impl Cache {
 }
 
 impl Resource {
-    fn new() -> Self {
-        let state = State { objects: Map::new(), ring: VecDeque::new(), ring_start: 0, sender: None };
-        Self { state: RwLock::new(state) }
-    }
-
     fn apply(&self, key: &str, revision: i64, new: Option<Arc<Entry>>) {
         let mut state = self.state.write();
         let old = match &new {
@@ -245,119 +276,6 @@ impl Resource {
     }
 }
 
-struct Follower {
-    cache: Cache,
-    revision: watch::Sender<i64>,
-    progress_wanted: mpsc::Receiver<()>,
-}
-
-impl Follower {
-    async fn run(mut self, shutdown: CancellationToken) {
-        let mut wait = Duration::from_millis(50);
-        loop {
-            let ended = tokio::select! {
-                () = shutdown.cancelled() => return,
-                ended = self.follow() => ended,
-            };
-            let Err(error) = ended;
-            if !self.cache.synced() || wait > Duration::from_secs(1) {
-                tracing::warn!(%error, "cannot follow etcd; trying again");
-            }
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-            wait = (wait * 2).min(Duration::from_secs(2));
-        }
-    }
-
-    /// Loads what is there if nothing was loaded yet, then follows the watch until it breaks. After a break the watch goes
-    /// on where it ended; only when etcd has compacted that away is everything loaded again.
-    async fn follow(&mut self) -> Result<std::convert::Infallible, Status> {
-        if !self.cache.synced() {
-            self.load().await?;
-        }
-        let (requests, outgoing) = mpsc::channel(4);
-        let start = self.cache.revision() + 1;
-        let mut stream = self.cache.etcd.watch(start, requests.clone(), outgoing).await?;
-        loop {
-            let message = tokio::select! {
-                message = stream.message() => message,
-                Some(()) = self.progress_wanted.recv() => {
-                    let _ = requests.try_send(progress_request());
-                    continue;
-                }
-            };
-            let message = message
-                .map_err(|error| Status::unavailable(format!("watch: {}", error.message())))?
-                .ok_or_else(|| Status::unavailable("etcd ended the watch"))?;
-            if message.canceled {
-                if message.compact_revision > 0 {
-                    self.load().await?;
-                }
-                return Err(Status::unavailable(format!("etcd cancelled the watch: {}", message.cancel_reason)));
-            }
-            if message.created {
-                continue;
-            }
-            self.apply(message);
-        }
-    }
-
-    async fn load(&mut self) -> Result<(), Status> {
-        let mut maps: Vec<Map> = RESOURCES.iter().map(|_| Map::new()).collect();
-        let revision = self
-            .cache
-            .etcd
-            .load(|stored| {
-                if let Some((index, key, entry)) = decode(&self.cache.etcd, &stored) {
-                    maps[index].insert(key, Arc::new(entry));
-                }
-            })
-            .await?;
-        for (resource, objects) in self.cache.resources.iter().zip(maps) {
-            resource.reset(objects, revision);
-        }
-        self.revision.send_replace(revision);
-        Ok(())
-    }
-
-    fn apply(&self, message: proto::WatchResponse) {
-        let mut reached = message.header.unwrap_or_default().revision;
-        for event in message.events {
-            let deleted = event.r#type() == proto::event::EventType::Delete;
-            let Some(kv) = event.kv else { continue };
-            reached = kv.mod_revision;
-            let stored = Stored {
-                key: String::from_utf8_lossy(&kv.key).into_owned(),
-                value: kv.value,
-                revision: kv.mod_revision,
-            };
-            if deleted {
-                if let Some((index, key)) = self.cache.etcd.row(&stored.key) {
-                    self.cache.resources[index].apply(key, stored.revision, None);
-                }
-            } else if let Some((index, key, entry)) = decode(&self.cache.etcd, &stored) {
-                self.cache.resources[index].apply(&key, stored.revision, Some(Arc::new(entry)));
-            }
-        }
-        self.revision.send_if_modified(|revision| {
-            let forward = reached > *revision;
-            *revision = reached.max(*revision);
-            forward
-        });
-    }
-}
-
-fn decode(etcd: &Etcd, stored: &Stored) -> Option<(usize, String, Entry)> {
-    let (index, key) = etcd.row(&stored.key)?;
-    let entry = Entry::new(&RESOURCES[index], &stored.value, stored.revision);
-    if entry.is_none() {
-        tracing::warn!(key = stored.key, "not a JSON object; it is not served");
-    }
-    Some((index, key.to_owned(), entry?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,10 +299,10 @@ mod tests {
     fn an_events_view_selects_by_the_stored_fields() {
         let rows =
             [registry::find("", "v1", "events").unwrap().1, registry::find("events.k8s.io", "v1", "events").unwrap().1];
-        let [stored, view] = rows.map(|spec| spec.fields);
+        let [stored, view] = rows.map(|spec| spec.fields().collect::<Vec<_>>());
         for (stored, view) in stored.iter().zip(view) {
             let same = stored.replace("involvedObject", "regarding").replace("Component", "Controller");
-            assert_eq!(same, *view);
+            assert_eq!(same, view);
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::handlers::json_response;
-use crate::registry::{RESOURCES, ResourceSpec, Storage, Subresource, subresources};
+use crate::registry::{Registry, ResourceSpec, Spec, Storage, Subresource, subresources};
 
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
@@ -38,12 +38,13 @@ const ORDER: &[&str] = &[
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// The answer for `path`, or `None` where there is none. `server` is this server's `host:port`.
-pub fn respond(path: &str, headers: &HeaderMap, server: &str) -> Option<Response<Body>> {
+pub fn respond(registry: &Registry, path: &str, headers: &HeaderMap, server: &str) -> Option<Response<Body>> {
+    let served = Served(registry.rows());
     let root = path.trim_end_matches('/');
     if matches!(root, "/api" | "/apis") && accepts_aggregated(headers) {
-        return Some(tagged(aggregated(root == "/api"), headers));
+        return Some(tagged(served.aggregated(root == "/api"), headers));
     }
-    document(path, server).map(|document| json_response(StatusCode::OK, document.to_string()))
+    served.document(path, server).map(|document| json_response(StatusCode::OK, document.to_string()))
 }
 
 fn accepts_aggregated(headers: &HeaderMap) -> bool {
@@ -75,29 +76,121 @@ fn tagged(document: Value, headers: &HeaderMap) -> Response<Body> {
     response
 }
 
-/// The document at `path`, or `None` where there is none.
-fn document(path: &str, server: &str) -> Option<Value> {
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    match segments.as_slice() {
-        [] => Some(paths()),
-        ["version"] => Some(version()),
-        ["api"] => Some(json!({
-            "kind": "APIVersions", "versions": ["v1"],
-            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}],
-        })),
-        ["apis"] => {
-            let groups: Vec<Value> = groups().into_iter().map(group).collect();
-            Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+/// The rows that are served.
+struct Served(Vec<Spec>);
+
+impl Served {
+    /// The document at `path`, or `None` where there is none.
+    fn document(&self, path: &str, server: &str) -> Option<Value> {
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        match segments.as_slice() {
+            [] => Some(self.paths()),
+            ["version"] => Some(version()),
+            ["api"] => Some(json!({
+                "kind": "APIVersions", "versions": ["v1"],
+                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}],
+            })),
+            ["apis"] => {
+                let groups: Vec<Value> = self.groups().into_iter().map(|name| self.group(name)).collect();
+                Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+            }
+            ["apis", name] => {
+                let mut document = self.groups().into_iter().find(|own| own == name).map(|name| self.group(name))?;
+                document["kind"] = "APIGroup".into();
+                document["apiVersion"] = "v1".into();
+                Some(document)
+            }
+            ["api", version] => self.resources("", version),
+            ["apis", group, version] if !group.is_empty() => self.resources(group, version),
+            _ => None,
         }
-        ["apis", name] => {
-            let mut document = groups().into_iter().find(|own| own == name).map(group)?;
-            document["kind"] = "APIGroup".into();
-            document["apiVersion"] = "v1".into();
-            Some(document)
+    }
+
+    /// The list at `/`.
+    fn paths(&self) -> Value {
+        let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+        for group in self.groups() {
+            paths.push(format!("/apis/{group}"));
+            paths.extend(self.versions(group).iter().map(|version| format!("/apis/{group}/{version}")));
         }
-        ["api", version] => resources("", version),
-        ["apis", group, version] if !group.is_empty() => resources(group, version),
-        _ => None,
+        let others = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+        paths.extend(others.map(str::to_owned));
+        json!({"paths": paths})
+    }
+
+    /// All groups but the core one, in the order in which clients look.
+    fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = self.0.iter().map(|spec| spec.group()).filter(|group| !group.is_empty()).collect();
+        groups.sort_by_key(|group| (ORDER.iter().position(|own| own == group).unwrap_or(ORDER.len()), *group));
+        groups.dedup();
+        groups
+    }
+
+    /// A group's versions, the one that clients are to prefer first.
+    fn versions(&self, group: &str) -> Vec<&str> {
+        let mut versions: Vec<&str> = self.rows(group).map(|spec| spec.version()).collect();
+        versions.sort_by(|a, b| kinit_crd::definition::prefer(a, b));
+        versions.dedup();
+        versions
+    }
+
+    fn rows<'a>(&'a self, group: &str) -> impl Iterator<Item = &'a Spec> {
+        self.0.iter().filter(move |spec| spec.group() == group)
+    }
+
+    fn group(&self, name: &str) -> Value {
+        let versions: Vec<Value> = self
+            .versions(name)
+            .iter()
+            .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))
+            .collect();
+        json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
+    }
+
+    fn resources(&self, group: &str, version: &str) -> Option<Value> {
+        let mut list = Vec::new();
+        let mut group_version = None;
+        for spec in self.rows(group).filter(|spec| spec.version() == version) {
+            group_version = Some(spec.api_version());
+            let mut row = json!({
+                "name": spec.resource(), "singularName": spec.singular(), "namespaced": spec.namespaced(), "kind": spec.kind(),
+                "verbs": verbs(spec),
+            });
+            if !spec.short_names().is_empty() {
+                row["shortNames"] = json!(spec.short_names());
+            }
+            if !spec.categories().is_empty() {
+                row["categories"] = json!(spec.categories());
+            }
+            if spec.storage == Storage::Own {
+                row["storageVersionHash"] = storage_hash(spec).into();
+            }
+            list.push(row);
+            list.extend(
+                all_subresources(spec).into_iter().map(|(name, kind, verbs)| subresource(spec, name, kind, verbs)),
+            );
+        }
+        let group_version = group_version?;
+        Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list}))
+    }
+
+    /// Everything of the core group, or of all others, in one document.
+    fn aggregated(&self, core: bool) -> Value {
+        let names = if core { vec![""] } else { self.groups() };
+        let items: Vec<Value> = names
+            .into_iter()
+            .map(|name| {
+                let versions: Vec<Value> = self.versions(name)
+                    .into_iter()
+                    .map(|version| {
+                        let rows = self.rows(name).filter(|spec| spec.version() == version);
+                        json!({"version": version, "freshness": "Current", "resources": rows.map(|spec| entry(spec)).collect::<Vec<_>>()})
+                    })
+                    .collect();
+                json!({"metadata": {"name": name, "creationTimestamp": null}, "versions": versions})
+            })
+            .collect();
+        json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
     }
 }
 
@@ -119,48 +212,9 @@ fn go_architecture() -> &'static str {
     }
 }
 
-/// The list at `/`.
-fn paths() -> Value {
-    let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
-    for group in groups() {
-        paths.push(format!("/apis/{group}"));
-        paths.extend(versions(group).iter().map(|version| format!("/apis/{group}/{version}")));
-    }
-    let others = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
-    paths.extend(others.map(str::to_owned));
-    json!({"paths": paths})
-}
-
-/// All groups but the core one, in the order in which clients look.
-fn groups() -> Vec<&'static str> {
-    let mut groups: Vec<&str> = RESOURCES.iter().map(|spec| spec.group).filter(|group| !group.is_empty()).collect();
-    groups.sort_by_key(|group| (ORDER.iter().position(|own| own == group).unwrap_or(ORDER.len()), *group));
-    groups.dedup();
-    groups
-}
-
-fn versions(group: &str) -> Vec<&'static str> {
-    let mut versions: Vec<&str> = rows(group).map(|spec| spec.version).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    versions
-}
-
-fn rows(group: &str) -> impl Iterator<Item = &'static ResourceSpec> {
-    RESOURCES.iter().filter(move |spec| spec.group == group)
-}
-
-fn group(name: &str) -> Value {
-    let versions: Vec<Value> = versions(name)
-        .iter()
-        .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))
-        .collect();
-    json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
-}
-
 /// What can be done with a resource's objects.
 pub fn verbs(spec: &ResourceSpec) -> &'static [&'static str] {
-    match (spec.storage, spec.resource) {
+    match (spec.storage, spec.resource()) {
         (Storage::Never, "componentstatuses") => &["get", "list"],
         (Storage::Never, _) => &["create"],
         // Namespaces go one by one: each takes all that is in it along.
@@ -172,10 +226,10 @@ pub fn verbs(spec: &ResourceSpec) -> &'static [&'static str] {
 /// The kind that a subresource takes and gives, in discovery's words: group and version only where they differ.
 fn subresource(spec: &ResourceSpec, name: &str, kind: (&str, &str, &str), verbs: &[&str]) -> Value {
     let mut row = json!({
-        "name": format!("{}/{name}", spec.resource), "singularName": "", "namespaced": spec.namespaced(),
+        "name": format!("{}/{name}", spec.resource()), "singularName": "", "namespaced": spec.namespaced(),
         "kind": kind.2, "verbs": verbs,
     });
-    if (kind.0, kind.1) != (spec.group, spec.version) {
+    if (kind.0, kind.1) != (spec.group(), spec.version()) {
         row["group"] = kind.0.into();
         row["version"] = kind.1.into();
     }
@@ -183,82 +237,41 @@ fn subresource(spec: &ResourceSpec, name: &str, kind: (&str, &str, &str), verbs:
 }
 
 /// A subresource's name, its group, version and kind, and its verbs.
-type SubresourceRow = (&'static str, (&'static str, &'static str, &'static str), &'static [&'static str]);
+type SubresourceRow<'a> = (&'static str, (&'a str, &'a str, &'a str), &'static [&'static str]);
 
 /// A resource's subresources, `status` among them.
-pub fn all_subresources(spec: &'static ResourceSpec) -> Vec<SubresourceRow> {
-    let mut all: Vec<_> =
-        subresources(spec.group, spec.resource).map(|row: &Subresource| (row.name, row.kind, row.verbs)).collect();
+pub fn all_subresources(spec: &ResourceSpec) -> Vec<SubresourceRow<'_>> {
+    let mut all: Vec<SubresourceRow<'_>> =
+        subresources(spec.group(), spec.resource()).map(|row: &Subresource| (row.name, row.kind, row.verbs)).collect();
     if spec.status {
-        all.push(("status", (spec.group, spec.version, spec.kind), STATUS_VERBS));
+        all.push(("status", (spec.group(), spec.version(), spec.kind()), STATUS_VERBS));
+    }
+    if spec.custom.as_ref().is_some_and(|custom| custom.version().scale.is_some()) {
+        all.push(("scale", ("autoscaling", "v1", "Scale"), STATUS_VERBS));
     }
     all.sort_by_key(|(name, _, _)| *name);
     all
 }
 
-fn resources(group: &str, version: &str) -> Option<Value> {
-    let mut list = Vec::new();
-    let mut group_version = None;
-    for spec in rows(group).filter(|spec| spec.version == version) {
-        group_version = Some(spec.api_version());
-        let mut row = json!({
-            "name": spec.resource, "singularName": spec.singular(), "namespaced": spec.namespaced(), "kind": spec.kind,
-            "verbs": verbs(spec),
-        });
-        if !spec.short_names.is_empty() {
-            row["shortNames"] = json!(spec.short_names);
-        }
-        if let Some(category) = spec.category {
-            row["categories"] = json!([category]);
-        }
-        if spec.storage == Storage::Own {
-            row["storageVersionHash"] = storage_hash(spec).into();
-        }
-        list.push(row);
-        list.extend(all_subresources(spec).into_iter().map(|(name, kind, verbs)| subresource(spec, name, kind, verbs)));
-    }
-    let group_version = group_version?;
-    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list}))
-}
-
 /// Eight bytes that stand for the form in which a resource is stored.
 fn storage_hash(spec: &ResourceSpec) -> String {
     use base64::Engine;
-    let text = format!("{}/{}/{}", spec.group, spec.version, spec.kind);
+    let text = format!("{}/{}/{}", spec.group(), spec.version(), spec.kind());
     base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
 }
 
-/// Everything of the core group, or of all others, in one document.
-fn aggregated(core: bool) -> Value {
-    let names = if core { vec![""] } else { groups() };
-    let items: Vec<Value> = names
-        .into_iter()
-        .map(|name| {
-            let versions: Vec<Value> = versions(name)
-                .into_iter()
-                .map(|version| {
-                    let rows = rows(name).filter(|spec| spec.version == version);
-                    json!({"version": version, "freshness": "Current", "resources": rows.map(entry).collect::<Vec<_>>()})
-                })
-                .collect();
-            json!({"metadata": {"name": name, "creationTimestamp": null}, "versions": versions})
-        })
-        .collect();
-    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
-}
-
-fn entry(spec: &'static ResourceSpec) -> Value {
+fn entry(spec: &ResourceSpec) -> Value {
     let kind = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
     let mut entry = json!({
-        "resource": spec.resource, "responseKind": kind((spec.group, spec.version, spec.kind)),
+        "resource": spec.resource(), "responseKind": kind((spec.group(), spec.version(), spec.kind())),
         "scope": if spec.namespaced() { "Namespaced" } else { "Cluster" },
         "singularResource": spec.singular(), "verbs": verbs(spec),
     });
-    if !spec.short_names.is_empty() {
-        entry["shortNames"] = json!(spec.short_names);
+    if !spec.short_names().is_empty() {
+        entry["shortNames"] = json!(spec.short_names());
     }
-    if let Some(category) = spec.category {
-        entry["categories"] = json!([category]);
+    if !spec.categories().is_empty() {
+        entry["categories"] = json!(spec.categories());
     }
     let below: Vec<Value> = all_subresources(spec)
         .into_iter()
@@ -273,25 +286,35 @@ fn entry(spec: &'static ResourceSpec) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::RESOURCES;
+
+    fn served() -> Served {
+        Served(Registry::default().rows())
+    }
 
     #[test]
     fn every_resource_is_described_once() {
-        let lists = std::iter::once("")
-            .chain(groups())
-            .flat_map(|group| versions(group).into_iter().map(move |version| resources(group, version).unwrap()));
+        let served = served();
+        let lists = std::iter::once("").chain(served.groups()).flat_map(|group| {
+            served
+                .versions(group)
+                .into_iter()
+                .map(|version| served.resources(group, version).unwrap())
+                .collect::<Vec<_>>()
+        });
         let described: usize = lists
             .map(|list| list["resources"].as_array().unwrap().iter().filter(|r| r["singularName"] != "").count())
             .sum();
         assert_eq!(described, RESOURCES.len());
-        assert!(document("/apis/none", "").is_none());
-        assert_eq!(document("/version", "").unwrap()["gitVersion"], "v1.36.0");
-        assert!(groups().iter().all(|group| ORDER.contains(group)));
+        assert!(served.document("/apis/none", "").is_none());
+        assert_eq!(served.document("/version", "").unwrap()["gitVersion"], "v1.36.0");
+        assert!(served.groups().iter().all(|group| ORDER.contains(group)));
     }
 
     #[test]
     fn the_aggregated_document_has_all_and_a_tag() {
         let count = |core| {
-            let document = aggregated(core);
+            let document = served().aggregated(core);
             let items = document["items"].as_array().unwrap().clone();
             items.iter().map(|item| item["versions"][0]["resources"].as_array().unwrap().len()).sum::<usize>()
         };
@@ -300,14 +323,14 @@ mod tests {
         assert!(!accepts_aggregated(&headers));
         headers.insert(header::ACCEPT, HeaderValue::from_static(AGGREGATED));
         assert!(accepts_aggregated(&headers));
-        let first = respond("/apis", &headers, "").unwrap();
+        let first = respond(&Registry::default(), "/apis", &headers, "").unwrap();
         headers.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
-        assert_eq!(respond("/apis", &headers, "").unwrap().status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(respond(&Registry::default(), "/apis", &headers, "").unwrap().status(), StatusCode::NOT_MODIFIED);
     }
 
     #[test]
     fn subresources_tell_kinds_of_other_groups() {
-        let list = resources("", "v1").unwrap();
+        let list = served().resources("", "v1").unwrap();
         let row =
             |name: &str| list["resources"].as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap();
         assert_eq!(row("pods/eviction")["group"], "policy");

@@ -136,7 +136,7 @@ pub fn check_options(request: &ResourceRequest, applies: bool) -> Result<(), Sta
 
 /// The type of a resource's objects.
 pub fn schema(spec: &ResourceSpec) -> Option<&'static Type> {
-    kinit_schema::kind(spec.group, spec.version, spec.kind)
+    kinit_schema::kind(spec.group(), spec.version(), spec.kind())
 }
 
 /// Drops what the kind has no field for, and says what that was.
@@ -184,7 +184,14 @@ mod tests {
     use super::*;
 
     fn request(query: &str) -> ResourceRequest {
-        crate::request::parse(&http::Method::PATCH, "/api/v1/namespaces/a/pods/b", Some(query)).unwrap().unwrap()
+        crate::request::parse(
+            &crate::registry::Registry::default(),
+            &http::Method::PATCH,
+            "/api/v1/namespaces/a/pods/b",
+            Some(query),
+        )
+        .unwrap()
+        .unwrap()
     }
 
     #[test]

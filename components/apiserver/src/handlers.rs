@@ -26,7 +26,7 @@ use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::cache::Cache;
 use crate::options::Options;
-use crate::registry::{RESOURCES, Storage, subresource};
+use crate::registry::{Storage, subresource};
 use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
 use crate::view;
@@ -75,7 +75,7 @@ impl Api {
     }
 
     fn key(&self, request: &ResourceRequest, name: &str) -> String {
-        self.etcd.key(&RESOURCES[request.index], &request.namespace, name)
+        self.etcd.key(&request.spec, &request.namespace, name)
     }
 
     fn context(&self) -> Context<'_> {
@@ -120,9 +120,9 @@ impl Api {
 
     /// The stored object of a name, read through etcd's quorum, with its revision.
     async fn stored(&self, request: &ResourceRequest, name: &str) -> Result<(Object, i64), Status> {
-        let spec = request.spec;
+        let spec = &request.spec;
         let stored = self.etcd.get(&self.key(request, name)).await?;
-        let stored = stored.ok_or_else(|| Status::not_found(spec.group, spec.resource, name))?;
+        let stored = stored.ok_or_else(|| Status::not_found(spec.group(), spec.resource(), name))?;
         Ok((stored.object()?, stored.revision))
     }
 }
@@ -139,12 +139,12 @@ fn connect_option(field: &str, value: &str) -> Value {
 
 /// Whether the resource has the subresource and it takes the verb.
 fn check_subresource(request: &ResourceRequest) -> Result<(), Status> {
-    let spec = request.spec;
+    let spec = &request.spec;
     let allowed = match request.subresource.as_str() {
         "" => request.verb != Verb::Create || request.name.is_empty(),
         "status" if spec.status => matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch),
         name => {
-            let row = subresource(spec.group, spec.resource, name).ok_or_else(Status::no_such_path)?;
+            let row = subresource(spec.group(), spec.resource(), name).ok_or_else(Status::no_such_path)?;
             row.verbs.contains(&request.verb.as_str())
         }
     };
@@ -189,7 +189,7 @@ fn object_response(request: &ResourceRequest, status: StatusCode, mut object: Ob
     if revision > 0 {
         object.set(&["metadata", "resourceVersion"], revision.to_string());
     }
-    json_response(status, view::shown(request.spec, object).to_vec())
+    json_response(status, view::shown(&request.spec, object).to_vec())
 }
 
 /// The answer that an error is.
@@ -211,9 +211,9 @@ fn filter(request: &ResourceRequest) -> Result<Filter, Status> {
         .map_err(|error| Status::bad_request(error.to_string()))?;
     let fields = FieldSelector::parse(request.parameter("fieldSelector"))
         .map_err(|error| Status::bad_request(error.to_string()))?;
-    let spec = request.spec;
+    let spec = request.spec.clone();
     for (path, _, _) in &fields.0 {
-        if !matches!(path.as_str(), "metadata.name" | "metadata.namespace") && !spec.fields.contains(&path.as_str()) {
+        if !spec.selects(path) {
             return Err(Status::bad_request(format!("field label not supported: {path}")));
         }
     }
@@ -221,6 +221,6 @@ fn filter(request: &ResourceRequest) -> Result<Filter, Status> {
     Ok(Arc::new(move |entry| {
         (namespace.is_empty() || entry.namespace == namespace)
             && labels.matches(&entry.labels)
-            && fields.matches(|path| entry.field(spec, path))
+            && fields.matches(|path| entry.field(&spec, path))
     }))
 }

@@ -40,7 +40,7 @@ impl Document {
             Self::V2 => openapi::v2(&resources(|_| true), &words),
             Self::V2Proto => proto::document(&resources(|_| true), &words),
             Self::V3(group, version) => {
-                openapi::v3(&resources(|spec| spec.group == group && spec.version == version), &words)
+                openapi::v3(&resources(|spec| spec.group() == group && spec.version() == version), &words)
             }
         }
     }
@@ -62,12 +62,12 @@ fn resources(wanted: impl Fn(&ResourceSpec) -> bool) -> Vec<Resource<'static>> {
     let mut all = Vec::new();
     for spec in RESOURCES.iter().filter(|spec| wanted(spec)) {
         let own = Resource {
-            group: spec.group,
-            version: spec.version,
-            plural: spec.resource,
+            group: spec.group(),
+            version: spec.version(),
+            plural: spec.resource(),
             subresource: "",
-            kind: (spec.group, spec.version, spec.kind),
-            parent: spec.kind,
+            kind: (spec.group(), spec.version(), spec.kind()),
+            parent: spec.kind(),
             namespaced: spec.namespaced(),
             verbs: verbs(spec),
         };
@@ -83,8 +83,8 @@ fn versions() -> BTreeMap<String, Document> {
     RESOURCES
         .iter()
         .map(|spec| {
-            let base = if spec.group.is_empty() { "api".to_owned() } else { format!("apis/{}", spec.group) };
-            (format!("{base}/{}", spec.version), Document::V3(spec.group, spec.version))
+            let base = if spec.group().is_empty() { "api".to_owned() } else { format!("apis/{}", spec.group()) };
+            (format!("{base}/{}", spec.version()), Document::V3(spec.group(), spec.version()))
         })
         .collect()
 }

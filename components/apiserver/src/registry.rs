@@ -1,11 +1,21 @@
 //! What the server serves: [`RESOURCES`] has a row per resource, [`SUBRESOURCES`] a row per subresource beside `status`,
-//! and nothing about a resource is anywhere else.
+//! and nothing about a resource is anywhere else. A [`Registry`] is the table at a moment together with the rows that
+//! CustomResourceDefinitions add.
 
+mod dynamic;
 mod subresources;
 mod table;
 
+use std::sync::Arc;
+
+use kinit_crd::definition::Definition;
+
+pub use dynamic::{Custom, Registry, Store};
 pub use subresources::{SUBRESOURCES, Subresource, subresource, subresources};
 pub use table::RESOURCES;
+
+/// A row, shared by all who hold it: one of a definition goes when the last of them does.
+pub type Spec = Arc<ResourceSpec>;
 
 /// Whether a resource lives in namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,25 +38,22 @@ pub enum Storage {
 /// One resource of one group and version.
 #[derive(Debug)]
 pub struct ResourceSpec {
-    /// Empty for the core group.
-    pub group: &'static str,
-    pub version: &'static str,
-    /// The plural in paths.
-    pub resource: &'static str,
-    pub kind: &'static str,
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    kind: &'static str,
     pub scope: Scope,
-    pub short_names: &'static [&'static str],
-    /// A name under which kubectl gets it together with others, for example `all`.
-    pub category: Option<&'static str>,
+    short_names: &'static [&'static str],
+    category: Option<&'static str>,
     /// Whether it has a `status` subresource, and so a `status` that ordinary writes leave alone.
     pub status: bool,
-    /// Fields beyond name and namespace that a field selector may name.
-    pub fields: &'static [&'static str],
+    fields: &'static [&'static str],
     pub storage: Storage,
     /// Whether a deletion is answered with the object that is gone, not only with `Status`.
     pub answers_deleted: bool,
-    /// What its keys begin with after `/registry/`, as upstream has it.
-    pub prefix: &'static str,
+    prefix: &'static str,
+    /// The names of a custom resource are in here, and not in the fields above.
+    pub custom: Option<Custom>,
 }
 
 impl ResourceSpec {
@@ -70,7 +77,22 @@ impl ResourceSpec {
             storage: Storage::Own,
             answers_deleted: false,
             prefix: resource,
+            custom: None,
         }
+    }
+
+    /// The row of a version of a definition.
+    fn custom(definition: Arc<Definition>, version: usize) -> Self {
+        let scope = if definition.namespaced { Scope::Namespaced } else { Scope::Cluster };
+        let mut spec = Self::new("", "", "", "", scope);
+        spec.status = definition.versions[version].status;
+        let fields = definition.selectable();
+        let prefix = match definition.name.split_once('.') {
+            Some((plural, group)) => format!("{group}/{plural}"),
+            None => definition.name.clone(),
+        };
+        spec.custom = Some(Custom { definition, version, fields, prefix });
+        spec
     }
 
     pub(crate) const fn short(mut self, names: &'static [&'static str]) -> Self {
@@ -78,7 +100,7 @@ impl ResourceSpec {
         self
     }
 
-    pub(crate) const fn category(mut self, category: &'static str) -> Self {
+    pub(crate) const fn in_category(mut self, category: &'static str) -> Self {
         self.category = Some(category);
         self
     }
@@ -88,12 +110,12 @@ impl ResourceSpec {
         self
     }
 
-    pub(crate) const fn fields(mut self, fields: &'static [&'static str]) -> Self {
+    pub(crate) const fn selected_by(mut self, fields: &'static [&'static str]) -> Self {
         self.fields = fields;
         self
     }
 
-    pub(crate) const fn prefix(mut self, prefix: &'static str) -> Self {
+    pub(crate) const fn under(mut self, prefix: &'static str) -> Self {
         self.prefix = prefix;
         self
     }
@@ -113,9 +135,82 @@ impl ResourceSpec {
         self
     }
 
+    /// Empty for the core group.
+    pub fn group(&self) -> &str {
+        self.custom.as_ref().map_or(self.group, |custom| &custom.definition.group)
+    }
+
+    pub fn version(&self) -> &str {
+        self.custom.as_ref().map_or(self.version, |custom| &custom.version().name)
+    }
+
+    /// The plural in paths.
+    pub fn resource(&self) -> &str {
+        self.custom.as_ref().map_or(self.resource, |custom| &custom.definition.names.plural)
+    }
+
+    pub fn kind(&self) -> &str {
+        self.custom.as_ref().map_or(self.kind, |custom| &custom.definition.names.kind)
+    }
+
+    /// The kind of lists.
+    pub fn list_kind(&self) -> String {
+        match &self.custom {
+            Some(custom) if !custom.definition.names.list_kind.is_empty() => custom.definition.names.list_kind.clone(),
+            _ => format!("{}List", self.kind()),
+        }
+    }
+
+    /// What its keys begin with after `/registry/`, as upstream has it.
+    pub fn prefix(&self) -> &str {
+        self.custom.as_ref().map_or(self.prefix, |custom| &custom.prefix)
+    }
+
+    pub fn short_names(&self) -> Vec<&str> {
+        match &self.custom {
+            Some(custom) => custom.definition.names.short_names.iter().map(String::as_str).collect(),
+            None => self.short_names.to_vec(),
+        }
+    }
+
+    /// Names under which kubectl gets it together with others, for example `all`.
+    pub fn categories(&self) -> Vec<&str> {
+        match &self.custom {
+            Some(custom) => custom.definition.names.categories.iter().map(String::as_str).collect(),
+            None => self.category.into_iter().collect(),
+        }
+    }
+
+    /// Fields beyond name and namespace that the cache has values of.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        let custom = self.custom.iter().flat_map(|custom| custom.fields.iter().map(String::as_str));
+        self.fields.iter().copied().chain(custom)
+    }
+
+    /// Whether a field selector may name a field.
+    pub fn selects(&self, path: &str) -> bool {
+        let own = |custom: &Custom| custom.version().selectable.iter().any(|field| field == path);
+        matches!(path, "metadata.name" | "metadata.namespace")
+            || self.fields.contains(&path)
+            || self.custom.as_ref().is_some_and(own)
+    }
+
+    /// Whether it is this resource of this group.
+    pub fn is(&self, group: &str, resource: &str) -> bool {
+        self.group() == group && self.resource() == resource
+    }
+
+    /// Whether it is one of the two forms of events.
+    pub fn is_event(&self) -> bool {
+        self.custom.is_none() && self.resource == "events"
+    }
+
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        match self.group() {
+            "" => self.version().to_owned(),
+            group => format!("{group}/{}", self.version()),
+        }
     }
 
     pub fn namespaced(&self) -> bool {
@@ -124,7 +219,10 @@ impl ResourceSpec {
 
     /// The singular that kubectl takes on its command line.
     pub fn singular(&self) -> String {
-        self.kind.to_lowercase()
+        match &self.custom {
+            Some(custom) if !custom.definition.names.singular.is_empty() => custom.definition.names.singular.clone(),
+            _ => self.kind().to_lowercase(),
+        }
     }
 }
 
@@ -138,8 +236,8 @@ pub fn position(group: &str, resource: &str) -> Option<usize> {
 }
 
 /// The row of a resource and the place of the one it is stored under, by group, version and plural.
-pub fn find(group: &str, version: &str, resource: &str) -> Option<(usize, &'static ResourceSpec)> {
-    let named = |spec: &&ResourceSpec| spec.group == group && spec.version == version && spec.resource == resource;
+pub fn find(group: &str, version: &str, resource: &str) -> Option<(usize, &'static Spec)> {
+    let named = |spec: &&Spec| spec.group == group && spec.version == version && spec.resource == resource;
     let spec = RESOURCES.iter().find(named)?;
     Some((position(group, resource)?, spec))
 }
@@ -160,7 +258,7 @@ mod tests {
     fn no_two_rows_share_a_name_or_a_kind() {
         let mut seen = std::collections::HashSet::new();
         let mut prefixes = std::collections::HashSet::new();
-        for spec in RESOURCES {
+        for spec in RESOURCES.iter() {
             assert!(seen.insert((spec.group, spec.resource)), "{}", spec.resource);
             assert!(seen.insert((spec.group, spec.kind)), "{}", spec.kind);
             assert!(spec.storage != Storage::Own || prefixes.insert(spec.prefix), "{}", spec.prefix);

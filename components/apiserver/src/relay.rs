@@ -50,7 +50,7 @@ pub struct Relay {
 /// Whether the request is one that is relayed.
 pub fn takes(request: &ResourceRequest) -> bool {
     matches!(
-        (request.spec.group, request.spec.resource, request.subresource.as_str()),
+        (request.spec.group(), request.spec.resource(), request.subresource.as_str()),
         ("", "pods", "log" | "exec" | "attach" | "portforward") | ("", "pods" | "nodes" | "services", "proxy")
     )
 }
@@ -145,7 +145,7 @@ impl Relay {
     }
 
     async fn proxy(&self, wanted: &ResourceRequest, request: Request<Incoming>) -> Result<Response<Body>, Status> {
-        let resource = wanted.spec.resource;
+        let resource = wanted.spec.resource();
         // Clients may send the colons of `scheme:name:port` encoded.
         let name = wanted.name.replace("%3A", ":").replace("%3a", ":");
         let kind = resource.trim_end_matches('s');

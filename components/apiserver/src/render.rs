@@ -15,6 +15,7 @@ use kinit_serving::{Body, full};
 use serde_json::{Value, json};
 
 use crate::negotiate::{Encoding, Form, Format, JSON, YAML};
+use crate::registry::Spec;
 
 pub use events::Events;
 
@@ -148,10 +149,8 @@ fn not_acceptable(message: &str) -> Status {
 /// A list: its names, its metadata, and its items as JSON.
 #[derive(Debug)]
 pub struct List<I> {
-    pub group: &'static str,
-    pub api_version: String,
-    /// The kind of the items.
-    pub kind: &'static str,
+    /// What the items are.
+    pub spec: Spec,
     pub metadata: Value,
     pub items: I,
 }
@@ -180,7 +179,7 @@ impl<I: Iterator<Item = Bytes>> List<I> {
                 let names = (format.meta_version(), "PartialObjectMetadataList");
                 protobuf::encode_list(names, &self.metadata, parsed.map(|item| item.map(|item| partial(format, item))))
             }
-            _ => protobuf::encode_list((&self.api_version, &format!("{}List", self.kind)), &self.metadata, parsed),
+            _ => protobuf::encode_list((&self.spec.api_version(), &self.spec.list_kind()), &self.metadata, parsed),
         };
         let list = list.ok_or_else(|| Status::not_acceptable(&[JSON, YAML]))?;
         list.map(Bytes::from).map_err(Status::internal)
@@ -191,7 +190,7 @@ impl<I: Iterator<Item = Bytes>> List<I> {
         let meta = format.meta_version();
         let (head, tail) = match format.form {
             Form::Table(_) => {
-                let columns = table::definitions(table::columns(self.group, self.kind));
+                let columns = table::definitions(table::columns(self.spec.group(), self.spec.kind()));
                 let names = format!(r#""kind":"Table","apiVersion":"{meta}""#);
                 (format!(r#"{{{names},"metadata":{metadata},"columnDefinitions":{columns},"rows":["#), "]}\n")
             }
@@ -202,13 +201,13 @@ impl<I: Iterator<Item = Bytes>> List<I> {
             _ => {
                 let names = format!(
                     r#""kind":{},"apiVersion":{}"#,
-                    json!(format!("{}List", self.kind)),
-                    json!(self.api_version)
+                    json!(self.spec.list_kind()),
+                    json!(self.spec.api_version())
                 );
                 (format!(r#"{{{names},"metadata":{metadata},"items":["#), "]}\n")
             }
         };
-        let columns = table::columns(self.group, self.kind);
+        let columns = table::columns(self.spec.group(), self.spec.kind());
         let now = Timestamp::now();
         let mut bytes = BytesMut::from(head.as_bytes());
         for (at, item) in self.items.enumerate() {
@@ -246,7 +245,11 @@ mod tests {
             )
         };
         let items = vec![pod("a"), pod("b")].into_iter();
-        List { group: "", api_version: "v1".into(), kind: "Pod", metadata: json!({"resourceVersion": "7"}), items }
+        List {
+            spec: crate::registry::find("", "v1", "pods").unwrap().1.clone(),
+            metadata: json!({"resourceVersion": "7"}),
+            items,
+        }
     }
 
     async fn body(response: Response<Body>) -> Bytes {

@@ -10,16 +10,16 @@ use crate::admission::Annotations;
 use crate::authn::User;
 use crate::fields::{Manager, Warnings};
 use crate::negotiate::Format;
-use crate::registry::{self, ResourceSpec};
+use crate::registry::{Registry, Spec};
 
 /// A request for a resource.
 #[derive(Clone, Debug)]
 pub struct ResourceRequest {
     /// Who asks; nobody until the server has found out.
     pub user: Arc<User>,
-    /// The place in [`registry::RESOURCES`] of the row that the objects are stored under.
+    /// The number of the store that the objects are kept in.
     pub index: usize,
-    pub spec: &'static ResourceSpec,
+    pub spec: Spec,
     pub verb: Verb,
     /// Empty for all namespaces and for cluster-scoped resources.
     pub namespace: String,
@@ -95,12 +95,17 @@ impl ResourceRequest {
 
     /// The namespace that authorization is asked about: a Namespace lies in itself.
     pub fn authorized_namespace(&self) -> &str {
-        if self.spec.resource == "namespaces" && self.spec.group.is_empty() { &self.name } else { &self.namespace }
+        if self.spec.is("", "namespaces") { &self.name } else { &self.namespace }
     }
 }
 
 /// Reads a path below `/api` or `/apis`. `Ok(None)` is a path that may be discovery's.
-pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Option<ResourceRequest>, Status> {
+pub fn parse(
+    registry: &Registry,
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+) -> Result<Option<ResourceRequest>, Status> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let (group, version, rest) = match segments.as_slice() {
         ["api", version, rest @ ..] => ("", *version, rest),
@@ -115,7 +120,7 @@ pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Option<
         }
         rest => ("", rest.to_vec()),
     };
-    let Some((index, spec)) = registry::find(group, version, rest[0]) else { return Err(Status::no_such_path()) };
+    let Some((index, spec)) = registry.find(group, version, rest[0]) else { return Err(Status::no_such_path()) };
     if !namespace.is_empty() && !spec.namespaced() {
         return Err(Status::no_such_path());
     }
@@ -183,16 +188,16 @@ mod tests {
             ),
         ];
         for (method, path, query, resource, verb, namespace, name, subresource) in cases {
-            let request = parse(&method, path, query).unwrap().unwrap();
-            assert_eq!((request.spec.resource, request.verb), (resource, verb), "{path}");
+            let request = parse(&Registry::default(), &method, path, query).unwrap().unwrap();
+            assert_eq!((request.spec.resource(), request.verb), (resource, verb), "{path}");
             assert_eq!(
                 (&*request.namespace, &*request.name, &*request.subresource),
                 (namespace, name, subresource),
                 "{path}"
             );
         }
-        assert!(parse(&Method::GET, "/apis/apps/v1", None).unwrap().is_none());
-        assert_eq!(parse(&Method::GET, "/api/v1/nothings", None).unwrap_err().code, 404);
-        assert_eq!(parse(&Method::POST, "/api/v1/nodes/a", None).unwrap_err().code, 405);
+        assert!(parse(&Registry::default(), &Method::GET, "/apis/apps/v1", None).unwrap().is_none());
+        assert_eq!(parse(&Registry::default(), &Method::GET, "/api/v1/nothings", None).unwrap_err().code, 404);
+        assert_eq!(parse(&Registry::default(), &Method::POST, "/api/v1/nodes/a", None).unwrap_err().code, 405);
     }
 }

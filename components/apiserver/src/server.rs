@@ -144,7 +144,7 @@ impl Front {
         let user = self.api.authenticator.user(peer, request.headers(), &self.api.cache)?;
         let user = self.impersonated(user, request.headers())?;
         let path = request.uri().path();
-        let wanted = request::parse(request.method(), path, request.uri().query())?;
+        let wanted = request::parse(&self.api.cache.registry(), request.method(), path, request.uri().query())?;
         let Some(mut wanted) = wanted else {
             let verb = request.method().as_str().to_lowercase();
             self.api.authorizer.check_path(&user, &verb, path)?;
@@ -204,7 +204,10 @@ impl Front {
         let document = match path {
             "/openid/v1/jwks" => Some(tokens.jwks()),
             "/.well-known/openid-configuration" => tokens.discovery(&self.address),
-            _ => return discovery::respond(path, request.headers(), &self.address).ok_or_else(Status::no_such_path),
+            _ => {
+                return discovery::respond(&self.api.cache.registry(), path, request.headers(), &self.address)
+                    .ok_or_else(Status::no_such_path);
+            }
         };
         let document = document.ok_or_else(Status::no_such_path)?;
         Ok(json_response(StatusCode::OK, document.to_string()))

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::options::Options;
-use crate::registry::{self, ResourceSpec};
+use crate::registry::{self, Registry, ResourceSpec};
 
 /// etcd's own messages.
 #[expect(clippy::all, rustdoc::all, reason = "generated from the protocol's definitions")]
@@ -96,7 +96,7 @@ impl Etcd {
 
     /// The key of an object, as upstream lays the registry out.
     pub fn key(&self, spec: &ResourceSpec, namespace: &str, name: &str) -> String {
-        let (own, prefix) = (&self.prefix, spec.prefix);
+        let (own, prefix) = (&self.prefix, spec.prefix());
         if namespace.is_empty() {
             format!("{own}/{prefix}/{name}")
         } else {
@@ -114,9 +114,15 @@ impl Etcd {
         (Bytes::from(format!("{}/", self.prefix)), Bytes::from(format!("{}0", self.prefix)))
     }
 
-    /// The row of a registry key, and `namespace/name` or `name`.
-    pub fn row<'a>(&self, key: &'a str) -> Option<(usize, &'a str)> {
-        registry::of_key(key.strip_prefix(&self.prefix)?.strip_prefix('/')?)
+    /// The range that all objects of a resource lie in.
+    pub fn range_of(&self, spec: &ResourceSpec) -> (Bytes, Bytes) {
+        let (own, prefix) = (&self.prefix, spec.prefix());
+        (Bytes::from(format!("{own}/{prefix}/")), Bytes::from(format!("{own}/{prefix}0")))
+    }
+
+    /// The number of the store that a key belongs to, and `namespace/name` or `name`.
+    pub fn row<'a>(&self, registry: &Registry, key: &'a str) -> Option<(usize, &'a str)> {
+        registry.of_key(key.strip_prefix(&self.prefix)?.strip_prefix('/')?)
     }
 
     fn kv(&self) -> KvClient<Channel> {
@@ -144,10 +150,13 @@ impl Etcd {
         Ok(answer.header.unwrap_or_default().revision)
     }
 
-    /// Everything in the registry, and the revision at which it was read. Read by pages, all at one revision.
-    pub async fn load(&self, mut each: impl FnMut(Stored)) -> Result<i64, Status> {
-        let (mut key, range_end) = self.whole_range();
-        let mut revision = 0;
+    /// Everything in a range as it was at a revision, 0 for now; returns the revision. Read by pages, all at one revision.
+    pub async fn load(
+        &self,
+        (mut key, range_end): (Bytes, Bytes),
+        mut revision: i64,
+        mut each: impl FnMut(Stored),
+    ) -> Result<i64, Status> {
         loop {
             let request =
                 proto::RangeRequest { key, range_end: range_end.clone(), limit: 1000, revision, ..Default::default() };

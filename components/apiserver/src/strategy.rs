@@ -32,21 +32,21 @@ pub struct DeleteOptions {
 
 /// Prepares an object that a client sent for storage. `name` is the generated name where the client gave a prefix.
 pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str, now: &str) -> Result<(), Status> {
-    let spec = request.spec;
+    let spec = &request.spec;
     if !object.resource_version().is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     if object.name().is_empty() {
         let field = "metadata.name".to_owned();
         let text = "Required value: name or generateName is required".to_owned();
-        return Err(Status::invalid(spec.group, spec.kind, "", &[("FieldValueRequired", field, text)]));
+        return Err(Status::invalid(spec.group(), spec.kind(), "", &[("FieldValueRequired", field, text)]));
     }
     if !valid_name(object.name()) {
         let text = format!("Invalid value: {:?}: may not contain '/' or '%' and may not be '.' or '..'", object.name());
         let name = object.name().to_owned();
         return Err(Status::invalid(
-            spec.group,
-            spec.kind,
+            spec.group(),
+            spec.kind(),
             &name,
             &[("FieldValueInvalid", "metadata.name".into(), text)],
         ));
@@ -66,7 +66,7 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
     if object.get(&["spec"]).is_some() {
         object.set(&["metadata", "generation"], 1);
     }
-    match (spec.group, spec.resource) {
+    match (spec.group(), spec.resource()) {
         ("", "namespaces") => {
             object.set(&["spec", "finalizers"], json!(["kubernetes"]));
             object.set(&["status", "phase"], "Active");
@@ -98,7 +98,7 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
 /// What clients send in another form than it is kept in: a Secret's text becomes data, and is never shown again.
 pub fn normalize(spec: &ResourceSpec, object: &mut Object) {
     use base64::Engine;
-    if (spec.group, spec.resource) != ("", "secrets") {
+    if (spec.group(), spec.resource()) != ("", "secrets") {
         return;
     }
     let Some(Value::Object(text)) = object.remove(&["stringData"]) else { return };
@@ -115,15 +115,15 @@ fn valid_name(name: &str) -> bool {
 
 /// Carries over into `new` what an update of the request's subresource may not change.
 pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object) -> Result<(), Status> {
-    let spec = request.spec;
+    let spec = &request.spec;
     if !new.uid().is_empty() && new.uid() != old.uid() {
         let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
-        return Err(Status::conflict(spec.group, spec.resource, old.name(), &why));
+        return Err(Status::conflict(spec.group(), spec.resource(), old.name(), &why));
     }
     match request.subresource.as_str() {
         "status" => {
             only(old, new, &["status"], metadata_with_status(spec));
-            if (spec.group, spec.resource) == ("certificates.k8s.io", "certificatesigningrequests") {
+            if (spec.group(), spec.resource()) == ("certificates.k8s.io", "certificatesigningrequests") {
                 keep_conditions(old, new, &["Approved", "Denied"]);
             }
         }
@@ -144,7 +144,7 @@ const FREE_METADATA: &[&str] = &["labels", "annotations", "finalizers", "ownerRe
 
 /// What a write of the status may change of metadata, as upstream's strategies have it.
 fn metadata_with_status(spec: &ResourceSpec) -> &'static [&'static str] {
-    match (spec.group, spec.resource) {
+    match (spec.group(), spec.resource()) {
         ("apps", "deployments") => &["annotations", "finalizers", "ownerReferences"],
         ("", "pods") => &["labels", "annotations", "finalizers"],
         (
@@ -184,7 +184,7 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
     if spec.status {
         copy(old, new, &["status"]);
     }
-    match (spec.group, spec.resource) {
+    match (spec.group(), spec.resource()) {
         ("", "namespaces") => {
             let finalizers = old.get(&["spec", "finalizers"]).cloned().unwrap_or(json!([]));
             new.set(&["spec", "finalizers"], finalizers);
@@ -294,7 +294,7 @@ fn qos_class(pod: &Object) -> &'static str {
 /// Whether an object that is being deleted has nothing left to wait for.
 pub fn may_go(spec: &ResourceSpec, object: &Object) -> bool {
     let grace = object.get(&["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(0);
-    let waits_for_namespace = spec.resource == "namespaces"
+    let waits_for_namespace = spec.is("", "namespaces")
         && object.get(&["spec", "finalizers"]).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     object.is_being_deleted() && !object.has_finalizers() && !waits_for_namespace && grace == 0
 }
@@ -319,7 +319,7 @@ pub fn delete(spec: &ResourceSpec, object: &mut Object, options: &DeleteOptions,
         let current = object.get(&["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(0);
         object.set(&["metadata", "deletionGracePeriodSeconds"], wanted.clamp(0, current));
     }
-    if spec.resource == "namespaces" {
+    if spec.is("", "namespaces") {
         object.set(&["status", "phase"], "Terminating");
     }
     if may_go(spec, object) {
@@ -334,7 +334,7 @@ pub fn delete(spec: &ResourceSpec, object: &mut Object, options: &DeleteOptions,
 /// Only a Pod that a kubelet may be running waits: the others have no grace period.
 fn grace_period(spec: &ResourceSpec, object: &Object, options: &DeleteOptions) -> i64 {
     let ended = matches!(object.str(&["status", "phase"]), "Succeeded" | "Failed");
-    if spec.resource != "pods" || object.str(&["spec", "nodeName"]).is_empty() || ended {
+    if !spec.is("", "pods") || object.str(&["spec", "nodeName"]).is_empty() || ended {
         return 0;
     }
     let own = object.get(&["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(30);
@@ -359,7 +359,7 @@ mod tests {
     }
 
     fn request(path: &str) -> ResourceRequest {
-        crate::request::parse(&http::Method::PUT, path, None).unwrap().unwrap()
+        crate::request::parse(&crate::registry::Registry::default(), &http::Method::PUT, path, None).unwrap().unwrap()
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub fn taint(_: &Context<'_>, attributes: &Attributes<'_>, node: &mut Object) ->
 pub fn restrict(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
     let Some(node) = attributes.request.user.node() else { return Ok(()) };
     let spec = &attributes.request.spec;
-    let refused = match (spec.group, spec.resource, attributes.request.subresource.as_str()) {
+    let refused = match (spec.group(), spec.resource(), attributes.request.subresource.as_str()) {
         ("", "pods", "") => pod(context, attributes, node, object),
         ("", "pods", "status") => pod_status(attributes, node, object),
         ("", "pods", "eviction") => {

@@ -12,10 +12,10 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub fn escalation(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
     let request = attributes.request;
-    if request.spec.group != GROUP || attributes.operation == Operation::Delete {
+    if request.spec.group() != GROUP || attributes.operation == Operation::Delete {
         return Ok(());
     }
-    let field = if request.spec.resource.ends_with("bindings") { "subjects" } else { "rules" };
+    let field = if request.spec.resource().ends_with("bindings") { "subjects" } else { "rules" };
     let same = |field: &str| attributes.old.is_some_and(|old| old.get(&[field]) == object.get(&[field]));
     if same(field) && same("roleRef") && same("aggregationRule") {
         return Ok(());
@@ -26,7 +26,7 @@ pub fn escalation(context: &Context<'_>, attributes: &Attributes<'_>, object: &O
     };
     let namespace = request.namespace.as_str();
     let wanted = if field == "rules" {
-        if may("escalate", request.spec.resource, attributes.name, namespace) {
+        if may("escalate", request.spec.resource(), attributes.name, namespace) {
             return Ok(());
         }
         if object.get(&["aggregationRule"]).is_some_and(|rule| !rule.is_null()) {

@@ -25,7 +25,7 @@ impl Api {
         let manager = quiet.manager.take().unwrap_or_default();
         for _ in 0..ATTEMPTS {
             let changed = self.change(&quiet, |live| {
-                let live = view::shown(request.spec, live.clone());
+                let live = view::shown(&request.spec, live.clone());
                 applied(request, Some(&live), &config, &manager)
             });
             match changed.await {
@@ -50,7 +50,7 @@ impl Api {
                 }
             }
         }
-        Err(Status::modified(request.spec.group, request.spec.resource, &request.name))
+        Err(Status::modified(request.spec.group(), request.spec.resource(), &request.name))
     }
 }
 
@@ -84,7 +84,7 @@ fn applied(
     config: &Object,
     manager: &Manager,
 ) -> Result<Object, Status> {
-    let spec = request.spec;
+    let spec = &request.spec;
     let reset: &[&str] = match request.subresource.as_str() {
         "status" => &["spec"],
         _ if spec.status => &["status"],

@@ -48,11 +48,11 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
     let object = Object::from_value(value)
         .ok_or_else(|| Status::bad_request("the object provided is unrecognized: it is not a JSON object"))?;
     let mut object = check(request, object)?;
-    let (kind, version) = (request.spec.kind, request.spec.version);
+    let (kind, version) = (request.spec.kind(), request.spec.version());
     let refused = |why: String| {
         Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     };
-    let unknown = fields::conform(request.spec, &mut object).map_err(|error| refused(error.to_string()))?;
+    let unknown = fields::conform(&request.spec, &mut object).map_err(|error| refused(error.to_string()))?;
     let problems = unknown.into_iter().chain(fields::duplicates(duplicates)).collect();
     fields::settle(request, problems, refused)?;
     Ok(object)
@@ -72,7 +72,7 @@ pub fn patched(request: &ResourceRequest, tree: Value, facts: &Facts) -> Result<
     let mut problems = facts.problems.clone();
     let object = Object::from_value(tree).ok_or_else(|| Status::bad_request("the patch leaves no object"))?;
     let mut object = check(request, object)?;
-    let found = fields::conform(request.spec, &mut object);
+    let found = fields::conform(&request.spec, &mut object);
     let refused = |why: String| {
         let made = || String::from_utf8_lossy(&object.to_vec()).into_owned();
         let text = format!("Invalid value: {:?}: {why}", facts.shown.clone().unwrap_or_else(made));
@@ -88,18 +88,21 @@ pub fn patched(request: &ResourceRequest, tree: Value, facts: &Facts) -> Result<
 
 /// The checks of [`object`], for a tree that a patch made.
 pub fn check(request: &ResourceRequest, mut object: Object) -> Result<Object, Status> {
-    let spec = request.spec;
+    let spec = &request.spec;
     let version = spec.api_version();
     // Clients may leave both out, since the path says them; what is stored has them.
     if object.api_version().is_empty() {
         object.set(&["apiVersion"], version.clone());
     }
     if object.kind().is_empty() {
-        object.set(&["kind"], spec.kind);
+        object.set(&["kind"], spec.kind());
     }
-    if object.api_version() != version || object.kind() != spec.kind {
+    if object.api_version() != version || object.kind() != spec.kind() {
         let sent = format!("{}, Kind={}", object.api_version(), object.kind());
-        return Err(Status::bad_request(format!("{sent} is not what this path takes: {version}, Kind={}", spec.kind)));
+        return Err(Status::bad_request(format!(
+            "{sent} is not what this path takes: {version}, Kind={}",
+            spec.kind()
+        )));
     }
     let namespace = object.namespace();
     if spec.namespaced() && !namespace.is_empty() && namespace != request.namespace {

@@ -32,13 +32,13 @@ impl Api {
         name: &str,
         options: &strategy::DeleteOptions,
     ) -> Result<(Object, i64, bool), Status> {
-        let spec = request.spec;
+        let spec = &request.spec;
         for _ in 0..ATTEMPTS {
             let (mut object, revision) = self.stored(request, name).await?;
             let unlike = |what: &str, wanted: &str, found: &str| {
                 let why =
                     format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-                Status::conflict(spec.group, spec.resource, name, &why)
+                Status::conflict(spec.group(), spec.resource(), name, &why)
             };
             if let Some(uid) = options.uid.as_ref().filter(|uid| **uid != object.uid()) {
                 return Err(unlike("UID", uid, object.uid()));
@@ -62,7 +62,7 @@ impl Api {
             match written {
                 Ok(revision) => {
                     let gone = next == Deletion::Now;
-                    if gone && spec.resource == "services" {
+                    if gone && spec.is("", "services") {
                         services::release(self, &object, None).await;
                     }
                     return Ok((object, revision, gone));
@@ -71,7 +71,7 @@ impl Api {
                 Err(WriteError::Failed(status)) => return Err(status),
             }
         }
-        Err(Status::modified(spec.group, spec.resource, name))
+        Err(Status::modified(spec.group(), spec.resource(), name))
     }
 
     pub(super) async fn delete_collection(
@@ -98,8 +98,8 @@ impl Api {
 
 /// The answer for an object that is gone.
 fn deleted(request: &ResourceRequest, object: &Object) -> Response<Body> {
-    let spec = request.spec;
-    let details = json!({"name": object.name(), "group": spec.group, "kind": spec.resource, "uid": object.uid()});
+    let spec = &request.spec;
+    let details = json!({"name": object.name(), "group": spec.group(), "kind": spec.resource(), "uid": object.uid()});
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
     json_response(StatusCode::OK, status.to_string())
 }

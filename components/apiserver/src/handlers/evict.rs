@@ -71,7 +71,7 @@ impl Api {
         };
         let (index, spec) = registry::find(GROUP, "v1", BUDGETS).expect("PodDisruptionBudget has a row");
         let mut write = request.clone();
-        (write.index, write.spec) = (index, spec);
+        (write.index, write.spec) = (index, spec.clone());
         write.name = budget.name().to_owned();
         write.subresource = "status".into();
         let spent = self.change(&write, |current| {

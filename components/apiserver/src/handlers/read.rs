@@ -23,7 +23,7 @@ impl Api {
                 format!("{}/{}", request.namespace, request.name)
             };
             if let Some(entry) = self.cache.list(request.index).0.get(&key) {
-                return Ok(json_response(StatusCode::OK, view::bytes(request.spec, &entry.json)));
+                return Ok(json_response(StatusCode::OK, view::bytes(&request.spec, &entry.json)));
             }
         }
         let (object, revision) = self.stored(request, &request.name).await?;
@@ -47,7 +47,7 @@ impl Api {
         let mut items = Vec::new();
         let mut last = "";
         for (key, entry) in wanted.by_ref().take(limit) {
-            items.push(view::bytes(request.spec, &entry.json));
+            items.push(view::bytes(&request.spec, &entry.json));
             last = key;
         }
         let mut metadata = json!({"resourceVersion": revision.to_string()});
@@ -58,15 +58,9 @@ impl Api {
                 metadata["remainingItemCount"] = (1 + wanted.count()).into();
             }
         }
-        let (spec, format) = (request.spec, request.format);
+        let format = request.format;
         let size: usize = items.iter().map(Bytes::len).sum();
-        let list = List {
-            group: spec.group,
-            api_version: spec.api_version(),
-            kind: spec.kind,
-            metadata,
-            items: items.into_iter(),
-        };
+        let list = List { spec: request.spec.clone(), metadata, items: items.into_iter() };
         if size < LONG {
             return list.respond(format);
         }

@@ -19,7 +19,7 @@ impl Api {
         request: &ResourceRequest,
         payload: &Payload,
     ) -> Result<Response<Body>, Status> {
-        let resource = request.spec.resource;
+        let resource = request.spec.resource();
         if resource == "componentstatuses" {
             return self.component_statuses(request);
         }
@@ -30,7 +30,8 @@ impl Api {
         if resource == "bindings" {
             let mut bind = request.clone();
             bind.name = object.name().to_owned();
-            (bind.index, bind.spec) = crate::registry::find("", "v1", "pods").expect("Pod has a row");
+            let (index, spec) = crate::registry::find("", "v1", "pods").expect("Pod has a row");
+            (bind.index, bind.spec) = (index, spec.clone());
             bind.subresource = "binding".into();
             return self.bind(&bind, payload).await;
         }
@@ -46,7 +47,7 @@ impl Api {
                 if resource.starts_with("local") && attributes("namespace") != request.namespace {
                     let text = "spec.resourceAttributes.namespace must match metadata.namespace".to_owned();
                     let errors = [("FieldValueInvalid", "spec.resourceAttributes.namespace".to_owned(), text)];
-                    return Err(Status::invalid(request.spec.group, request.spec.kind, "", &errors));
+                    return Err(Status::invalid(request.spec.group(), request.spec.kind(), "", &errors));
                 }
                 let user = subject(request, &object)?;
                 self.review_access(&user, &object)?
@@ -158,7 +159,7 @@ fn subject(request: &ResourceRequest, review: &Object) -> Result<User, Status> {
     if user.name.is_empty() && user.groups.is_empty() {
         let why = "at least one of user or group must be specified".to_owned();
         let errors = [("FieldValueInvalid", "spec.user".to_owned(), why)];
-        return Err(Status::invalid(request.spec.group, request.spec.kind, "", &errors));
+        return Err(Status::invalid(request.spec.group(), request.spec.kind(), "", &errors));
     }
     Ok(user)
 }

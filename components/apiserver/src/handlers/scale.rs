@@ -73,7 +73,7 @@ impl Api {
                 result => return result,
             }
         }
-        Err(Status::modified(request.spec.group, request.spec.resource, &request.name))
+        Err(Status::modified(request.spec.group(), request.spec.resource(), &request.name))
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Api, Filter, filter};
 use crate::cache::{Cache, Change, Entry};
-use crate::registry::ResourceSpec;
+use crate::registry::{ResourceSpec, Spec};
 use crate::render::Events;
 use crate::request::ResourceRequest;
 use crate::{render, view};
@@ -54,10 +54,10 @@ impl Api {
                 objects
                     .values()
                     .filter(|entry| selected(entry))
-                    .map(|entry| ("ADDED", view::bytes(request.spec, &entry.json))),
+                    .map(|entry| ("ADDED", view::bytes(&request.spec, &entry.json))),
             );
             if wants_initial {
-                head.push(bookmark(request.spec, at, true));
+                head.push(bookmark(&request.spec, at, true));
             }
         } else {
             let (missed, events) = match self.cache.subscribe(request.index, revision) {
@@ -69,9 +69,9 @@ impl Api {
                 }
             };
             receiver = events;
-            head.extend(missed.iter().filter_map(|change| encode(request.spec, change, &selected)));
+            head.extend(missed.iter().filter_map(|change| encode(&request.spec, change, &selected)));
         }
-        let live = Live { receiver, selected, spec: request.spec, cache: self.cache.clone(), bookmarks };
+        let live = Live { receiver, selected, spec: request.spec.clone(), cache: self.cache.clone(), bookmarks };
         let events = stream::iter(head).chain(live.into_stream());
         let bounded = events.take_until(tokio::time::sleep(timeout));
         let answer = encoder;
@@ -93,7 +93,7 @@ type Event = (&'static str, Bytes);
 struct Live {
     receiver: broadcast::Receiver<Change>,
     selected: Filter,
-    spec: &'static ResourceSpec,
+    spec: Spec,
     cache: Cache,
     bookmarks: bool,
 }
@@ -105,7 +105,7 @@ impl Live {
                 let change = tokio::time::timeout(BOOKMARK_INTERVAL, live.receiver.recv()).await;
                 match change {
                     Ok(Ok(change)) => {
-                        if let Some(bytes) = encode(live.spec, &change, &live.selected) {
+                        if let Some(bytes) = encode(&live.spec, &change, &live.selected) {
                             return Some((bytes, live));
                         }
                     }
@@ -115,7 +115,7 @@ impl Live {
                         // The revision is read first: a change that is in the queue by then is older than no bookmark.
                         let revision = live.cache.revision();
                         if live.receiver.is_empty() {
-                            return Some((bookmark(live.spec, revision, false), live));
+                            return Some((bookmark(&live.spec, revision, false), live));
                         }
                     }
                     Err(_) => {}
@@ -149,7 +149,7 @@ fn deleted(old: &Entry, revision: i64) -> Bytes {
 
 fn bookmark(spec: &ResourceSpec, revision: i64, initial_events_end: bool) -> Event {
     let mut object = json!({
-        "kind": spec.kind, "apiVersion": spec.api_version(), "metadata": {"resourceVersion": revision.to_string()},
+        "kind": spec.kind(), "apiVersion": spec.api_version(), "metadata": {"resourceVersion": revision.to_string()},
     });
     if initial_events_end {
         object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});

@@ -24,7 +24,7 @@ use crate::{fields, names, strategy, view};
 pub(super) const ATTEMPTS: usize = 16;
 impl Api {
     pub(super) async fn create(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let object = view::stored(request.spec, body::object(request, payload)?);
+        let object = view::stored(&request.spec, body::object(request, payload)?);
         if request.spec.namespaced() {
             self.check_namespace(request).await?;
         }
@@ -38,9 +38,9 @@ impl Api {
         request: &ResourceRequest,
         mut object: Object,
     ) -> Result<(Object, i64), Status> {
-        let spec = request.spec;
+        let spec = &request.spec;
         strategy::normalize(spec, &mut object);
-        defaults::apply(spec.group, spec.version, spec.kind, &mut object);
+        defaults::apply(spec.group(), spec.version(), spec.kind(), &mut object);
         fields::note(request, None, &mut object, &now());
         let prefix = object.str(&["metadata", "generateName"]).to_owned();
         let shown = if object.name().is_empty() { prefix.clone() } else { object.name().to_owned() };
@@ -55,13 +55,13 @@ impl Api {
             let uid = uuid::Uuid::new_v4().to_string();
             strategy::prepare_create(request, &mut object, &uid, &now())?;
             // The status that has just been taken away has defaults of its own.
-            defaults::apply(spec.group, spec.version, spec.kind, &mut object);
-            validate::create(spec.group, spec.kind, &object)?;
+            defaults::apply(spec.group(), spec.version(), spec.kind(), &mut object);
+            validate::create(spec.group(), spec.kind(), &object)?;
             self.admit(&attributes, &object).await?;
             if dry_run(request)? {
                 return Ok((object, 0));
             }
-            let is_service = spec.resource == "services";
+            let is_service = spec.is("", "services");
             let taken = if is_service { services::allocate(self, &mut object, None).await? } else { Taken::default() };
             let key = self.key(request, object.name());
             let failed = match self.put(request, &key, &object, 0).await {
@@ -72,12 +72,12 @@ impl Api {
             match failed {
                 WriteError::Mismatch(_) if generated => {}
                 WriteError::Mismatch(_) => {
-                    return Err(Status::already_exists(spec.group, spec.resource, object.name()));
+                    return Err(Status::already_exists(spec.group(), spec.resource(), object.name()));
                 }
                 WriteError::Failed(status) => return Err(status),
             }
         }
-        Err(Status::already_exists(spec.group, spec.resource, &prefix))
+        Err(Status::already_exists(spec.group(), spec.resource(), &prefix))
     }
 
     /// Nothing new comes into a namespace that does not exist or is being deleted.
@@ -90,10 +90,10 @@ impl Api {
         if !namespace.is_being_deleted() {
             return Ok(());
         }
-        let spec = request.spec;
+        let spec = &request.spec;
         let why = format!("unable to create new content in namespace {name} because it is being terminated");
-        let text = format!("{} {:?} is forbidden: {why}", qualified(spec.group, spec.resource), request.name);
-        let mut status = Status::forbidden(spec.group, spec.resource, &request.name, text);
+        let text = format!("{} {:?} is forbidden: {why}", qualified(spec.group(), spec.resource()), request.name);
+        let mut status = Status::forbidden(spec.group(), spec.resource(), &request.name, text);
         if let Some(details) = &mut status.details {
             let text = format!("namespace {name} is being terminated");
             details["causes"] =
@@ -103,7 +103,7 @@ impl Api {
     }
 
     pub(super) async fn update(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let sent = view::stored(request.spec, body::object(request, payload)?);
+        let sent = view::stored(&request.spec, body::object(request, payload)?);
         let (object, revision) = self.change(request, |_| Ok(sent.clone())).await?;
         Ok(object_response(request, StatusCode::OK, object, revision))
     }
@@ -136,7 +136,7 @@ impl Api {
                 .await
             }
             "application/strategic-merge-patch+json" => {
-                let Some(schema) = fields::schema(request.spec) else {
+                let Some(schema) = fields::schema(&request.spec) else {
                     return Err(Status::unsupported_media_type(
                         "application/json-patch+json, application/merge-patch+json",
                     ));
@@ -151,12 +151,12 @@ impl Api {
             "application/json-patch+json" => {
                 let operations: json_patch::Patch =
                     serde_json::from_slice(&payload.bytes).map_err(|e| Status::bad_request(e.to_string()))?;
-                let spec = request.spec;
+                let spec = &request.spec;
                 let refused = |error: json_patch::PatchError| {
                     let text = error.to_string();
                     Status::invalid(
-                        spec.group,
-                        spec.kind,
+                        spec.group(),
+                        spec.kind(),
                         &request.name,
                         &[("FieldValueInvalid", "patch".into(), text)],
                     )
@@ -175,9 +175,9 @@ impl Api {
         apply: impl Fn(&mut Value) -> Result<(), Status>,
     ) -> Result<Response<Body>, Status> {
         let patched = self.change(request, |current| {
-            let mut tree = view::shown(request.spec, current.clone()).into_value();
+            let mut tree = view::shown(&request.spec, current.clone()).into_value();
             apply(&mut tree)?;
-            Ok(view::stored(request.spec, body::patched(request, tree, &facts)?))
+            Ok(view::stored(&request.spec, body::patched(request, tree, &facts)?))
         });
         let (object, revision) = patched.await?;
         Ok(object_response(request, StatusCode::OK, object, revision))
@@ -191,7 +191,7 @@ impl Api {
         expected: i64,
     ) -> Result<i64, WriteError> {
         let value = Bytes::from(object.to_vec());
-        if request.spec.resource == "events" {
+        if request.spec.is_event() {
             return self.etcd.put_for(key, value, expected, self.options.event_ttl).await;
         }
         self.etcd.put(key, value, expected).await
@@ -203,8 +203,8 @@ impl Api {
         request: &ResourceRequest,
         make: impl Fn(&Object) -> Result<Object, Status>,
     ) -> Result<(Object, i64), Status> {
-        let spec = request.spec;
-        let modified = || Status::modified(spec.group, spec.resource, &request.name);
+        let spec = &request.spec;
+        let modified = || Status::modified(spec.group(), spec.resource(), &request.name);
         for _ in 0..ATTEMPTS {
             let (mut old, revision) = self.stored(request, &request.name).await?;
             old.set(&["metadata", "resourceVersion"], revision.to_string());
@@ -219,26 +219,26 @@ impl Api {
             if request.subresource != "binding" {
                 strategy::prepare_update(request, &old, &mut new)?;
                 strategy::normalize(spec, &mut new);
-                defaults::apply(spec.group, spec.version, spec.kind, &mut new);
+                defaults::apply(spec.group(), spec.version(), spec.kind(), &mut new);
                 fields::note(request, Some(&old), &mut new, &now());
             }
             let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
             if self.mutate(&attributes, &mut new).await? {
                 // Nobody may change what the request may not.
                 strategy::prepare_update(request, &old, &mut new)?;
-                defaults::apply(spec.group, spec.version, spec.kind, &mut new);
+                defaults::apply(spec.group(), spec.version(), spec.kind(), &mut new);
             }
             if request.subresource != "binding" {
                 strategy::set_generation(request, &old, &mut new);
             }
             if request.subresource.is_empty() && new != old {
-                validate::update(spec.group, spec.kind, &old, &new)?;
+                validate::update(spec.group(), spec.kind(), &old, &new)?;
             }
             self.admit(&attributes, &new).await?;
             if new == old || dry_run(request)? {
                 return Ok((new, revision));
             }
-            let is_service = spec.resource == "services" && request.subresource.is_empty();
+            let is_service = spec.is("", "services") && request.subresource.is_empty();
             let taken =
                 if is_service { services::allocate(self, &mut new, Some(&old)).await? } else { Taken::default() };
             let key = self.key(request, &request.name);

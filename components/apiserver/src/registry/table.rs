@@ -1,7 +1,9 @@
 //! The rows: every built-in resource.
 
-use super::ResourceSpec;
+use std::sync::{Arc, LazyLock};
+
 use super::Scope::{Cluster, Namespaced};
+use super::{ResourceSpec, Spec};
 
 const CORE: (&str, &str) = ("", "v1");
 const ADMISSION: (&str, &str) = ("admissionregistration.k8s.io", "v1");
@@ -72,64 +74,76 @@ const fn row(
 }
 
 /// Every resource, sorted by group and name within it.
-pub static RESOURCES: &[ResourceSpec] = &[
+pub static RESOURCES: LazyLock<Vec<Spec>> = LazyLock::new(|| TABLE.into_iter().map(Arc::new).collect());
+
+const TABLE: [ResourceSpec; 67] = [
     row(CORE, "bindings", "Binding", Namespaced).never_stored(),
     row(CORE, "componentstatuses", "ComponentStatus", Cluster).short(&["cs"]).never_stored(),
     row(CORE, "configmaps", "ConfigMap", Namespaced).short(&["cm"]),
-    row(CORE, "endpoints", "Endpoints", Namespaced).short(&["ep"]).prefix("services/endpoints"),
-    row(CORE, "events", "Event", Namespaced).short(&["ev"]).fields(EVENT_FIELDS),
+    row(CORE, "endpoints", "Endpoints", Namespaced).short(&["ep"]).under("services/endpoints"),
+    row(CORE, "events", "Event", Namespaced).short(&["ev"]).selected_by(EVENT_FIELDS),
     row(CORE, "limitranges", "LimitRange", Namespaced).short(&["limits"]),
-    row(CORE, "namespaces", "Namespace", Cluster).short(&["ns"]).status().fields(&["status.phase"]).answers_deleted(),
-    row(CORE, "nodes", "Node", Cluster).short(&["no"]).status().fields(&["spec.unschedulable"]).prefix("minions"),
+    row(CORE, "namespaces", "Namespace", Cluster)
+        .short(&["ns"])
+        .status()
+        .selected_by(&["status.phase"])
+        .answers_deleted(),
+    row(CORE, "nodes", "Node", Cluster).short(&["no"]).status().selected_by(&["spec.unschedulable"]).under("minions"),
     row(CORE, "persistentvolumeclaims", "PersistentVolumeClaim", Namespaced).short(&["pvc"]).status().answers_deleted(),
     row(CORE, "persistentvolumes", "PersistentVolume", Cluster).short(&["pv"]).status().answers_deleted(),
-    row(CORE, "pods", "Pod", Namespaced).short(&["po"]).status().fields(POD_FIELDS).category("all").answers_deleted(),
+    row(CORE, "pods", "Pod", Namespaced)
+        .short(&["po"])
+        .status()
+        .selected_by(POD_FIELDS)
+        .in_category("all")
+        .answers_deleted(),
     row(CORE, "podtemplates", "PodTemplate", Namespaced).answers_deleted(),
     row(CORE, "replicationcontrollers", "ReplicationController", Namespaced)
         .short(&["rc"])
         .status()
-        .fields(&["status.replicas"])
-        .category("all")
-        .prefix("controllers"),
+        .selected_by(&["status.replicas"])
+        .in_category("all")
+        .under("controllers"),
     row(CORE, "resourcequotas", "ResourceQuota", Namespaced).short(&["quota"]).status().answers_deleted(),
-    row(CORE, "secrets", "Secret", Namespaced).fields(&["type"]),
+    row(CORE, "secrets", "Secret", Namespaced).selected_by(&["type"]),
     row(CORE, "serviceaccounts", "ServiceAccount", Namespaced).short(&["sa"]).answers_deleted(),
     row(CORE, "services", "Service", Namespaced)
         .short(&["svc"])
         .status()
-        .fields(&["spec.clusterIP", "spec.type"])
-        .category("all")
-        .prefix("services/specs")
+        .selected_by(&["spec.clusterIP", "spec.type"])
+        .in_category("all")
+        .under("services/specs")
         .answers_deleted(),
-    row(ADMISSION, "mutatingadmissionpolicies", "MutatingAdmissionPolicy", Cluster).category("api-extensions"),
+    row(ADMISSION, "mutatingadmissionpolicies", "MutatingAdmissionPolicy", Cluster).in_category("api-extensions"),
     row(ADMISSION, "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", Cluster)
-        .category("api-extensions"),
-    row(ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", Cluster).category("api-extensions"),
+        .in_category("api-extensions"),
+    row(ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", Cluster)
+        .in_category("api-extensions"),
     row(ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", Cluster)
         .status()
-        .category("api-extensions"),
+        .in_category("api-extensions"),
     row(ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", Cluster)
-        .category("api-extensions"),
+        .in_category("api-extensions"),
     row(ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", Cluster)
-        .category("api-extensions"),
+        .in_category("api-extensions"),
     row(APIEXTENSIONS, "customresourcedefinitions", "CustomResourceDefinition", Cluster)
         .short(&["crd", "crds"])
         .status()
-        .category("api-extensions")
-        .prefix("apiextensions.k8s.io/customresourcedefinitions"),
+        .in_category("api-extensions")
+        .under("apiextensions.k8s.io/customresourcedefinitions"),
     row(APIREGISTRATION, "apiservices", "APIService", Cluster)
         .status()
-        .category("api-extensions")
-        .prefix("apiregistration.k8s.io/apiservices"),
+        .in_category("api-extensions")
+        .under("apiregistration.k8s.io/apiservices"),
     row(APPS, "controllerrevisions", "ControllerRevision", Namespaced),
-    row(APPS, "daemonsets", "DaemonSet", Namespaced).short(&["ds"]).status().category("all"),
-    row(APPS, "deployments", "Deployment", Namespaced).short(&["deploy"]).status().category("all"),
+    row(APPS, "daemonsets", "DaemonSet", Namespaced).short(&["ds"]).status().in_category("all"),
+    row(APPS, "deployments", "Deployment", Namespaced).short(&["deploy"]).status().in_category("all"),
     row(APPS, "replicasets", "ReplicaSet", Namespaced)
         .short(&["rs"])
         .status()
-        .fields(&["status.replicas"])
-        .category("all"),
-    row(APPS, "statefulsets", "StatefulSet", Namespaced).short(&["sts"]).status().category("all"),
+        .selected_by(&["status.replicas"])
+        .in_category("all"),
+    row(APPS, "statefulsets", "StatefulSet", Namespaced).short(&["sts"]).status().in_category("all"),
     row(AUTHENTICATION, "selfsubjectreviews", "SelfSubjectReview", Cluster).never_stored(),
     row(AUTHENTICATION, "tokenreviews", "TokenReview", Cluster).never_stored(),
     row(AUTHORIZATION, "localsubjectaccessreviews", "LocalSubjectAccessReview", Namespaced).never_stored(),
@@ -139,20 +153,20 @@ pub static RESOURCES: &[ResourceSpec] = &[
     row(AUTOSCALING, "horizontalpodautoscalers", "HorizontalPodAutoscaler", Namespaced)
         .short(&["hpa"])
         .status()
-        .category("all"),
-    row(BATCH, "cronjobs", "CronJob", Namespaced).short(&["cj"]).status().category("all"),
-    row(BATCH, "jobs", "Job", Namespaced).status().fields(&["status.successful"]).category("all"),
+        .in_category("all"),
+    row(BATCH, "cronjobs", "CronJob", Namespaced).short(&["cj"]).status().in_category("all"),
+    row(BATCH, "jobs", "Job", Namespaced).status().selected_by(&["status.successful"]).in_category("all"),
     row(CERTIFICATES, "certificatesigningrequests", "CertificateSigningRequest", Cluster)
         .short(&["csr"])
         .status()
-        .fields(&["spec.signerName"]),
+        .selected_by(&["spec.signerName"]),
     row(COORDINATION, "leases", "Lease", Namespaced),
     row(DISCOVERY, "endpointslices", "EndpointSlice", Namespaced),
-    row(EVENTS, "events", "Event", Namespaced).short(&["ev"]).fields(REGARDING_FIELDS).stored_as(""),
+    row(EVENTS, "events", "Event", Namespaced).short(&["ev"]).selected_by(REGARDING_FIELDS).stored_as(""),
     row(FLOWCONTROL, "flowschemas", "FlowSchema", Cluster).status(),
     row(FLOWCONTROL, "prioritylevelconfigurations", "PriorityLevelConfiguration", Cluster).status(),
     row(NETWORKING, "ingressclasses", "IngressClass", Cluster),
-    row(NETWORKING, "ingresses", "Ingress", Namespaced).short(&["ing"]).status().prefix("ingress"),
+    row(NETWORKING, "ingresses", "Ingress", Namespaced).short(&["ing"]).status().under("ingress"),
     row(NETWORKING, "ipaddresses", "IPAddress", Cluster).short(&["ip"]),
     row(NETWORKING, "networkpolicies", "NetworkPolicy", Namespaced).short(&["netpol"]),
     row(NETWORKING, "servicecidrs", "ServiceCIDR", Cluster).status(),
@@ -166,7 +180,7 @@ pub static RESOURCES: &[ResourceSpec] = &[
     row(RESOURCE, "resourceclaims", "ResourceClaim", Namespaced).status().answers_deleted(),
     row(RESOURCE, "resourceclaimtemplates", "ResourceClaimTemplate", Namespaced).answers_deleted(),
     row(RESOURCE, "resourceslices", "ResourceSlice", Cluster)
-        .fields(&["spec.driver", "spec.nodeName"])
+        .selected_by(&["spec.driver", "spec.nodeName"])
         .answers_deleted(),
     row(SCHEDULING, "priorityclasses", "PriorityClass", Cluster).short(&["pc"]),
     row(STORAGE, "csidrivers", "CSIDriver", Cluster).answers_deleted(),

@@ -265,9 +265,9 @@ fn patched(
     json_patch::patch(&mut tree, &patch).map_err(|error| internal(error.to_string()))?;
     let mut new = Object::from_value(tree).ok_or_else(|| internal("the patch leaves no object".to_owned()))?;
     let spec = &attributes.request.spec;
-    if attributes.kind().2 == spec.kind {
+    if attributes.kind().2 == spec.kind() {
         fields::conform(spec, &mut new).map_err(|error| internal(error.to_string()))?;
-        defaults::apply(spec.group, spec.version, spec.kind, &mut new);
+        defaults::apply(spec.group(), spec.version(), spec.kind(), &mut new);
     }
     Ok(Some(new))
 }

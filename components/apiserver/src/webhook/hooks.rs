@@ -122,7 +122,7 @@ impl Hook {
     /// Whether one of the rules means the write, and if so, the group and version that the webhook wants it in.
     pub fn rules_match(&self, attributes: &Attributes<'_>) -> bool {
         let spec = &attributes.request.spec;
-        self.rules.iter().any(|rule| rule.matches(attributes, spec.group, spec.version, spec.resource))
+        self.rules.iter().any(|rule| rule.matches(attributes, spec.group(), spec.version(), spec.resource()))
     }
 
     /// Whether the object's labels are selected, before or after.
@@ -134,7 +134,7 @@ impl Hook {
 
     /// The selector of namespaces, where the write is in one or is of one, and it does not select all.
     pub fn namespaces(&self, attributes: &Attributes<'_>) -> Result<Option<&LabelSelector>, String> {
-        if attributes.request.authorized_namespace().is_empty() && attributes.request.spec.resource != "namespaces" {
+        if attributes.request.authorized_namespace().is_empty() && attributes.request.spec.resource() != "namespaces" {
             return Ok(None);
         }
         let selector = self.namespaces.as_ref().map_err(Clone::clone)?;
@@ -144,7 +144,7 @@ impl Hook {
 
 /// Whether a write is about admission itself: no webhook may stand between an administrator and its mending.
 pub fn exempt(attributes: &Attributes<'_>) -> bool {
-    attributes.request.spec.group == GROUP
+    attributes.request.spec.group() == GROUP
 }
 
 /// Whether the labels of the write's namespace are those of the object that is written.
@@ -195,10 +195,21 @@ mod tests {
             Rule::new(&json!({"operations": [operation], "apiGroups": [group], "apiVersions": ["*"],
                 "resources": [resource], "scope": scope}))
         };
-        let parse = |path: &str| crate::request::parse(&http::Method::POST, path, None).unwrap().unwrap();
+        let parse = |path: &str| {
+            crate::request::parse(&crate::registry::Registry::default(), &http::Method::POST, path, None)
+                .unwrap()
+                .unwrap()
+        };
         let pods = parse("/api/v1/namespaces/a/pods");
         let binding = parse("/api/v1/namespaces/a/pods/p/binding");
-        let space = crate::request::parse(&http::Method::PUT, "/api/v1/namespaces/a", None).unwrap().unwrap();
+        let space = crate::request::parse(
+            &crate::registry::Registry::default(),
+            &http::Method::PUT,
+            "/api/v1/namespaces/a",
+            None,
+        )
+        .unwrap()
+        .unwrap();
         let cases = [
             (rule("CREATE", "", "pods", "*"), &pods, true),
             (rule("*", "*", "*", "Namespaced"), &pods, true),
@@ -215,7 +226,7 @@ mod tests {
         for (rule, request, wanted) in cases {
             let attributes = Attributes::new(Operation::Create, request, "p", None);
             let spec = &request.spec;
-            let matched = rule.matches(&attributes, spec.group, spec.version, spec.resource);
+            let matched = rule.matches(&attributes, spec.group(), spec.version(), spec.resource());
             assert_eq!(matched, wanted, "{rule:?}");
         }
     }
@@ -228,7 +239,10 @@ mod tests {
         let hooks = Hook::all(&Object::from_value(configuration).unwrap());
         let hook = &hooks[0];
         assert_eq!((hook.uid.as_str(), hook.review, hook.fails_open), ("c/h/0", Some("v1beta1"), true));
-        let request = crate::request::parse(&http::Method::POST, "/api/v1/nodes", None).unwrap().unwrap();
+        let request =
+            crate::request::parse(&crate::registry::Registry::default(), &http::Method::POST, "/api/v1/nodes", None)
+                .unwrap()
+                .unwrap();
         let old = Object::from_value(json!({"metadata": {"labels": {"a": "b"}}})).unwrap();
         let attributes = |old| Attributes::new(Operation::Update, &request, "n", old);
         assert!(hook.selects(&attributes(Some(&old)), &Object::default()).unwrap());

@@ -70,7 +70,7 @@ pub fn request(attributes: &Attributes<'_>, object: &Object) -> Value {
     let spec = &request.spec;
     let (group, version, kind) = attributes.kind();
     let kind = json!({"group": group, "version": version, "kind": kind});
-    let resource = json!({"group": spec.group, "version": spec.version, "resource": spec.resource});
+    let resource = json!({"group": spec.group(), "version": spec.version(), "resource": spec.resource()});
     let gone = attributes.operation == Operation::Delete;
     let before = if gone { Some(object) } else { attributes.old };
     let shown = |object: &Object| object.clone().into_value();
@@ -170,7 +170,12 @@ mod tests {
 
     #[test]
     fn a_deletion_shows_what_goes_as_the_old_object() {
-        let request = crate::request::parse(&http::Method::DELETE, "/api/v1/namespaces/a/pods/p", None);
+        let request = crate::request::parse(
+            &crate::registry::Registry::default(),
+            &http::Method::DELETE,
+            "/api/v1/namespaces/a/pods/p",
+            None,
+        );
         let wanted = request.unwrap().unwrap();
         let object = Object::from_value(json!({"metadata": {"name": "p"}})).unwrap();
         let review = super::request(&Attributes::new(Operation::Delete, &wanted, "p", None), &object);
