@@ -33,6 +33,7 @@ pub mod mvcc;
 pub mod node;
 pub mod options;
 pub mod proto;
+pub mod raft;
 pub mod rpc;
 pub mod server;
 pub mod snapshot;
