@@ -34,7 +34,8 @@ pub struct World {
     pre_vote: bool,
     operations: Vec<Operation>,
     leaders: BTreeMap<u64, u64>,
-    committed: BTreeMap<u64, Entry>,
+    /// With the term of the member that applied it first: whoever leads in a later one has it.
+    committed: BTreeMap<u64, (Entry, u64)>,
     states: BTreeMap<u64, BTreeMap<u8, u64>>,
     next_id: u64,
 }
@@ -416,9 +417,9 @@ impl World {
     }
 
     fn apply(&mut self, id: u64, entry: &Entry) {
-        let known = self.committed.entry(entry.index).or_insert_with(|| entry.clone());
-        assert_eq!(known, entry, "member {id} applies something else than another");
         let running = self.members.get_mut(&id).and_then(|member| member.running.as_mut()).expect("running");
+        let known = self.committed.entry(entry.index).or_insert_with(|| (entry.clone(), running.raft.term()));
+        assert_eq!(known.0, *entry, "member {id} applies something else than another");
         let change = running.state.apply(entry);
         let same = self.states.entry(entry.index).or_insert_with(|| running.state.keys.clone());
         assert_eq!(*same, running.state.keys, "member {id} came to another state");
@@ -462,8 +463,8 @@ impl World {
         if raft.role() == Role::Leader {
             let known = *self.leaders.entry(raft.term()).or_insert(id);
             assert_eq!(known, id, "two leaders in term {}", raft.term());
-            for (index, entry) in self.committed.range(raft.log().first_index()..) {
-                let older = entry.term < raft.term();
+            for (index, (entry, term)) in self.committed.range(raft.log().first_index()..) {
+                let older = *term < raft.term();
                 assert!(!older || raft.log().term(*index) == Some(entry.term), "leader {id} lacks entry {index}");
             }
         }
