@@ -32,6 +32,12 @@ impl Path {
     }
 }
 
+impl Display for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// One thing that is wrong with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -57,6 +63,11 @@ impl Error {
     pub fn invalid(path: &Path, value: impl Into<Value>, detail: impl Display) -> Self {
         let text = format!("Invalid value: {}", shown(&value.into()));
         Self::new("FieldValueInvalid", path, detailed(&text, &detail.to_string()))
+    }
+
+    /// As [`Self::invalid`], of a value that is too large to show.
+    pub fn invalid_whole(path: &Path, detail: impl Display) -> Self {
+        Self::new("FieldValueInvalid", path, detailed("Invalid value", &detail.to_string()))
     }
 
     pub fn not_supported(path: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {

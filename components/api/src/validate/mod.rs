@@ -20,7 +20,7 @@ mod service;
 mod surroundings;
 #[cfg(test)]
 mod tests;
-mod text;
+pub mod text;
 mod workloads;
 
 use serde_json::Value;
