@@ -30,7 +30,11 @@ impl Authority {
 
     /// Makes a self-signed CA that lives for `validity` from `now`.
     pub fn create_for(common_name: &str, now: Timestamp, validity: Duration) -> Result<Self> {
-        let key = PrivateKey::generate()?;
+        Self::create_with(common_name, PrivateKey::generate()?, now, validity)
+    }
+
+    /// Makes a self-signed CA of a key that is there.
+    pub fn create_with(common_name: &str, key: PrivateKey, now: Timestamp, validity: Duration) -> Result<Self> {
         let mut params = authority_params(common_name)?;
         stamp(&mut params, now, validity);
         let made = params.self_signed(key.pair()).map_err(|error| Error::certificate(common_name, error))?;

@@ -2,11 +2,58 @@
 
 use std::fmt;
 
+use std::str::FromStr;
+
 use rcgen::{KeyPair, PublicKeyData};
+use rsa::pkcs8::EncodePrivateKey;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::{der, files};
+
+/// What new keys are, by the names that kubeadm's `encryptionAlgorithm` has for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// `ECDSA-P256`.
+    #[default]
+    EcdsaP256,
+    /// `ECDSA-P384`.
+    EcdsaP384,
+    /// `RSA-2048`.
+    Rsa2048,
+    /// `RSA-3072`.
+    Rsa3072,
+    /// `RSA-4096`.
+    Rsa4096,
+}
+
+impl Algorithm {
+    /// All of them, each with its name.
+    pub const ALL: &'static [(&'static str, Self)] = &[
+        ("ECDSA-P256", Self::EcdsaP256),
+        ("ECDSA-P384", Self::EcdsaP384),
+        ("RSA-2048", Self::Rsa2048),
+        ("RSA-3072", Self::Rsa3072),
+        ("RSA-4096", Self::Rsa4096),
+    ];
+}
+
+impl FromStr for Algorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let known = || Self::ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let found = Self::ALL.iter().find(|(name, _)| *name == text);
+        found.map(|(_, algorithm)| *algorithm).ok_or_else(|| format!("there are {}", known()))
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(_, algorithm)| algorithm == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
 
 /// A private key that certificates, requests and tokens can be signed with.
 pub struct PrivateKey {
@@ -16,8 +63,27 @@ pub struct PrivateKey {
 impl PrivateKey {
     /// Makes a new ECDSA P-256 key.
     pub fn generate() -> Result<Self> {
-        let pair =
-            KeyPair::generate().map_err(|error| Error::Key { what: "new key".into(), reason: error.to_string() })?;
+        Self::generate_for(Algorithm::EcdsaP256)
+    }
+
+    /// Makes a new key. The TLS library's provider makes ECDSA keys only; the primes of RSA keys are found elsewhere.
+    pub fn generate_for(algorithm: Algorithm) -> Result<Self> {
+        let fail = |reason: String| Error::Key { what: "new key".into(), reason };
+        let rsa = |bits| {
+            let mut random = rsa::rand_core::UnwrapErr(getrandom::SysRng);
+            let key = rsa::RsaPrivateKey::new(&mut random, bits).map_err(|error| fail(error.to_string()))?;
+            let der = key.to_pkcs8_der().map_err(|error| fail(error.to_string()))?;
+            KeyPair::try_from(der.as_bytes()).map_err(|error| fail(error.to_string()))
+        };
+        let pair = match algorithm {
+            Algorithm::EcdsaP256 => KeyPair::generate().map_err(|error| fail(error.to_string())),
+            Algorithm::EcdsaP384 => {
+                KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).map_err(|error| fail(error.to_string()))
+            }
+            Algorithm::Rsa2048 => rsa(2048),
+            Algorithm::Rsa3072 => rsa(3072),
+            Algorithm::Rsa4096 => rsa(4096),
+        }?;
         Ok(Self { pair })
     }
 
@@ -93,6 +159,19 @@ mod tests {
         let key = PrivateKey::generate().unwrap();
         let again = PrivateKey::from_pem(&key.to_pem(), "test").unwrap();
         assert_eq!(key.fingerprint(), again.fingerprint());
+    }
+
+    #[test]
+    fn keys_of_each_family_are_made() {
+        for algorithm in [Algorithm::EcdsaP384, Algorithm::Rsa2048] {
+            let key = PrivateKey::generate_for(algorithm).unwrap();
+            let again = PrivateKey::from_pem(&key.to_pem(), "test").unwrap();
+            assert_eq!(key.fingerprint(), again.fingerprint());
+        }
+        for (name, algorithm) in Algorithm::ALL {
+            assert_eq!((name.parse::<Algorithm>().unwrap(), algorithm.to_string().as_str()), (*algorithm, *name));
+        }
+        assert!("RSA-1024".parse::<Algorithm>().is_err());
     }
 
     #[test]

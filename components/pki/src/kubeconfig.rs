@@ -124,6 +124,8 @@ pub enum Credential<'a> {
     Certificate(&'a Certificate, &'a PrivateKey),
     /// By a client certificate in a file that also holds the key, and is renewed there.
     CertificateFile(&'a Path),
+    /// By a client certificate that others have yet to sign for this key.
+    Key(&'a PrivateKey),
     /// By a bearer token.
     Token(&'a str),
     /// By nothing.
@@ -146,6 +148,7 @@ impl Kubeconfig {
                 client_key: Some(path.to_path_buf()),
                 ..User::default()
             },
+            Credential::Key(key) => User { client_key_data: encode(&key.to_pem()), ..User::default() },
             Credential::Token(token) => User { token: Some((*token).to_owned()), ..User::default() },
             Credential::Anonymous => User::default(),
         };
@@ -155,7 +158,7 @@ impl Kubeconfig {
             clusters: vec![NamedCluster {
                 name: cluster.into(),
                 cluster: Cluster {
-                    certificate_authority_data: encode(ca_pem),
+                    certificate_authority_data: encode(ca_pem).filter(|data| !data.is_empty()),
                     server: server.into(),
                     ..Cluster::default()
                 },

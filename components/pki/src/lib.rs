@@ -5,7 +5,7 @@
 //! kubelet makes its requests with it.
 //!
 //! Layers, lowest first:
-//! - [`key`]: [`PrivateKey`], made as ECDSA P-256, read as RSA or EC in PKCS#8, PKCS#1 or SEC 1.
+//! - [`key`]: [`PrivateKey`], made by an [`Algorithm`], ECDSA P-256 unless told otherwise, read as RSA or EC in PKCS#8, PKCS#1 or SEC 1.
 //! - [`certificate`]: [`Certificate`], one parsed certificate and the facts in it; [`Profile`], what a new one shall say.
 //! - [`authority`]: [`Authority`], a CA that issues certificates; [`CertificateRequest`], a parsed CSR.
 //! - [`layout`]: the one table of every certificate of a control plane, named and shaped as kubeadm does.
@@ -30,7 +30,7 @@ pub mod store;
 pub use authority::{Authority, CertificateRequest};
 pub use certificate::{Certificate, Profile, Usage};
 pub use error::{Error, Result};
-pub use key::PrivateKey;
+pub use key::{Algorithm, PrivateKey};
 pub use kubeconfig::Kubeconfig;
 pub use layout::{CERTIFICATES, CertificateSpec, Subject};
-pub use store::{Ensured, PkiStore};
+pub use store::{Ensured, Issuance, PkiStore};

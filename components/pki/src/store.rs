@@ -1,14 +1,16 @@
 //! The PKI folder of a control plane.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::authority::Authority;
-use crate::certificate::{Certificate, LEAF_VALIDITY};
+use crate::authority::CertificateRequest;
+use crate::certificate::{CA_VALIDITY, Certificate, LEAF_VALIDITY, Profile};
 use crate::error::{Error, Result};
 use crate::files::{self, PUBLIC_MODE, SECRET_MODE};
-use crate::key::PrivateKey;
+use crate::key::{Algorithm, PrivateKey};
 use crate::layout::{CertificateSpec, SERVICE_ACCOUNT_KEY, Subject};
 
 /// What ensuring a certificate did.
@@ -20,16 +22,66 @@ pub enum Ensured {
     Kept,
 }
 
+/// What new keys are and how long new certificates live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Issuance {
+    /// What keys are.
+    pub algorithm: Algorithm,
+    /// Life of leaves.
+    pub leaf_validity: Duration,
+    /// Life of CAs.
+    pub ca_validity: Duration,
+}
+
+impl Default for Issuance {
+    fn default() -> Self {
+        Self { algorithm: Algorithm::default(), leaf_validity: LEAF_VALIDITY, ca_validity: CA_VALIDITY }
+    }
+}
+
 /// A PKI folder, by default `/etc/kubernetes/pki`.
 #[derive(Debug, Clone)]
 pub struct PkiStore {
     folder: PathBuf,
+    issuance: Issuance,
 }
 
 impl PkiStore {
     /// The store at `folder`, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), issuance: Issuance::default() }
+    }
+
+    /// The same store, making what is new by `issuance`.
+    pub fn with(self, issuance: Issuance) -> Self {
+        Self { issuance, ..self }
+    }
+
+    /// How the store makes what is new.
+    pub fn issuance(&self) -> Issuance {
+        self.issuance
+    }
+
+    /// Issues a leaf for a new key.
+    pub fn issue(&self, authority: &Authority, profile: &Profile, now: Timestamp) -> Result<(Certificate, PrivateKey)> {
+        let key = PrivateKey::generate_for(self.issuance.algorithm)?;
+        let certificate = authority.renew(profile, &key, now, self.issuance.leaf_validity)?;
+        Ok((certificate, key))
+    }
+
+    /// Writes a new key and a request for others to sign, `NAME.key` and `NAME.csr`; refuses to replace a key.
+    pub fn request(&self, spec: &CertificateSpec, subject: &Subject) -> Result<PathBuf> {
+        let key_path = self.key_path(spec);
+        let path = self.folder.join(format!("{}.csr", spec.base_name));
+        if let Some(there) = [&key_path, &path].into_iter().find(|path| path.exists()) {
+            return Err(Error::Unfit { path: there.clone(), reason: "it is there already".into() });
+        }
+        let key = PrivateKey::generate_for(self.issuance.algorithm)?;
+        let text = CertificateRequest::create(&spec.profile(subject), &key)?;
+        files::create_private_dir(key_path.parent().unwrap_or(&self.folder))?;
+        files::write_atomic(&key_path, key.to_pem().as_bytes(), SECRET_MODE)?;
+        files::write_atomic(&path, text.as_bytes(), SECRET_MODE)?;
+        Ok(path)
     }
 
     /// The folder.
@@ -73,14 +125,14 @@ impl PkiStore {
         let path = self.certificate_path(spec);
         let present = Certificate::load(&path)?;
         let authority = self.authority(self.signer(spec)?)?;
-        let profile = crate::Profile {
+        let profile = Profile {
             common_name: present.common_name,
             organizations: present.organizations,
             dns_names: present.dns_names,
             ips: present.ips,
             usages: present.usages,
         };
-        let (certificate, key) = authority.issue(&profile, now, LEAF_VALIDITY)?;
+        let (certificate, key) = self.issue(&authority, &profile, now)?;
         self.write(spec, &certificate, &key)?;
         Ok(certificate)
     }
@@ -101,7 +153,7 @@ impl PkiStore {
             }
             (false, _) => {
                 files::create_private_dir(&self.folder)?;
-                let key = PrivateKey::generate()?;
+                let key = PrivateKey::generate_for(self.issuance.algorithm)?;
                 files::write_atomic(&private, key.to_pem().as_bytes(), SECRET_MODE)?;
                 files::write_atomic(&public, key.public_pem().as_bytes(), PUBLIC_MODE)?;
                 Ok(Ensured::Created)
@@ -125,7 +177,8 @@ impl PkiStore {
                     reason: "the key of the CA is there, but its certificate is not".into(),
                 });
             }
-            let authority = Authority::create(&profile.common_name, now)?;
+            let key = PrivateKey::generate_for(self.issuance.algorithm)?;
+            let authority = Authority::create_with(&profile.common_name, key, now, self.issuance.ca_validity)?;
             return self.write(spec, authority.certificate(), authority.key());
         }
         let signer = self.signer(spec)?;
@@ -140,10 +193,10 @@ impl PkiStore {
         // A key that stands there without its certificate was put there for use: the certificate is made for it.
         if key_path.exists() {
             let key = PrivateKey::load(&key_path)?;
-            let certificate = authority.renew(&profile, &key, now, LEAF_VALIDITY)?;
+            let certificate = authority.renew(&profile, &key, now, self.issuance.leaf_validity)?;
             return self.write_certificate(spec, &certificate);
         }
-        let (certificate, key) = authority.issue(&profile, now, LEAF_VALIDITY)?;
+        let (certificate, key) = self.issue(&authority, &profile, now)?;
         self.write(spec, &certificate, &key)
     }
 
