@@ -2,11 +2,11 @@
 //! with its words, out of components of its own.
 //!
 //! Layers, lowest first:
-//! - [`host`], [`images`], [`api`], [`ssh`]: effects, each behind a trait with a real and a harmless implementation.
-//! - [`config`], [`token`], [`templates`], [`preflight`]: what is wanted, as plain data and text.
+//! - [`host`], [`images`], [`api`], [`etcd`], [`ssh`]: effects, each behind a trait with a real and a harmless implementation.
+//! - [`config`], [`token`], [`templates`], [`patches`], [`preflight`]: what is wanted, as plain data and text.
 //! - [`report`]: what the user sees meanwhile.
 //! - [`phase`]: the steps that lead from what is there to what is wanted. Start at [`phase::init::TREE`].
-//! - [`join`], [`reset`], [`supervise`]: the commands that are more than a row of phases.
+//! - [`join`], [`reset`], [`restore`], [`supervise`]: the commands that are more than a row of phases.
 //! - [`cli`]: the tree of commands and flags. Only it prints.
 //!
 //! The libraries beside it: `kinit-pki` makes keys and certificates, `kinit-preflight` judges a host, `kinit-cri` talks to
@@ -16,16 +16,23 @@
 //! place of the real ones.
 
 pub mod api;
+pub mod certificates;
 pub mod cli;
 pub mod config;
+pub mod diff;
+pub mod etcd;
 pub mod host;
 pub mod images;
 pub mod join;
+pub mod mend;
+pub mod patches;
 pub mod phase;
 pub mod preflight;
 pub mod report;
 pub mod reset;
+pub mod restore;
 pub mod ssh;
 pub mod supervise;
 pub mod templates;
 pub mod token;
+pub mod upgrade;

@@ -23,13 +23,13 @@ pub struct Failed(String, String);
 /// What init asks of the host.
 pub fn init_request(settings: &InitSettings) -> Request {
     let manifests = STATIC_PODS.iter().map(|name| Path::new(MANIFESTS_DIR).join(format!("{name}.yaml")));
-    let ranges = [settings.cluster.pod_subnet, settings.cluster.service_subnet];
+    let ranges = settings.cluster.pod_subnet.iter().chain(settings.cluster.service_subnet.iter());
     Request {
         ports: [&[settings.bind_port], CONTROL_PLANE_PORTS].concat(),
         absent_files: manifests.collect(),
         empty_folders: vec![PathBuf::from(&settings.cluster.etcd.data_dir)],
         advertise_address: Some(settings.advertise_address),
-        ranges: ranges.iter().map(|range| (range.address(), range.prefix())).collect(),
+        ranges: ranges.map(|range| (range.address(), range.prefix())).collect(),
         ..node_request(&settings.node)
     }
 }

@@ -65,6 +65,8 @@ pub const ROUTE_PROTOCOL: &str = "77";
 pub enum Step {
     /// The kubelet is stopped first, or it would start again what is taken away.
     StopKubelet,
+    /// A unit beside the kubelet's is stopped, as long as its file is there.
+    StopUnit(String),
     /// All pods go.
     RemovePods,
     /// Everything mounted below the kubelet's folder is unmounted.
@@ -102,6 +104,11 @@ pub fn plan(entries: &[Entry]) -> Vec<Step> {
         Step::Network,
         Step::Cgroups,
     ];
+    let others = entries.iter().filter_map(|entry| match entry {
+        Entry::Unit { name } if name != "kubelet.service" => Some(Step::StopUnit(name.clone())),
+        _ => None,
+    });
+    steps.extend(others);
     let made_folder =
         |path: &Path| entries.iter().any(|entry| matches!(entry, Entry::Folder { path: made } if made == path));
     let own = |path: &Path| OWN_FOLDERS.iter().any(|folder| path.starts_with(folder));
@@ -164,6 +171,7 @@ pub async fn run(host: &dyn Host, cri_socket: Option<&str>, reporter: &dyn Repor
 fn words(step: &Step) -> String {
     match step {
         Step::StopKubelet => "stops the kubelet".into(),
+        Step::StopUnit(name) => format!("stops {name}"),
         Step::RemovePods => "removes all pods".into(),
         Step::Unmount(path) => format!("unmounts what is below {}", path.display()),
         Step::Network => "removes links, routes and firewall tables".into(),
@@ -181,6 +189,11 @@ fn words(step: &Step) -> String {
 async fn take(host: &dyn Host, step: &Step, socket: &Path, reporter: &dyn Reporter) -> anyhow::Result<()> {
     match step {
         Step::StopKubelet => kubelet::stop(host).await?,
+        Step::StopUnit(name) => {
+            if host::has_systemd(host) {
+                host.run(Command::new("systemctl", &["disable", "--now", "--quiet", name])).await?;
+            }
+        }
         Step::RemovePods => remove_pods(host, socket, reporter).await?,
         Step::Unmount(folder) => unmount(host, folder).await?,
         Step::Network => network(host).await?,

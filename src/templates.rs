@@ -28,6 +28,8 @@ templates! {
     KUBE_PROXY_KUBECONFIG = "addons/kube-proxy-kubeconfig.yaml";
     NETWORK = "addons/kinit-network.yaml";
     CLUSTER_DNS = "addons/cluster-dns.yaml";
+    SNAPSHOT_SERVICE = "etcd/snapshot.service";
+    SNAPSHOT_TIMER = "etcd/snapshot.timer";
 }
 
 /// A template that could not be rendered, or whose result is not YAML: always a defect of kinit.

@@ -50,8 +50,10 @@ impl Token {
         if !settings.description.is_empty() {
             data.insert("description".into(), json!(settings.description));
         }
-        if let Some(ttl) = settings.ttl {
-            let end = Timestamp::from_second(now.as_second() + ttl.as_secs() as i64).unwrap_or(Timestamp::MAX);
+        let after = |ttl: std::time::Duration| {
+            Timestamp::from_second(now.as_second() + ttl.as_secs() as i64).unwrap_or(Timestamp::MAX)
+        };
+        if let Some(end) = settings.expires.or(settings.ttl.map(after)) {
             data.insert("expiration".into(), json!(end.to_string()));
         }
         for usage in &settings.usages {

@@ -41,9 +41,28 @@ fn every_command_has_help() {
         &["certs", "check-expiration"],
         &["certs", "renew"],
         &["kubeconfig", "user"],
+        &["certs", "generate-csr"],
+        &["certs", "certificate-key"],
         &["config", "print"],
+        &["config", "print", "init-defaults"],
+        &["config", "print", "join-defaults"],
+        &["config", "print", "reset-defaults"],
+        &["config", "print", "upgrade-defaults"],
         &["config", "validate"],
+        &["config", "migrate"],
+        &["config", "images", "list"],
+        &["upgrade", "plan"],
+        &["upgrade", "apply"],
+        &["upgrade", "node"],
+        &["upgrade", "diff"],
+        &["etcd", "members"],
+        &["etcd", "status"],
+        &["etcd", "snapshot", "save"],
+        &["etcd", "snapshot", "restore"],
+        &["etcd", "snapshot", "status"],
+        &["etcd", "snapshot", "schedule"],
         &["preflight"],
+        &["status"],
         &["version"],
         &["completion"],
     ];
@@ -74,7 +93,11 @@ fn mistakes_are_named() {
         (&["init", "--token-ttl", "soon"], &["soon", "hint:"]),
         (&["init", "--node-name", "No_Name"], &["no_name", "hint:"]),
         (&["init", "--cri-socket", "tcp://x"], &["tcp://x", "hint:"]),
-        (&["init", "--upload-certs"], &["--upload-certs", "hint:"]),
+        (&["init", "--certificate-key", "abc"], &["certificateKey", "hint:"]),
+        (&["init", "--feature-gates", "Nonsense=true"], &["Nonsense", "hint:"]),
+        (&["init", "--feature-gates", "RootlessControlPlane=true"], &["RootlessControlPlane", "hint:"]),
+        (&["init", "--patches", "/nowhere"], &["/nowhere"]),
+        (&["init", "--pod-network-cidr", "10.0.0.0/16,10.1.0.0/16"], &["family", "hint:"]),
         (&["init", "--skip-phases", "nonsense"], &["nonsense", "hint:"]),
         (&["init", "--config", "/nowhere.yaml"], &["/nowhere.yaml"]),
         (&["init", "phase", "nonsense"], &["nonsense", "hint:"]),
@@ -91,6 +114,18 @@ fn mistakes_are_named() {
         (&["token", "list", "--kubeconfig", "/nowhere.conf"], &["/nowhere.conf", "hint:"]),
         (&["certs", "check-expiration", "--cert-dir", "/nowhere"], &["/nowhere", "hint:"]),
         (&["certs", "renew", "nonsense"], &["nonsense", "hint:"]),
+        (&["kubeconfig", "user", "--client-name", "a", "--validity-period", "x"], &["--validity-period", "hint:"]),
+        (&["config", "migrate", "--old-config", "/nowhere.yaml"], &["/nowhere.yaml"]),
+        (&["config", "print", "init-defaults", "--component-configs", "X"], &["X", "hint:"]),
+        (&["etcd", "members", "--cert-dir", "/nowhere"], &["/nowhere", "hint:"]),
+        (&["etcd", "members", "--endpoints", "http://127.0.0.1:1"], &["127.0.0.1:1"]),
+        (&["etcd", "snapshot", "status", "/dev/null"], &["/dev/null"]),
+        (&["etcd", "snapshot", "restore", "/nowhere.db"], &["/nowhere.db"]),
+        (&["etcd", "snapshot", "save"], &["<FILE>"]),
+        (&["status", "--kubeconfig", "/nowhere.conf"], &["/nowhere.conf", "hint:"]),
+        (&["upgrade", "plan", "v1.99.0", "--kubeconfig", "/nowhere.conf"], &["v1.99.0", "hint:"]),
+        (&["upgrade", "plan", "--kubeconfig", "/nowhere.conf"], &["/nowhere.conf", "hint:"]),
+        (&["upgrade", "apply", "soon"], &["soon", "hint:"]),
     ];
     for (arguments, wanted) in cases {
         // An address of its own spares init a look at the host's routes, which a test has no say in.
@@ -113,7 +148,9 @@ fn a_broken_file_is_refused_with_its_line() {
         ("networking:\n  podSubnett: 10.0.0.0/8\n", &["networking", "podSubnett", "line 4"][..]),
         ("networking: [\n", &["line"]),
         ("etcd:\n  external:\n    endpoints: [x]\n", &["etcd.external", "hint:"]),
-        ("encryptionAlgorithm: RSA-2048\n", &["RSA-2048", "hint:"]),
+        ("etcd:\n  local: {dataDir: /x}\n  external:\n    endpoints: [http://x]\n", &["both", "hint:"]),
+        ("encryptionAlgorithm: RSA-1024\n", &["RSA-1024", "hint:"]),
+        ("certificateValidityPeriod: soon\n", &["certificateValidityPeriod", "hint:"]),
     ] {
         std::fs::write(&path, format!("{head}{body}")).unwrap();
         for command in [&["init", "--config", name][..], &["config", "validate", "--config", name]] {
@@ -135,6 +172,9 @@ fn data_goes_to_standard_output() {
         (&["config", "print", "init-defaults"], "kind: ClusterConfiguration"),
         (&["config", "print", "join-defaults"], "kind: JoinConfiguration"),
         (&["config", "images", "list"], "kinit.local/kube-apiserver:v1.36.0"),
+        (&["config", "images", "list", "-o", "yaml"], "output.kubeadm.k8s.io/v1alpha3"),
+        (&["config", "print", "init-defaults", "--component-configs", "KubeletConfiguration"], "staticPodPath"),
+        (&["config", "print", "join-defaults", "--component-configs", "KubeProxyConfiguration"], "clusterCIDR"),
         (&["completion", "bash"], "kinit"),
     ] {
         let output = kinit(arguments);
@@ -147,10 +187,63 @@ fn data_goes_to_standard_output() {
 #[test]
 fn printed_defaults_are_valid() {
     let folder = tempfile::tempdir().unwrap();
-    for kind in ["init-defaults", "join-defaults"] {
+    for kind in ["init-defaults", "join-defaults", "reset-defaults", "upgrade-defaults"] {
         let path = folder.path().join(kind);
         std::fs::write(&path, kinit(&["config", "print", kind]).stdout).unwrap();
         let output = kinit(&["config", "validate", "--config", path.to_str().unwrap()]);
         assert_eq!(text(&output.stdout), "ok\n", "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn requests_for_an_outside_authority_are_written_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("kinit.yaml");
+    let document = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nlocalAPIEndpoint:\n  advertiseAddress: \
+                192.0.2.7\nnodeRegistration:\n  name: cp1\n";
+    std::fs::write(&config, document).unwrap();
+    let (pki, configs) = (folder.path().join("pki"), folder.path().join("configs"));
+    let (pki_text, configs_text) = (pki.to_str().unwrap(), configs.to_str().unwrap());
+    let command = [
+        "certs",
+        "generate-csr",
+        "--cert-dir",
+        pki_text,
+        "--kubeconfig-dir",
+        configs_text,
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let output = kinit(&command);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for file in ["apiserver.csr", "apiserver.key", "etcd/server.csr", "front-proxy-client.csr"] {
+        assert!(pki.join(file).exists(), "{file}");
+    }
+    let request = std::fs::read_to_string(pki.join("apiserver.csr")).unwrap();
+    let request = kinit_pki::CertificateRequest::from_pem(&request, "apiserver.csr").unwrap();
+    assert!(request.dns_names.contains(&"kubernetes.default.svc.cluster.local".to_owned()));
+    let request = std::fs::read_to_string(configs.join("kubelet.conf.csr")).unwrap();
+    let request = kinit_pki::CertificateRequest::from_pem(&request, "kubelet.conf.csr").unwrap();
+    assert_eq!((request.common_name.as_str(), request.organizations.len()), ("system:node:cp1", 1));
+    assert!(refused(&command).contains("there already"));
+}
+
+#[test]
+fn an_older_file_is_written_again_in_new_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.yaml"), folder.path().join("new.yaml"));
+    let body =
+        "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\nscheduler:\n  extraArgs:\n    v: \"3\"\n";
+    std::fs::write(&old, body).unwrap();
+    let (old, new) = (old.to_str().unwrap(), new.to_str().unwrap());
+    assert!(refused(&["config", "validate", "--config", old]).contains("config migrate"));
+    assert!(kinit(&["config", "migrate", "--old-config", old, "--new-config", new]).status.success());
+    assert_eq!(text(&kinit(&["config", "validate", "--config", new]).stdout), "ok\n");
+}
+
+#[test]
+fn how_much_is_said_is_told_in_kubeadms_way_too() {
+    for arguments in [&["version", "-v=5"][..], &["--v=2", "version"], &["version", "-vv"], &["version", "--v", "3"]] {
+        assert!(kinit(arguments).status.success(), "{arguments:?}");
     }
 }

@@ -171,6 +171,73 @@ async fn configuration_takes_effect() {
 }
 
 #[tokio::test]
+async fn an_etcd_elsewhere_takes_the_place_of_ones_own() {
+    let yaml = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\netcd:\n  external:\n    endpoints: \
+                [https://192.0.2.20:2379, https://192.0.2.21:2379]\n    caFile: /etc/etcd/ca.crt\n    certFile: \
+                /etc/etcd/client.crt\n    keyFile: /etc/etcd/client.key\n";
+    let world = world(yaml, InitOverrides::default());
+    let outcomes = run(&world).await;
+    for skipped in ["etcd/local", "certs/etcd-ca", "certs/apiserver-etcd-client"] {
+        assert!(outcomes.iter().any(|(name, how)| name == skipped && matches!(how, Outcome::Skipped(_))), "{skipped}");
+    }
+    let pod = manifest(&world, "kube-apiserver");
+    let api = arguments(&pod);
+    for wanted in ["--etcd-servers=https://192.0.2.20:2379,https://192.0.2.21:2379", "--etcd-cafile=/etc/etcd/ca.crt"] {
+        assert!(api.iter().any(|argument| argument == wanted), "{wanted} is not in {api:?}");
+    }
+    let volumes = pod["spec"]["volumes"].as_array().unwrap();
+    assert!(volumes.iter().any(|volume| volume["hostPath"]["path"] == "/etc/etcd"));
+    let config = world.api.object("/api/v1/namespaces/kube-system/configmaps/kubeadm-config").unwrap();
+    assert!(config["data"]["ClusterConfiguration"].as_str().unwrap().contains("external:"));
+}
+
+#[tokio::test]
+async fn both_families_keys_and_lives_take_effect() {
+    let yaml = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nencryptionAlgorithm: ECDSA-P384\n\
+                certificateValidityPeriod: 48h0m0s\ncaCertificateValidityPeriod: 240h0m0s\nnetworking:\n  podSubnet: \
+                10.244.0.0/16,fd00:244::/56\n  serviceSubnet: 10.96.0.0/16,fd00:96::/112\ndns:\n  imageTag: v9\n";
+    let world = world(yaml, InitOverrides::default());
+    run(&world).await;
+    let api = arguments(&manifest(&world, "kube-apiserver"));
+    assert!(api.contains(&"--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112".to_owned()));
+    let manager = arguments(&manifest(&world, "kube-controller-manager"));
+    assert!(manager.contains(&"--cluster-cidr=10.244.0.0/16,fd00:244::/56".to_owned()));
+    let folder = kinit::host::Host::stage(world.host.as_ref(), std::path::Path::new("/etc/kubernetes/pki")).unwrap();
+    let load = |name: &str| kinit_pki::Certificate::load(&folder.join(name)).unwrap();
+    let hours = |certificate: &kinit_pki::Certificate| certificate.remaining(world.context.now).as_secs() / 3600;
+    assert_eq!((hours(&load("apiserver.crt")), hours(&load("ca.crt"))), (48, 240));
+    // An uncompressed point of P-384 is 97 bytes long.
+    assert!(load("apiserver.crt").public_key_der().len() > 100);
+    let dns = world.api.object("/apis/apps/v1/namespaces/kube-system/deployments/cluster-dns");
+    let dns = dns.or_else(|| world.api.object("/apis/apps/v1/namespaces/kube-system/deployments/coredns")).unwrap();
+    assert_eq!(dns["spec"]["template"]["spec"]["containers"][0]["image"], "kinit.local/cluster-dns:v9");
+}
+
+#[tokio::test]
+async fn patches_are_laid_over_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("kube-scheduler+merge.yaml", "metadata:\n  labels:\n    mine: \"yes\"\n");
+    write("kubeletconfiguration.yaml", "maxPods: 9\n");
+    let flags = InitOverrides { patches: Some(folder.path().to_owned()), ..InitOverrides::default() };
+    let world = world("", flags);
+    run(&world).await;
+    assert_eq!(manifest(&world, "kube-scheduler")["metadata"]["labels"]["mine"], "yes");
+    let kubelet: Value = serde_yaml::from_str(&file(&world, "/var/lib/kubelet/config.yaml")).unwrap();
+    assert_eq!(kubelet["maxPods"], 9);
+}
+
+#[tokio::test]
+async fn a_pod_says_which_build_it_is_of() {
+    let world = world("", InitOverrides::default());
+    run(&world).await;
+    let build = manifest(&world, "etcd")["metadata"]["annotations"]["kinit.local/build"].clone();
+    assert_eq!(build.as_str().map(str::len), Some(12));
+    let proxy = world.api.object("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy").unwrap();
+    assert!(proxy["spec"]["template"]["metadata"]["annotations"]["kinit.local/build"].is_string());
+}
+
+#[tokio::test]
 async fn the_cluster_gets_what_kubeadms_join_reads() {
     let world = world("", InitOverrides { token: Some("abcdef.0123456789abcdef".into()), ..InitOverrides::default() });
     run(&world).await;

@@ -50,6 +50,11 @@ pub const PROGRAMS: &[(&str, Severity, &str)] = &[
     ("conntrack", Severity::Warning, "conntrack"),
 ];
 
+/// What has a program in Debian.
+pub fn package_of(program: &str) -> Option<&'static str> {
+    PROGRAMS.iter().find(|(name, ..)| *name == program).map(|(_, _, package)| *package)
+}
+
 /// CNI plugins that pod networking uses.
 pub const CNI_PLUGINS: &[&str] = &["bridge", "host-local", "loopback", "portmap"];
 

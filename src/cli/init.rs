@@ -10,7 +10,7 @@ use super::{CommonArgs, print};
 use crate::api::{Api, KubeApi, WouldCall};
 use crate::config::settings::{HostDefaults, InitOverrides};
 use crate::config::{Documents, InitSettings};
-use crate::host::{Host, MemoryHost, RealHost};
+use crate::host::{Effect, Host, MemoryHost, RealHost};
 use crate::images::{Binaries, ImageStore, RuntimeImages, WouldImport};
 use crate::join::fetch::write_home;
 use crate::phase::init::{InitContext, TREE, listing};
@@ -82,6 +82,12 @@ pub struct InitFlags {
     /// Preflight checks whose errors become warnings, or `all`
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub ignore_preflight_errors: Vec<String>,
+    /// A set of key=value pairs that describe feature gates of kubeadm
+    #[arg(long, value_name = "GATES", value_delimiter = ',')]
+    pub feature_gates: Vec<String>,
+    /// Key used to encrypt the control plane certificates in the kubeadm-certs Secret
+    #[arg(long, value_name = "KEY")]
+    pub certificate_key: Option<String>,
     /// Where images are named from
     #[arg(long, value_name = "NAME")]
     pub image_repository: Option<String>,
@@ -91,6 +97,9 @@ pub struct InitFlags {
     /// Name of this node [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Path to a directory that contains files named "target[suffix][+patchtype].extension", to change what is written
+    #[arg(long, value_name = "DIR")]
+    pub patches: Option<PathBuf>,
     /// Range of the pods' addresses [default: 10.244.0.0/16]
     #[arg(long, value_name = "CIDR")]
     pub pod_network_cidr: Option<String>,
@@ -149,6 +158,10 @@ impl InitFlags {
             token: self.token.clone(),
             token_ttl: self.token_ttl.clone(),
             dry_run: self.dry_run,
+            patches: self.patches.clone(),
+            certificate_key: self.certificate_key.clone(),
+            upload_certs: self.upload_certs,
+            feature_gates: self.feature_gates.clone(),
         }
     }
 
@@ -170,6 +183,8 @@ impl InitFlags {
             ("service-dns-domain", self.service_dns_domain.is_some()),
             ("token", self.token.is_some()),
             ("token-ttl", self.token_ttl.is_some()),
+            ("certificate-key", self.certificate_key.is_some()),
+            ("feature-gates", !self.feature_gates.is_empty()),
         ];
         let mixed: Vec<&str> = given.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
         if !mixed.is_empty() {
@@ -200,17 +215,8 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
         None => (args.flags, None),
     };
     flags.refuse_mixing()?;
-    if flags.upload_certs {
-        anyhow::bail!(
-            "--upload-certs: joining more control planes is not there yet, so there is nobody to upload certificates for\nhint: leave the flag out"
-        );
-    }
     let documents = Documents::load(flags.config.as_deref())?;
-    if documents.join.is_some() {
-        anyhow::bail!(
-            "the config file holds a JoinConfiguration, which init does not use\nhint: give it to kinit join"
-        );
-    }
+    documents.only("init", &["InitConfiguration", "ClusterConfiguration"])?;
     let settings = InitSettings::resolve(documents, flags.overrides(), &host_defaults()?)?;
     let named: Vec<String> = settings.skip_phases.iter().filter(|name| *name != "preflight").cloned().collect();
     validate_names(TREE, &named)?;
@@ -261,7 +267,7 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
         }
     }
     if let Some(host) = dry {
-        print(&shown(&host))?;
+        print(&shown(&host)?)?;
     }
     Ok(())
 }
@@ -277,21 +283,25 @@ async fn check(context: &InitContext) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a dry run would have done.
-pub fn shown(host: &MemoryHost) -> String {
+/// What a dry run would have done: each file as a difference to what is there, and each program.
+pub fn shown(host: &MemoryHost) -> anyhow::Result<String> {
     let mut text = String::new();
     for (path, contents) in host.written() {
-        text.push_str(&format!("--- {}\n{}", path.display(), String::from_utf8_lossy(&contents)));
-        if !text.ends_with('\n') {
-            text.push('\n');
-        }
+        let name = path.display().to_string();
+        let before = host.before(&path)?;
+        let old_name = if before.is_some() { name.as_str() } else { "/dev/null" };
+        let before = before.unwrap_or_default();
+        let (old, new) = (String::from_utf8_lossy(&before), String::from_utf8_lossy(&contents));
+        text.push_str(&crate::diff::unified(old_name, &name, &old, &new, 3));
     }
     for effect in host.effects() {
-        if let crate::host::Effect::Run(command) = effect {
-            text.push_str(&format!("--- would run: {command}\n"));
+        match effect {
+            Effect::Run(command) => text.push_str(&format!("would run: {command}\n")),
+            Effect::Remove(path) => text.push_str(&format!("would remove: {}\n", path.display())),
+            Effect::Write(_) => {}
         }
     }
-    text
+    Ok(text)
 }
 
 fn next_steps(context: &InitContext, hide_token: bool) -> anyhow::Result<String> {

@@ -173,9 +173,7 @@ pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
         return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let documents = Documents::load(flags.config.as_deref())?;
-    if documents.init.is_some() || documents.cluster.is_some() {
-        anyhow::bail!("the config file holds documents of kinit init\nhint: join takes a JoinConfiguration");
-    }
+    documents.only("join", &["JoinConfiguration"])?;
     let mut overrides = flags.overrides();
     if let Some(text) = overrides.endpoint.as_deref().filter(|text| text.starts_with("ssh://")) {
         let target: Target = text.parse()?;
@@ -211,7 +209,7 @@ pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
         None => whole(&context, flags.enrolled).await?,
     }
     match dry {
-        Some(host) => print(&shown(&host))?,
+        Some(host) => print(&shown(&host)?)?,
         None => print(&format!(
             "\nThis node has joined the cluster as {}.\n\nRun 'kubectl get nodes' on the control plane to see it.\n",
             context.settings.node.name

@@ -1,12 +1,18 @@
 //! The tree of commands and flags, with kubeadm's words. Data goes to standard output, all else to standard error.
 
+mod arguments;
 mod certs;
+mod config;
+mod etcd;
 mod init;
 mod join;
 mod misc;
 mod output;
+mod preflight;
 mod reset;
+mod status;
 mod token;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,33 +39,38 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make this host the control plane of a new cluster
+    /// Run this command in order to set up the Kubernetes control plane
     Init(Box<init::InitArgs>),
-    /// Add nodes to the cluster
+    /// Run this on any machine you wish to join an existing cluster
     Join(Box<join::JoinArgs>),
-    /// Take this host out of its cluster and remove what init and join made
+    /// Performs a best effort revert of changes made to this host by 'kinit init' or 'kinit join'
     Reset(reset::ResetArgs),
-    /// Manage the tokens that nodes join with
+    /// Manage bootstrap tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Look after the control plane's certificates
+    /// Commands related to handling Kubernetes certificates
     #[command(subcommand)]
     Certs(certs::CertsCommand),
-    /// Make kubeconfig files
+    /// Kubeconfig file utilities
     #[command(subcommand)]
     Kubeconfig(certs::KubeconfigCommand),
-    /// Look at configuration
+    /// Manage configuration for a cluster
     #[command(subcommand)]
-    Config(misc::ConfigCommand),
+    Config(config::ConfigCommand),
+    /// Upgrade your cluster smoothly to a newer version with this command
+    #[command(subcommand)]
+    Upgrade(Box<upgrade::UpgradeCommand>),
     /// Check whether this host can become a node
-    Preflight(misc::PreflightArgs),
-    /// Print the version
-    Version {
-        /// How to print
-        #[arg(short, long, value_enum, default_value_t = output::Format::Text)]
-        output: output::Format,
-    },
-    /// Print completion for a shell
+    Preflight(preflight::PreflightArgs),
+    /// Show how the cluster is doing
+    Status(status::StatusArgs),
+    /// Look after etcd
+    #[command(subcommand)]
+    Etcd(etcd::EtcdCommand),
+    /// Print the version of kinit
+    Version(misc::VersionArgs),
+    /// Output shell completion code for the specified shell (bash, zsh or fish)
+    #[command(after_help = "Example:\n  source <(kinit completion bash)")]
     Completion {
         /// The shell
         shell: clap_complete::Shell,
@@ -83,7 +94,7 @@ pub struct CommonArgs {
 
 /// The program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(arguments::plain(std::env::args_os()));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
@@ -106,9 +117,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Token(command) => token::run(command).await?,
         Command::Certs(command) => certs::run(command)?,
         Command::Kubeconfig(command) => certs::run_kubeconfig(command)?,
-        Command::Config(command) => misc::config(command)?,
-        Command::Preflight(args) => return misc::preflight(args).await,
-        Command::Version { output } => misc::version(output)?,
+        Command::Config(command) => config::run(command)?,
+        Command::Upgrade(command) => upgrade::run(*command, verbose).await?,
+        Command::Preflight(args) => return preflight::run(args, verbose).await,
+        Command::Status(args) => return status::run(args).await,
+        Command::Etcd(command) => etcd::run(command, verbose).await?,
+        Command::Version(args) => misc::version(&args)?,
         Command::Completion { shell } => misc::completion(shell)?,
         Command::Supervise { background: true } => crate::supervise::background()?,
         Command::Supervise { background: false } => crate::supervise::run().await?,
@@ -119,4 +133,27 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn failed(error: &anyhow::Error) -> ExitCode {
     output::error(error);
     ExitCode::FAILURE
+}
+
+/// Refuses users who may not change the host.
+fn as_root() -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        anyhow::bail!("the user is not root\nhint: run this as root, for example with sudo");
+    }
+    Ok(())
+}
+
+/// Asks before something that cannot be undone, unless that was allowed by a flag.
+fn ask(allowed: bool, question: &str) -> anyhow::Result<()> {
+    use std::io::IsTerminal;
+    if allowed {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        anyhow::bail!("{question} There is no terminal to ask at\nhint: add --yes");
+    }
+    if !dialoguer::Confirm::new().with_prompt(question).default(false).interact()? {
+        anyhow::bail!("nothing was changed");
+    }
+    Ok(())
 }

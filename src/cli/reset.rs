@@ -31,7 +31,7 @@ pub async fn run(args: ResetArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         let host = MemoryHost::dry_run()?;
         reset::run(&host, args.cri_socket.as_deref(), reporter.as_ref()).await?;
-        print(&shown(&host))?;
+        print(&shown(&host)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if !nix::unistd::geteuid().is_root() {

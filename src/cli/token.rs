@@ -41,7 +41,8 @@ pub struct KubeconfigArg {
 }
 
 impl KubeconfigArg {
-    fn load(&self) -> anyhow::Result<Kubeconfig> {
+    /// Reads it.
+    pub fn load(&self) -> anyhow::Result<Kubeconfig> {
         Kubeconfig::load(&self.kubeconfig).map_err(|error| {
             anyhow::anyhow!("{error}\nhint: run this as root on a control plane, or name a kubeconfig by --kubeconfig")
         })
@@ -130,18 +131,6 @@ pub async fn run(command: TokenCommand) -> anyhow::Result<()> {
 async fn create(args: CreateArgs) -> anyhow::Result<()> {
     parse_duration(&args.ttl)
         .map_err(|reason| anyhow::anyhow!("--ttl {:?} {reason}\nhint: for example 24h0m0s, or 0", args.ttl))?;
-    for usage in &args.usages {
-        if !["signing", "authentication"].contains(&usage.as_str()) {
-            anyhow::bail!("--usages: {usage:?} is no usage of a token\nhint: there are signing and authentication");
-        }
-    }
-    for group in &args.groups {
-        if !group.starts_with("system:bootstrappers:") {
-            anyhow::bail!(
-                "--groups: {group:?} is no group of a token\nhint: its name begins with system:bootstrappers:"
-            );
-        }
-    }
     let settings = TokenSettings::resolve(&BootstrapToken {
         token: args.token.unwrap_or_default(),
         ttl: args.ttl,

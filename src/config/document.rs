@@ -7,7 +7,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Error;
-use super::v1beta4::{API_VERSION, ClusterConfiguration, InitConfiguration, JoinConfiguration};
+use super::v1beta4::{
+    API_VERSION, ClusterConfiguration, InitConfiguration, JoinConfiguration, ResetConfiguration, UpgradeConfiguration,
+};
 
 const KUBELET_API: &str = "kubelet.config.k8s.io/v1beta1";
 const PROXY_API: &str = "kubeproxy.config.k8s.io/v1alpha1";
@@ -21,6 +23,10 @@ pub struct Documents {
     pub cluster: Option<ClusterConfiguration>,
     /// `JoinConfiguration`.
     pub join: Option<JoinConfiguration>,
+    /// `ResetConfiguration`.
+    pub reset: Option<ResetConfiguration>,
+    /// `UpgradeConfiguration`.
+    pub upgrade: Option<UpgradeConfiguration>,
     /// `KubeletConfiguration`, laid over kinit's own.
     pub kubelet: Option<Value>,
     /// `KubeProxyConfiguration`, laid over kinit's own.
@@ -51,12 +57,15 @@ impl Documents {
                 (API_VERSION, "InitConfiguration") => set(&mut all.init, typed(text, index, &kind), &kind),
                 (API_VERSION, "ClusterConfiguration") => set(&mut all.cluster, typed(text, index, &kind), &kind),
                 (API_VERSION, "JoinConfiguration") => set(&mut all.join, typed(text, index, &kind), &kind),
+                (API_VERSION, "ResetConfiguration") => set(&mut all.reset, typed(text, index, &kind), &kind),
+                (API_VERSION, "UpgradeConfiguration") => set(&mut all.upgrade, typed(text, index, &kind), &kind),
                 (KUBELET_API, "KubeletConfiguration") => set(&mut all.kubelet, Ok(head), &kind),
                 (PROXY_API, "KubeProxyConfiguration") => set(&mut all.proxy, Ok(head), &kind),
                 ("", _) | (_, "") => Err(format!("document {} has no apiVersion or no kind", index + 1)),
-                (version, _) if version.starts_with("kubeadm.k8s.io/") && version != API_VERSION => {
-                    Err(format!("{kind}: {version} is not supported, only {API_VERSION} is"))
-                }
+                (version, _) if version.starts_with("kubeadm.k8s.io/") && version != API_VERSION => Err(format!(
+                    "{kind}: {version} is not supported, only {API_VERSION} is\nhint: `kinit config migrate \
+                         --old-config {name}` writes it again as {API_VERSION}"
+                )),
                 _ => Err(format!("document {}: {api_version}, kind {kind} is not known here", index + 1)),
             }
             .map_err(invalid)?;
@@ -65,6 +74,26 @@ impl Documents {
             return Err(invalid("it holds no document".into()));
         }
         Ok(all)
+    }
+
+    /// Refuses documents that `command` does not use; `wanted` are the kinds that it does.
+    pub fn only(&self, command: &str, wanted: &[&str]) -> Result<(), Error> {
+        let present = [
+            ("InitConfiguration", self.init.is_some(), "init"),
+            ("ClusterConfiguration", self.cluster.is_some(), "init"),
+            ("JoinConfiguration", self.join.is_some(), "join"),
+            ("ResetConfiguration", self.reset.is_some(), "reset"),
+            ("UpgradeConfiguration", self.upgrade.is_some(), "upgrade"),
+        ];
+        match present.iter().find(|(kind, is, _)| *is && !wanted.contains(kind)) {
+            Some((kind, _, other)) => Err(Error::value(
+                "--config",
+                kind,
+                format!("is no document of {command}"),
+                format!("give it to kinit {other}"),
+            )),
+            None => Ok(()),
+        }
     }
 }
 

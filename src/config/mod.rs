@@ -3,13 +3,19 @@
 //! [`document`] reads files into [`v1beta4`] documents, with line and path in each error. [`settings`] fills in
 //! defaults, lays flags over the file and checks everything once: a phase never sees an unchecked value.
 
+pub mod defaults;
 pub mod document;
+pub mod migrate;
 pub mod net;
+pub mod node;
 pub mod settings;
+pub mod timeouts;
+pub mod tokens;
 pub mod v1beta4;
 
 pub use document::Documents;
-pub use settings::{ComponentSettings, InitSettings, NodeSettings, Settings};
+pub use node::NodeSettings;
+pub use settings::{ComponentSettings, InitSettings, Settings};
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +36,9 @@ pub enum Error {
         /// What is wrong, with path and line.
         reason: String,
     },
+    /// A user's patches are not valid.
+    #[error(transparent)]
+    Patches(#[from] crate::patches::Error),
     /// One value is not valid.
     #[error("{field}: {value:?} {reason}\nhint: {hint}")]
     Value {

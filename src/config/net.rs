@@ -83,6 +83,53 @@ impl std::fmt::Display for Cidr {
     }
 }
 
+/// One range, or one of each address family: what kubeadm calls dual stack. The first is the cluster's own family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ranges(Vec<Cidr>);
+
+impl Ranges {
+    /// The range of the cluster's own family.
+    pub fn first(&self) -> Cidr {
+        self.0[0]
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Cidr> {
+        self.0.iter()
+    }
+
+    /// Whether there is one of each family.
+    pub fn is_dual(&self) -> bool {
+        self.0.len() == 2
+    }
+
+    /// Whether any range of these shares an address with one of those.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.iter().any(|one| other.iter().any(|two| one.overlaps(two)))
+    }
+}
+
+impl FromStr for Ranges {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all: Vec<Cidr> = text.split(',').map(|part| part.trim().parse()).collect::<Result<_, _>>()?;
+        match all.as_slice() {
+            [_] => Ok(Self(all)),
+            [one, two] if one.address.is_ipv4() != two.address.is_ipv4() => Ok(Self(all)),
+            [_, _] => Err("has two ranges of one address family".into()),
+            _ => Err("has more than two ranges".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Ranges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&all.join(","))
+    }
+}
+
 /// `host:port`, with brackets around an IPv6 address.
 pub fn host_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -175,6 +222,17 @@ mod tests {
         assert!(!services.overlaps(&"10.244.0.0/16".parse().unwrap()));
         for bad in ["", "10.0.0.0", "10.0.0.0/33", "x/8", "10.0.0.0/-1", "fd00::/129"] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pair_of_ranges_is_one_of_each_family() {
+        let dual: Ranges = "10.96.0.0/12, fd00:10::/112".parse().unwrap();
+        assert_eq!((dual.to_string().as_str(), dual.is_dual()), ("10.96.0.0/12,fd00:10::/112", true));
+        assert_eq!(dual.first(), "10.96.0.0/12".parse().unwrap());
+        assert!(dual.overlaps(&"fd00:10::/120".parse().unwrap()));
+        for bad in ["10.0.0.0/8,10.1.0.0/16", "10.0.0.0/8,fd00::/64,fd01::/64", "10.0.0.0/8,", ""] {
+            assert!(bad.parse::<Ranges>().is_err(), "{bad}");
         }
     }
 

@@ -4,15 +4,18 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kinit_pki::{Algorithm, Issuance};
 use serde_json::Value;
 
-use super::net::{self, Cidr};
+use super::net::{self, Ranges};
+pub use super::node::NodeSettings;
+pub use super::timeouts::Timeouts;
+pub use super::tokens::TokenSettings;
 use super::v1beta4::{
-    Arg, BootstrapToken, ClusterConfiguration, ControlPlaneComponent, Etcd, InitConfiguration, LocalEtcd,
-    NodeRegistration, Taint,
+    BootstrapToken, ClusterConfiguration, ControlPlaneComponent, Dns, Etcd, ExternalEtcd, InitConfiguration, LocalEtcd,
 };
 use super::{Documents, Error};
-use crate::token::Token;
+use crate::patches::Patches;
 
 /// The Kubernetes version that this build brings.
 pub const KUBERNETES_VERSION: &str = "v1.36.0";
@@ -30,22 +33,6 @@ const DEFAULT_SERVICE_SUBNET: &str = "10.96.0.0/12";
 const DEFAULT_DNS_DOMAIN: &str = "cluster.local";
 const DEFAULT_CERTIFICATES_DIR: &str = "/etc/kubernetes/pki";
 const DEFAULT_ETCD_DATA_DIR: &str = "/var/lib/etcd";
-const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
-
-/// How this node is registered.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NodeSettings {
-    /// The node's name.
-    pub name: String,
-    /// The host's own name, lower case.
-    pub host_name: String,
-    /// `unix:///...` of the container runtime.
-    pub cri_socket: String,
-    /// Taints that it is registered with.
-    pub taints: Vec<Taint>,
-    /// More flags of the kubelet.
-    pub kubelet_extra_args: Vec<Arg>,
-}
 
 /// A control plane component's additions.
 pub type ComponentSettings = ControlPlaneComponent;
@@ -60,9 +47,9 @@ pub struct Settings {
     /// Address shared by all control planes.
     pub control_plane_endpoint: Option<(String, u16)>,
     /// Pod range; kubeadm's rule that there may be none is kept by the apiserver's flags, not here.
-    pub pod_subnet: Cidr,
+    pub pod_subnet: Ranges,
     /// Service range.
-    pub service_subnet: Cidr,
+    pub service_subnet: Ranges,
     /// The cluster's DNS domain.
     pub dns_domain: String,
     /// The PKI folder.
@@ -79,10 +66,16 @@ pub struct Settings {
     pub scheduler: ComponentSettings,
     /// etcd on this host.
     pub etcd: LocalEtcd,
+    /// etcd elsewhere; then there is none on this host.
+    pub external_etcd: Option<ExternalEtcd>,
+    /// What keys are and how long certificates live.
+    pub issuance: Issuance,
+    /// kubeadm's feature gates, all of which say what kinit does anyway.
+    pub feature_gates: std::collections::BTreeMap<String, bool>,
+    /// The DNS add-on.
+    pub dns: Dns,
     /// Whether kube-proxy is left out.
     pub without_proxy: bool,
-    /// Whether the DNS add-on is left out.
-    pub without_dns: bool,
     /// `KubeletConfiguration` fields laid over kinit's own.
     pub kubelet: Option<Value>,
     /// `KubeProxyConfiguration` fields laid over kinit's own.
@@ -108,23 +101,14 @@ pub struct InitSettings {
     pub skip_phases: Vec<String>,
     /// Only show what would be done.
     pub dry_run: bool,
-    /// How long the kubelet and the control plane may take to come up.
-    pub wait: Duration,
-}
-
-/// A bootstrap token to make.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenSettings {
-    /// The token.
-    pub token: Token,
-    /// Its life; `None` never ends.
-    pub ttl: Option<Duration>,
-    /// What it is for.
-    pub description: String,
-    /// `signing`, `authentication`.
-    pub usages: Vec<String>,
-    /// Groups that who shows it is in.
-    pub groups: Vec<String>,
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
+    /// The user's patches of what is written.
+    pub patches: Patches,
+    /// Key that uploaded certificates are encrypted with; a random one if there is none.
+    pub certificate_key: Option<String>,
+    /// Whether the control plane's certificates are kept in the cluster for others to join with.
+    pub upload_certs: bool,
 }
 
 /// The flags of `init` that change settings.
@@ -164,6 +148,14 @@ pub struct InitOverrides {
     pub token_ttl: Option<String>,
     /// `--dry-run`
     pub dry_run: bool,
+    /// `--patches`
+    pub patches: Option<PathBuf>,
+    /// `--certificate-key`
+    pub certificate_key: Option<String>,
+    /// `--upload-certs`
+    pub upload_certs: bool,
+    /// `--feature-gates`
+    pub feature_gates: Vec<String>,
 }
 
 /// What the host itself gives as defaults.
@@ -179,18 +171,6 @@ impl InitSettings {
     /// Lays flags over the file over the defaults.
     pub fn resolve(documents: Documents, flags: InitOverrides, host: &HostDefaults) -> Result<Self, Error> {
         let init = documents.init.unwrap_or_default();
-        if let Some(patches) = &init.patches {
-            let hint = "change what you need by extraArgs, extraVolumes and extraEnvs";
-            return Err(Error::value("patches.directory", &patches.directory, "has no effect yet", hint));
-        }
-        if !init.certificate_key.is_empty() {
-            return Err(Error::value(
-                "certificateKey",
-                "...",
-                "has no effect yet",
-                "certificates are not uploaded; leave it out",
-            ));
-        }
         let mut cluster = documents.cluster.unwrap_or_default();
         override_cluster(&mut cluster, &flags);
         let mut registration = init.node_registration.clone();
@@ -203,9 +183,10 @@ impl InitSettings {
             (None, 0) => API_PORT,
             (None, port) => port,
         };
-        let wait = match init.timeouts.control_plane_component_health_check.as_str() {
-            "" => Duration::from_secs(240),
-            text => duration("timeouts.controlPlaneComponentHealthCheck", text)?,
+        let folder = flags.patches.clone().or_else(|| init.patches.as_ref().map(|part| part.directory.clone().into()));
+        let certificate_key = match flags.certificate_key.clone().unwrap_or(init.certificate_key) {
+            key if key.is_empty() => None,
+            key => Some(certificate_key("certificateKey", key)?),
         };
         Ok(Self {
             node: NodeSettings::resolve(&registration, host, true)?,
@@ -217,7 +198,10 @@ impl InitSettings {
                 .concat(),
             skip_phases: [init.skip_phases, flags.skip_phases].concat().into_iter().map(own_name).collect(),
             dry_run: init.dry_run || flags.dry_run,
-            wait,
+            timeouts: Timeouts::resolve(&init.timeouts)?,
+            patches: Patches::load(folder.as_deref())?,
+            certificate_key,
+            upload_certs: flags.upload_certs,
         })
     }
 
@@ -258,17 +242,8 @@ impl InitSettings {
 impl Settings {
     /// Fills in the defaults of a `ClusterConfiguration` and checks it.
     pub fn resolve(cluster: ClusterConfiguration, kubelet: Option<Value>, proxy: Option<Value>) -> Result<Self, Error> {
-        refuse_what_is_not_there(&cluster)?;
-        let range = |field: &str, text: &str, default: &str| -> Result<Cidr, Error> {
+        let range = |field: &str, text: &str, default: &str| -> Result<Ranges, Error> {
             let text = if text.is_empty() { default } else { text };
-            if text.contains(',') {
-                return Err(Error::value(
-                    field,
-                    text,
-                    "is a pair of ranges",
-                    "dual-stack is not there yet; give one range",
-                ));
-            }
             text.parse().map_err(|reason: String| Error::value(field, text, reason, format!("for example {default}")))
         };
         let pod_subnet = range("networking.podSubnet", &cluster.networking.pod_subnet, DEFAULT_POD_SUBNET)?;
@@ -278,14 +253,20 @@ impl Settings {
             let hint = format!("choose ranges apart from each other; services have {service_subnet}");
             return Err(Error::value("networking.podSubnet", pod_subnet, "overlaps the service range", hint));
         }
-        if service_subnet.nth(10).is_none() {
+        if let Some(small) = service_subnet.iter().find(|range| range.nth(10).is_none()) {
             let hint = "the DNS service takes the eleventh address; a /28 is the smallest that works";
-            return Err(Error::value("networking.serviceSubnet", service_subnet, "is too small", hint));
+            return Err(Error::value("networking.serviceSubnet", small, "is too small", hint));
         }
-        if pod_subnet.nth(255).is_none() {
+        if let Some(small) = pod_subnet.iter().find(|range| range.nth(255).is_none()) {
             let hint = "each node takes a /24 of it";
-            return Err(Error::value("networking.podSubnet", pod_subnet, "is too small", hint));
+            return Err(Error::value("networking.podSubnet", small, "is too small", hint));
         }
+        if pod_subnet.first().address().is_ipv4() != service_subnet.first().address().is_ipv4() {
+            let hint = "begin both with a range of the same address family";
+            return Err(Error::value("networking.podSubnet", pod_subnet, "is of another family than services", hint));
+        }
+        let issuance = issuance(&cluster)?;
+        feature_gates(&cluster.feature_gates)?;
         let dns_domain = or(cluster.networking.dns_domain, DEFAULT_DNS_DOMAIN);
         if !net::is_dns_name(&dns_domain) {
             return Err(Error::value(
@@ -313,6 +294,7 @@ impl Settings {
                 ));
             }
         }
+        let external_etcd = external(&cluster.etcd)?;
         let mut etcd = cluster.etcd.local.unwrap_or_default();
         etcd.data_dir = or(etcd.data_dir, DEFAULT_ETCD_DATA_DIR);
         absolute("etcd.local.dataDir", Path::new(&etcd.data_dir))?;
@@ -337,8 +319,11 @@ impl Settings {
             controller_manager: cluster.controller_manager,
             scheduler: cluster.scheduler,
             etcd,
+            external_etcd,
+            issuance,
+            feature_gates: cluster.feature_gates,
             without_proxy: cluster.proxy.disabled,
-            without_dns: cluster.dns.disabled,
+            dns: cluster.dns,
             kubelet,
             proxy,
         })
@@ -346,7 +331,7 @@ impl Settings {
 
     /// The `index`th address of the service range.
     pub fn service_address(&self, index: u128) -> IpAddr {
-        self.service_subnet.nth(index).expect("the range was checked to hold eleven addresses")
+        self.service_subnet.first().nth(index).expect("the range was checked to hold eleven addresses")
     }
 
     /// Address of the DNS service.
@@ -356,12 +341,17 @@ impl Settings {
 
     /// Name of the image of `component`.
     pub fn image(&self, component: &str) -> String {
-        format!("{}/{component}:{}", self.image_repository, self.kubernetes_version)
+        let (repository, tag) = match component {
+            "etcd" => (&self.etcd.image_repository, &self.etcd.image_tag),
+            "cluster-dns" => (&self.dns.image_repository, &self.dns.image_tag),
+            _ => (&self.image_repository, &self.kubernetes_version),
+        };
+        let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+        format!("{}/{component}:{}", or(repository, &self.image_repository), or(tag, &self.kubernetes_version))
     }
 
     /// The document that is kept in the cluster.
     pub fn to_document(&self) -> ClusterConfiguration {
-        let defaulted = |text: &str| text.to_owned();
         ClusterConfiguration {
             api_version: super::v1beta4::API_VERSION.into(),
             kind: "ClusterConfiguration".into(),
@@ -371,8 +361,8 @@ impl Settings {
                 extra_envs: self.api_server.extra_envs.clone(),
                 cert_sans: self.api_server_names.clone(),
             },
-            ca_certificate_validity_period: defaulted("87600h0m0s"),
-            certificate_validity_period: defaulted("8760h0m0s"),
+            ca_certificate_validity_period: net::format_duration(self.issuance.ca_validity),
+            certificate_validity_period: net::format_duration(self.issuance.leaf_validity),
             certificates_dir: self.certificates_dir.display().to_string(),
             cluster_name: self.cluster_name.clone(),
             control_plane_endpoint: self
@@ -381,8 +371,12 @@ impl Settings {
                 .map(|(host, port)| net::host_port(host, *port))
                 .unwrap_or_default(),
             controller_manager: self.controller_manager.clone(),
-            encryption_algorithm: defaulted("ECDSA-P256"),
-            etcd: Etcd { local: Some(self.etcd.clone()), external: None },
+            encryption_algorithm: self.issuance.algorithm.to_string(),
+            etcd: match &self.external_etcd {
+                Some(external) => Etcd { local: None, external: Some(external.clone()) },
+                None => Etcd { local: Some(self.etcd.clone()), external: None },
+            },
+            feature_gates: self.feature_gates.clone(),
             image_repository: self.image_repository.clone(),
             kubernetes_version: self.kubernetes_version.clone(),
             networking: super::v1beta4::Networking {
@@ -391,48 +385,9 @@ impl Settings {
                 service_subnet: self.service_subnet.to_string(),
             },
             scheduler: self.scheduler.clone(),
-            dns: super::v1beta4::Dns { disabled: self.without_dns, ..Default::default() },
+            dns: self.dns.clone(),
             proxy: super::v1beta4::Proxy { disabled: self.without_proxy },
-            ..ClusterConfiguration::default()
         }
-    }
-}
-
-impl NodeSettings {
-    /// Fills in the defaults of a registration and checks it.
-    pub fn resolve(registration: &NodeRegistration, host: &HostDefaults, control_plane: bool) -> Result<Self, Error> {
-        let host_name = host.host_name.trim().to_lowercase();
-        let name = or(registration.name.trim().to_lowercase(), &host_name);
-        if !net::is_dns_name(&name) {
-            let hint = "give a lower case RFC 1123 name by --node-name, or change the host's name";
-            return Err(Error::value("node name", name, "is no DNS name", hint));
-        }
-        let cri_socket = or(registration.cri_socket.clone(), CONTAINERD_SOCKET);
-        let cri_socket = if cri_socket.starts_with('/') { format!("unix://{cri_socket}") } else { cri_socket };
-        if !cri_socket.starts_with("unix:///") {
-            return Err(Error::value(
-                "criSocket",
-                cri_socket,
-                "is no path of a socket",
-                format!("for example {CONTAINERD_SOCKET}"),
-            ));
-        }
-        let default_taints = || {
-            let taint = Taint { key: CONTROL_PLANE_KEY.into(), effect: "NoSchedule".into(), ..Taint::default() };
-            if control_plane { vec![taint] } else { Vec::new() }
-        };
-        Ok(Self {
-            name,
-            host_name,
-            cri_socket,
-            taints: registration.taints.clone().unwrap_or_else(default_taints),
-            kubelet_extra_args: registration.kubelet_extra_args.clone(),
-        })
-    }
-
-    /// The socket's path.
-    pub fn cri_path(&self) -> &Path {
-        Path::new(self.cri_socket.strip_prefix("unix://").unwrap_or(&self.cri_socket))
     }
 }
 
@@ -447,7 +402,7 @@ fn over(slot: &mut String, value: Option<String>) {
     }
 }
 
-fn or(value: String, default: &str) -> String {
+pub(super) fn or(value: String, default: &str) -> String {
     if value.is_empty() { default.to_owned() } else { value }
 }
 
@@ -458,7 +413,7 @@ fn absolute(field: &str, path: &Path) -> Result<(), Error> {
     Err(Error::value(field, path.display(), "is not an absolute path", "begin it with /"))
 }
 
-fn duration(field: &str, text: &str) -> Result<Duration, Error> {
+pub(super) fn duration(field: &str, text: &str) -> Result<Duration, Error> {
     net::parse_duration(text).map_err(|reason| Error::value(field, text, reason, "for example 24h0m0s, or 0"))
 }
 
@@ -475,38 +430,89 @@ fn version(text: &str) -> Result<String, Error> {
     Ok(wanted)
 }
 
-/// Fields of kubeadm that would be accepted and then have no effect are refused instead.
-fn refuse_what_is_not_there(cluster: &ClusterConfiguration) -> Result<(), Error> {
-    let refuse = |field: &str, value: String, hint: &str| Err(Error::value(field, value, "has no effect yet", hint));
-    if cluster.etcd.external.is_some() {
-        return refuse("etcd.external", "...".into(), "kinit runs etcd itself; remove etcd.external");
+/// etcd elsewhere, if the document says so, checked.
+fn external(etcd: &Etcd) -> Result<Option<ExternalEtcd>, Error> {
+    let Some(external) = &etcd.external else { return Ok(None) };
+    let fail = |field: &str, value: &str, reason: &str, hint: &str| {
+        Err(Error::value(format!("etcd.external{field}"), value, reason, hint))
+    };
+    if etcd.local.is_some() {
+        return fail("", "", "and etcd.local are both given", "give one of them");
     }
-    if !matches!(cluster.encryption_algorithm.as_str(), "" | "ECDSA-P256") {
-        return refuse("encryptionAlgorithm", cluster.encryption_algorithm.clone(), "keys are ECDSA-P256");
+    if external.endpoints.is_empty() {
+        return fail(".endpoints", "", "is empty", "give the URLs of its members, for example https://192.0.2.20:2379");
     }
-    if let Some((name, _)) = cluster.feature_gates.iter().next() {
-        return refuse("featureGates", name.clone(), "kubeadm's own feature gates do not exist here");
-    }
-    let etcd = cluster.etcd.local.clone().unwrap_or_default();
-    for (field, text) in [
-        ("etcd.local.imageRepository", &etcd.image_repository),
-        ("etcd.local.imageTag", &etcd.image_tag),
-        ("dns.imageRepository", &cluster.dns.image_repository),
-        ("dns.imageTag", &cluster.dns.image_tag),
-    ] {
-        if !text.is_empty() {
-            return refuse(field, text.clone(), "kinit makes its images itself; imageRepository names them all");
+    for url in external.endpoints.iter().chain(&external.http_endpoints) {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        if rest.is_none_or(|rest| net::split_host_port(rest.trim_end_matches('/'), 2379).is_err()) {
+            return fail(".endpoints", url, "is no URL", "for example https://192.0.2.20:2379");
         }
     }
-    for (field, text, only) in [
-        ("certificateValidityPeriod", &cluster.certificate_validity_period, 8760),
-        ("caCertificateValidityPeriod", &cluster.ca_certificate_validity_period, 87600),
+    let secure = external.endpoints.iter().any(|url| url.starts_with("https://"));
+    for (field, file) in
+        [(".caFile", &external.ca_file), (".certFile", &external.cert_file), (".keyFile", &external.key_file)]
+    {
+        if secure && file.is_empty() {
+            return fail(field, "", "is missing", "endpoints over https need all three files");
+        }
+        if !file.is_empty() {
+            absolute(&format!("etcd.external{field}"), Path::new(file))?;
+        }
+    }
+    Ok(Some(external.clone()))
+}
+
+fn issuance(cluster: &ClusterConfiguration) -> Result<Issuance, Error> {
+    let mut issuance = Issuance::default();
+    if !cluster.encryption_algorithm.is_empty() {
+        let text = &cluster.encryption_algorithm;
+        let wrong = |hint| Error::value("encryptionAlgorithm", text, "is no algorithm", hint);
+        issuance.algorithm = text.parse::<Algorithm>().map_err(wrong)?;
+    }
+    for (field, text, slot) in [
+        ("certificateValidityPeriod", &cluster.certificate_validity_period, &mut issuance.leaf_validity),
+        ("caCertificateValidityPeriod", &cluster.ca_certificate_validity_period, &mut issuance.ca_validity),
     ] {
-        if !text.is_empty() && duration(field, text)? != Duration::from_secs(only * 3600) {
-            return refuse(field, text.clone(), "leave it out: leaves live one year and CAs ten");
+        if !text.is_empty() {
+            *slot = duration(field, text)?;
+            if slot.is_zero() {
+                return Err(Error::value(field, text, "is no life", "for example 8760h0m0s"));
+            }
+        }
+    }
+    Ok(issuance)
+}
+
+/// kubeadm's gates, each with the value that says what kinit does; another value would have no effect and is refused.
+const FEATURE_GATES: &[(&str, Option<bool>)] =
+    &[("NodeLocalCRISocket", Some(true)), ("PublicKeysECDSA", None), ("RootlessControlPlane", Some(false))];
+
+fn feature_gates(given: &std::collections::BTreeMap<String, bool>) -> Result<(), Error> {
+    for (name, value) in given {
+        match FEATURE_GATES.iter().find(|(known, _)| known == name) {
+            None => {
+                let known: Vec<&str> = FEATURE_GATES.iter().map(|(name, _)| *name).collect();
+                let hint = format!("there are {}", known.join(", "));
+                return Err(Error::value("featureGates", name, "is no feature gate", hint));
+            }
+            Some((_, Some(only))) if only != value => {
+                let hint = format!("leave it out: it is {only} here");
+                return Err(Error::value(format!("featureGates.{name}"), value, "is not possible", hint));
+            }
+            Some(_) => {}
         }
     }
     Ok(())
+}
+
+/// A key for uploaded certificates: 32 bytes in hexadecimal.
+pub fn certificate_key(field: &str, text: String) -> Result<String, Error> {
+    let bytes = hex::decode(&text).map(|bytes| bytes.len()).unwrap_or(0);
+    if bytes != 32 {
+        let hint = "it is 64 hex digits; `kinit certs certificate-key` makes one";
+        return Err(Error::value(field, "...", "is no certificate key", hint));
+    }
+    Ok(text)
 }
 
 fn override_cluster(cluster: &mut ClusterConfiguration, flags: &InitOverrides) {
@@ -518,6 +524,10 @@ fn override_cluster(cluster: &mut ClusterConfiguration, flags: &InitOverrides) {
     over(&mut cluster.networking.dns_domain, flags.dns_domain.clone());
     over(&mut cluster.certificates_dir, flags.cert_dir.as_ref().map(|path| path.display().to_string()));
     cluster.api_server.cert_sans.extend(flags.cert_sans.iter().cloned());
+    for gate in &flags.feature_gates {
+        let (name, value) = gate.split_once('=').unwrap_or((gate, "true"));
+        cluster.feature_gates.insert(name.to_owned(), value == "true");
+    }
 }
 
 fn advertise_address(init: &InitConfiguration, flags: &InitOverrides, host: &HostDefaults) -> Result<IpAddr, Error> {
@@ -553,27 +563,4 @@ fn tokens(init: &InitConfiguration, flags: &InitOverrides) -> Result<Vec<TokenSe
         over(&mut listed[0].ttl, flags.token_ttl.clone());
     }
     listed.into_iter().map(|token| TokenSettings::resolve(&token)).collect()
-}
-
-impl TokenSettings {
-    /// Fills in the defaults of a token and checks it; an empty one is generated.
-    pub fn resolve(token: &BootstrapToken) -> Result<Self, Error> {
-        let list = |given: &[String], default: &[&str]| -> Vec<String> {
-            if given.is_empty() { default.iter().map(|one| (*one).to_owned()).collect() } else { given.to_vec() }
-        };
-        if let Some(expires) = &token.expires {
-            return Err(Error::value("bootstrapTokens.expires", expires, "is not there yet", "give a ttl instead"));
-        }
-        let ttl = match token.ttl.as_str() {
-            "" => Some(DEFAULT_TOKEN_TTL),
-            text => Some(duration("token ttl", text)?).filter(|ttl| !ttl.is_zero()),
-        };
-        Ok(Self {
-            token: if token.token.is_empty() { Token::generate() } else { token.token.parse()? },
-            ttl,
-            description: token.description.clone(),
-            usages: list(&token.usages, &["signing", "authentication"]),
-            groups: list(&token.groups, &["system:bootstrappers:kubeadm:default-node-token"]),
-        })
-    }
 }

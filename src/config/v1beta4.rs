@@ -385,3 +385,135 @@ document! {
         certificate_key: String = "certificateKey",
     }
 }
+
+document! {
+    /// What `reset` needs to know.
+    ResetConfiguration {
+        /// Always [`API_VERSION`].
+        api_version: String = "apiVersion",
+        /// The PKI folder.
+        certificates_dir: String = "certificatesDir",
+        /// Whether kubeadm's folder of temporary files is emptied.
+        cleanup_tmp_dir: bool = "cleanupTmpDir",
+        /// Socket of the container runtime.
+        cri_socket: String = "criSocket",
+        /// Only show what would be done.
+        dry_run: bool = "dryRun",
+        /// Do not ask.
+        force: bool = "force",
+        /// Preflight checks whose errors become warnings.
+        ignore_preflight_errors: Vec<String> = "ignorePreflightErrors",
+        /// Always `ResetConfiguration`.
+        kind: String = "kind",
+        /// Phases to leave out.
+        skip_phases: Vec<String> = "skipPhases",
+        /// `MNT_FORCE`, `MNT_DETACH`, `MNT_EXPIRE`, `UMOUNT_NOFOLLOW`.
+        unmount_flags: Vec<String> = "unmountFlags",
+        /// How long to wait for what.
+        timeouts: Timeouts = "timeouts",
+    }
+}
+
+document! {
+    /// What `upgrade` needs to know.
+    UpgradeConfiguration {
+        /// Always [`API_VERSION`].
+        api_version: String = "apiVersion",
+        /// `upgrade apply`.
+        apply: UpgradeApply = "apply",
+        /// `upgrade diff`.
+        diff: UpgradeDiff = "diff",
+        /// Always `UpgradeConfiguration`.
+        kind: String = "kind",
+        /// `upgrade node`.
+        node: UpgradeNode = "node",
+        /// `upgrade plan`.
+        plan: UpgradePlan = "plan",
+        /// How long to wait for what.
+        timeouts: Timeouts = "timeouts",
+    }
+}
+
+document! {
+    /// The first control plane of an upgrade.
+    UpgradeApply {
+        /// The version to go to.
+        kubernetes_version: String = "kubernetesVersion",
+        /// Whether unstable versions may be gone to.
+        allow_experimental_upgrades: Option<bool> = "allowExperimentalUpgrades",
+        /// Whether release candidates may be gone to.
+        allow_rc_upgrades: Option<bool> = "allowRCUpgrades",
+        /// Whether certificates are renewed.
+        certificate_renewal: Option<bool> = "certificateRenewal",
+        /// Only show what would be done.
+        dry_run: Option<bool> = "dryRun",
+        /// Whether etcd is upgraded.
+        etcd_upgrade: Option<bool> = "etcdUpgrade",
+        /// Go on although something speaks against it, and do not ask.
+        force_upgrade: Option<bool> = "forceUpgrade",
+        /// Preflight checks whose errors become warnings.
+        ignore_preflight_errors: Vec<String> = "ignorePreflightErrors",
+        /// Patches of static pods.
+        patches: Option<Patches> = "patches",
+        /// Whether the configuration is printed.
+        print_config: Option<bool> = "printConfig",
+        /// Phases to leave out.
+        skip_phases: Vec<String> = "skipPhases",
+        /// When control plane images are pulled.
+        image_pull_policy: String = "imagePullPolicy",
+        /// Whether images are pulled one after the other.
+        image_pull_serial: Option<bool> = "imagePullSerial",
+    }
+}
+
+document! {
+    /// What an upgrade would change.
+    UpgradeDiff {
+        /// The version to go to.
+        kubernetes_version: String = "kubernetesVersion",
+        /// Lines shown around each change.
+        context_lines: usize = "contextLines",
+    }
+}
+
+document! {
+    /// The other nodes of an upgrade.
+    UpgradeNode {
+        /// Whether certificates are renewed.
+        certificate_renewal: Option<bool> = "certificateRenewal",
+        /// Only show what would be done.
+        dry_run: Option<bool> = "dryRun",
+        /// Whether etcd is upgraded.
+        etcd_upgrade: Option<bool> = "etcdUpgrade",
+        /// Preflight checks whose errors become warnings.
+        ignore_preflight_errors: Vec<String> = "ignorePreflightErrors",
+        /// Phases to leave out.
+        skip_phases: Vec<String> = "skipPhases",
+        /// Patches of static pods.
+        patches: Option<Patches> = "patches",
+        /// When control plane images are pulled.
+        image_pull_policy: String = "imagePullPolicy",
+        /// Whether images are pulled one after the other.
+        image_pull_serial: Option<bool> = "imagePullSerial",
+    }
+}
+
+document! {
+    /// What could be upgraded to.
+    UpgradePlan {
+        /// The version to go to.
+        kubernetes_version: String = "kubernetesVersion",
+        /// Whether unstable versions are shown.
+        allow_experimental_upgrades: Option<bool> = "allowExperimentalUpgrades",
+        /// Whether release candidates are shown.
+        allow_rc_upgrades: Option<bool> = "allowRCUpgrades",
+        /// Only show what would be done.
+        dry_run: Option<bool> = "dryRun",
+        /// Whether etcd is upgraded.
+        etcd_upgrade: Option<bool> = "etcdUpgrade",
+        /// Preflight checks whose errors become warnings.
+        ignore_preflight_errors: Vec<String> = "ignorePreflightErrors",
+        /// Whether the configuration is printed.
+        print_config: Option<bool> = "printConfig",
+    }
+}

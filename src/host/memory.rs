@@ -55,6 +55,11 @@ impl MemoryHost {
         self.state.lock().effects.clone()
     }
 
+    /// What the real file at `path` holds.
+    pub fn before(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        self.below.as_ref().map_or(Ok(None), |below| below.read(path))
+    }
+
     /// Files that would have been written, with what they would hold.
     pub fn written(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let state = self.state.lock();

@@ -79,6 +79,13 @@ impl Binaries {
         Self { folders }
     }
 
+    /// What tells this build of the binary `name` from others; `None` where it is not at hand.
+    pub fn build(&self, name: &str) -> Result<Option<String>, Error> {
+        let Ok(path) = self.find(name) else { return Ok(None) };
+        let digest = digest_of_file(&path).map_err(|source| Error::Read { path, source })?;
+        Ok(Some(digest.trim_start_matches("sha256:").chars().take(12).collect()))
+    }
+
     /// Path of the binary `name`.
     pub fn find(&self, name: &str) -> Result<PathBuf, Error> {
         self.folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| Error::Missing {

@@ -203,7 +203,7 @@ async fn kubelet_files(context: &JoinContext) -> Result {
         change = change.or(host.write(&kubeconfig::path(BOOTSTRAP_FILE), text.as_bytes(), 0o600)?);
     }
     change = change.or(make_folder(host, Path::new(crate::phase::control_plane::MANIFESTS_DIR))?);
-    let files = kubelet::files(host, &context.binaries, &context.settings.node, &config)?;
+    let files = kubelet::files(host, &context.binaries, Some(&context.settings.node), &config)?;
     Ok(change.or(containerd::changed(&files)).into())
 }
 

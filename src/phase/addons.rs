@@ -1,8 +1,9 @@
 //! Phase `addon`: pod networking, kube-proxy and DNS.
 
 use futures::FutureExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::control_plane::BUILD;
 use super::init::InitContext;
 use super::upload_config::ensure_all;
 use super::{Outcome, Phase, Result};
@@ -26,9 +27,20 @@ fn pod_kubeconfig(context: &InitContext) -> anyhow::Result<String> {
     Ok(templates::render(templates::KUBE_PROXY_KUBECONFIG, json!({"server": context.settings.endpoint_url()}))?)
 }
 
+/// Says in the pods of each workload which build of `component` they are of, so that another build replaces them.
+fn stamp(context: &InitContext, component: &str, objects: &mut [Value]) -> anyhow::Result<()> {
+    let Some(build) = context.binaries.build(component)? else { return Ok(()) };
+    for object in objects {
+        if let Some(template) = object.pointer_mut("/spec/template") {
+            template["metadata"]["annotations"][BUILD] = json!(build);
+        }
+    }
+    Ok(())
+}
+
 async fn network(context: &InitContext) -> Result {
     let cluster = &context.settings.cluster;
-    let objects = templates::objects(
+    let mut objects = templates::objects(
         templates::NETWORK,
         json!({
             "image": cluster.image("kinit-network"),
@@ -36,6 +48,7 @@ async fn network(context: &InitContext) -> Result {
             "pod_subnet": cluster.pod_subnet.to_string(),
         }),
     )?;
+    stamp(context, "kinit-network", &mut objects)?;
     Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
 }
 
@@ -49,7 +62,7 @@ async fn proxy(context: &InitContext) -> Result {
     if let Some(over) = &cluster.proxy {
         templates::merge(&mut config, over);
     }
-    let objects = templates::objects(
+    let mut objects = templates::objects(
         templates::KUBE_PROXY,
         json!({
             "image": cluster.image("kube-proxy"),
@@ -57,15 +70,16 @@ async fn proxy(context: &InitContext) -> Result {
             "kubeconfig": pod_kubeconfig(context)?,
         }),
     )?;
+    stamp(context, "kube-proxy", &mut objects)?;
     Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
 }
 
 async fn dns(context: &InitContext) -> Result {
     let cluster = &context.settings.cluster;
-    if cluster.without_dns {
+    if cluster.dns.disabled {
         return Ok(Outcome::Skipped("by dns.disabled".into()));
     }
-    let objects = templates::objects(
+    let mut objects = templates::objects(
         templates::CLUSTER_DNS,
         json!({
             "image": cluster.image("cluster-dns"),
@@ -73,5 +87,10 @@ async fn dns(context: &InitContext) -> Result {
             "dns_domain": cluster.dns_domain,
         }),
     )?;
+    // kubeadm's users know the DNS Deployment by the name that it has there.
+    for object in objects.iter_mut().filter(|object| object["kind"] == "Deployment") {
+        context.settings.patches.apply("corednsdeployment", object)?;
+    }
+    stamp(context, "cluster-dns", &mut objects)?;
     Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
 }

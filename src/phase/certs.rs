@@ -37,7 +37,8 @@ pub const PHASE: Phase<InitContext> = Phase::node(
 
 /// The PKI folder to work in: a copy of the real one in a dry run.
 pub fn store(context: &InitContext) -> anyhow::Result<PkiStore> {
-    Ok(PkiStore::new(context.host.stage(&context.settings.cluster.certificates_dir)?))
+    let folder = context.host.stage(&context.settings.cluster.certificates_dir)?;
+    Ok(PkiStore::new(folder).with(context.settings.cluster.issuance))
 }
 
 fn outcome(ensured: Ensured) -> Outcome {
@@ -48,6 +49,10 @@ fn outcome(ensured: Ensured) -> Outcome {
 }
 
 fn ensure(context: &InitContext, name: &str) -> Result {
+    let of_etcd = name.starts_with("etcd-") || name == "apiserver-etcd-client";
+    if of_etcd && context.settings.cluster.external_etcd.is_some() {
+        return Ok(Outcome::Skipped("etcd runs elsewhere".into()));
+    }
     let spec = CertificateSpec::find(name).ok_or_else(|| anyhow::anyhow!("no certificate is called {name}"))?;
     Ok(outcome(store(context)?.ensure(spec, &context.settings.pki_subject(), context.now)?))
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::init::InitContext;
-use super::{Phase, Result, kubeconfig};
+use super::{Outcome, Phase, Result, kubeconfig};
 use crate::config::net::host_port;
 use crate::config::v1beta4::{Arg, HostPathMount};
 use crate::config::{ComponentSettings, InitSettings};
@@ -19,6 +19,9 @@ use crate::templates;
 pub const MANIFESTS_DIR: &str = "/etc/kubernetes/manifests";
 /// Names of the control plane's static pods.
 pub const STATIC_PODS: &[&str] = &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+/// Annotation that says which build of a component a pod is of.
+pub const BUILD: &str = "kinit.local/build";
 
 const ETCD_CLIENT_PORT: u16 = 2379;
 const ETCD_PEER_PORT: u16 = 2380;
@@ -30,9 +33,7 @@ const SCHEDULER_PORT: u16 = 10259;
 pub const ETCD: Phase<InitContext> = Phase::node(
     "etcd",
     "writes the static pod of etcd",
-    &[Phase::leaf("local", "writes etcd.yaml", |context| {
-        async move { write(context, etcd(&context.settings)) }.boxed()
-    })],
+    &[Phase::leaf("local", "writes etcd.yaml", |context| async move { local_etcd(context) }.boxed())],
 );
 
 /// Phase `control-plane`.
@@ -41,13 +42,13 @@ pub const PHASE: Phase<InitContext> = Phase::node(
     "writes the static pods of the control plane",
     &[
         Phase::leaf("apiserver", "writes kube-apiserver.yaml", |context| {
-            async move { write(context, api_server(&context.settings)) }.boxed()
+            async move { write(context, "kube-apiserver", &EtcdStart::New) }.boxed()
         }),
         Phase::leaf("controller-manager", "writes kube-controller-manager.yaml", |context| {
-            async move { write(context, controller_manager(&context.settings)) }.boxed()
+            async move { write(context, "kube-controller-manager", &EtcdStart::New) }.boxed()
         }),
         Phase::leaf("scheduler", "writes kube-scheduler.yaml", |context| {
-            async move { write(context, scheduler(&context.settings)) }.boxed()
+            async move { write(context, "kube-scheduler", &EtcdStart::New) }.boxed()
         }),
     ],
 );
@@ -57,6 +58,7 @@ pub const PHASE: Phase<InitContext> = Phase::node(
 pub struct StaticPod {
     name: &'static str,
     image: String,
+    pull_policy: String,
     arguments: Vec<String>,
     environment: Vec<Value>,
     annotations: BTreeMap<&'static str, String>,
@@ -83,9 +85,59 @@ impl StaticPod {
     }
 }
 
-fn write(context: &InitContext, pod: StaticPod) -> Result {
-    let path = Path::new(MANIFESTS_DIR).join(format!("{}.yaml", pod.name));
-    Ok(context.host.write(&path, pod.manifest()?.as_bytes(), 0o600)?.into())
+fn local_etcd(context: &InitContext) -> Result {
+    if context.settings.cluster.external_etcd.is_some() {
+        return Ok(Outcome::Skipped("etcd runs elsewhere".into()));
+    }
+    write(context, "etcd", &EtcdStart::New)
+}
+
+/// Writes a static pod.
+pub fn write(context: &InitContext, name: &str, start: &EtcdStart) -> Result {
+    let path = Path::new(MANIFESTS_DIR).join(format!("{name}.yaml"));
+    Ok(context.host.write(&path, render(context, name, start)?.as_bytes(), 0o600)?.into())
+}
+
+/// The manifest of a static pod, with the user's patches laid over it. It says which build it is of, so that another
+/// build of the same version replaces it.
+pub fn render(context: &InitContext, name: &str, start: &EtcdStart) -> anyhow::Result<String> {
+    let settings = &context.settings;
+    let mut pod = match name {
+        "etcd" => etcd(settings, start),
+        "kube-apiserver" => api_server(settings),
+        "kube-controller-manager" => controller_manager(settings),
+        "kube-scheduler" => scheduler(settings),
+        other => anyhow::bail!("there is no static pod {other}"),
+    };
+    if let Some(build) = context.binaries.build(pod.name)? {
+        pod.annotations.insert(BUILD, build);
+    }
+    settings.patches.apply_text(pod.name, pod.manifest()?)
+}
+
+/// How the member of a manifest that is there began: what says so is of no use to a member with data, but a manifest
+/// that is written again must not say anything else.
+pub fn start_of(manifest: &str) -> anyhow::Result<EtcdStart> {
+    let object: Value = serde_yaml::from_str(manifest)?;
+    let command = object.pointer("/spec/containers/0/command").and_then(Value::as_array);
+    let flag = |name: &str| {
+        let mut all = command.into_iter().flatten().filter_map(Value::as_str);
+        all.find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='))
+    };
+    if flag("--initial-cluster-state") != Some("existing") {
+        return Ok(EtcdStart::New);
+    }
+    let members = flag("--initial-cluster").unwrap_or_default().split(',').filter_map(|one| one.split_once('='));
+    Ok(EtcdStart::Join(members.map(|(name, url)| (name.to_owned(), url.to_owned())).collect()))
+}
+
+/// How a member of etcd begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EtcdStart {
+    /// It begins a cluster of its own.
+    New,
+    /// It joins a cluster: all members by name and URL for peers, this one among them.
+    Join(Vec<(String, String)>),
 }
 
 /// Flags in kubeadm's order: a user's flag replaces ours of the same name, all are sorted by name.
@@ -157,21 +209,37 @@ fn probe_host(extra: &[Arg], default: &str) -> String {
     }
 }
 
+/// URL that other members reach the etcd at `address` by.
+pub fn etcd_peer_url(address: IpAddr) -> String {
+    url(&address.to_string(), ETCD_PEER_PORT)
+}
+
+/// URL that clients reach the etcd at `address` by.
+pub fn etcd_client_url(address: IpAddr) -> String {
+    url(&address.to_string(), ETCD_CLIENT_PORT)
+}
+
 /// The static pod of etcd.
-pub fn etcd(settings: &InitSettings) -> StaticPod {
+pub fn etcd(settings: &InitSettings, start: &EtcdStart) -> StaticPod {
     let paths = Paths::new(settings);
     let cluster = &settings.cluster;
     let own = settings.advertise_address.to_string();
     let client = url(&own, ETCD_CLIENT_PORT);
     let peer = url(&own, ETCD_PEER_PORT);
     let local = loopback(settings);
-    let ours = [
+    let initial = match start {
+        EtcdStart::New => format!("{}={peer}", settings.node.name),
+        EtcdStart::Join(members) => {
+            members.iter().map(|(name, url)| format!("{name}={url}")).collect::<Vec<_>>().join(",")
+        }
+    };
+    let mut ours = vec![
         ("name", settings.node.name.clone()),
         ("listen-client-urls", format!("{},{client}", url(local, ETCD_CLIENT_PORT))),
         ("advertise-client-urls", client.clone()),
         ("listen-peer-urls", peer.clone()),
         ("initial-advertise-peer-urls", peer.clone()),
-        ("initial-cluster", format!("{}={peer}", settings.node.name)),
+        ("initial-cluster", initial),
         ("data-dir", cluster.etcd.data_dir.clone()),
         ("cert-file", paths.file("etcd/server.crt")),
         ("key-file", paths.file("etcd/server.key")),
@@ -186,9 +254,13 @@ pub fn etcd(settings: &InitSettings) -> StaticPod {
         ("feature-gates", "InitialCorruptCheck=true".into()),
         ("watch-progress-notify-interval", "5s".into()),
     ];
+    if *start != EtcdStart::New {
+        ours.push(("initial-cluster-state", "existing".into()));
+    }
     StaticPod {
         name: "etcd",
         image: cluster.image("etcd"),
+        pull_policy: settings.node.image_pull_policy.clone(),
         arguments: arguments(&ours, &cluster.etcd.extra_args),
         environment: cluster.etcd.extra_envs.clone(),
         annotations: [("kubeadm.kubernetes.io/etcd.advertise-client-urls", client)].into(),
@@ -217,17 +289,13 @@ pub fn api_server(settings: &InitSettings) -> StaticPod {
     let paths = Paths::new(settings);
     let cluster = &settings.cluster;
     let own = settings.advertise_address.to_string();
-    let ours = [
+    let mut ours = vec![
         ("advertise-address", own.clone()),
         ("allow-privileged", "true".into()),
         ("authorization-mode", "Node,RBAC".into()),
         ("client-ca-file", paths.file("ca.crt")),
         ("enable-admission-plugins", "NodeRestriction".into()),
         ("enable-bootstrap-token-auth", "true".into()),
-        ("etcd-cafile", paths.file("etcd/ca.crt")),
-        ("etcd-certfile", paths.file("apiserver-etcd-client.crt")),
-        ("etcd-keyfile", paths.file("apiserver-etcd-client.key")),
-        ("etcd-servers", url(loopback(settings), ETCD_CLIENT_PORT)),
         ("kubelet-client-certificate", paths.file("apiserver-kubelet-client.crt")),
         ("kubelet-client-key", paths.file("apiserver-kubelet-client.key")),
         ("kubelet-preferred-address-types", "InternalIP,ExternalIP,Hostname".into()),
@@ -246,10 +314,30 @@ pub fn api_server(settings: &InitSettings) -> StaticPod {
         ("tls-cert-file", paths.file("apiserver.crt")),
         ("tls-private-key-file", paths.file("apiserver.key")),
     ];
+    match &cluster.external_etcd {
+        None => ours.extend([
+            ("etcd-cafile", paths.file("etcd/ca.crt")),
+            ("etcd-certfile", paths.file("apiserver-etcd-client.crt")),
+            ("etcd-keyfile", paths.file("apiserver-etcd-client.key")),
+            ("etcd-servers", url(loopback(settings), ETCD_CLIENT_PORT)),
+        ]),
+        Some(external) => {
+            ours.push(("etcd-servers", external.endpoints.join(",")));
+            let files = [
+                ("etcd-cafile", &external.ca_file),
+                ("etcd-certfile", &external.cert_file),
+                ("etcd-keyfile", &external.key_file),
+            ];
+            ours.extend(
+                files.into_iter().filter(|(_, file)| !file.is_empty()).map(|(name, file)| (name, file.clone())),
+            );
+        }
+    }
     let annotation = host_port(&own, settings.bind_port);
     StaticPod {
         name: "kube-apiserver",
         image: cluster.image("kube-apiserver"),
+        pull_policy: settings.node.image_pull_policy.clone(),
         arguments: arguments(&ours, &cluster.api_server.extra_args),
         environment: cluster.api_server.extra_envs.clone(),
         annotations: [("kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint", annotation)].into(),
@@ -263,7 +351,7 @@ pub fn api_server(settings: &InitSettings) -> StaticPod {
         },
         cpu: "250m",
         memory: None,
-        volumes: volumes(shared_mounts(settings), &cluster.api_server.extra_volumes),
+        volumes: volumes(api_server_mounts(settings), &cluster.api_server.extra_volumes),
     }
 }
 
@@ -325,6 +413,7 @@ fn follower(
     StaticPod {
         name,
         image: settings.cluster.image(name),
+        pull_policy: settings.node.image_pull_policy.clone(),
         arguments: arguments(ours, &component.extra_args),
         environment: component.extra_envs.clone(),
         annotations: BTreeMap::new(),
@@ -340,6 +429,23 @@ fn follower(
         memory: None,
         volumes: volumes(mounts, &component.extra_volumes),
     }
+}
+
+/// The folders of an external etcd's files are mounted too, unless they are below the PKI folder already.
+fn api_server_mounts(settings: &InitSettings) -> Vec<HostPathMount> {
+    let mut mounts = shared_mounts(settings);
+    let Some(external) = &settings.cluster.external_etcd else { return mounts };
+    let mut folders: Vec<&Path> = [&external.ca_file, &external.cert_file, &external.key_file]
+        .into_iter()
+        .filter_map(|file| Path::new(file).parent())
+        .filter(|folder| folder.is_absolute() && !folder.starts_with(&settings.cluster.certificates_dir))
+        .collect();
+    folders.sort();
+    folders.dedup();
+    for (index, folder) in folders.into_iter().enumerate() {
+        mounts.push(mount(&format!("etcd-certs-{index}"), folder, true, "DirectoryOrCreate"));
+    }
+    mounts
 }
 
 fn shared_mounts(settings: &InitSettings) -> Vec<HostPathMount> {

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use futures::FutureExt;
-use kinit_pki::certificate::LEAF_VALIDITY;
 use kinit_pki::kubeconfig::Credential;
 use kinit_pki::{Authority, Certificate, CertificateSpec, Kubeconfig, PkiStore, Profile};
 
@@ -17,9 +16,9 @@ pub const KUBERNETES_DIR: &str = "/etc/kubernetes";
 
 /// Who a kubeconfig is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct User {
+pub struct User {
     /// Name of the file.
-    file: &'static str,
+    pub file: &'static str,
     /// User name; the node's name is added to one that ends with a colon.
     name: &'static str,
     /// Its group, if it is in one.
@@ -36,6 +35,22 @@ const KUBELET: User = User { file: "kubelet.conf", name: "system:node:", group: 
 const CONTROLLER_MANAGER: User =
     User { file: "controller-manager.conf", name: "system:kube-controller-manager", group: None, local: true };
 const SCHEDULER: User = User { file: "scheduler.conf", name: "system:kube-scheduler", group: None, local: true };
+
+/// All of them, in the order that they are written in.
+pub const USERS: &[User] = &[ADMIN, SUPER_ADMIN, KUBELET, CONTROLLER_MANAGER, SCHEDULER];
+
+impl User {
+    /// What its certificate says on the node `node`.
+    pub fn profile(&self, node: &str) -> Profile {
+        let node = if self.name.ends_with(':') { node } else { "" };
+        Profile::client(format!("{}{node}", self.name), self.group.as_slice())
+    }
+
+    /// URL of the API server that it goes to.
+    pub fn server(&self, settings: &InitSettings) -> String {
+        if self.local { settings.local_url() } else { settings.endpoint_url() }
+    }
+}
 
 /// The phase.
 pub const PHASE: Phase<InitContext> = Phase::node(
@@ -68,12 +83,7 @@ fn ensure(context: &InitContext, user: User) -> Result {
         check(&present, &path, &ca, context)?;
         return Ok(Outcome::Unchanged);
     }
-    let mut name = user.name.to_owned();
-    if name.ends_with(':') {
-        name.push_str(&settings.node.name);
-    }
-    let profile = Profile::client(&name, user.group.as_slice());
-    let server = if user.local { settings.local_url() } else { settings.endpoint_url() };
+    let (profile, server) = (user.profile(&settings.node.name), user.server(settings));
     let text = issue(&store, &settings.cluster.cluster_name, &server, &profile, context.now)?;
     Ok(context.host.write(&path, text.as_bytes(), 0o600)?.into())
 }
@@ -88,7 +98,7 @@ pub fn issue(
 ) -> anyhow::Result<String> {
     let spec = CertificateSpec::find("ca").ok_or_else(|| anyhow::anyhow!("the table has no CA"))?;
     let authority: Authority = store.authority(spec)?;
-    let (certificate, key) = authority.issue(profile, now, LEAF_VALIDITY)?;
+    let (certificate, key) = store.issue(&authority, profile, now)?;
     let credential = Credential::Certificate(&certificate, &key);
     let ca = authority.certificate().to_pem();
     Ok(Kubeconfig::new(cluster, server, &ca, &profile.common_name, &credential).to_yaml()?)

@@ -30,8 +30,9 @@ pub const FILES: Phase<InitContext> =
     Phase::leaf("kubelet-files", "installs the kubelet and writes its configuration and its unit", |context| {
         async move {
             let settings = &context.settings;
-            let config = configuration(context.host.as_ref(), &settings.cluster, &settings.node)?;
-            files(context.host.as_ref(), &context.binaries, &settings.node, &config)
+            let mut config = configuration(context.host.as_ref(), &settings.cluster, &settings.node)?;
+            settings.patches.apply("kubeletconfiguration", &mut config)?;
+            files(context.host.as_ref(), &context.binaries, Some(&settings.node), &config)
         }
         .boxed()
     });
@@ -67,14 +68,14 @@ pub fn configuration(host: &dyn Host, cluster: &Settings, node: &NodeSettings) -
     Ok(config)
 }
 
-/// Installs the kubelet and writes what it reads.
-pub fn files(host: &dyn Host, binaries: &Binaries, node: &NodeSettings, config: &Value) -> Result {
+/// Installs the kubelet and writes what it reads; without `node` its flags stay as they are.
+pub fn files(host: &dyn Host, binaries: &Binaries, node: Option<&NodeSettings>, config: &Value) -> Result {
     let mut change = host.install(&binaries.find("kubelet")?, Path::new(KUBELET), 0o755)?;
     let values = json!({"kubelet": KUBELET});
     let folder = Path::new(KUBELET_DIR);
     let config = serde_yaml::to_string(config)?;
-    let mut all: Vec<(PathBuf, String)> =
-        vec![(folder.join("config.yaml"), config), (folder.join("kubeadm-flags.env"), environment(node))];
+    let mut all: Vec<(PathBuf, String)> = vec![(folder.join("config.yaml"), config)];
+    all.extend(node.map(|node| (folder.join("kubeadm-flags.env"), environment(node))));
     if host::has_systemd(host) {
         all.push((UNIT.into(), templates::render(templates::KUBELET_SERVICE, &values)?));
         all.push((DROP_IN.into(), templates::render(templates::KUBELET_DROP_IN, &values)?));

@@ -12,8 +12,6 @@ use super::{Outcome, Phase};
 use crate::api::{self, Api, Verb};
 
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a node may take to become ready once its control plane is.
-const NODE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Phase `wait-control-plane`.
 pub const CONTROL_PLANE: Phase<InitContext> =
@@ -23,7 +21,7 @@ pub const CONTROL_PLANE: Phase<InitContext> =
                 return Ok(Outcome::Skipped("in a dry run".into()));
             }
             let begin = Instant::now();
-            until(context.settings.wait, || async {
+            until(context.settings.timeouts.control_plane, || async {
             match context.super_api.call(Verb::Get, "/readyz", None).await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(error.to_string()),
@@ -48,7 +46,7 @@ pub const NODE: Phase<InitContext> = Phase::leaf("wait-node", "waits until this 
         if !context.host.is_real() {
             return Ok(Outcome::Skipped("in a dry run".into()));
         }
-        node_ready(context.api.as_ref(), &context.settings.node.name, NODE_PATIENCE).await?;
+        node_ready(context.api.as_ref(), &context.settings.node.name, context.settings.timeouts.kubelet).await?;
         Ok(Outcome::Changed)
     }
     .boxed()
