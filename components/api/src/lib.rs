@@ -23,6 +23,7 @@ pub mod object;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
+pub mod quota;
 pub mod selector;
 pub mod status;
 pub mod strict;

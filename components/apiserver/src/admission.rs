@@ -10,10 +10,17 @@
 //! Both run again when a write lost the race for its object, because what is admitted is the state that is stored.
 
 mod certificates;
+mod limits;
+mod namespaces;
 mod node;
+mod optional;
+mod pod_security;
 mod pods;
+mod quota;
 mod rbac;
+mod runtime_class;
 mod service_account;
+mod storage;
 
 pub use service_account::WARN_ONLY_SECONDS;
 
@@ -169,22 +176,38 @@ impl Plugin {
 
 const MUTATING_WEBHOOKS: &str = "MutatingAdmissionWebhook";
 const VALIDATING_WEBHOOKS: &str = "ValidatingAdmissionWebhook";
+const QUOTA: &str = "ResourceQuota";
 
 /// Every plugin in upstream's order: its name, whether it is on by default, and what it does. A row that does nothing
-/// stands for what is done elsewhere: webhooks wait for answers and so have a place of their own in [`Admission`].
+/// stands for what is done elsewhere: what waits for an answer has a place of its own in [`Admission`].
 const PLUGINS: &[Plugin] = &[
     Plugin::off("AlwaysAdmit"),
-    Plugin::on("NamespaceLifecycle"),
+    Plugin::on("NamespaceLifecycle").mutates(namespaces::lifecycle),
+    Plugin::off("NamespaceExists"),
+    Plugin::on("LimitRanger").mutates(limits::defaults).validates(limits::check),
     Plugin::on("ServiceAccount").mutates(service_account::admit),
     Plugin::off("NodeRestriction").mutates(node::restrict),
     Plugin::on("TaintNodesByCondition").mutates(node::taint),
+    Plugin::off("AlwaysPullImages").mutates(optional::pull_always),
+    Plugin::on("PodSecurity").validates(pod_security::check),
+    Plugin::off("PodNodeSelector").mutates(optional::select_nodes),
     Plugin::on("Priority").mutates(pods::priority).validates(pods::one_default),
     Plugin::on("DefaultTolerationSeconds").mutates(pods::tolerations),
+    Plugin::off("ExtendedResourceToleration").mutates(optional::tolerate_devices),
+    Plugin::on("DefaultStorageClass").mutates(storage::default_class),
+    Plugin::on("StorageObjectInUseProtection").mutates(storage::protect),
+    Plugin::off("OwnerReferencesPermissionEnforcement").validates(optional::owners),
+    Plugin::on("PersistentVolumeClaimResize").validates(storage::resize),
+    Plugin::on("RuntimeClass").mutates(runtime_class::set).validates(runtime_class::check),
     Plugin::on("CertificateApproval").validates(certificates::approval),
     Plugin::on("CertificateSigning").validates(certificates::signing),
+    Plugin::on("ClusterTrustBundleAttest").validates(certificates::attestation),
     Plugin::on("CertificateSubjectRestriction").validates(certificates::subject),
+    Plugin::on("DefaultIngressClass").mutates(storage::default_ingress),
+    Plugin::off("DenyServiceExternalIPs").validates(optional::deny_external),
     Plugin::on(MUTATING_WEBHOOKS),
     Plugin::on(VALIDATING_WEBHOOKS),
+    Plugin::on(QUOTA),
 ];
 
 /// The plugins that run.
@@ -195,6 +218,7 @@ pub struct Admission {
     webhooks: Webhooks,
     mutating_webhooks: bool,
     validating_webhooks: bool,
+    quotas: Option<quota::Quotas>,
 }
 
 impl Admission {
@@ -216,6 +240,7 @@ impl Admission {
             webhooks: Webhooks::default(),
             mutating_webhooks: running().any(|plugin| plugin.name == MUTATING_WEBHOOKS),
             validating_webhooks: running().any(|plugin| plugin.name == VALIDATING_WEBHOOKS),
+            quotas: running().any(|plugin| plugin.name == QUOTA).then(quota::Quotas::default),
         })
     }
 
@@ -267,7 +292,11 @@ impl Admission {
         if self.validating_webhooks {
             self.webhooks.validate(context, attributes, object).await?;
         }
-        Ok(())
+        // Last, because what is refused afterwards would have been charged.
+        match &self.quotas {
+            Some(quotas) => quotas.charge(context, attributes, object).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -41,16 +41,20 @@ fn signer_allows(
     verb: &str,
 ) -> Result<(), Status> {
     let signer = attributes.old.unwrap_or(object).str(&["spec", "signerName"]).to_owned();
-    let domain = signer.split_once('/').map_or("", |(domain, _)| domain);
-    let user = &attributes.request.user;
-    let allowed = [signer.clone(), format!("{domain}/*")].iter().any(|name| {
-        let ask = Ask::Resource { verb, group: GROUP, resource: "signers", subresource: "", name, namespace: "" };
-        context.authorizer.allows(user, &ask, "")
-    });
-    if allowed {
+    if allowed(context, attributes, &signer, verb) {
         return Ok(());
     }
     Err(attributes.forbidden(format!("user not permitted to {verb} requests with signerName {signer:?}")))
+}
+
+/// Whether the user may do it to the signer, or to all of the signer's domain.
+fn allowed(context: &Context<'_>, attributes: &Attributes<'_>, signer: &str, verb: &str) -> bool {
+    let domain = signer.split_once('/').map_or("", |(domain, _)| domain);
+    let user = &attributes.request.user;
+    [signer.to_owned(), format!("{domain}/*")].iter().any(|name| {
+        let ask = Ask::Resource { verb, group: GROUP, resource: "signers", subresource: "", name, namespace: "" };
+        context.authorizer.allows(user, &ask, "")
+    })
 }
 
 /// CertificateSubjectRestriction: nobody becomes a member of `system:masters` by asking for it.
@@ -63,6 +67,20 @@ pub fn subject(_: &Context<'_>, attributes: &Attributes<'_>, object: &Object) ->
             .forbidden("use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"));
     }
     Ok(())
+}
+
+/// ClusterTrustBundleAttest: whoever vouches for a signer's authorities needs the verb `attest` on it.
+pub fn attestation(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
+    let signer = object.str(&["spec", "signerName"]);
+    let writes = matches!(attributes.operation, Operation::Create | Operation::Update);
+    let unchanged = attributes.old.is_some_and(|old| old.get(&["spec"]) == object.get(&["spec"]));
+    if !attributes.of(GROUP, "clustertrustbundles") || !writes || signer.is_empty() || unchanged {
+        return Ok(());
+    }
+    if allowed(context, attributes, signer, "attest") {
+        return Ok(());
+    }
+    Err(attributes.forbidden(format!("user not permitted to attest for signerName {signer:?}")))
 }
 
 /// The common name that a request asks for; `None` if it cannot be read.
