@@ -1,23 +1,44 @@
 //! ResourceQuotas: what a namespace uses of what it may.
 
-pub mod usage;
-
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use k8s_openapi::api::core::v1::ResourceQuota;
-use kinit_api::quantity::{Format, Quantity};
+use kinit_api::quantity::Quantity;
+use kinit_api::quota::{self as usage, Amounts};
 use kinit_runtime::{Change, Informer, Queue, key_of, work};
 use kube::Api;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::context::{Actor, Caches, Context};
 use crate::write;
-use usage::Amounts;
 
 /// How often each quota is counted again even if nothing happened: not everything that counts is followed.
 const RESYNC: Duration = Duration::from_secs(300);
+/// The same for a quota that counts what is not followed.
+const RECOUNT: Duration = Duration::from_secs(10);
+
+/// Counts the quotas of a namespace again when one of these informers' objects comes or goes there, or, where what an
+/// object takes may change, whenever it does.
+macro_rules! follow {
+    ($quotas:expr, $queue:expr, $caches:expr, $every:expr, [$($informer:ident),*]) => {$(
+        let (keys, known) = ($queue.clone(), $quotas.clone());
+        $caches.$informer.handle(move |change, one| {
+            if $every || change != Change::Updated {
+                all_of(one.metadata.namespace.as_deref(), &known, &keys);
+            }
+        });
+    )*};
+}
+
+fn all_of(namespace: Option<&str>, quotas: &Informer<ResourceQuota>, keys: &Queue<String>) {
+    for quota in quotas.list_in(namespace.unwrap_or_default()) {
+        keys.add(key_of(quota.as_ref()));
+    }
+}
 
 /// Runs until shutdown.
 pub async fn run(context: Arc<Context>) {
@@ -29,77 +50,110 @@ pub async fn run(context: Arc<Context>) {
     caches.services.synced().await;
     caches.claims.synced().await;
     let queue = Queue::new();
-    let keys = queue.clone();
-    quotas.handle(move |_, quota| keys.add(key_of(quota.as_ref())));
-    let all_of = |namespace: Option<&str>, quotas: &Informer<ResourceQuota>, keys: &Queue<String>| {
-        for quota in quotas.list_in(namespace.unwrap_or_default()) {
-            keys.add(key_of(quota.as_ref()));
-        }
-    };
+    follow!(quotas, queue, caches, true, [pods, services, claims]);
+    follow!(quotas, queue, caches, false, [secrets, config_maps, replication_controllers, replica_sets, deployments]);
+    follow!(quotas, queue, caches, false, [stateful_sets, daemon_sets, jobs, cron_jobs]);
     let (keys, known) = (queue.clone(), quotas.clone());
-    caches.pods.handle(move |_, pod| all_of(pod.metadata.namespace.as_deref(), &known, &keys));
-    let (keys, known) = (queue.clone(), quotas.clone());
-    caches.services.handle(move |_, one| all_of(one.metadata.namespace.as_deref(), &known, &keys));
-    let (keys, known) = (queue.clone(), quotas.clone());
-    caches.claims.handle(move |_, one| all_of(one.metadata.namespace.as_deref(), &known, &keys));
-    let (keys, known) = (queue.clone(), quotas.clone());
-    caches.secrets.handle(move |change, one| {
-        if change != Change::Updated {
-            all_of(one.metadata.namespace.as_deref(), &known, &keys);
-        }
-    });
-    let (keys, known) = (queue.clone(), quotas.clone());
-    caches.config_maps.handle(move |change, one| {
-        if change != Change::Updated {
-            all_of(one.metadata.namespace.as_deref(), &known, &keys);
-        }
+    quotas.handle(move |change, quota| match change {
+        // Quotas count quotas.
+        Change::Updated => keys.add(key_of(quota.as_ref())),
+        _ => all_of(quota.metadata.namespace.as_deref(), &known, &keys),
     });
     let shutdown = context.shutdown.clone();
     work("resourcequota", queue, 2, shutdown, move |key: String| {
         let (context, quotas, actor) = (context.clone(), quotas.clone(), actor.clone());
         async move {
             let Some(quota) = quotas.get(&key) else { return Ok::<_, kube::Error>(None) };
-            let used = used(&context.caches, &quota);
+            let (mut used, others) = used(&context.caches, &quota);
+            for name in &others {
+                if let Some(count) = counted(&actor, &quota, name).await? {
+                    used.insert(name.clone(), usage::count(count));
+                }
+            }
             report(&actor, &quota, &used).await?;
-            Ok(Some(RESYNC))
+            Ok(Some(if others.is_empty() { RESYNC } else { RECOUNT }))
         }
     })
     .await;
 }
 
-/// What is used of everything that the quota limits.
-fn used(caches: &Caches, quota: &ResourceQuota) -> Amounts {
+fn tree(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+/// What is used of everything that the quota limits, and the limited counts of what is not followed.
+fn used(caches: &Caches, quota: &ResourceQuota) -> (Amounts, BTreeSet<String>) {
     let namespace = quota.metadata.namespace.as_deref().unwrap_or_default();
+    let limits = tree(quota);
     let mut all = Amounts::new();
-    for pod in caches.pods.list_in(namespace).iter().filter(|pod| usage::is_about(quota, pod)) {
-        usage::add(&mut all, &usage::of_pod(pod));
-    }
-    for service in caches.services.list_in(namespace) {
-        usage::add(&mut all, &usage::of_service(&service));
-    }
-    for claim in caches.claims.list_in(namespace) {
-        usage::add(&mut all, &usage::of_claim(&claim));
-    }
-    for (names, count) in [
-        (["secrets", "count/secrets"], caches.secrets.list_in(namespace).len()),
-        (["configmaps", "count/configmaps"], caches.config_maps.list_in(namespace).len()),
-        (["resourcequotas", "count/resourcequotas"], caches.quotas.list_in(namespace).len()),
-        (
-            ["replicationcontrollers", "count/replicationcontrollers"],
-            caches.replication_controllers.list_in(namespace).len(),
-        ),
-        (["count/deployments.apps"; 2], caches.deployments.list_in(namespace).len()),
-        (["count/replicasets.apps"; 2], caches.replica_sets.list_in(namespace).len()),
-        (["count/statefulsets.apps"; 2], caches.stateful_sets.list_in(namespace).len()),
-        (["count/jobs.batch"; 2], caches.jobs.list_in(namespace).len()),
-        (["count/cronjobs.batch"; 2], caches.cron_jobs.list_in(namespace).len()),
-    ] {
-        for name in names {
-            all.insert(name.to_owned(), Quantity::new(count as i64, Format::DecimalSi));
+    let mut take = |resource: &str, object: Value| {
+        if usage::in_scopes(&limits, resource, &object) {
+            usage::add(&mut all, &usage::of("", resource, &object));
+        }
+    };
+    caches.pods.list_in(namespace).iter().for_each(|pod| take("pods", tree(pod.as_ref())));
+    caches.services.list_in(namespace).iter().for_each(|service| take("services", tree(service.as_ref())));
+    caches.claims.list_in(namespace).iter().for_each(|claim| take("persistentvolumeclaims", tree(claim.as_ref())));
+    let counts = [
+        ("", "secrets", caches.secrets.list_in(namespace).len()),
+        ("", "configmaps", caches.config_maps.list_in(namespace).len()),
+        ("", "resourcequotas", caches.quotas.list_in(namespace).len()),
+        ("", "replicationcontrollers", caches.replication_controllers.list_in(namespace).len()),
+        ("apps", "deployments", caches.deployments.list_in(namespace).len()),
+        ("apps", "replicasets", caches.replica_sets.list_in(namespace).len()),
+        ("apps", "statefulsets", caches.stateful_sets.list_in(namespace).len()),
+        ("apps", "daemonsets", caches.daemon_sets.list_in(namespace).len()),
+        ("batch", "jobs", caches.jobs.list_in(namespace).len()),
+        ("batch", "cronjobs", caches.cron_jobs.list_in(namespace).len()),
+    ];
+    let mut followed: BTreeSet<String> = ["pods", "services", "persistentvolumeclaims"].map(count_of).into();
+    for (group, resource, count) in counts {
+        let names: Vec<String> = usage::of_object(group, resource).into_keys().collect();
+        followed.extend(names.iter().cloned());
+        // A quota with scopes is about Pods only.
+        if usage::in_scopes(&limits, resource, &Value::Null) {
+            all.extend(names.into_iter().map(|name| (name, usage::count(count))));
         }
     }
-    let limited = quota.spec.iter().flat_map(|spec| spec.hard.iter().flatten());
-    limited.map(|(name, _)| (name.clone(), all.get(name).copied().unwrap_or(Quantity::ZERO))).collect()
+    let limited = quota.spec.iter().flat_map(|spec| spec.hard.iter().flatten()).map(|(name, _)| name);
+    let used = limited.clone().map(|name| (name.clone(), all.get(name).copied().unwrap_or(Quantity::ZERO)));
+    let others = limited.filter(|name| name.starts_with("count/") && !followed.contains(*name));
+    (used.collect(), others.cloned().collect())
+}
+
+fn count_of(resource: &str) -> String {
+    format!("count/{resource}")
+}
+
+/// How many there are of what `count/PLURAL.GROUP` names; nothing where the API has no such resource.
+async fn counted(actor: &Actor, quota: &ResourceQuota, name: &str) -> Result<Option<usize>, kube::Error> {
+    let resource = name.trim_start_matches("count/");
+    let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+    let root = if group.is_empty() {
+        "/api/v1".to_owned()
+    } else {
+        match get(actor, &format!("/apis/{group}")).await? {
+            Some(known) => {
+                let version = known["preferredVersion"]["groupVersion"].as_str().unwrap_or_default();
+                format!("/apis/{version}")
+            }
+            None => return Ok(None),
+        }
+    };
+    let namespace = quota.metadata.namespace.as_deref().unwrap_or_default();
+    let list = get(actor, &format!("{root}/namespaces/{namespace}/{resource}")).await?;
+    Ok(list.map(|list| list["items"].as_array().map_or(0, Vec::len)))
+}
+
+/// A document of the API's, with objects' metadata alone; nothing where there is none.
+async fn get(actor: &Actor, path: &str) -> Result<Option<Value>, kube::Error> {
+    const ACCEPT: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json";
+    let request = Request::get(path).header("accept", ACCEPT).body(Vec::new()).map_err(kube::Error::HttpError)?;
+    match actor.client().request::<Value>(request).await {
+        Ok(value) => Ok(Some(value)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn report(actor: &Actor, quota: &ResourceQuota, used: &Amounts) -> Result<(), kube::Error> {
