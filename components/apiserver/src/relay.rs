@@ -9,7 +9,8 @@
 //! Nothing is kept: each request has a connection of its own, and its buffers are bounded.
 
 pub mod backend;
-pub mod messages;
+pub mod links;
+mod messages;
 pub mod proxy;
 pub mod query;
 pub mod spdy;

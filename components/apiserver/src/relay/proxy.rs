@@ -10,6 +10,7 @@ use kinit_serving::{Body, full};
 use url::Url;
 
 use super::backend::{self, Backend};
+use super::links;
 use super::target::Endpoint;
 
 /// Splits a path behind its first `segments` segments.
@@ -47,17 +48,20 @@ pub async fn run(
             backend::answer(response)
         });
     }
+    if links::wants_pages(&headers) {
+        headers.remove(header::ACCEPT_ENCODING);
+    }
     let host = host(&request);
     let (parts, body) = request.into_parts();
     let asked = backend::request(parts.method, &path, headers, body.map_err(Into::into).boxed_unsync())?;
     let mut answer = backend::answer(backend.send(&endpoint, asked).await.map_err(unreachable)?);
-    if let Some(location) = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok())
-        && let Some(moved) = relocate(location, &prefix, &[&backend::authority(&endpoint), &host])
-        && let Ok(value) = moved.parse()
-    {
+    let authority = backend::authority(&endpoint);
+    let moved = move |link: &str| relocate(link, &prefix, &[&authority, &host]);
+    let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).and_then(&moved);
+    if let Some(value) = location.and_then(|location| location.parse().ok()) {
         answer.headers_mut().insert(header::LOCATION, value);
     }
-    Ok(answer)
+    Ok(if links::is_page(answer.headers()) { links::rewritten(answer, moved) } else { answer })
 }
 
 fn redirect(to: &str) -> Result<Response<Body>, Status> {
@@ -91,7 +95,7 @@ fn tell_origin(headers: &mut HeaderMap, request: &Request<Incoming>, path: &str)
     }
 }
 
-/// A redirect of the backend's as the client has to follow it; `None` for one that stays as it is: relative, or elsewhere.
+/// A link or a redirect of the backend's as the client has to follow it; `None` for one that stays as it is: relative, or elsewhere.
 fn relocate(location: &str, prefix: &str, own: &[&str]) -> Option<String> {
     if location.starts_with('/') && !location.starts_with("//") {
         return (!location.starts_with(prefix)).then(|| format!("{prefix}{location}"));
