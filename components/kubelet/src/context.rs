@@ -14,6 +14,7 @@ use crate::config::Configuration;
 use crate::error::{Error, Result};
 use crate::events::Recorder;
 use crate::eviction::Pressure;
+use crate::pod::claims::{Claims, Room};
 use crate::pod::status::Failure;
 use crate::probes::ProbeTable;
 
@@ -46,6 +47,10 @@ pub struct Context {
     pub events: Recorder,
     /// Pods that the kubelet itself fails, by uid: those that are evicted or refused.
     pub failures: Mutex<HashMap<String, Failure>>,
+    /// What the pods of this node hold of it.
+    pub claims: Mutex<Claims>,
+    /// What there is for them.
+    pub room: Room,
     /// Names of static pods whose image in the API is gone and has to be made anew.
     pub mirrors_lost: Mutex<HashSet<String>>,
     /// What the node is short of.

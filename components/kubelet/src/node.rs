@@ -15,10 +15,12 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Configuration;
 use crate::context::Context;
 use crate::error::Result;
 use crate::events::Kind;
 use crate::options::Options;
+use crate::pod::claims::Room;
 use crate::pod::facts;
 
 const VERSION: &str = "v1.36.0";
@@ -209,31 +211,42 @@ pub fn booted() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second() - up as i64).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
+/// Thousandths of a resource that the configuration keeps from pods.
+fn reserved(config: &Configuration, name: &str) -> i64 {
+    let all = [&config.kube_reserved, &config.system_reserved];
+    all.iter().filter_map(|one| facts::milli(one.get(name)?)).sum()
+}
+
+fn processors() -> i64 {
+    std::thread::available_parallelism().map_or(1, |count| count.get() as i64)
+}
+
+/// What there is for pods on a host of so many bytes of memory: not what is reserved, nor what the kubelet needs before it
+/// would evict anything.
+pub fn room(config: &Configuration, memory: u64) -> Room {
+    let cpu = (processors() * 1000 - reserved(config, "cpu")).max(0);
+    let kept = reserved(config, "memory") / 1000 + (100 << 20);
+    let memory = i64::try_from(memory).unwrap_or(i64::MAX).saturating_sub(kept).max(0);
+    Room { cpu, memory, pods: i64::from(config.max_pods) }
+}
+
 async fn status(context: &Context, conditions: &[NodeCondition]) -> Value {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let storage = disk(&context.root);
     let capacity = json!({
-        "cpu": processors.to_string(),
+        "cpu": processors().to_string(),
         "memory": format!("{}Ki", context.memory / 1024),
         "pods": context.config.max_pods.to_string(),
         "ephemeral-storage": format!("{}Ki", storage / 1024),
         "hugepages-1Gi": "0",
         "hugepages-2Mi": "0",
     });
-    // What is kept back: reserved, and what the kubelet needs before it would evict anything.
-    let reserved = |name: &str| -> i64 {
-        let config = &context.config;
-        let all = [&config.kube_reserved, &config.system_reserved];
-        all.iter().filter_map(|one| facts::milli(one.get(name)?)).sum()
-    };
-    let bytes = |name: &str| u64::try_from(reserved(name) / 1000).unwrap_or(0);
-    let cpu = (processors as i64 * 1000 - reserved("cpu")).max(0);
-    let memory = context.memory.saturating_sub(bytes("memory") + (100 << 20));
+    let reserved = u64::try_from(reserved(&context.config, "ephemeral-storage") / 1000).unwrap_or(0);
+    let Room { cpu, memory, pods } = context.room;
     let allocatable = json!({
         "cpu": if cpu % 1000 == 0 { (cpu / 1000).to_string() } else { format!("{cpu}m") },
         "memory": format!("{}Ki", memory / 1024),
-        "pods": context.config.max_pods.to_string(),
-        "ephemeral-storage": (storage / 10 * 9).saturating_sub(bytes("ephemeral-storage")).to_string(),
+        "pods": pods.to_string(),
+        "ephemeral-storage": (storage / 10 * 9).saturating_sub(reserved).to_string(),
         "hugepages-1Gi": "0",
         "hugepages-2Mi": "0",
     });

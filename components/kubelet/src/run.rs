@@ -48,8 +48,11 @@ impl Server {
         // One provider for all of TLS; a test that boots several components has set it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (events, said) = events::channel();
+        let memory = memory.unwrap_or(1 << 30);
         let context = Context {
             events,
+            claims: Default::default(),
+            room: node::room(&config, memory),
             failures: Default::default(),
             mirrors_lost: Default::default(),
             pressure: Default::default(),
@@ -59,7 +62,7 @@ impl Server {
             node_name,
             host_name,
             node_ip,
-            memory: memory.unwrap_or(1 << 30),
+            memory,
             client: watch::Sender::new(None),
             services: watch::Sender::new(None::<Arc<HashMap<_, _>>>),
             probes: Default::default(),

@@ -25,7 +25,6 @@ pub mod plugins;
 pub mod pod;
 pub mod preemption;
 pub mod queue;
-pub mod resources;
 pub mod run;
 mod selector;
 pub mod snapshot;

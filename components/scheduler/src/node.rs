@@ -6,8 +6,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Taint};
 
 use crate::pod::PodInfo;
-use crate::resources::Resources;
 use crate::selector::Labels;
+use kinit_demand::Resources;
 
 /// A node as the API describes it.
 #[derive(Debug, Clone, Default, PartialEq)]

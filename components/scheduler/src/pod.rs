@@ -1,33 +1,11 @@
 //! What the scheduler keeps of a pod.
 
-use std::net::IpAddr;
-
 use k8s_openapi::api::core::v1::{Affinity, NodeSelectorTerm, Pod, PodAffinityTerm, PreferredSchedulingTerm};
 use k8s_openapi::api::core::v1::{Toleration, TopologySpreadConstraint, WeightedPodAffinityTerm};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use kinit_demand::{HostPort, Resources, host_ports};
 
-use crate::resources::{self, Resources};
 use crate::selector::Labels;
-
-/// A port of the node that a pod wants for itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostPort {
-    /// The address, unspecified for all of the node.
-    pub address: IpAddr,
-    /// TCP, UDP or SCTP.
-    pub protocol: String,
-    /// The port.
-    pub port: i32,
-}
-
-impl HostPort {
-    /// Whether two pods cannot have both at once.
-    pub fn conflicts(&self, other: &Self) -> bool {
-        self.port == other.port
-            && self.protocol == other.protocol
-            && (self.address == other.address || self.address.is_unspecified() || other.address.is_unspecified())
-    }
-}
 
 /// A pod, as far as decisions need it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -100,22 +78,10 @@ impl PodInfo {
         let name = metadata.name.unwrap_or_default();
         let labels = metadata.labels.unwrap_or_default();
         let controller = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-        let requests = resources::requests(&spec);
-        let scoring_requests = resources::scoring_requests(&spec);
+        let requests = kinit_demand::requests(&spec);
+        let scoring_requests = kinit_demand::scoring_requests(&spec);
         let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-        let ports = spec
-            .containers
-            .iter()
-            .chain(spec.init_containers.iter().flatten().filter(|one| one.restart_policy.as_deref() == Some("Always")))
-            .flat_map(|container| container.ports.iter().flatten())
-            .filter_map(|port| {
-                Some(HostPort {
-                    address: port.host_ip.as_deref().and_then(|ip| ip.parse().ok()).unwrap_or([0, 0, 0, 0].into()),
-                    protocol: port.protocol.clone().unwrap_or_else(|| "TCP".into()),
-                    port: port.host_port.filter(|port| *port > 0)?,
-                })
-            })
-            .collect();
+        let ports = host_ports(&spec);
         let Affinity { node_affinity, pod_affinity, pod_anti_affinity } = spec.affinity.clone().unwrap_or_default();
         let node_affinity = node_affinity.unwrap_or_default();
         let (pod_affinity, pod_anti_affinity) =

@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod admission;
+pub mod claims;
 pub mod conditions;
 pub mod container;
 pub mod credentials;

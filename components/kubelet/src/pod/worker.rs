@@ -182,9 +182,24 @@ impl Worker {
         // A pod that is evicted has no time left.
         let grace = if self.failure.is_some() { 1 } else { facts::grace_period(pod) };
         stop::all(&self.context, pod, state, grace).await?;
+        self.context.claims.lock().release(facts::uid(pod));
         let state = PodState::read(&self.context.runtime, facts::uid(pod)).await?;
         self.report(pod, &state).await;
         Ok(None)
+    }
+
+    /// Takes a pod, or says why not. Those that this node has had before, and static ones, are not asked about again.
+    fn admit(&self, pod: &Pod) -> std::result::Result<(), Failure> {
+        let started = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if self.is_over(pod) {
+            return Ok(());
+        }
+        if facts::is_static(pod) || started {
+            self.context.claims.lock().note(pod);
+            return Ok(());
+        }
+        admission::refusal(pod, &self.context.config).map_or(Ok(()), Err)?;
+        self.context.claims.lock().take(pod, self.context.room)
     }
 
     /// Fails a pod that has been told to or has run too long; else says when it will have.
@@ -193,11 +208,10 @@ impl Worker {
             self.failure = Some(failure.clone());
         }
         if self.reported.is_none()
-            && !facts::is_static(pod)
-            && pod.status.as_ref().is_none_or(|status| status.start_time.is_none())
-            && let Some(refusal) = admission::refusal(pod, &self.context.config)
+            && self.failure.is_none()
+            && let Err(refusal) = self.admit(pod)
         {
-            self.context.events.pod(pod, None, Kind::Warning, "FailedAdmission", refusal.message.clone());
+            self.context.events.pod(pod, None, Kind::Warning, &refusal.reason, refusal.message.clone());
             self.failure = Some(refusal);
         }
         let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
@@ -300,6 +314,7 @@ impl Worker {
         // Logs of a pod that is gone can be asked for no more.
         let _ = std::fs::remove_dir_all(sandbox::log_folder(pod));
         self.context.failures.lock().remove(uid);
+        self.context.claims.lock().release(uid);
         if pod.metadata.deletion_timestamp.is_some() && !facts::is_static(pod) {
             let api: Api<Pod> = Api::namespaced(self.context.client()?, facts::namespace(pod));
             report::delete(&api, pod).await?;

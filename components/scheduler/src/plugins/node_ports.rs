@@ -2,7 +2,9 @@
 
 use super::{Plugin, Verdict};
 use crate::node::NodeInfo;
-use crate::pod::{HostPort, PodInfo};
+use kinit_demand::HostPort;
+
+use crate::pod::PodInfo;
 use crate::snapshot::Snapshot;
 
 struct NodePorts<'a>(&'a [HostPort]);

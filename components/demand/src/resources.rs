@@ -36,7 +36,7 @@ impl Resources {
     }
 }
 
-/// A quantity in the scheduler's unit, rounded up; zero for one that cannot be read, which the API server refuses.
+/// A quantity in these units, rounded up; zero for one that cannot be read, which the API server refuses.
 fn amount(resource: &str, text: &str) -> i64 {
     let text = text.trim();
     let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
