@@ -190,7 +190,7 @@ async fn end_one(context: &Context, pods: &Pods, short: &Short) {
     );
     context.events.pod(pod, None, Kind::Warning, "Evicted", message.clone());
     tracing::warn!(pod = facts::full_name(pod), message, "evicts a pod");
-    context.failures.lock().insert(facts::uid(pod).to_owned(), Failure { reason: "Evicted".into(), message });
+    context.failures.lock().insert(facts::uid(pod).to_owned(), Failure { reason: "Evicted", message });
     pods.wake(facts::uid(pod));
 }
 

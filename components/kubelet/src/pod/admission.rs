@@ -26,12 +26,12 @@ pub fn refusal(pod: &Pod, config: &Configuration) -> Option<Failure> {
     let spec = pod.spec.as_ref()?;
     if let Some(os) = spec.os.as_ref().map(|os| os.name.as_str()).filter(|os| *os != "linux") {
         let message = format!("Failed to admit pod as the OS field doesn't match node OS: {os:?}");
-        return Some(Failure { reason: "PodOSNotSupported".into(), message });
+        return Some(Failure { reason: "PodOSNotSupported", message });
     }
     let sysctls = spec.security_context.iter().flat_map(|security| security.sysctls.iter().flatten());
     let forbidden = sysctls.map(|one| one.name.replace('/', ".")).find(|name| !is_allowed(name, config));
     forbidden.map(|name| Failure {
-        reason: "SysctlForbidden".into(),
+        reason: "SysctlForbidden",
         message: format!("forbidden sysctl: {name:?} not allowlisted"),
     })
 }
@@ -61,10 +61,10 @@ mod tests {
         let loose = Configuration { allowed_unsafe_sysctls: vec!["kernel.msg*".into()], ..Configuration::default() };
         assert_eq!(refusal(&pod("net.ipv4.tcp_syncookies"), &strict), None);
         assert_eq!(refusal(&pod("net/ipv4/tcp_syncookies"), &strict), None);
-        assert_eq!(refusal(&pod("kernel.msgmax"), &strict).map(|one| one.reason), Some("SysctlForbidden".into()));
+        assert_eq!(refusal(&pod("kernel.msgmax"), &strict).map(|one| one.reason), Some("SysctlForbidden"));
         assert_eq!(refusal(&pod("kernel.msgmax"), &loose), None);
         let windows: Pod =
             serde_json::from_value(json!({"spec": {"containers": [], "os": {"name": "windows"}}})).unwrap();
-        assert_eq!(refusal(&windows, &strict).map(|one| one.reason), Some("PodOSNotSupported".into()));
+        assert_eq!(refusal(&windows, &strict).map(|one| one.reason), Some("PodOSNotSupported"));
     }
 }

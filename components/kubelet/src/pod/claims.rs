@@ -39,15 +39,15 @@ impl Claims {
         let wanted = Claim::of(pod);
         let used = |name: &str| self.0.values().map(|claim| claim.resources.get(name)).sum::<i64>();
         let amounts = [
-            ("pods", 1, self.0.len() as i64, room.pods),
-            ("cpu", wanted.resources.get("cpu"), used("cpu"), room.cpu),
-            ("memory", wanted.resources.get("memory"), used("memory"), room.memory),
+            ("pods", "OutOfpods", 1, self.0.len() as i64, room.pods),
+            ("cpu", "OutOfcpu", wanted.resources.get("cpu"), used("cpu"), room.cpu),
+            ("memory", "OutOfmemory", wanted.resources.get("memory"), used("memory"), room.memory),
         ];
-        if let Some((name, requested, used, capacity)) =
-            amounts.into_iter().find(|(_, requested, used, capacity)| *requested > 0 && used + requested > *capacity)
+        if let Some((name, reason, requested, used, capacity)) =
+            amounts.into_iter().find(|(_, _, requested, used, capacity)| *requested > 0 && used + requested > *capacity)
         {
             return Err(Failure {
-                reason: format!("OutOf{name}"),
+                reason,
                 message: format!(
                     "Pod was rejected: Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
                 ),
@@ -56,7 +56,7 @@ impl Claims {
         let mut held = self.0.values().flat_map(|claim| &claim.ports);
         if held.any(|held| wanted.ports.iter().any(|port| port.conflicts(held))) {
             let message = "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-            return Err(Failure { reason: "NodePorts".into(), message: message.into() });
+            return Err(Failure { reason: "NodePorts", message: message.into() });
         }
         self.0.insert(uid.to_owned(), wanted);
         Ok(())
@@ -98,11 +98,11 @@ mod tests {
         let mut take = |pod: Pod| claims.take(&pod, room).map_err(|failure| failure.reason);
         assert_eq!(take(pod("a", "1", 8080)), Ok(()));
         assert_eq!(take(pod("a", "1", 8080)), Ok(()));
-        assert_eq!(take(pod("b", "1", 8080)), Err("NodePorts".into()));
-        assert_eq!(take(pod("c", "1500m", 0)), Err("OutOfcpu".into()));
+        assert_eq!(take(pod("b", "1", 8080)), Err("NodePorts"));
+        assert_eq!(take(pod("c", "1500m", 0)), Err("OutOfcpu"));
         assert_eq!(take(pod("d", "1", 0)), Ok(()));
         assert_eq!(take(pod("e", "0", 0)), Ok(()));
-        assert_eq!(take(pod("f", "0", 0)), Err("OutOfpods".into()));
+        assert_eq!(take(pod("f", "0", 0)), Err("OutOfpods"));
         claims.release("a");
         assert!(claims.take(&pod("b", "1", 8080), room).is_ok());
         claims.note(&pod("g", "9", 0));

@@ -43,7 +43,7 @@ pub struct Inputs<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// In one word.
-    pub reason: String,
+    pub reason: &'static str,
     /// In a sentence.
     pub message: String,
 }
@@ -98,7 +98,7 @@ pub fn of(inputs: &Inputs<'_>) -> PodStatus {
     });
     let same_phase = before.phase.as_deref() == Some(phase);
     let (reason, message) = match inputs.failure {
-        Some(failure) => (Some(failure.reason.clone()), Some(failure.message.clone())),
+        Some(failure) => (Some(failure.reason.to_owned()), Some(failure.message.clone())),
         None if same_phase => (before.reason, before.message),
         None => (None, None),
     };

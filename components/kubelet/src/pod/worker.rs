@@ -211,7 +211,7 @@ impl Worker {
             && self.failure.is_none()
             && let Err(refusal) = self.admit(pod)
         {
-            self.context.events.pod(pod, None, Kind::Warning, &refusal.reason, refusal.message.clone());
+            self.context.events.pod(pod, None, Kind::Warning, refusal.reason, refusal.message.clone());
             self.failure = Some(refusal);
         }
         let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
@@ -224,7 +224,7 @@ impl Worker {
         if !self.is_over(pod) {
             let message = "Pod was active on the node longer than the specified deadline";
             self.context.events.pod(pod, None, Kind::Normal, "DeadlineExceeded", message);
-            self.failure = Some(Failure { reason: "DeadlineExceeded".into(), message: message.into() });
+            self.failure = Some(Failure { reason: "DeadlineExceeded", message: message.into() });
         }
         None
     }
