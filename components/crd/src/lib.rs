@@ -1,5 +1,11 @@
 //! CustomResourceDefinitions with no IO: what a definition says, and what that makes of the objects it defines.
 //!
 //! - [`definition`]: a definition read from its object: names, versions, subresources, columns.
+//! - [`schema`]: what a version says of its objects.
+//! - [`prune`], [`defaults`], [`check`]: fields that a schema lacks go, absent ones are filled in, wrong ones are told.
 
+pub mod check;
+pub mod defaults;
 pub mod definition;
+pub mod prune;
+pub mod schema;

@@ -70,6 +70,12 @@ impl Error {
         Self::new("FieldValueInvalid", path, detailed("Invalid value", &detail.to_string()))
     }
 
+    /// A value of another type than its field's.
+    pub fn type_invalid(path: &Path, value: impl Into<Value>, detail: impl Display) -> Self {
+        let text = format!("Invalid value: {}", shown(&value.into()));
+        Self::new("FieldValueTypeInvalid", path, detailed(&text, &detail.to_string()))
+    }
+
     pub fn not_supported(path: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {
         let supported: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
         let text = format!("Unsupported value: {}", shown(&value.into()));

@@ -1,0 +1,91 @@
+use serde_json::json;
+
+use super::*;
+use kinit_api::validate::field;
+
+fn texts(schema: Value, value: Value, old: Option<Value>) -> Vec<String> {
+    let schema = Schema::read(&schema);
+    let mut errors = check(&value, old.as_ref(), &schema, "");
+    lists(&value, &schema, &Path::default(), &mut errors);
+    if errors.is_empty() {
+        return Vec::new();
+    }
+    let status = field::status("g", "K", "n", &errors);
+    let causes = status.details.unwrap()["causes"].as_array().cloned().unwrap_or_default();
+    let text = |cause: &Value| {
+        format!("{}: {}", cause["field"].as_str().unwrap_or_default(), cause["message"].as_str().unwrap_or_default())
+    };
+    causes.iter().map(text).collect()
+}
+
+#[test]
+fn values_are_refused_in_upstreams_words() {
+    let cases = [
+        (
+            json!({"type": "string"}),
+            json!(1),
+            "a: Invalid value: \"integer\": a in body must be of type string: \"integer\"",
+        ),
+        (json!({"type": "integer"}), json!(1.0), ""),
+        (
+            json!({"type": "integer"}),
+            json!(1.5),
+            "a: Invalid value: \"number\": a in body must be of type integer: \"number\"",
+        ),
+        (
+            json!({"type": "object"}),
+            json!(null),
+            "a: Invalid value: \"null\": a in body must be of type object: \"null\"",
+        ),
+        (json!({"type": "object", "nullable": true}), json!(null), ""),
+        (
+            json!({"x-kubernetes-int-or-string": true}),
+            json!(true),
+            "a: Invalid value: \"boolean\": a in body must be of type integer,string: \"boolean\"",
+        ),
+        (json!({"enum": ["x", 1]}), json!("y"), "a: Unsupported value: \"y\": supported values: \"x\", \"1\""),
+        (json!({"maximum": 5}), json!(6), "a: Invalid value: 6: a in body should be less than or equal to 5"),
+        (
+            json!({"minimum": 5, "exclusiveMinimum": true}),
+            json!(5),
+            "a: Invalid value: 5: a in body should be greater than 5",
+        ),
+        (json!({"maxLength": 2}), json!("abc"), "a: Too long: may not be more than 2 bytes"),
+        (json!({"pattern": "^b"}), json!("abc"), "a: Invalid value: \"abc\": a in body should match '^b'"),
+        (json!({"maxItems": 1}), json!([1, 2]), "a: Too many: 2: must have at most 1 items"),
+        (
+            json!({"format": "date-time"}),
+            json!("now"),
+            "a: Invalid value: \"now\": a in body must be of type date-time: \"now\"",
+        ),
+        (json!({"type": "object", "required": ["b"]}), json!({}), "a.b: Required value"),
+        (json!({"x-kubernetes-list-type": "set"}), json!(["x", "x"]), "a[1]: Duplicate value: \"x\""),
+        (
+            json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}),
+            json!([{"k": 1, "v": 1}, {"k": 1, "v": 2}]),
+            "a[1]: Duplicate value: {\"k\":1}",
+        ),
+        (
+            json!({"not": {"maximum": 5}}),
+            json!(3),
+            "<nil>: Invalid value: \"\": \"a\" must not validate the schema (not)",
+        ),
+    ];
+    for (schema, value, expected) in cases {
+        let found = texts(json!({"properties": {"a": schema}}), json!({"a": value}), None);
+        assert_eq!(found.join("; "), expected, "{schema} {value}");
+    }
+}
+
+#[test]
+fn what_has_not_changed_may_stay() {
+    let schema = json!({"properties": {
+        "a": {"type": "string", "maxLength": 1}, "b": {"type": "integer"},
+        "l": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+            "items": {"type": "object", "properties": {"k": {"type": "string"}, "v": {"type": "string", "maxLength": 1}}}}}});
+    let old = json!({"a": "long", "b": 1, "l": [{"k": "x", "v": "long"}]});
+    let new = json!({"a": "long", "b": 2, "l": [{"k": "y", "v": "1"}, {"k": "x", "v": "long"}]});
+    assert_eq!(texts(schema.clone(), new, Some(old.clone())), Vec::<String>::new());
+    let new = json!({"a": "longer", "b": 1, "l": [{"k": "x", "v": "other"}]});
+    assert_eq!(texts(schema, new, Some(old)).len(), 2);
+}
