@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::object::Object;
 use managed::{Id, Managers, Owned};
 use node::Node;
+pub use node::{Elements, Fields, Structure};
 use set::Set;
 
 /// Fields that nobody manages, because the server itself does.
@@ -38,6 +39,15 @@ const UNMANAGED: &[&[&str]] = &[
 const BEFORE_APPLY: &str = "before-first-apply";
 const KUBECTL: &str = "kubectl";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What says how an object's fields are owned.
+#[derive(Clone, Copy, Debug)]
+pub enum Schema<'a> {
+    /// A built-in type.
+    Type(&'static Type),
+    /// A definition's.
+    Own(&'a Structure),
+}
 
 /// Who writes, and in what form.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +97,7 @@ fn conflict_text(conflicts: &[Conflict]) -> String {
 }
 
 /// Notes in `new` what it changes of `old`. The managers that a client sends are taken unless it writes a subresource.
-pub fn update(schema: Option<&'static Type>, old: Option<&Object>, new: &mut Object, writer: Writer<'_>) {
+pub fn update(schema: Option<Schema<'_>>, old: Option<&Object>, new: &mut Object, writer: Writer<'_>) {
     const FIELDS: &[&str] = &["metadata", "managedFields"];
     let sent = new.remove(FIELDS);
     let kept = old.and_then(|old| old.get(FIELDS));
@@ -108,13 +118,7 @@ pub fn update(schema: Option<&'static Type>, old: Option<&Object>, new: &mut Obj
     }
 }
 
-fn note(
-    schema: Option<&'static Type>,
-    old: Option<&Object>,
-    new: &Object,
-    managers: &mut Managers,
-    writer: Writer<'_>,
-) {
+fn note(schema: Option<Schema<'_>>, old: Option<&Object>, new: &Object, managers: &mut Managers, writer: Writer<'_>) {
     let nothing = Object::default();
     let found = walk::compare_objects(Node::root(schema), old.unwrap_or(&nothing).map(), new.map());
     let removed = found.removed.clone();
@@ -151,7 +155,7 @@ fn strip(set: &mut Set) {
 /// Applies `config` to `live`, or makes the object that it describes. `reset` are the top fields that this way of writing
 /// does not set (`status`, or `spec` for the status subresource).
 pub fn apply(
-    schema: Option<&'static Type>,
+    schema: Option<Schema<'_>>,
     live: Option<&Object>,
     mut config: Object,
     writer: Writer<'_>,
@@ -249,7 +253,7 @@ fn conflicts(managers: &Managers, changed: &Set) -> Vec<Conflict> {
 }
 
 /// The fields that kubectl applied before by itself, on the client, and that are as it left them.
-fn last_applied(node: Node, live: &Value, api_version: &str) -> Option<Vec<String>> {
+fn last_applied(node: Node<'_>, live: &Value, api_version: &str) -> Option<Vec<String>> {
     let text = live["metadata"]["annotations"][LAST_APPLIED].as_str().filter(|text| !text.is_empty())?;
     let before: Value = serde_json::from_str(text).ok()?;
     if before["apiVersion"] != api_version {

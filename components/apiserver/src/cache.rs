@@ -44,6 +44,9 @@ impl Entry {
     /// Encodes a stored object; `None` if it is not one.
     pub fn new(spec: &ResourceSpec, stored: &[u8], revision: i64) -> Option<Self> {
         let mut object = Object::from_slice(stored).ok()?;
+        if let Some(custom) = &spec.custom {
+            custom.definition.restore(&mut object);
+        }
         object.set(&["metadata", "resourceVersion"], revision.to_string());
         let fields = spec.fields().map(|field| field_value(&object, field)).collect();
         Some(Self {

@@ -134,15 +134,26 @@ pub fn check_options(request: &ResourceRequest, applies: bool) -> Result<(), Sta
     Ok(())
 }
 
-/// The type of a resource's objects.
-pub fn schema(spec: &ResourceSpec) -> Option<&'static Type> {
-    kinit_schema::kind(spec.group(), spec.version(), spec.kind())
+/// The built-in type of a resource's objects.
+pub fn builtin(spec: &ResourceSpec) -> Option<&'static Type> {
+    if spec.custom.is_some() { None } else { kinit_schema::kind(spec.group(), spec.version(), spec.kind()) }
+}
+
+/// What says how the fields of a resource's objects are owned.
+pub fn schema(spec: &ResourceSpec) -> Option<apply::Schema<'_>> {
+    match &spec.custom {
+        Some(custom) => Some(apply::Schema::Own(&custom.version().structure.0)),
+        None => builtin(spec).map(apply::Schema::Type),
+    }
 }
 
 /// Drops what the kind has no field for, and says what that was.
 pub fn conform(spec: &ResourceSpec, object: &mut Object) -> Result<Vec<String>, TypeError> {
-    let Some(schema) = schema(spec) else { return Ok(Vec::new()) };
-    let unknown = strict::conform(object.map_mut(), schema)?;
+    let unknown = match (&spec.custom, builtin(spec)) {
+        (Some(custom), _) => custom.version().conform(object, custom.definition.preserve_unknown)?,
+        (None, Some(schema)) => strict::conform(object.map_mut(), schema)?,
+        (None, None) => Vec::new(),
+    };
     Ok(unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect())
 }
 
@@ -173,7 +184,7 @@ pub fn settle(
 /// Notes in `new`, as it will be stored, what the request changes of `old`.
 pub fn note(request: &ResourceRequest, old: Option<&Object>, new: &mut Object, now: &str) {
     let Some(manager) = &request.manager else { return };
-    let spec = &RESOURCES[request.index];
+    let spec = RESOURCES.get(request.index).unwrap_or(&request.spec);
     let version = spec.api_version();
     let writer = Writer { manager: &manager.name, api_version: &version, subresource: &manager.subresource, now };
     apply::update(schema(spec), old, new, writer);

@@ -26,10 +26,10 @@ use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::cache::Cache;
 use crate::options::Options;
-use crate::registry::{Storage, subresource};
+use crate::registry::{ResourceSpec, Storage, subresource};
 use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
-use crate::view;
+use crate::{custom, view};
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -123,7 +123,7 @@ impl Api {
         let spec = &request.spec;
         let stored = self.etcd.get(&self.key(request, name)).await?;
         let stored = stored.ok_or_else(|| Status::not_found(spec.group(), spec.resource(), name))?;
-        Ok((stored.object()?, stored.revision))
+        Ok((custom::shown(spec, stored.object()?), stored.revision))
     }
 }
 
@@ -142,13 +142,23 @@ fn check_subresource(request: &ResourceRequest) -> Result<(), Status> {
     let spec = &request.spec;
     let allowed = match request.subresource.as_str() {
         "" => request.verb != Verb::Create || request.name.is_empty(),
-        "status" if spec.status => matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch),
+        "status" | "scale" if has_own(spec, &request.subresource) => {
+            matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch)
+        }
         name => {
             let row = subresource(spec.group(), spec.resource(), name).ok_or_else(Status::no_such_path)?;
             row.verbs.contains(&request.verb.as_str())
         }
     };
     if allowed { Ok(()) } else { Err(Status::method_not_allowed()) }
+}
+
+/// Whether a resource's row says that it has `status`, or a definition that it has `scale`.
+fn has_own(spec: &ResourceSpec, subresource: &str) -> bool {
+    match subresource {
+        "status" => spec.status,
+        _ => spec.custom.as_ref().is_some_and(|custom| custom.version().scale.is_some()),
+    }
 }
 
 /// The time as objects have it: UTC, to the second.

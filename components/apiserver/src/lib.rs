@@ -13,13 +13,15 @@
 //! is in the `kinit-api` crate, as functions of trees: decoding, defaults, the one form in which objects are kept, merging,
 //! validation. [`admission`] stands between defaults and validation.
 //!
-//! Not here yet: custom resources, aggregated servers, webhooks and admission policies, encryption at rest, auditing.
+//! Not here yet: aggregated servers, webhooks and admission policies, encryption at rest, auditing.
 
 pub mod admission;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 pub mod cache;
+pub mod custom;
+pub mod definitions;
 pub mod discovery;
 pub mod fields;
 pub mod handlers;

@@ -32,7 +32,7 @@ use crate::options::Options;
 use crate::relay::{self, Relay};
 use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
-use crate::{bootstrap, discovery, negotiate, openapi, render, request, services};
+use crate::{bootstrap, definitions, discovery, negotiate, openapi, render, request, services};
 
 /// The largest body that is read; upstream's limit.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -92,6 +92,7 @@ impl Server {
         tasks.spawn(follow);
         tasks.spawn(authorizer.clone().follow(shutdown.clone()));
         tasks.spawn(bootstrap::run(api.clone(), address.port(), written, shutdown.clone()));
+        tasks.spawn(definitions::run(api.clone(), shutdown.clone()));
         tasks.spawn(services::repair(api.clone(), shutdown.clone()));
 
         let health = Health::new();

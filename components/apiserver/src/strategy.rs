@@ -63,7 +63,7 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
     if spec.status {
         object.remove(&["status"]);
     }
-    if object.get(&["spec"]).is_some() {
+    if spec.custom.is_some() || object.get(&["spec"]).is_some() {
         object.set(&["metadata", "generation"], 1);
     }
     match (spec.group(), spec.resource()) {
@@ -127,6 +127,7 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
                 keep_conditions(old, new, &["Approved", "Denied"]);
             }
         }
+        "cleanup" => only(old, new, &["status"], &["finalizers"]),
         "finalize" => only(old, new, &["spec", "finalizers"], &[]),
         "ephemeralcontainers" => only(old, new, &["spec", "ephemeralContainers"], &[]),
         "approval" => {
@@ -157,6 +158,7 @@ fn metadata_with_status(spec: &ResourceSpec) -> &'static [&'static str] {
             _,
         )
         | ("networking.k8s.io", "servicecidrs") => &[],
+        _ if spec.custom.is_some() => &[],
         _ => FREE_METADATA,
     }
 }
@@ -185,6 +187,7 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
         copy(old, new, &["status"]);
     }
     match (spec.group(), spec.resource()) {
+        ("apiextensions.k8s.io", "customresourcedefinitions") => kinit_crd::status::note_storage(new),
         ("", "namespaces") => {
             let finalizers = old.get(&["spec", "finalizers"]).cloned().unwrap_or(json!([]));
             new.set(&["spec", "finalizers"], finalizers);
@@ -254,14 +257,19 @@ fn resize(old: &Object, new: &mut Object) {
 
 /// Counts a change of what is wished for.
 pub fn set_generation(request: &ResourceRequest, old: &Object, new: &mut Object) {
+    // A custom resource without the subresource has a status that is as any other field.
+    let status_counts = request.spec.custom.is_some() && !request.spec.status;
     let counted = |object: &Object| {
         let mut rest = object.clone();
         rest.remove(&["metadata"]);
-        rest.remove(&["status"]);
+        if !status_counts {
+            rest.remove(&["status"]);
+        }
         rest
     };
     let has_generation = old.get(&["metadata", "generation"]).is_some();
-    let watched = has_generation && !matches!(request.subresource.as_str(), "status" | "approval" | "finalize");
+    let watched =
+        has_generation && !matches!(request.subresource.as_str(), "status" | "approval" | "finalize" | "cleanup");
     if watched && counted(old) != counted(new) {
         new.set(&["metadata", "generation"], old.generation() + 1);
     }
@@ -321,6 +329,9 @@ pub fn delete(spec: &ResourceSpec, object: &mut Object, options: &DeleteOptions,
     }
     if spec.is("", "namespaces") {
         object.set(&["status", "phase"], "Terminating");
+    }
+    if spec.is("apiextensions.k8s.io", "customresourcedefinitions") && !before.is_being_deleted() {
+        kinit_crd::status::terminate(object, now);
     }
     if may_go(spec, object) {
         Deletion::Now

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use kinit_api::object::Object;
 
+use crate::custom;
 use crate::registry::{ResourceSpec, Storage};
 
 /// Field names of `events.k8s.io/v1` and of `v1`.
@@ -29,7 +30,7 @@ pub fn stored(spec: &ResourceSpec, object: Object) -> Object {
 /// [`shown`] for encoded objects; nothing is decoded where both forms are the same.
 pub fn bytes(spec: &ResourceSpec, json: &Bytes) -> Bytes {
     if !is_view(spec) {
-        return json.clone();
+        return custom::bytes(spec, json);
     }
     match Object::from_slice(json) {
         Ok(object) => shown(spec, object).to_vec().into(),

@@ -2,8 +2,14 @@
 
 use std::cmp::Ordering;
 
+use std::sync::Arc;
+
+use kinit_api::apply::Structure;
 use kinit_api::object::Object;
 use serde_json::Value;
+
+use crate::schema::Schema;
+use crate::structure::structure;
 
 /// The words by which a resource goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +55,21 @@ pub struct Version {
     pub scale: Option<Scale>,
     /// Fields that a field selector may name, as `spec.color`.
     pub selectable: Vec<String>,
+    pub schema: Option<Arc<Schema>>,
+    /// How the fields of objects are owned.
+    pub structure: Same<Structure>,
+    /// The columns of tables, as they are written.
+    pub columns: Vec<Value>,
+}
+
+/// What is made of other fields, and so is never what two values differ in.
+#[derive(Clone, Debug)]
+pub struct Same<T>(pub Arc<T>);
+
+impl<T> PartialEq for Same<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// How objects of one version become those of another.
@@ -120,6 +141,8 @@ impl Version {
         let scale = &version["subresources"]["scale"];
         let deprecated = version["deprecated"] == true;
         let warning = version["deprecationWarning"].as_str().map(str::to_owned);
+        let schema = version["schema"]["openAPIV3Schema"].as_object();
+        let schema = schema.map(|_| Arc::new(Schema::read(&version["schema"]["openAPIV3Schema"])));
         let usual = || format!("{group}/{name} {} is deprecated", text(&spec["names"]["kind"]));
         Self {
             served: version["served"] == true,
@@ -137,6 +160,9 @@ impl Version {
                 .flatten()
                 .map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned())
                 .collect(),
+            structure: Same(Arc::new(schema.as_deref().map_or(Structure::Free, structure))),
+            schema,
+            columns: version["additionalPrinterColumns"].as_array().cloned().unwrap_or_default(),
             name,
         }
     }

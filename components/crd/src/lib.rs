@@ -7,5 +7,8 @@
 pub mod check;
 pub mod defaults;
 pub mod definition;
+pub mod object;
 pub mod prune;
 pub mod schema;
+pub mod status;
+pub mod structure;

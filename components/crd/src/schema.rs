@@ -54,7 +54,16 @@ pub struct Schema {
 
 impl PartialEq for Schema {
     fn eq(&self, other: &Self) -> bool {
+        let additional = match (&self.additional, &other.additional) {
+            (Some(Additional::Of(one)), Some(Additional::Of(other))) => one == other,
+            (Some(Additional::Any(one)), Some(Additional::Any(other))) => one == other,
+            (None, None) => true,
+            _ => false,
+        };
         self.raw == other.raw
+            && additional
+            && (&self.properties, &self.items, &self.not) == (&other.properties, &other.items, &other.not)
+            && (&self.all_of, &self.any_of, &self.one_of) == (&other.all_of, &other.any_of, &other.one_of)
     }
 }
 
@@ -109,7 +118,11 @@ impl Schema {
             not: one("not"),
             pattern: raw.get("pattern").and_then(Value::as_str).and_then(|pattern| Regex::new(pattern).ok()),
             rules: raw.get("x-kubernetes-validations").and_then(Value::as_array).cloned().unwrap_or_default(),
-            raw: raw.clone(),
+            raw: raw
+                .iter()
+                .filter(|(name, _)| !PARTS.contains(&name.as_str()))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
         }
     }
 
@@ -123,7 +136,7 @@ impl Schema {
 
     /// What is written at this place itself, by its name.
     pub fn own(&self, name: &str) -> Option<&Value> {
-        self.raw.get(name).filter(|value| !PARTS.contains(&name) && !value.is_null())
+        self.raw.get(name).filter(|value| !value.is_null())
     }
 
     /// A number that bounds values.

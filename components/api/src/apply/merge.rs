@@ -6,9 +6,13 @@ use super::node::Node;
 use super::set::Set;
 
 /// `live` with what `config` says; what it does not mention stays.
-pub fn merge(node: Node, live: Option<&Value>, config: &Value) -> Value {
+pub fn merge(node: Node<'_>, live: Option<&Value>, config: &Value) -> Value {
     match (node, live, config) {
-        (Node::Struct(_) | Node::Map(_) | Node::Free, Some(Value::Object(live)), Value::Object(config)) => {
+        (
+            Node::Struct(_) | Node::Map(_) | Node::Object(_) | Node::Free,
+            Some(Value::Object(live)),
+            Value::Object(config),
+        ) => {
             let mut merged = live.clone();
             for (name, value) in config {
                 let inner = node.field(name).unwrap_or(Node::Leaf);
@@ -17,10 +21,10 @@ pub fn merge(node: Node, live: Option<&Value>, config: &Value) -> Value {
             }
             merged.into()
         }
-        (Node::Struct(_) | Node::Map(_), None | Some(Value::Null), Value::Object(_)) => {
+        (Node::Struct(_) | Node::Map(_) | Node::Object(_), None | Some(Value::Null), Value::Object(_)) => {
             merge(node, Some(&Value::Object(Map::new())), config)
         }
-        (Node::Items(..) | Node::Values, Some(Value::Array(live)), Value::Array(config)) => {
+        (Node::Items(..) | Node::Elements(_) | Node::Values, Some(Value::Array(live)), Value::Array(config)) => {
             merge_lists(node, live, config).into()
         }
         _ => config.clone(),
@@ -28,7 +32,7 @@ pub fn merge(node: Node, live: Option<&Value>, config: &Value) -> Value {
 }
 
 /// The elements of `config` in their order; the others of `live` stay before the next element that both have.
-fn merge_lists(node: Node, live: &[Value], config: &[Value]) -> Vec<Value> {
+fn merge_lists(node: Node<'_>, live: &[Value], config: &[Value]) -> Vec<Value> {
     let name = |item: &Value| node.element_name(item).unwrap_or_default();
     let old: Vec<String> = live.iter().map(name).collect();
     let new: Vec<String> = config.iter().map(name).collect();
@@ -64,11 +68,11 @@ fn merge_lists(node: Node, live: &[Value], config: &[Value]) -> Vec<Value> {
 }
 
 /// Takes out of `value` what a manager applied before (`last`) and nobody owns any more.
-pub fn prune(node: Node, value: &mut Value, last: &Set, owned: &Set) {
+pub fn prune(node: Node<'_>, value: &mut Value, last: &Set, owned: &Set) {
     prune_below(node, value, last, owned, true);
 }
 
-fn prune_below(node: Node, value: &mut Value, last: &Set, owned: &Set, top: bool) {
+fn prune_below(node: Node<'_>, value: &mut Value, last: &Set, owned: &Set, top: bool) {
     let nobody = Set::default();
     match value {
         Value::Object(map) if node.has_fields() => {
@@ -78,10 +82,7 @@ fn prune_below(node: Node, value: &mut Value, last: &Set, owned: &Set, top: bool
                 let owners = owned.children.get(name).unwrap_or(&nobody);
                 // A struct's field is owned by owning anything in it; a map's key, as a list's element, only itself. An
                 // object's metadata is never only one's own.
-                let gone = match node {
-                    Node::Struct(_) => owners.is_empty(),
-                    _ => was.member && !owners.member,
-                };
+                let gone = if node.names(field) { owners.is_empty() } else { was.member && !owners.member };
                 if gone && !(top && field == "metadata") {
                     map.remove(field);
                 } else if let Some(value) = map.get_mut(field) {
@@ -89,16 +90,18 @@ fn prune_below(node: Node, value: &mut Value, last: &Set, owned: &Set, top: bool
                 }
             }
         }
-        Value::Array(list) if matches!(node, Node::Items(..) | Node::Values) => list.retain_mut(|item| {
-            let Ok(name) = node.element_name(item) else { return true };
-            let Some(was) = last.children.get(&name) else { return true };
-            let owners = owned.children.get(&name).unwrap_or(&nobody);
-            if was.member && !owners.member {
-                return false;
-            }
-            prune_below(node.element(), item, was, owners, false);
-            true
-        }),
+        Value::Array(list) if matches!(node, Node::Items(..) | Node::Elements(_) | Node::Values) => {
+            list.retain_mut(|item| {
+                let Ok(name) = node.element_name(item) else { return true };
+                let Some(was) = last.children.get(&name) else { return true };
+                let owners = owned.children.get(&name).unwrap_or(&nobody);
+                if was.member && !owners.member {
+                    return false;
+                }
+                prune_below(node.element(), item, was, owners, false);
+                true
+            })
+        }
         _ => {}
     }
 }
@@ -106,11 +109,16 @@ fn prune_below(node: Node, value: &mut Value, last: &Set, owned: &Set, top: bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apply::Schema;
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn volumes() -> Node {
-        Node::root(kinit_schema::kind("", "v1", "Pod")).field("spec").unwrap().field("volumes").unwrap()
+    fn volumes() -> Node<'static> {
+        Node::root(kinit_schema::kind("", "v1", "Pod").map(Schema::Type))
+            .field("spec")
+            .unwrap()
+            .field("volumes")
+            .unwrap()
     }
 
     fn list(names: &str) -> Vec<Value> {

@@ -1,11 +1,60 @@
 //! How a place in an object is owned: as a whole, field by field, or element by element. The schema says it.
 
+use std::collections::BTreeMap;
+
 use kinit_schema::{Element, Field, ListType, Scalar, Shape, Type};
 use serde_json::{Map, Value};
 
+use super::Schema;
+
+/// How a place in a custom resource is owned, as its definition says.
+#[derive(Clone, Debug)]
+pub enum Structure {
+    /// As a whole.
+    Leaf,
+    /// Without a schema: objects field by field, lists as a whole.
+    Free,
+    /// As a built-in type says, for example `metadata`.
+    Type(&'static Type),
+    Object(Fields),
+    /// A list owned by each value.
+    Values,
+    /// A list owned by each element.
+    Elements(Elements),
+}
+
+/// The fields of an object.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    pub named: BTreeMap<String, Structure>,
+    /// What fields of other names hold, where there may be any.
+    pub rest: Option<Box<Structure>>,
+}
+
+/// A list whose elements are told apart by keys.
+#[derive(Clone, Debug)]
+pub struct Elements {
+    /// Each key, and what stands for it where it is absent.
+    pub keys: Vec<(String, Option<Value>)>,
+    pub element: Box<Structure>,
+}
+
+impl Structure {
+    fn node(&self) -> Node<'_> {
+        match self {
+            Self::Leaf => Node::Leaf,
+            Self::Free => Node::Free,
+            Self::Type(schema) => Node::Struct(schema),
+            Self::Object(fields) => Node::Object(fields),
+            Self::Values => Node::Values,
+            Self::Elements(elements) => Node::Elements(elements),
+        }
+    }
+}
+
 /// A place in an object.
 #[derive(Clone, Copy)]
-pub enum Node {
+pub enum Node<'a> {
     /// Owned as a whole: plain values, atomic lists, atomic maps.
     Leaf,
     Struct(&'static Type),
@@ -15,14 +64,31 @@ pub enum Node {
     Values,
     /// A list owned by each element, told apart by keys.
     Items(&'static Type, &'static [&'static str]),
+    /// An object of a custom resource.
+    Object(&'a Fields),
+    /// As [`Node::Items`], in a custom resource.
+    Elements(&'a Elements),
     /// Without a schema: objects are owned field by field, lists as a whole.
     Free,
 }
 
-impl Node {
+impl<'a> Node<'a> {
     /// The top of an object; kinds without a schema are free.
-    pub fn root(schema: Option<&'static Type>) -> Self {
-        schema.map_or(Self::Free, Self::Struct)
+    pub fn root(schema: Option<Schema<'a>>) -> Self {
+        match schema {
+            Some(Schema::Type(schema)) => Self::Struct(schema),
+            Some(Schema::Own(structure)) => structure.node(),
+            None => Self::Free,
+        }
+    }
+
+    /// Whether the type names the field, so that it is no key of a map.
+    pub fn names(self, name: &str) -> bool {
+        match self {
+            Self::Struct(_) => true,
+            Self::Object(fields) => fields.named.contains_key(name),
+            _ => false,
+        }
     }
 
     /// What a field of this place is; `None` where the type has no such field.
@@ -35,13 +101,14 @@ impl Node {
             },
             Self::Map(field) => Some(of_element(field)),
             Self::Free => Some(Self::Free),
-            Self::Leaf | Self::Values | Self::Items(..) => None,
+            Self::Object(fields) => fields.named.get(name).or(fields.rest.as_deref()).map(Structure::node),
+            Self::Leaf | Self::Values | Self::Items(..) | Self::Elements(_) => None,
         }
     }
 
     /// Whether an object here is owned field by field.
     pub fn has_fields(self) -> bool {
-        matches!(self, Self::Struct(_) | Self::Map(_) | Self::Free)
+        matches!(self, Self::Struct(_) | Self::Map(_) | Self::Object(_) | Self::Free)
     }
 
     /// What a field holds when nothing is set, where Go encodes it nevertheless: a struct within a struct, or null.
@@ -71,27 +138,33 @@ impl Node {
     pub fn element(self) -> Self {
         match self {
             Self::Items(schema, _) => Self::Struct(schema),
+            Self::Elements(elements) => elements.element.node(),
             _ => Self::Leaf,
         }
     }
 
     /// An element's name in a set of fields.
     pub fn element_name(self, item: &Value) -> Result<String, String> {
-        let Self::Items(schema, keys) = self else { return Ok(format!("v:{item}")) };
+        let keys: Vec<(&str, Option<Value>)> = match self {
+            Self::Items(schema, keys) => {
+                let default = |key: &str| schema.field(key).and_then(|field| field.default.map(Value::from));
+                keys.iter().map(|key| (*key, default(key))).collect()
+            }
+            Self::Elements(elements) => {
+                elements.keys.iter().map(|(key, default)| (key.as_str(), default.clone())).collect()
+            }
+            _ => return Ok(format!("v:{item}")),
+        };
         let mut named = Map::new();
-        for key in keys {
-            let field = schema.field(key);
-            let value = match item.get(key).filter(|value| !value.is_null()) {
-                Some(value) => Some(value.clone()),
-                None => field.and_then(|field| field.default.map(Value::from)),
-            };
+        for (key, default) in keys {
+            let value = item.get(key).filter(|value| !value.is_null()).cloned().or(default);
             let Some(value) = value else {
                 return Err(format!(
                     "element {}: associative list with keys has an element that omits key field {key:?} (and doesn't have default value)",
                     named.len()
                 ));
             };
-            named.insert((*key).to_owned(), value);
+            named.insert(key.to_owned(), value);
         }
         Ok(format!("k:{}", Value::Object(named)))
     }
@@ -104,7 +177,7 @@ fn is_plain_struct(field: &Field) -> bool {
         && field.message().is_some_and(|schema| !schema.atomic)
 }
 
-fn of_field(field: &'static Field) -> Node {
+fn of_field(field: &'static Field) -> Node<'static> {
     if field.atomic {
         return Node::Leaf;
     }
@@ -117,7 +190,7 @@ fn of_field(field: &'static Field) -> Node {
     }
 }
 
-fn of_element(field: &'static Field) -> Node {
+fn of_element(field: &'static Field) -> Node<'static> {
     match field.element {
         Element::Scalar(Scalar::Raw | Scalar::Json) => Node::Free,
         Element::Scalar(_) => Node::Leaf,

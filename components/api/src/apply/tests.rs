@@ -3,8 +3,8 @@ use serde_json::json;
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 
-fn deployment() -> Option<&'static Type> {
-    kinit_schema::kind("apps", "v1", "Deployment")
+fn deployment() -> Option<Schema<'static>> {
+    kinit_schema::kind("apps", "v1", "Deployment").map(Schema::Type)
 }
 
 fn writer(manager: &str) -> Writer<'_> {

@@ -8,7 +8,7 @@ use super::node::Node;
 use super::set::{Set, shown};
 
 /// The fields of `value`. Errors are paths with what is wrong there, one a line.
-pub fn fields(node: Node, value: &Value) -> Result<Set, String> {
+pub fn fields(node: Node<'_>, value: &Value) -> Result<Set, String> {
     let mut errors = Vec::new();
     let set = fields_of(node, value, "", &mut errors);
     match errors.as_slice() {
@@ -18,10 +18,10 @@ pub fn fields(node: Node, value: &Value) -> Result<Set, String> {
     }
 }
 
-fn fields_of(node: Node, value: &Value, path: &str, errors: &mut Vec<String>) -> Set {
+fn fields_of(node: Node<'_>, value: &Value, path: &str, errors: &mut Vec<String>) -> Set {
     let mut set = Set::default();
     match (node, value) {
-        (Node::Struct(_) | Node::Map(_) | Node::Free, Value::Object(map)) => {
+        (Node::Struct(_) | Node::Map(_) | Node::Object(_) | Node::Free, Value::Object(map)) => {
             for (name, value) in map {
                 let here = format!("{path}.{name}");
                 let Some(inner) = node.field(name) else {
@@ -29,14 +29,17 @@ fn fields_of(node: Node, value: &Value, path: &str, errors: &mut Vec<String>) ->
                     continue;
                 };
                 let mut child = fields_of(inner, value, &here, errors);
-                let named = matches!(node, Node::Struct(_));
+                let named = node.names(name);
                 child.member |= !named || value.is_null() || value.as_object().is_some_and(Map::is_empty);
                 set.put(format!("f:{name}"), child);
             }
         }
-        (Node::Struct(_) | Node::Map(_), Value::Null) | (Node::Items(..) | Node::Values, Value::Null) => {}
-        (Node::Struct(_) | Node::Map(_), other) => errors.push(format!("{path}: expected map, got {other}")),
-        (Node::Items(..) | Node::Values, Value::Array(list)) => {
+        (Node::Struct(_) | Node::Map(_) | Node::Object(_), Value::Null)
+        | (Node::Items(..) | Node::Elements(_) | Node::Values, Value::Null) => {}
+        (Node::Struct(_) | Node::Map(_) | Node::Object(_), other) => {
+            errors.push(format!("{path}: expected map, got {other}"))
+        }
+        (Node::Items(..) | Node::Elements(_) | Node::Values, Value::Array(list)) => {
             for item in list {
                 match node.element_name(item) {
                     Ok(name) if set.children.contains_key(&name) => {
@@ -51,7 +54,9 @@ fn fields_of(node: Node, value: &Value, path: &str, errors: &mut Vec<String>) ->
                 }
             }
         }
-        (Node::Items(..) | Node::Values, other) => errors.push(format!("{path}: expected list, got {other}")),
+        (Node::Items(..) | Node::Elements(_) | Node::Values, other) => {
+            errors.push(format!("{path}: expected list, got {other}"))
+        }
         (Node::Leaf | Node::Free, _) => set.member = true,
     }
     set
@@ -95,14 +100,14 @@ impl Comparison {
 }
 
 /// Compares two objects from their tops.
-pub fn compare_objects(node: Node, old: &Map<String, Value>, new: &Map<String, Value>) -> Comparison {
+pub fn compare_objects(node: Node<'_>, old: &Map<String, Value>, new: &Map<String, Value>) -> Comparison {
     let mut found = Comparison::default();
     compare_maps(node, Some(old), Some(new), &mut found);
     found
 }
 
 fn compare_maps(
-    node: Node,
+    node: Node<'_>,
     old: Option<&Map<String, Value>>,
     new: Option<&Map<String, Value>>,
     found: &mut Comparison,
@@ -121,7 +126,7 @@ fn compare_maps(
 }
 
 /// Compares two values in one place.
-pub fn compare(node: Node, old: Option<&Value>, new: Option<&Value>) -> Comparison {
+pub fn compare(node: Node<'_>, old: Option<&Value>, new: Option<&Value>) -> Comparison {
     let empty = |value: Option<&Value>| match value {
         None | Some(Value::Null) => true,
         Some(Value::Object(map)) => map.is_empty(),
@@ -136,7 +141,7 @@ pub fn compare(node: Node, old: Option<&Value>, new: Option<&Value>) -> Comparis
     if node.has_fields() && both(Value::is_object) {
         let maps = [old, new].map(|value| value.and_then(Value::as_object));
         compare_maps(node, maps[0], maps[1], &mut found);
-    } else if matches!(node, Node::Items(..) | Node::Values) && both(Value::is_array) {
+    } else if matches!(node, Node::Items(..) | Node::Elements(_) | Node::Values) && both(Value::is_array) {
         let lists = [old, new].map(|value| {
             let items = value.and_then(Value::as_array).into_iter().flatten();
             items.filter_map(|item| Some((node.element_name(item).ok()?, item))).collect::<Vec<_>>()

@@ -44,6 +44,16 @@ pub fn update(group: &str, kind: &str, old: &Object, new: &Object) -> Result<(),
     finished(group, kind, new, &errors)
 }
 
+/// [`create`], or with `old` [`update`], of a custom resource, whose own rules have found `errors`.
+pub fn custom(group: &str, kind: &str, old: Option<&Object>, new: &Object, errors: Errors) -> Result<(), Status> {
+    let mut all = match old {
+        Some(old) => metadata::update(old, new),
+        None => metadata::create(group, kind, new),
+    };
+    all.extend(errors);
+    finished(group, kind, new, &all)
+}
+
 fn finished(group: &str, kind: &str, object: &Object, errors: &[Error]) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(field::status(group, kind, object.name(), errors)) }
 }

@@ -1,6 +1,5 @@
 //! delete and deletecollection.
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
 use kinit_api::status::Status;
@@ -26,7 +25,7 @@ impl Api {
     }
 
     /// Deletes or marks one object; tells its last state, the revision, and whether it is gone.
-    pub(super) async fn delete_one(
+    pub(crate) async fn delete_one(
         &self,
         request: &ResourceRequest,
         name: &str,
@@ -57,7 +56,7 @@ impl Api {
             let key = self.key(request, name);
             let written = match next {
                 Deletion::Now => self.etcd.delete(&key, revision).await,
-                _ => self.etcd.put(&key, Bytes::from(object.to_vec()), revision).await,
+                _ => self.put(request, &key, &object, revision).await,
             };
             match written {
                 Ok(revision) => {

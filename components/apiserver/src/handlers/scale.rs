@@ -4,12 +4,15 @@ use http::{Response, StatusCode};
 use kinit_api::object::Object;
 use kinit_api::patch;
 use kinit_api::status::Status;
+use kinit_crd::definition::Scale;
+use kinit_crd::object::at;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
 use super::write::ATTEMPTS;
 use super::{Api, Payload, body, json_response};
 use crate::admission::{Attributes, Operation};
+use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 
 impl Api {
@@ -35,7 +38,7 @@ impl Api {
                 .await?
             }
         };
-        Ok(json_response(StatusCode::OK, scale_of(&object, revision).to_string()))
+        Ok(json_response(StatusCode::OK, scale_of(&request.spec, &object, revision).to_string()))
     }
 
     async fn rescale(
@@ -47,7 +50,7 @@ impl Api {
         whole.subresource.clear();
         for _ in 0..ATTEMPTS {
             let (stored, revision) = self.stored(request, &request.name).await?;
-            let old = Object::from_value(scale_of(&stored, revision)).expect("a Scale is an object");
+            let old = Object::from_value(scale_of(&request.spec, &stored, revision)).expect("a Scale is an object");
             let made = Object::from_value(make(&old.clone().into_value())?);
             let mut scale = made.ok_or_else(|| Status::bad_request("the body is not a Scale"))?;
             // The version that the client read is the one that it may change.
@@ -64,7 +67,13 @@ impl Api {
             let expected = if named { scale.resource_version().to_owned() } else { revision.to_string() };
             let changed = self.change(&whole, |current| {
                 let mut scaled = current.clone();
-                scaled.set(&["spec", "replicas"], replicas);
+                match custom_scale(&request.spec) {
+                    Some(scale) => {
+                        let path: Vec<&str> = scale.spec_replicas.iter().map(String::as_str).collect();
+                        scaled.set(&path, replicas);
+                    }
+                    None => scaled.set(&["spec", "replicas"], replicas),
+                }
                 scaled.set(&["metadata", "resourceVersion"], expected.clone());
                 Ok(scaled)
             });
@@ -77,18 +86,37 @@ impl Api {
     }
 }
 
-fn scale_of(object: &Object, revision: i64) -> Value {
+/// Where a custom resource keeps what the subresource shows.
+fn custom_scale(spec: &ResourceSpec) -> Option<&Scale> {
+    spec.custom.as_ref()?.version().scale.as_ref()
+}
+
+fn scale_of(spec: &ResourceSpec, object: &Object, revision: i64) -> Value {
+    if let Some(scale) = custom_scale(spec) {
+        let count = |path: &[String]| at(object, path).and_then(Value::as_i64).unwrap_or(0);
+        let selector = scale.selector.as_ref().and_then(|path| at(object, path)).and_then(Value::as_str);
+        return scale_object(object, revision, count(&scale.spec_replicas), count(&scale.status_replicas), selector);
+    }
     let count = |path: &[&str]| object.get(path).and_then(Value::as_i64).unwrap_or(0);
-    json!({
+    let own = selector(object);
+    scale_object(object, revision, count(&["spec", "replicas"]), count(&["status", "replicas"]), Some(&own))
+}
+
+fn scale_object(object: &Object, revision: i64, wanted: i64, have: i64, selector: Option<&str>) -> Value {
+    let mut scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
         "metadata": {
             "name": object.name(), "namespace": object.namespace(), "uid": object.uid(),
             "resourceVersion": revision.to_string(),
             "creationTimestamp": object.get(&["metadata", "creationTimestamp"]),
         },
-        "spec": {"replicas": count(&["spec", "replicas"])},
-        "status": {"replicas": count(&["status", "replicas"]), "selector": selector(object)},
-    })
+        "spec": {"replicas": wanted},
+        "status": {"replicas": have},
+    });
+    if let Some(selector) = selector {
+        scale["status"]["selector"] = selector.into();
+    }
+    scale
 }
 
 /// The selector in its string form.
@@ -150,6 +178,7 @@ mod tests {
             {"key": "a", "operator": "In", "values": ["y", "x"]}, {"key": "c", "operator": "DoesNotExist"}]});
         assert_eq!(selector(&object(expressions)), "!c,a in (x,y),b=1");
         assert_eq!(selector(&object(json!({"app": "web"}))), "app=web");
-        assert_eq!(scale_of(&object(json!({})), 7)["spec"]["replicas"], 3);
+        let spec = crate::registry::find("apps", "v1", "deployments").unwrap().1;
+        assert_eq!(scale_of(spec, &object(json!({})), 7)["spec"]["replicas"], 3);
     }
 }

@@ -1,13 +1,10 @@
 //! create, update and patch: each a loop around one compare-and-swap.
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
-use kinit_api::defaults;
 use kinit_api::object::Object;
 use kinit_api::patch;
 use kinit_api::status::{Status, qualified};
 use kinit_api::strict;
-use kinit_api::validate;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
@@ -18,7 +15,7 @@ use crate::admission::{Attributes, Operation};
 use crate::request::ResourceRequest;
 use crate::services::{self, Taken};
 use crate::storage::WriteError;
-use crate::{fields, names, strategy, view};
+use crate::{custom, fields, names, strategy, view};
 
 /// A write that loses the race this often is answered with a conflict.
 pub(super) const ATTEMPTS: usize = 16;
@@ -40,7 +37,7 @@ impl Api {
     ) -> Result<(Object, i64), Status> {
         let spec = &request.spec;
         strategy::normalize(spec, &mut object);
-        defaults::apply(spec.group(), spec.version(), spec.kind(), &mut object);
+        custom::fill(spec, &mut object);
         fields::note(request, None, &mut object, &now());
         let prefix = object.str(&["metadata", "generateName"]).to_owned();
         let shown = if object.name().is_empty() { prefix.clone() } else { object.name().to_owned() };
@@ -55,8 +52,8 @@ impl Api {
             let uid = uuid::Uuid::new_v4().to_string();
             strategy::prepare_create(request, &mut object, &uid, &now())?;
             // The status that has just been taken away has defaults of its own.
-            defaults::apply(spec.group(), spec.version(), spec.kind(), &mut object);
-            validate::create(spec.group(), spec.kind(), &object)?;
+            custom::fill(spec, &mut object);
+            custom::create(request, &object)?;
             self.admit(&attributes, &object).await?;
             if dry_run(request)? {
                 return Ok((object, 0));
@@ -136,9 +133,9 @@ impl Api {
                 .await
             }
             "application/strategic-merge-patch+json" => {
-                let Some(schema) = fields::schema(&request.spec) else {
+                let Some(schema) = fields::builtin(&request.spec) else {
                     return Err(Status::unsupported_media_type(
-                        "application/json-patch+json, application/merge-patch+json",
+                        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
                     ));
                 };
                 let (fields, mut facts) = parsed()?;
@@ -183,14 +180,14 @@ impl Api {
         Ok(object_response(request, StatusCode::OK, object, revision))
     }
 
-    async fn put(
+    pub(super) async fn put(
         &self,
         request: &ResourceRequest,
         key: &str,
         object: &Object,
         expected: i64,
     ) -> Result<i64, WriteError> {
-        let value = Bytes::from(object.to_vec());
+        let value = custom::stored(&request.spec, object);
         if request.spec.is_event() {
             return self.etcd.put_for(key, value, expected, self.options.event_ttl).await;
         }
@@ -198,7 +195,7 @@ impl Api {
     }
 
     /// Stores what `make` makes of the current object, again if another writer came first.
-    pub(super) async fn change(
+    pub(crate) async fn change(
         &self,
         request: &ResourceRequest,
         make: impl Fn(&Object) -> Result<Object, Status>,
@@ -219,21 +216,19 @@ impl Api {
             if request.subresource != "binding" {
                 strategy::prepare_update(request, &old, &mut new)?;
                 strategy::normalize(spec, &mut new);
-                defaults::apply(spec.group(), spec.version(), spec.kind(), &mut new);
+                custom::fill(spec, &mut new);
                 fields::note(request, Some(&old), &mut new, &now());
             }
             let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
             if self.mutate(&attributes, &mut new).await? {
                 // Nobody may change what the request may not.
                 strategy::prepare_update(request, &old, &mut new)?;
-                defaults::apply(spec.group(), spec.version(), spec.kind(), &mut new);
+                custom::fill(spec, &mut new);
             }
             if request.subresource != "binding" {
                 strategy::set_generation(request, &old, &mut new);
             }
-            if request.subresource.is_empty() && new != old {
-                validate::update(spec.group(), spec.kind(), &old, &new)?;
-            }
+            custom::update(request, &old, &new)?;
             self.admit(&attributes, &new).await?;
             if new == old || dry_run(request)? {
                 return Ok((new, revision));

@@ -2,41 +2,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Names that definitions may give without being warned.
-pub const KNOWN: &[&str] = &[
-    "bsonobjectid",
-    "uri",
-    "email",
-    "hostname",
-    "ipv4",
-    "ipv6",
-    "cidr",
-    "mac",
-    "uuid",
-    "uuid3",
-    "uuid4",
-    "uuid5",
-    "isbn",
-    "isbn10",
-    "isbn13",
-    "creditcard",
-    "ssn",
-    "hexcolor",
-    "rgbcolor",
-    "byte",
-    "password",
-    "date",
-    "duration",
-    "datetime",
-    "date-time",
-    "int32",
-    "int64",
-    "float",
-    "double",
-    "k8s-short-name",
-    "k8s-long-name",
-];
-
 /// Whether a text has a format.
 pub fn fits(format: &str, text: &str) -> bool {
     match format {

@@ -1,0 +1,78 @@
+//! What is done with an object that its definition decides, and not a built-in type: filling in, checking, converting.
+
+use bytes::Bytes;
+use kinit_api::object::Object;
+use kinit_api::status::Status;
+use kinit_api::{defaults, validate};
+
+use crate::registry::ResourceSpec;
+use crate::request::ResourceRequest;
+
+/// Fills in defaults.
+pub fn fill(spec: &ResourceSpec, object: &mut Object) {
+    match &spec.custom {
+        Some(custom) => custom.version().fill(object),
+        None => defaults::apply(spec.group(), spec.version(), spec.kind(), object),
+    }
+}
+
+/// Whether a new object may be stored.
+pub fn create(request: &ResourceRequest, object: &Object) -> Result<(), Status> {
+    let spec = &request.spec;
+    let Some(custom) = &spec.custom else { return validate::create(spec.group(), spec.kind(), object) };
+    if custom.definition.terminating {
+        let text = "create not allowed while custom resource definition is terminating".to_owned();
+        return Err(Status { message: text, ..Status::method_not_allowed() });
+    }
+    validate::custom(spec.group(), spec.kind(), None, object, custom.version().check(None, object))
+}
+
+/// Whether an object may become another.
+pub fn update(request: &ResourceRequest, old: &Object, new: &Object) -> Result<(), Status> {
+    let spec = &request.spec;
+    let Some(custom) = &spec.custom else {
+        if !request.subresource.is_empty() || new == old {
+            return Ok(());
+        }
+        return validate::update(spec.group(), spec.kind(), old, new);
+    };
+    let version = custom.version();
+    let errors =
+        if request.subresource == "status" { version.check_status(old, new) } else { version.check(Some(old), new) };
+    validate::custom(spec.group(), spec.kind(), Some(old), new, errors)
+}
+
+/// A stored object as the request's version has it.
+pub fn shown(spec: &ResourceSpec, mut object: Object) -> Object {
+    if let Some(custom) = &spec.custom {
+        custom.definition.restore(&mut object);
+        custom.definition.relabel(&mut object, custom.version());
+    }
+    object
+}
+
+/// An object of the request's version as it is stored.
+pub fn stored(spec: &ResourceSpec, object: &Object) -> Bytes {
+    let Some(custom) = &spec.custom else { return object.to_vec().into() };
+    let mut object = object.clone();
+    if let Some(storage) = custom.definition.storage() {
+        custom.definition.relabel(&mut object, storage);
+    }
+    object.to_vec().into()
+}
+
+/// The bytes of a cached object as a version shows it: only the version is different, or nothing.
+pub fn bytes(spec: &ResourceSpec, json: &Bytes) -> Bytes {
+    let Some(custom) = &spec.custom else { return json.clone() };
+    let wanted = format!(r#"{{"apiVersion":"{}","#, spec.api_version());
+    if json.starts_with(wanted.as_bytes()) {
+        return json.clone();
+    }
+    match Object::from_slice(json) {
+        Ok(mut object) => {
+            custom.definition.relabel(&mut object, custom.version());
+            object.to_vec().into()
+        }
+        Err(_) => json.clone(),
+    }
+}
