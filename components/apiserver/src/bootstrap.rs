@@ -138,7 +138,7 @@ async fn ensure(api: &Api, default: &Value) -> Result<(), Status> {
 }
 
 /// The request, by the server itself, that an object's creation is.
-fn request(object: &Value) -> Result<ResourceRequest, Status> {
+pub(crate) fn request(object: &Value) -> Result<ResourceRequest, Status> {
     let (group_version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
     let spec = crate::registry::RESOURCES
         .iter()

@@ -6,6 +6,7 @@ use kinit_serving::Body;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::aggregate::{Known, Served as Remote};
 use crate::handlers::json_response;
 use crate::registry::{Registry, ResourceSpec, Spec, Storage, Subresource, subresources};
 
@@ -38,8 +39,14 @@ const ORDER: &[&str] = &[
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// The answer for `path`, or `None` where there is none. `server` is this server's `host:port`.
-pub fn respond(registry: &Registry, path: &str, headers: &HeaderMap, server: &str) -> Option<Response<Body>> {
-    let served = Served(registry.rows());
+pub fn respond(
+    registry: &Registry,
+    others: &Known,
+    path: &str,
+    headers: &HeaderMap,
+    server: &str,
+) -> Option<Response<Body>> {
+    let served = Served(registry.rows(), others.values().collect());
     let root = path.trim_end_matches('/');
     if matches!(root, "/api" | "/apis") && accepts_aggregated(headers) {
         return Some(tagged(served.aggregated(root == "/api"), headers));
@@ -76,10 +83,10 @@ fn tagged(document: Value, headers: &HeaderMap) -> Response<Body> {
     response
 }
 
-/// The rows that are served.
-struct Served(Vec<Spec>);
+/// The rows that are served, and what other servers serve.
+struct Served<'a>(Vec<Spec>, Vec<&'a Remote>);
 
-impl Served {
+impl Served<'_> {
     /// The document at `path`, or `None` where there is none.
     fn document(&self, path: &str, server: &str) -> Option<Value> {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -120,7 +127,8 @@ impl Served {
 
     /// All groups but the core one, in the order in which clients look.
     fn groups(&self) -> Vec<&str> {
-        let mut groups: Vec<&str> = self.0.iter().map(|spec| spec.group()).filter(|group| !group.is_empty()).collect();
+        let own = self.0.iter().map(|spec| spec.group()).filter(|group| !group.is_empty());
+        let mut groups: Vec<&str> = own.chain(self.1.iter().map(|other| other.group.as_str())).collect();
         groups.sort_by_key(|group| (ORDER.iter().position(|own| own == group).unwrap_or(ORDER.len()), *group));
         groups.dedup();
         groups
@@ -128,7 +136,8 @@ impl Served {
 
     /// A group's versions, the one that clients are to prefer first.
     fn versions(&self, group: &str) -> Vec<&str> {
-        let mut versions: Vec<&str> = self.rows(group).map(|spec| spec.version()).collect();
+        let others = self.1.iter().filter(|other| other.group == group).map(|other| other.version.as_str());
+        let mut versions: Vec<&str> = self.rows(group).map(|spec| spec.version()).chain(others).collect();
         versions.sort_by(|a, b| kinit_crd::definition::prefer(a, b));
         versions.dedup();
         versions
@@ -183,6 +192,11 @@ impl Served {
                 let versions: Vec<Value> = self.versions(name)
                     .into_iter()
                     .map(|version| {
+                        let other = self.1.iter().find(|other| (other.group.as_str(), other.version.as_str()) == (name, version));
+                        if let Some(other) = other {
+                            let freshness = if other.current { "Current" } else { "Stale" };
+                            return json!({"version": version, "freshness": freshness, "resources": other.resources});
+                        }
                         let rows = self.rows(name).filter(|spec| spec.version() == version);
                         json!({"version": version, "freshness": "Current", "resources": rows.map(|spec| entry(spec)).collect::<Vec<_>>()})
                     })
@@ -288,8 +302,8 @@ mod tests {
     use super::*;
     use crate::registry::RESOURCES;
 
-    fn served() -> Served {
-        Served(Registry::default().rows())
+    fn served() -> Served<'static> {
+        Served(Registry::default().rows(), Vec::new())
     }
 
     #[test]
@@ -323,9 +337,12 @@ mod tests {
         assert!(!accepts_aggregated(&headers));
         headers.insert(header::ACCEPT, HeaderValue::from_static(AGGREGATED));
         assert!(accepts_aggregated(&headers));
-        let first = respond(&Registry::default(), "/apis", &headers, "").unwrap();
+        let first = respond(&Registry::default(), &Known::new(), "/apis", &headers, "").unwrap();
         headers.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
-        assert_eq!(respond(&Registry::default(), "/apis", &headers, "").unwrap().status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(
+            respond(&Registry::default(), &Known::new(), "/apis", &headers, "").unwrap().status(),
+            StatusCode::NOT_MODIFIED
+        );
     }
 
     #[test]

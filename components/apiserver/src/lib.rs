@@ -16,6 +16,7 @@
 //! Not here yet: aggregated servers, webhooks and admission policies, encryption at rest, auditing.
 
 pub mod admission;
+pub mod aggregate;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;

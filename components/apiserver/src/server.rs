@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
+use crate::aggregate::Aggregator;
 use crate::authn::{Authenticator, User, impersonation};
 use crate::authz::Authorizer;
 use crate::authz::rbac::Ask;
@@ -32,7 +33,7 @@ use crate::options::Options;
 use crate::relay::{self, Relay};
 use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
-use crate::{bootstrap, definitions, discovery, negotiate, openapi, render, request, services};
+use crate::{aggregate, bootstrap, definitions, discovery, negotiate, openapi, render, request, services};
 
 /// The largest body that is read; upstream's limit.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -94,6 +95,9 @@ impl Server {
         tasks.spawn(bootstrap::run(api.clone(), address.port(), written, shutdown.clone()));
         tasks.spawn(definitions::run(api.clone(), shutdown.clone()));
         tasks.spawn(services::repair(api.clone(), shutdown.clone()));
+        let aggregator = Aggregator::new(cache.clone(), &options.authentication);
+        tasks.spawn(aggregator.clone().follow(api.clone(), shutdown.clone()));
+        tasks.spawn(aggregate::register::run(api.clone(), shutdown.clone()));
 
         let health = Health::new();
         let check = |name: &str, receiver: watch::Receiver<bool>, why: &'static str| {
@@ -107,7 +111,14 @@ impl Server {
         check("rbac", authorizer.fed(), "the roles have not been read");
         self.address.send_replace(Some(address));
         tracing::info!(%address, "serving");
-        let front = Front { api, relay, health, metrics: Metrics::default(), address: advertised(&options, address) };
+        let front = Front {
+            api,
+            relay,
+            aggregator,
+            health,
+            metrics: Metrics::default(),
+            address: advertised(&options, address),
+        };
         listener.serve(front, Limits::default(), shutdown).await;
         while tasks.join_next().await.is_some() {}
         Ok(())
@@ -123,6 +134,7 @@ fn advertised(options: &Options, listening: SocketAddr) -> String {
 struct Front {
     api: Api,
     relay: Relay,
+    aggregator: Aggregator,
     health: Health,
     metrics: Metrics,
     address: String,
@@ -145,6 +157,17 @@ impl Front {
         let user = self.api.authenticator.user(peer, request.headers(), &self.api.cache)?;
         let user = self.impersonated(user, request.headers())?;
         let path = request.uri().path();
+        if let Some(service) = self.aggregator.takes(path) {
+            let asked = aggregate::path::parse(request.method(), path, request.uri().query());
+            if asked.resource.is_empty() || path.starts_with("/openapi/") {
+                self.api.authorizer.check_path(&user, asked.verb, path)?;
+            } else {
+                let aggregate::path::Asked { verb, group, resource, namespace, name, .. } = asked;
+                let ask = Ask::Resource { verb, group, resource, subresource: &asked.subresource, name, namespace };
+                self.api.authorizer.check(&user, &ask, "")?;
+            }
+            return self.aggregator.relay(&service, &user, request).await;
+        }
         let wanted = request::parse(&self.api.cache.registry(), request.method(), path, request.uri().query())?;
         let Some(mut wanted) = wanted else {
             let verb = request.method().as_str().to_lowercase();
@@ -206,8 +229,14 @@ impl Front {
             "/openid/v1/jwks" => Some(tokens.jwks()),
             "/.well-known/openid-configuration" => tokens.discovery(&self.address),
             _ => {
-                return discovery::respond(&self.api.cache.registry(), path, request.headers(), &self.address)
-                    .ok_or_else(Status::no_such_path);
+                return discovery::respond(
+                    &self.api.cache.registry(),
+                    &self.aggregator.known(),
+                    path,
+                    request.headers(),
+                    &self.address,
+                )
+                .ok_or_else(Status::no_such_path);
             }
         };
         let document = document.ok_or_else(Status::no_such_path)?;
