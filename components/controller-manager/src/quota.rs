@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
 use kinit_api::quantity::Quantity;
 use kinit_api::quota::{self as usage, Amounts};
 use kinit_runtime::{Change, Informer, Queue, key_of, work};
@@ -14,20 +14,21 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::context::{Actor, Caches, Context};
-use crate::write;
+use crate::{pods, write};
 
 /// How often each quota is counted again even if nothing happened: not everything that counts is followed.
 const RESYNC: Duration = Duration::from_secs(300);
 /// The same for a quota that counts what is not followed.
 const RECOUNT: Duration = Duration::from_secs(10);
 
-/// Counts the quotas of a namespace again when one of these informers' objects comes or goes there, or, where what an
-/// object takes may change, whenever it does.
+/// Counts the quotas of a namespace again when one of these informers' objects changes in a way that may give something
+/// back. What a new object takes was charged before it was stored; it is not counted again on its arrival, because others
+/// that were charged may not have been seen yet.
 macro_rules! follow {
-    ($quotas:expr, $queue:expr, $caches:expr, $every:expr, [$($informer:ident),*]) => {$(
+    ($quotas:expr, $queue:expr, $caches:expr, [$($informer:ident),*], $frees:expr) => {$(
         let (keys, known) = ($queue.clone(), $quotas.clone());
         $caches.$informer.handle(move |change, one| {
-            if $every || change != Change::Updated {
+            if change == Change::Deleted || change == Change::Updated && $frees(&one) {
                 all_of(one.metadata.namespace.as_deref(), &known, &keys);
             }
         });
@@ -50,14 +51,17 @@ pub async fn run(context: Arc<Context>) {
     caches.services.synced().await;
     caches.claims.synced().await;
     let queue = Queue::new();
-    follow!(quotas, queue, caches, true, [pods, services, claims]);
-    follow!(quotas, queue, caches, false, [secrets, config_maps, replication_controllers, replica_sets, deployments]);
-    follow!(quotas, queue, caches, false, [stateful_sets, daemon_sets, jobs, cron_jobs]);
+    follow!(quotas, queue, caches, [pods], |pod: &Pod| matches!(pods::phase(pod), "Succeeded" | "Failed"));
+    follow!(quotas, queue, caches, [services], |_: &Service| true);
+    follow!(quotas, queue, caches, [claims], |_: &PersistentVolumeClaim| true);
+    follow!(quotas, queue, caches, [secrets, config_maps, replication_controllers, replica_sets], |_: &_| false);
+    follow!(quotas, queue, caches, [deployments, stateful_sets, daemon_sets, jobs, cron_jobs], |_: &_| false);
     let (keys, known) = (queue.clone(), quotas.clone());
     quotas.handle(move |change, quota| match change {
-        // Quotas count quotas.
-        Change::Updated => keys.add(key_of(quota.as_ref())),
-        _ => all_of(quota.metadata.namespace.as_deref(), &known, &keys),
+        Change::Deleted => all_of(quota.metadata.namespace.as_deref(), &known, &keys),
+        // Charges change the status; only another limit asks for a new count.
+        Change::Updated if !is_new(quota.as_ref()) => {}
+        _ => keys.add(key_of(quota.as_ref())),
     });
     let shutdown = context.shutdown.clone();
     work("resourcequota", queue, 2, shutdown, move |key: String| {
@@ -75,6 +79,13 @@ pub async fn run(context: Arc<Context>) {
         }
     })
     .await;
+}
+
+/// Whether the quota's status does not speak of its limits yet.
+fn is_new(quota: &ResourceQuota) -> bool {
+    let wanted = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+    let told = quota.status.as_ref().and_then(|status| status.hard.as_ref());
+    wanted.filter(|all| !all.is_empty()) != told.filter(|all| !all.is_empty())
 }
 
 fn tree(object: &impl Serialize) -> Value {
