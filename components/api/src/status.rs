@@ -17,6 +17,8 @@ pub struct Status {
     pub message: String,
     /// What it is about: `name`, `group`, `kind`, `uid`, `causes`, `retryAfterSeconds`.
     pub details: Option<Value>,
+    /// A token with which a list that could not be gone on with may be gone on with all the same.
+    pub continue_token: Option<String>,
 }
 
 /// A resource as error texts name it: `pods`, or `deployments.apps`.
@@ -26,7 +28,7 @@ pub fn qualified(group: &str, resource: &str) -> String {
 
 impl Status {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into(), details: None }
+        Self { code, reason: reason.into(), message: message.into(), details: None, continue_token: None }
     }
 
     fn about(mut self, group: &str, resource: &str, name: &str) -> Self {
@@ -123,6 +125,15 @@ impl Status {
         Self::new(501, "NotImplemented", format!("this server has no {what}"))
     }
 
+    /// A revision was asked for that the server has not come to yet.
+    pub fn too_large_version(asked: i64, current: i64) -> Self {
+        let text = format!("Too large resource version: {asked}, current: {current}");
+        let mut status = Self::new(504, "Timeout", format!("Timeout: {text}"));
+        let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
+        status.details = Some(json!({"retryAfterSeconds": 1, "causes": [cause]}));
+        status
+    }
+
     pub fn unavailable(why: impl std::fmt::Display) -> Self {
         let mut status = Self::new(503, "ServiceUnavailable", why.to_string());
         status.details = Some(json!({"retryAfterSeconds": 1}));
@@ -137,6 +148,9 @@ impl Status {
         });
         if let (Some(details), Some(map)) = (&self.details, value.as_object_mut()) {
             map.insert("details".into(), details.clone());
+        }
+        if let Some(token) = &self.continue_token {
+            value["metadata"]["continue"] = token.clone().into();
         }
         value
     }

@@ -18,13 +18,15 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::{self, RESOURCES, Registry, ResourceSpec};
-use crate::storage::Etcd;
+use crate::storage::{Etcd, Stored};
 use follower::Follower;
 
 /// Events that a watcher may start from; older ones are "too old resource version".
 const RING: usize = 2048;
 /// Events that a watcher may be behind before it is closed.
 const BACKLOG: usize = 1024;
+/// Why a state can't be read that etcd was told to forget, in etcd's own words.
+pub const COMPACTED: &str = "The resourceVersion for the provided list is too old.";
 /// How long a consistent read waits for the cache to reach etcd's revision.
 const CONSISTENCY_WAIT: Duration = Duration::from_secs(3);
 
@@ -57,6 +59,11 @@ impl Entry {
             fields,
             json: Bytes::from(object.to_vec()),
         })
+    }
+
+    /// `namespace/name`, or `name`.
+    fn key(&self) -> String {
+        if self.namespace.is_empty() { self.name.clone() } else { format!("{}/{}", self.namespace, self.name) }
     }
 
     /// The object, decoded again; `None` never happens for what [`Entry::new`] made.
@@ -118,6 +125,22 @@ struct State {
 }
 
 impl State {
+    /// The objects as they were at a revision; `None` where the ring does not go back so far.
+    fn at(&self, revision: i64) -> Option<Map> {
+        if revision < self.ring_start {
+            return None;
+        }
+        let mut objects = self.objects.clone();
+        for change in self.ring.iter().rev().take_while(|change| change.revision > revision) {
+            let entry = change.old.as_ref().or(change.new.as_ref())?;
+            match &change.old {
+                Some(old) => objects.insert(entry.key(), old.clone()),
+                None => objects.remove(&entry.key()),
+            };
+        }
+        Some(objects)
+    }
+
     fn subscribe(&mut self) -> broadcast::Receiver<Change> {
         self.sender.get_or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
     }
@@ -131,6 +154,8 @@ pub struct Cache {
     custom: Arc<RwLock<HashMap<usize, Arc<Resource>>>>,
     registry: watch::Receiver<Arc<Registry>>,
     revision: watch::Receiver<i64>,
+    /// Revisions below this one are forgotten.
+    forgotten: watch::Sender<i64>,
     progress: mpsc::Sender<()>,
     etcd: Etcd,
 }
@@ -142,8 +167,17 @@ impl Cache {
         // One request for progress at a time is enough: those that come while it is on its way are answered with it.
         let (progress, progress_wanted) = mpsc::channel(1);
         let (registry_sender, registry) = watch::channel(Arc::default());
+        let forgotten = watch::Sender::new(0);
         let resources = RESOURCES.iter().map(|_| Arc::default()).collect();
-        let cache = Self { resources: Arc::new(resources), custom: Arc::default(), registry, revision, progress, etcd };
+        let cache = Self {
+            resources: Arc::new(resources),
+            custom: Arc::default(),
+            registry,
+            revision,
+            forgotten,
+            progress,
+            etcd,
+        };
         let follower =
             Follower { cache: cache.clone(), registry: registry_sender, revision: revision_sender, progress_wanted };
         (cache, follower.run(shutdown))
@@ -178,23 +212,62 @@ impl Cache {
     /// A resource's objects by `namespace/name` or `name`, not older than etcd is at this moment, and their revision.
     pub async fn list_consistent(&self, index: usize) -> Result<(Map, i64), Status> {
         let wanted = self.etcd.revision().await?;
-        let mut revision = self.revision.clone();
-        if *revision.borrow() < wanted {
-            // The revision may be of a key outside the registry, so that no event ever brings it.
-            let _ = self.progress.try_send(());
-            let reached = tokio::time::timeout(CONSISTENCY_WAIT, revision.wait_for(|now| *now >= wanted)).await;
-            reached
-                .map_err(|_| Status::unavailable("the watch cache is behind etcd"))?
-                .map_err(|_| Status::unavailable("the server is shutting down"))?;
-        }
+        self.reach(wanted).await?;
         Ok(self.list(index))
+    }
+
+    /// Waits until the cache has come to a revision; one that does not come is too large.
+    pub async fn reach(&self, wanted: i64) -> Result<(), Status> {
+        let mut revision = self.revision.clone();
+        if *revision.borrow() >= wanted {
+            return Ok(());
+        }
+        // The revision may be of a key outside the registry, so that no event ever brings it.
+        let _ = self.progress.try_send(());
+        let reached = tokio::time::timeout(CONSISTENCY_WAIT, revision.wait_for(|now| *now >= wanted)).await;
+        match reached {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Status::unavailable("the server is shutting down")),
+            Err(_) => Err(Status::too_large_version(wanted, self.revision())),
+        }
+    }
+
+    /// A resource's objects as they were at a revision that the cache has come to: out of the ring of changes or, where
+    /// that is too short, out of etcd. What etcd was told to forget is expired in both.
+    pub async fn list_at(&self, index: usize, revision: i64) -> Result<Map, Status> {
+        if revision < *self.forgotten.borrow() {
+            return Err(Status::expired(COMPACTED));
+        }
+        let resource = self.resource(index).ok_or_else(Status::no_such_path)?;
+        let at_hand = resource.state.read().at(revision);
+        if let Some(objects) = at_hand {
+            return Ok(objects);
+        }
+        let registry = self.registry();
+        let spec = registry.stored_as(index).ok_or_else(Status::no_such_path)?;
+        let mut objects = Map::new();
+        let each = |stored: Stored| {
+            let key = self.etcd.row(&registry, &stored.key).map(|(_, key)| key.to_owned());
+            if let (Some(key), Some(entry)) = (key, Entry::new(&spec, &stored.value, stored.revision)) {
+                objects.insert(key, Arc::new(entry));
+            }
+        };
+        self.etcd.load(self.etcd.range_of(&spec), revision, each).await?;
+        Ok(objects)
+    }
+
+    /// Where it is told up to which revision etcd has forgotten what was.
+    pub fn forget(&self) -> &watch::Sender<i64> {
+        &self.forgotten
     }
 
     /// A resource's objects as far as the cache has come, and that revision.
     pub fn list(&self, index: usize) -> (Map, i64) {
-        let revision = *self.revision.borrow();
-        let objects = self.resource(index).map(|resource| resource.state.read().objects.clone());
-        (objects.unwrap_or_default(), revision)
+        let Some(resource) = self.resource(index) else { return (Map::new(), self.revision()) };
+        let state = resource.state.read();
+        // Changes are there a moment before their revision is told; who lists and then watches must not get them twice.
+        let revision = self.revision();
+        (state.at(revision).unwrap_or_else(|| state.objects.clone()), revision)
     }
 
     /// One object as far as the cache has come; `namespace` is empty for a cluster-scoped resource.
@@ -283,6 +356,30 @@ impl Resource {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_state_of_before_is_read_out_of_the_ring() {
+        let spec = registry::find("", "v1", "configmaps").unwrap().1;
+        let entry = |name: &str, revision: i64| {
+            let object = json!({"metadata": {"namespace": "n", "name": name}});
+            Some(Arc::new(Entry::new(spec, object.to_string().as_bytes(), revision).unwrap()))
+        };
+        let resource = Resource::default();
+        resource.reset(Map::new(), 3);
+        resource.apply("n/a", 4, entry("a", 4));
+        resource.apply("n/b", 5, entry("b", 5));
+        resource.apply("n/a", 6, entry("a", 6));
+        resource.apply("n/b", 7, None);
+        let at = |revision: i64| {
+            let objects = resource.state.read().at(revision)?;
+            Some(objects.iter().map(|(key, entry)| format!("{key}@{}", entry.revision)).collect::<Vec<_>>().join(" "))
+        };
+        let states = [(2, None), (3, Some("")), (4, Some("n/a@4")), (5, Some("n/a@4 n/b@5")), (6, Some("n/a@6 n/b@5"))];
+        for (revision, wanted) in states {
+            assert_eq!(at(revision).as_deref(), wanted, "{revision}");
+        }
+        assert_eq!(at(7).as_deref(), Some("n/a@6"));
+    }
 
     #[test]
     fn selectable_fields_have_zero_values() {

@@ -12,7 +12,10 @@ use crate::request::ResourceRequest;
 pub fn fill(spec: &ResourceSpec, object: &mut Object) {
     match &spec.custom {
         Some(custom) => custom.version().fill(object),
-        None => defaults::apply(spec.group(), spec.version(), spec.kind(), object),
+        None => {
+            let (group, version) = spec.stored_form();
+            defaults::apply(group, version, spec.kind(), object);
+        }
     }
 }
 

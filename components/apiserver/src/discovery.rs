@@ -330,7 +330,8 @@ mod tests {
         let count = |core| {
             let document = served().aggregated(core);
             let items = document["items"].as_array().unwrap().clone();
-            items.iter().map(|item| item["versions"][0]["resources"].as_array().unwrap().len()).sum::<usize>()
+            let versions = items.iter().flat_map(|item| item["versions"].as_array().unwrap());
+            versions.map(|version| version["resources"].as_array().unwrap().len()).sum::<usize>()
         };
         assert_eq!(count(true) + count(false), RESOURCES.len());
         let mut headers = HeaderMap::new();

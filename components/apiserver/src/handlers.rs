@@ -4,6 +4,8 @@ mod apply;
 mod body;
 mod delete;
 mod evict;
+mod list;
+mod paging;
 mod pods;
 mod read;
 mod reviews;

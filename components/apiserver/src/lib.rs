@@ -21,6 +21,7 @@ pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 pub mod cache;
+pub mod compaction;
 pub mod custom;
 pub mod definitions;
 pub mod discovery;

@@ -70,6 +70,9 @@ pub struct EtcdOptions {
     /// What all keys in etcd begin with
     #[arg(long = "etcd-prefix", default_value = "/registry")]
     pub prefix: String,
+    /// How long etcd keeps what objects were; 0 keeps it until somebody else compacts
+    #[arg(long = "etcd-compaction-interval", default_value = "5m0s", value_parser = duration)]
+    pub compaction_interval: std::time::Duration,
 }
 
 /// Who clients may be.

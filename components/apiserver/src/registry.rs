@@ -29,8 +29,8 @@ pub enum Scope {
 pub enum Storage {
     /// Under a prefix of its own.
     Own,
-    /// With the resource of the same plural in another group, whose form [`crate::view`] turns into this one.
-    As(&'static str),
+    /// With the resource of the same plural in this group and version, whose form [`crate::view`] turns into this one.
+    As { group: &'static str, version: &'static str },
     /// Nowhere: what is created is answered and forgotten.
     Never,
 }
@@ -125,8 +125,8 @@ impl ResourceSpec {
         self
     }
 
-    pub(crate) const fn stored_as(mut self, group: &'static str) -> Self {
-        self.storage = Storage::As(group);
+    pub(crate) const fn stored_as(mut self, (group, version): (&'static str, &'static str)) -> Self {
+        self.storage = Storage::As { group, version };
         self
     }
 
@@ -213,6 +213,14 @@ impl ResourceSpec {
         }
     }
 
+    /// The group and the version whose form objects are kept in.
+    pub fn stored_form(&self) -> (&str, &str) {
+        match self.storage {
+            Storage::As { group, version } => (group, version),
+            Storage::Own | Storage::Never => (self.group(), self.version()),
+        }
+    }
+
     pub fn namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
     }
@@ -228,18 +236,23 @@ impl ResourceSpec {
 
 /// The place of the row under which a resource is stored, by group and plural.
 pub fn position(group: &str, resource: &str) -> Option<usize> {
-    let at = RESOURCES.iter().position(|spec| spec.group == group && spec.resource == resource)?;
-    match RESOURCES[at].storage {
-        Storage::As(group) => position(group, resource),
-        Storage::Own | Storage::Never => Some(at),
-    }
+    RESOURCES.iter().find(|spec| spec.group == group && spec.resource == resource).and_then(|spec| stored_at(spec))
+}
+
+/// The place of the row under which a row's objects are stored.
+fn stored_at(spec: &ResourceSpec) -> Option<usize> {
+    let (group, version) = match spec.storage {
+        Storage::As { group, version } => (group, version),
+        Storage::Own | Storage::Never => (spec.group, spec.version),
+    };
+    RESOURCES.iter().position(|row| (row.group, row.version, row.resource) == (group, version, spec.resource))
 }
 
 /// The row of a resource and the place of the one it is stored under, by group, version and plural.
 pub fn find(group: &str, version: &str, resource: &str) -> Option<(usize, &'static Spec)> {
     let named = |spec: &&Spec| spec.group == group && spec.version == version && spec.resource == resource;
     let spec = RESOURCES.iter().find(named)?;
-    Some((position(group, resource)?, spec))
+    Some((stored_at(spec)?, spec))
 }
 
 /// The place of the row of a key, without the registry's own prefix, and the rest of the key.
@@ -259,8 +272,8 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         let mut prefixes = std::collections::HashSet::new();
         for spec in RESOURCES.iter() {
-            assert!(seen.insert((spec.group, spec.resource)), "{}", spec.resource);
-            assert!(seen.insert((spec.group, spec.kind)), "{}", spec.kind);
+            assert!(seen.insert((spec.group, spec.version, spec.resource)), "{}", spec.resource);
+            assert!(seen.insert((spec.group, spec.version, spec.kind)), "{}", spec.kind);
             assert!(spec.storage != Storage::Own || prefixes.insert(spec.prefix), "{}", spec.prefix);
         }
         assert_eq!(find("apps", "v1", "deployments").unwrap().1.api_version(), "apps/v1");

@@ -143,7 +143,13 @@ fn protobuf(value: &Value) -> Result<Vec<u8>, Status> {
 }
 
 fn not_acceptable(message: &str) -> Status {
-    Status { code: 406, reason: "NotAcceptable".into(), message: message.to_owned(), details: None }
+    Status {
+        code: 406,
+        reason: "NotAcceptable".into(),
+        message: message.to_owned(),
+        details: None,
+        continue_token: None,
+    }
 }
 
 /// A list: its names, its metadata, and its items as JSON.

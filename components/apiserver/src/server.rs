@@ -27,6 +27,7 @@ use crate::authn::{Authenticator, User, impersonation};
 use crate::authz::Authorizer;
 use crate::authz::rbac::Ask;
 use crate::cache::Cache;
+use crate::compaction;
 use crate::fields::Manager;
 use crate::handlers::{Api, Payload, error_response, json_response};
 use crate::options::Options;
@@ -94,6 +95,8 @@ impl Server {
         tasks.spawn(authorizer.clone().follow(shutdown.clone()));
         tasks.spawn(bootstrap::run(api.clone(), address.port(), written, shutdown.clone()));
         tasks.spawn(definitions::run(api.clone(), shutdown.clone()));
+        let interval = options.etcd.compaction_interval;
+        tasks.spawn(compaction::run(api.etcd.clone(), cache.clone(), interval, shutdown.clone()));
         tasks.spawn(services::repair(api.clone(), shutdown.clone()));
         let aggregator = Aggregator::new(cache.clone(), &options.authentication);
         tasks.spawn(aggregator.clone().follow(api.clone(), shutdown.clone()));

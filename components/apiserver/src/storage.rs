@@ -125,7 +125,7 @@ impl Etcd {
         registry.of_key(key.strip_prefix(&self.prefix)?.strip_prefix('/')?)
     }
 
-    fn kv(&self) -> KvClient<Channel> {
+    pub(crate) fn kv(&self) -> KvClient<Channel> {
         KvClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
@@ -264,7 +264,10 @@ fn stored(kv: proto::KeyValue) -> Stored {
     Stored { key: String::from_utf8_lossy(&kv.key).into_owned(), value: kv.value, revision: kv.mod_revision }
 }
 
-fn failed(error: tonic::Status) -> Status {
+pub(crate) fn failed(error: tonic::Status) -> Status {
+    if error.code() == tonic::Code::OutOfRange {
+        return Status::expired(crate::cache::COMPACTED);
+    }
     tracing::warn!(%error, "etcd request failed");
     Status::unavailable(format!("etcdserver: {}", error.message()))
 }

@@ -1,4 +1,8 @@
-//! Resources that are another form of what is stored: events of `events.k8s.io` are the core group's with other names.
+//! Resources that are another form of what is stored: events of `events.k8s.io` are the core group's with other names, and
+//! autoscalers of `autoscaling/v1` are those of `autoscaling/v2` with one metric.
+
+mod autoscaling;
+mod events;
 
 use bytes::Bytes;
 use kinit_api::object::Object;
@@ -6,59 +10,41 @@ use kinit_api::object::Object;
 use crate::custom;
 use crate::registry::{ResourceSpec, Storage};
 
-/// Field names of `events.k8s.io/v1` and of `v1`.
-const EVENT_FIELDS: &[(&str, &str)] = &[
-    ("regarding", "involvedObject"),
-    ("note", "message"),
-    ("reportingController", "reportingComponent"),
-    ("deprecatedSource", "source"),
-    ("deprecatedFirstTimestamp", "firstTimestamp"),
-    ("deprecatedLastTimestamp", "lastTimestamp"),
-    ("deprecatedCount", "count"),
-];
-
 /// What is stored, as the resource shows it.
-pub fn shown(spec: &ResourceSpec, object: Object) -> Object {
-    renamed(spec, object, |(shown, stored)| (stored, shown), spec.api_version())
+pub fn shown(spec: &ResourceSpec, mut object: Object) -> Object {
+    if let Storage::As { group, .. } = spec.storage {
+        if group == "autoscaling" {
+            autoscaling::show(&mut object)
+        } else {
+            events::show(&mut object)
+        }
+        object.set(&["apiVersion"], spec.api_version());
+    }
+    object
 }
 
 /// What the resource shows, as it is stored.
-pub fn stored(spec: &ResourceSpec, object: Object) -> Object {
-    renamed(spec, object, |names| names, "v1".to_owned())
+pub fn stored(spec: &ResourceSpec, mut object: Object) -> Object {
+    if let Storage::As { group, version } = spec.storage {
+        if group == "autoscaling" {
+            autoscaling::store(&mut object)
+        } else {
+            events::store(&mut object)
+        }
+        object.set(&["apiVersion"], if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") });
+    }
+    object
 }
 
 /// [`shown`] for encoded objects; nothing is decoded where both forms are the same.
 pub fn bytes(spec: &ResourceSpec, json: &Bytes) -> Bytes {
-    if !is_view(spec) {
+    if !matches!(spec.storage, Storage::As { .. }) {
         return custom::bytes(spec, json);
     }
     match Object::from_slice(json) {
         Ok(object) => shown(spec, object).to_vec().into(),
         Err(_) => json.clone(),
     }
-}
-
-fn is_view(spec: &ResourceSpec) -> bool {
-    matches!(spec.storage, Storage::As(_))
-}
-
-fn renamed(
-    spec: &ResourceSpec,
-    mut object: Object,
-    direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str),
-    api_version: String,
-) -> Object {
-    if !is_view(spec) {
-        return object;
-    }
-    for names in EVENT_FIELDS {
-        let (from, to) = direction(*names);
-        if let Some(value) = object.remove(&[from]) {
-            object.set(&[to], value);
-        }
-    }
-    object.set(&["apiVersion"], api_version);
-    object
 }
 
 #[cfg(test)]
@@ -78,5 +64,25 @@ mod tests {
         assert_eq!(shown(spec, kept.clone()).into_value(), new);
         let core = find("", "v1", "events").unwrap().1;
         assert_eq!(shown(core, kept.clone()), kept);
+    }
+
+    #[test]
+    fn an_autoscaler_of_one_metric_is_one_of_many() {
+        let (v1, v2) = (
+            find("autoscaling", "v1", "horizontalpodautoscalers").unwrap(),
+            find("autoscaling", "v2", "horizontalpodautoscalers").unwrap(),
+        );
+        assert_eq!(v1.0, v2.0);
+        let first = json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"},
+            "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50}});
+        let kept = stored(v1.1, Object::from_value(first.clone()).unwrap());
+        assert_eq!(kept.api_version(), "autoscaling/v2");
+        assert_eq!(
+            kept.get(&["spec", "metrics"]),
+            Some(&json!([{"type": "Resource", "resource": {"name": "cpu",
+                "target": {"type": "Utilization", "averageUtilization": 50}}}]))
+        );
+        assert_eq!(shown(v1.1, kept.clone()).into_value(), first);
+        assert_eq!(shown(v2.1, kept.clone()), kept);
     }
 }

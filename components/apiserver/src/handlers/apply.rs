@@ -105,7 +105,9 @@ fn status(error: ApplyError) -> Status {
     let message = error.to_string();
     match error {
         ApplyError::Bad(_) => Status::bad_request(message),
-        ApplyError::Untyped { .. } => Status { code: 500, reason: "".into(), message, details: None },
+        ApplyError::Untyped { .. } => {
+            Status { code: 500, reason: "".into(), message, details: None, continue_token: None }
+        }
         ApplyError::Conflicts(conflicts) => {
             let causes: Vec<Value> = conflicts
                 .into_iter()
@@ -114,7 +116,13 @@ fn status(error: ApplyError) -> Status {
                     json!({"reason": "FieldManagerConflict", "message": text, "field": conflict.field})
                 })
                 .collect();
-            Status { code: 409, reason: "Conflict".into(), message, details: Some(json!({ "causes": causes })) }
+            Status {
+                code: 409,
+                reason: "Conflict".into(),
+                message,
+                details: Some(json!({ "causes": causes })),
+                continue_token: None,
+            }
         }
     }
 }

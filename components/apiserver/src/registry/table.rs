@@ -13,6 +13,7 @@ const APPS: (&str, &str) = ("apps", "v1");
 const AUTHENTICATION: (&str, &str) = ("authentication.k8s.io", "v1");
 const AUTHORIZATION: (&str, &str) = ("authorization.k8s.io", "v1");
 const AUTOSCALING: (&str, &str) = ("autoscaling", "v2");
+const AUTOSCALING_V1: (&str, &str) = ("autoscaling", "v1");
 const BATCH: (&str, &str) = ("batch", "v1");
 const CERTIFICATES: (&str, &str) = ("certificates.k8s.io", "v1");
 const COORDINATION: (&str, &str) = ("coordination.k8s.io", "v1");
@@ -76,7 +77,7 @@ const fn row(
 /// Every resource, sorted by group and name within it.
 pub static RESOURCES: LazyLock<Vec<Spec>> = LazyLock::new(|| TABLE.into_iter().map(Arc::new).collect());
 
-const TABLE: [ResourceSpec; 67] = [
+const TABLE: [ResourceSpec; 68] = [
     row(CORE, "bindings", "Binding", Namespaced).never_stored(),
     row(CORE, "componentstatuses", "ComponentStatus", Cluster).short(&["cs"]).never_stored(),
     row(CORE, "configmaps", "ConfigMap", Namespaced).short(&["cm"]),
@@ -154,6 +155,11 @@ const TABLE: [ResourceSpec; 67] = [
         .short(&["hpa"])
         .status()
         .in_category("all"),
+    row(AUTOSCALING_V1, "horizontalpodautoscalers", "HorizontalPodAutoscaler", Namespaced)
+        .short(&["hpa"])
+        .status()
+        .in_category("all")
+        .stored_as(AUTOSCALING),
     row(BATCH, "cronjobs", "CronJob", Namespaced).short(&["cj"]).status().in_category("all"),
     row(BATCH, "jobs", "Job", Namespaced).status().selected_by(&["status.successful"]).in_category("all"),
     row(CERTIFICATES, "certificatesigningrequests", "CertificateSigningRequest", Cluster)
@@ -162,7 +168,7 @@ const TABLE: [ResourceSpec; 67] = [
         .selected_by(&["spec.signerName"]),
     row(COORDINATION, "leases", "Lease", Namespaced),
     row(DISCOVERY, "endpointslices", "EndpointSlice", Namespaced),
-    row(EVENTS, "events", "Event", Namespaced).short(&["ev"]).selected_by(REGARDING_FIELDS).stored_as(""),
+    row(EVENTS, "events", "Event", Namespaced).short(&["ev"]).selected_by(REGARDING_FIELDS).stored_as(CORE),
     row(FLOWCONTROL, "flowschemas", "FlowSchema", Cluster).status(),
     row(FLOWCONTROL, "prioritylevelconfigurations", "PriorityLevelConfiguration", Cluster).status(),
     row(NETWORKING, "ingressclasses", "IngressClass", Cluster),

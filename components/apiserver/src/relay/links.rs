@@ -105,8 +105,8 @@ impl Page {
                 Ok(())
             })
         });
-        let settings = Settings::new_send()
-            .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MOST_KEPT));
+        let settings =
+            Settings::new_send().with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MOST_KEPT));
         let settings = handlers.fold(settings, |settings, handler| settings.append_element_content_handler(handler));
         let write: Box<dyn FnMut(&[u8]) + Send> = Box::new(move |bytes| sink.lock().extend_from_slice(bytes));
         Self { rewriter: HtmlRewriter::new(settings, write), out }
@@ -135,9 +135,9 @@ mod tests {
 
     #[test]
     fn links_are_moved_however_the_page_is_cut() {
-        let text = r#"<html><a class=x href="/one">/one</a><img src='two'><script src="/three"></script><p data-x="/four">"#;
-        let wanted =
-            r#"<html><a class=x href="/p/one">/one</a><img src='two'><script src="/p/three"></script><p data-x="/four">"#;
+        let text =
+            r#"<html><a class=x href="/one">/one</a><img src='two'><script src="/three"></script><p data-x="/four">"#;
+        let wanted = r#"<html><a class=x href="/p/one">/one</a><img src='two'><script src="/p/three"></script><p data-x="/four">"#;
         let moved = |link: &str| link.starts_with('/').then(|| format!("/p{link}"));
         for cut in 0..text.len() {
             let mut page = Page::new(moved);

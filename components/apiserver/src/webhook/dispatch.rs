@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use kinit_api::defaults;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use super::client::Client;
 use super::hooks::{self, Hook, Hooks};
 use super::review::{self, Answer};
 use crate::admission::{Attributes, Context, Operation};
+use crate::custom;
 use crate::fields;
 
 /// What all webhooks share. Cheap to clone.
@@ -267,7 +267,7 @@ fn patched(
     let spec = &attributes.request.spec;
     if attributes.kind().2 == spec.kind() {
         fields::conform(spec, &mut new).map_err(|error| internal(error.to_string()))?;
-        defaults::apply(spec.group(), spec.version(), spec.kind(), &mut new);
+        custom::fill(spec, &mut new);
     }
     Ok(Some(new))
 }

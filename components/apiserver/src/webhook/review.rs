@@ -161,6 +161,7 @@ pub fn refusal(name: &str, result: &Value) -> Status {
         reason: text("reason").to_owned().into(),
         message,
         details: result.get("details").filter(|details| details.is_object()).cloned(),
+        continue_token: None,
     }
 }
 
