@@ -1,19 +1,44 @@
 //! Jobs: pods that run until so many have succeeded.
+//!
+//! - [`facts`]: the pods counted; [`failure`], [`indexes`], [`backoff`], [`template`]: what they are counted by.
+//! - [`outcome`]: whether the Job has succeeded or failed; [`plan`]: what is to be done; [`track`]: how pods get into counters.
+//! - [`condition`]: the status' conditions; [`orphan`]: pods that nobody counts any more.
 
+pub mod backoff;
+pub mod condition;
+pub mod facts;
+pub mod failure;
+pub mod indexes;
+pub mod orphan;
+pub mod outcome;
+pub mod plan;
+pub mod template;
+#[cfg(test)]
+mod tests;
+pub mod track;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use kinit_runtime::events::{About, Kind};
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
-use serde_json::json;
+use kube::api::PostParams;
+use parking_lot::Mutex;
 
+use crate::claim::{self, Claimant};
 use crate::context::{Actor, Context};
 use crate::pods::{self, Expectations};
-use crate::write;
+use backoff::Backoff;
+use plan::{Inputs, Plan};
+use template::TRACKING;
+
+/// The name by which a Job's `managedBy` means this controller.
+const NAME: &str = "kubernetes.io/job-controller";
 
 /// Runs until shutdown.
 pub async fn run(context: Arc<Context>) {
@@ -25,231 +50,177 @@ pub async fn run(context: Arc<Context>) {
     let keys = queue.clone();
     jobs.handle(move |_, job| keys.add(key_of(job.as_ref())));
     pods::watch_owned(&all, "Job", &queue);
-    let expectations = Arc::new(Expectations::default());
-    work("job", queue, 3, context.shutdown.clone(), move |key: String| {
-        let (jobs, all, actor, expectations) = (jobs.clone(), all.clone(), actor.clone(), expectations.clone());
+    pods::watch_strays(&all, &jobs, selects, &queue);
+    tokio::spawn(orphan::run(actor.clone(), jobs.clone(), all.clone(), context.shutdown.clone()));
+    let shell = Arc::new(Shell { actor, expectations: Expectations::default(), memories: Mutex::default() });
+    work("job", queue, 5, context.shutdown.clone(), move |key: String| {
+        let (jobs, all, shell) = (jobs.clone(), all.clone(), shell.clone());
         async move {
-            let Some(job) = jobs.get(&key).filter(|job| job.metadata.deletion_timestamp.is_none()) else {
-                expectations.forget(&key);
+            let Some(job) = jobs.get(&key).filter(|job| is_ours(job) && !condition::is_finished(job)) else {
+                shell.expectations.forget(&key);
+                shell.memories.lock().remove(&key);
                 return Ok(None);
             };
             let namespace = job.metadata.namespace.clone().unwrap_or_default();
-            let uid = job.metadata.uid.as_deref();
-            let own: Vec<Arc<Pod>> =
-                all.list_in(&namespace).into_iter().filter(|pod| pods::is_controlled_by(&pod.metadata, uid)).collect();
-            reconcile(&actor, &key, &job, own, &expectations).await
+            shell.reconcile(&key, &job, all.list_in(&namespace)).await
         }
     })
     .await;
 }
 
-/// What is to be done for a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Todo {
-    /// So many more pods are made.
-    Create(usize),
-    /// It is done.
-    Complete,
-    /// It failed, and why.
-    Fail(&'static str),
-    /// Nothing now.
-    Wait,
+/// Whether a Job is not managed by somebody else.
+fn is_ours(job: &Job) -> bool {
+    job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref()).is_none_or(|name| name == NAME)
 }
 
-/// Numbers that a decision is made from.
-#[derive(Debug, Clone, Copy)]
-struct Numbers {
-    active: usize,
-    succeeded: usize,
-    failed: usize,
-    parallelism: usize,
-    /// `None`: one success is enough, and no more are made after it.
-    completions: Option<usize>,
-    limit: usize,
-    overdue: bool,
+fn selects(job: &Job, pod: &Pod) -> bool {
+    let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    selector.is_some_and(|selector| pods::matches(selector, pod.metadata.labels.as_ref()))
 }
 
-fn decide(numbers: Numbers) -> Todo {
-    let Numbers { active, succeeded, failed, parallelism, completions, limit, overdue } = numbers;
-    if overdue {
-        return Todo::Fail("DeadlineExceeded");
-    }
-    if failed > limit {
-        return Todo::Fail("BackoffLimitExceeded");
-    }
-    let left = match completions {
-        Some(wanted) if succeeded >= wanted => return Todo::Complete,
-        Some(wanted) => wanted - succeeded,
-        None if succeeded > 0 => return if active == 0 { Todo::Complete } else { Todo::Wait },
-        None => parallelism,
-    };
-    match parallelism.min(left).saturating_sub(active) {
-        0 => Todo::Wait,
-        count => Todo::Create(count),
-    }
+/// What is known of a Job and neither its status nor the cache shows.
+#[derive(Debug, Clone, Default)]
+struct Memory {
+    uid: Option<String>,
+    backoff: Backoff,
+    /// Pods that were taken their finalizer from.
+    untracked: HashSet<String>,
+    /// The version of the Job that was written last.
+    version: u64,
 }
 
-async fn reconcile(
-    actor: &Actor,
-    key: &str,
-    job: &Job,
-    own: Vec<Arc<Pod>>,
-    expectations: &Expectations,
-) -> Result<Option<Duration>, kube::Error> {
-    let spec = job.spec.clone().unwrap_or_default();
-    let before = job.status.clone().unwrap_or_default();
-    let ended = before
-        .conditions
-        .iter()
-        .flatten()
-        .any(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True");
-    if ended || spec.suspend == Some(true) {
-        return Ok(None);
-    }
-    let now = Timestamp::now();
-    let start = before.start_time.as_ref().map_or(now, |time| time.0);
-    let active: Vec<Arc<Pod>> = own.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
-    let count = |phase: &str| own.iter().filter(|pod| pods::phase(pod) == phase).count();
-    let age = now.as_second() - start.as_second();
-    let numbers = Numbers {
-        active: active.len(),
-        succeeded: count("Succeeded"),
-        failed: count("Failed"),
-        parallelism: spec.parallelism.unwrap_or(1).max(0) as usize,
-        completions: spec.completions.map(|count| count.max(0) as usize),
-        limit: spec.backoff_limit.unwrap_or(6).max(0) as usize,
-        overdue: spec.active_deadline_seconds.is_some_and(|seconds| age >= seconds),
-    };
-    let todo = decide(numbers);
-    let mut again = spec.active_deadline_seconds.map(|seconds| Duration::from_secs((seconds - age).max(1) as u64));
-    if let Todo::Create(count) = todo
-        && expectations.met(key, &own)
-    {
-        let pause = Duration::from_secs(10) * 2u32.saturating_pow(numbers.failed.saturating_sub(1).min(6) as u32);
-        let last = own.iter().filter(|pod| pods::phase(pod) == "Failed").filter_map(|pod| {
-            Some(
-                pod.status
-                    .as_ref()?
-                    .container_statuses
-                    .as_ref()?
-                    .first()?
-                    .state
-                    .as_ref()?
-                    .terminated
-                    .as_ref()?
-                    .finished_at
-                    .as_ref()?
-                    .0
-                    .as_second(),
-            )
+struct Shell {
+    actor: Actor,
+    expectations: Expectations,
+    memories: Mutex<HashMap<String, Memory>>,
+}
+
+impl Shell {
+    async fn reconcile(&self, key: &str, job: &Job, all: Vec<Arc<Pod>>) -> Result<Option<Duration>, kube::Error> {
+        let mut memory = self.memories.lock().get(key).cloned().unwrap_or_default();
+        if memory.uid != job.metadata.uid {
+            memory = Memory { uid: job.metadata.uid.clone(), ..Memory::default() };
+        }
+        if version(job) < memory.version {
+            // From an older Job, pods would be counted twice. The newer one comes through the cache.
+            return Ok(None);
+        }
+        let claimant = Claimant {
+            owner: pods::owner(job),
+            namespace: job.metadata.namespace.clone().unwrap_or_default(),
+            deleted: job.metadata.deletion_timestamp.is_some(),
+            finalizer: Some(TRACKING),
+        };
+        let own = claim::claim(&self.actor, &claimant, all, |pod| selects(job, pod)).await?;
+        memory
+            .untracked
+            .retain(|uid| own.iter().any(|pod| template::is_tracked(pod) && pod.metadata.uid.as_ref() == Some(uid)));
+        let plan = plan::plan(&Inputs {
+            job,
+            pods: &own,
+            untracked: &memory.untracked,
+            backoff: memory.backoff,
+            synced: self.expectations.met(key, &own),
+            now: Timestamp::now(),
         });
-        let due = last.max().map_or(0, |at| at + pause.as_secs() as i64);
-        if numbers.failed > 0 && now.as_second() < due {
-            again = Some(Duration::from_secs((due - now.as_second()) as u64));
-        } else {
-            let namespace = job.metadata.namespace.clone().unwrap_or_default();
-            let name = job.metadata.name.clone().unwrap_or_default();
-            let made = (0..count).map(|_| pods::from_template(&spec.template, &namespace, &name, pods::owner(job)));
-            expectations.expect(key, &own, count);
-            if let Err(error) = pods::create(actor, made.collect()).await {
-                expectations.forget(key);
-                return Err(error);
+        let result = self.execute(key, job, &own, plan, &mut memory).await;
+        self.memories.lock().insert(key.to_owned(), memory);
+        result
+    }
+
+    async fn execute(
+        &self,
+        key: &str,
+        job: &Job,
+        own: &[Arc<Pod>],
+        mut plan: Plan,
+        memory: &mut Memory,
+    ) -> Result<Option<Duration>, kube::Error> {
+        self.untrack(&plan.discard, memory, &mut plan.tracked).await?;
+        pods::delete(&self.actor, &plan.discard).await?;
+        pods::delete(&self.actor, &plan.delete).await?;
+        let mut failure = None;
+        if !plan.create.is_empty() {
+            let count = plan.create.len();
+            self.expectations.expect(key, own, count);
+            if let Err(error) = pods::create(&self.actor, plan.create).await {
+                self.expectations.forget(key);
+                plan.status.active = plan.status.active.map(|active| active - count as i32);
+                failure = Some(error);
             }
         }
+        let before = job.status.clone().unwrap_or_default();
+        let mut job = job.clone();
+        if track::plain(&before) != track::plain(&plan.status) {
+            job = self.write(job, &plan.status, memory).await?;
+        }
+        memory.backoff = plan.backoff;
+        self.untrack(&plan.untrack, memory, &mut plan.tracked).await?;
+        let counted = track::count(&mut plan.status, &plan.tracked);
+        let end = plan.end.filter(|end| track::end(&mut plan.status, end));
+        if counted || end.is_some() {
+            job = self.write(job, &plan.status, memory).await?;
+        }
+        if let Some(suspended) = plan.suspended {
+            let (reason, message) = if suspended { ("Suspended", "Job suspended") } else { ("Resumed", "Job resumed") };
+            self.actor.events.say(About::object(&job), Kind::Normal, reason, message);
+        }
+        if let Some(end) = end {
+            self.say_end(&job, &end.type_, end.reason.as_deref(), end.message.as_deref());
+        }
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(plan.again.map(|pause| pause.max(jiff::SignedDuration::from_millis(10)).unsigned_abs())),
+        }
     }
-    if let Todo::Fail(_) = todo {
-        pods::delete(actor, &active).await?;
+
+    /// Takes the finalizer from pods.
+    async fn untrack(
+        &self,
+        pods: &[Arc<Pod>],
+        memory: &mut Memory,
+        tracked: &mut HashSet<String>,
+    ) -> Result<(), kube::Error> {
+        let done = pods.iter().map(|pod| async move { (pod, claim::unfinalize(&self.actor, pod, TRACKING).await) });
+        let mut result = Ok(());
+        for (pod, done) in futures::future::join_all(done).await {
+            match done {
+                Ok(()) => {
+                    let uid = pod.metadata.uid.clone().unwrap_or_default();
+                    tracked.remove(&uid);
+                    memory.untracked.insert(uid);
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        result
     }
-    report(actor, job, numbers, todo, &active, start, now).await?;
-    Ok(again)
+
+    async fn write(&self, mut job: Job, status: &JobStatus, memory: &mut Memory) -> Result<Job, kube::Error> {
+        let api: Api<Job> = Api::namespaced(self.actor.client(), job.metadata.namespace.as_deref().unwrap_or_default());
+        job.status = Some(status.clone());
+        let name = job.metadata.name.clone().unwrap_or_default();
+        let written = api.replace_status(&name, &PostParams::default(), &job).await?;
+        memory.version = version(&written);
+        Ok(written)
+    }
+
+    fn say_end(&self, job: &Job, kind: &str, reason: Option<&str>, message: Option<&str>) {
+        let say = |kind, reason, message: &str| self.actor.events.say(About::object(job), kind, reason, message);
+        if kind == "Complete" {
+            let wanted = job.spec.as_ref().and_then(|spec| spec.completions);
+            let succeeded = job.status.as_ref().and_then(|status| status.succeeded);
+            if wanted.zip(succeeded).is_some_and(|(wanted, succeeded)| succeeded > wanted) {
+                let message = "Too many succeeded pods running after completion count reached";
+                say(Kind::Warning, "TooManySucceededPods", message);
+            }
+            return say(Kind::Normal, "Completed", "Job completed");
+        }
+        let known = condition::FAILURES.iter().find(|one| Some(**one) == reason);
+        say(Kind::Warning, known.copied().unwrap_or("Failed"), message.unwrap_or_default());
+    }
 }
 
-async fn report(
-    actor: &Actor,
-    job: &Job,
-    numbers: Numbers,
-    todo: Todo,
-    active: &[Arc<Pod>],
-    start: Timestamp,
-    now: Timestamp,
-) -> Result<(), kube::Error> {
-    let time = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let before = job.status.clone().unwrap_or_default();
-    let left = if matches!(todo, Todo::Fail(_)) { 0 } else { numbers.active as i32 };
-    let ready = active.iter().filter(|pod| pods::is_ready(pod)).count() as i32;
-    let mut status = json!({
-        "startTime": time(start),
-        "active": left,
-        "ready": ready,
-        "succeeded": numbers.succeeded as i32,
-        "failed": numbers.failed as i32,
-        "terminating": 0,
-    });
-    let same = (
-        before.active.unwrap_or(0),
-        before.ready.unwrap_or(0),
-        before.succeeded.unwrap_or(0),
-        before.failed.unwrap_or(0),
-    ) == (left, ready, numbers.succeeded as i32, numbers.failed as i32);
-    let condition = |kind: &str, reason: &str, message: &str| {
-        json!({"type": kind, "status": "True", "reason": reason, "message": message,
-            "lastProbeTime": time(now), "lastTransitionTime": time(now)})
-    };
-    match todo {
-        Todo::Complete => {
-            let message = "Reached expected number of succeeded pods";
-            status["conditions"] = json!([
-                condition("SuccessCriteriaMet", "CompletionsReached", message),
-                condition("Complete", "CompletionsReached", message),
-            ]);
-            status["completionTime"] = json!(time(now));
-            actor.events.say(About::object(job), Kind::Normal, "Completed", "Job completed");
-        }
-        Todo::Fail(reason) => {
-            let message = if reason == "DeadlineExceeded" {
-                "Job was active longer than specified deadline"
-            } else {
-                "Job has reached the specified backoff limit"
-            };
-            status["conditions"] =
-                json!([condition("FailureTarget", reason, message), condition("Failed", reason, message)]);
-            actor.events.say(About::object(job), Kind::Warning, reason, message);
-        }
-        _ if same && before.start_time.is_some() => return Ok(()),
-        _ => {}
-    }
-    let api: Api<Job> = Api::namespaced(actor.client(), job.metadata.namespace.as_deref().unwrap_or_default());
-    let patch = json!({"status": status});
-    write::status(&api, job, &patch).await?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_makes_what_is_left_and_ends() {
-        let base = Numbers {
-            active: 0,
-            succeeded: 0,
-            failed: 0,
-            parallelism: 2,
-            completions: Some(3),
-            limit: 6,
-            overdue: false,
-        };
-        for (numbers, wanted) in [
-            (base, Todo::Create(2)),
-            (Numbers { active: 2, ..base }, Todo::Wait),
-            (Numbers { succeeded: 2, ..base }, Todo::Create(1)),
-            (Numbers { succeeded: 3, ..base }, Todo::Complete),
-            (Numbers { failed: 7, ..base }, Todo::Fail("BackoffLimitExceeded")),
-            (Numbers { overdue: true, ..base }, Todo::Fail("DeadlineExceeded")),
-            (Numbers { completions: None, succeeded: 1, ..base }, Todo::Complete),
-            (Numbers { completions: None, succeeded: 1, active: 1, ..base }, Todo::Wait),
-        ] {
-            assert_eq!(decide(numbers), wanted, "{numbers:?}");
-        }
-    }
+fn version(job: &Job) -> u64 {
+    job.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }

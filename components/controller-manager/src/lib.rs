@@ -1,7 +1,7 @@
 //! The loops that bring a cluster to where its objects say it should be.
 //!
 //! - [`context`]: caches that all share, and a client for each controller under its own service account.
-//! - [`pods`]: what every controller that makes pods has in common: selecting, owning, creating, deleting.
+//! - [`pods`], [`claim`]: what every controller that makes pods has in common: selecting, owning, creating, deleting.
 //! - One module per controller; where there is something to decide, the deciding part is a pure function with its tests
 //!   beside it: [`nodeipam`], [`nodelifecycle`], [`certificates`], [`rootca`], [`serviceaccount`], [`namespace`],
 //!   [`replicaset`], [`replication`], [`deployment`], [`daemonset`], [`statefulset`], [`job`], [`cronjob`], [`ttl`],
@@ -16,6 +16,7 @@ pub mod autoscaling;
 pub mod binder;
 pub mod bootstrap;
 pub mod certificates;
+pub mod claim;
 pub mod context;
 pub mod cronjob;
 pub mod daemonset;

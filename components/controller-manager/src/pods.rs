@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 use kinit_runtime::events::{About, Kind};
-use kinit_runtime::{Informer, Queue};
+use kinit_runtime::{Informer, Queue, key_of};
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Resource};
 
@@ -169,6 +169,27 @@ pub fn watch_owned(pods: &Informer<Pod>, kind: &'static str, queue: &Arc<Queue<S
     pods.handle(move |_, pod| {
         if let Some(owner) = controller(&pod.metadata).filter(|owner| owner.kind == kind) {
             keys.add(format!("{}/{}", pod.metadata.namespace.as_deref().unwrap_or_default(), owner.name));
+        }
+    });
+}
+
+/// Adds the keys of those that select a pod whenever one changes that nobody controls: it may be one to take over.
+pub fn watch_strays<K>(
+    pods: &Informer<Pod>,
+    sets: &Arc<Informer<K>>,
+    selects: impl Fn(&K, &Pod) -> bool + Send + Sync + 'static,
+    queue: &Arc<Queue<String>>,
+) where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    let (keys, known) = (queue.clone(), sets.clone());
+    pods.handle(move |_, pod| {
+        if controller(&pod.metadata).is_none() {
+            for set in known.list_in(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+                if selects(&set, pod) {
+                    keys.add(key_of(set.as_ref()));
+                }
+            }
         }
     });
 }
