@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource};
 use serde_json::{Value, json};
 
 use crate::context::Actor;
@@ -21,6 +21,18 @@ pub struct Claimant {
     pub deleted: bool,
     /// A finalizer that its pods have.
     pub finalizer: Option<&'static str>,
+}
+
+impl Claimant {
+    /// An object that claims pods in its own namespace.
+    pub fn of<K: Resource<DynamicType = ()>>(object: &K) -> Self {
+        Self {
+            owner: pods::owner(object),
+            namespace: object.meta().namespace.clone().unwrap_or_default(),
+            deleted: object.meta().deletion_timestamp.is_some(),
+            finalizer: None,
+        }
+    }
 }
 
 /// What becomes of a pod. Pure.

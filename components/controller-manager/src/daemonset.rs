@@ -196,13 +196,7 @@ async fn reconcile(
                 extra.extend(old.into_iter().take(1));
             }
         }
-        if !missing.is_empty() {
-            expectations.expect(key, &own, missing.len());
-            if let Err(error) = pods::create(actor, missing).await {
-                expectations.forget(key);
-                return Err(error);
-            }
-        }
+        pods::create_expected(actor, expectations, key, &own, missing).await?;
         pods::delete(actor, &extra).await?;
     }
     report(actor, set, &wanted, &by_node, is_new).await

@@ -105,12 +105,7 @@ impl Shell {
             // From an older Job, pods would be counted twice. The newer one comes through the cache.
             return Ok(None);
         }
-        let claimant = Claimant {
-            owner: pods::owner(job),
-            namespace: job.metadata.namespace.clone().unwrap_or_default(),
-            deleted: job.metadata.deletion_timestamp.is_some(),
-            finalizer: Some(TRACKING),
-        };
+        let claimant = Claimant { finalizer: Some(TRACKING), ..Claimant::of(job) };
         let own = claim::claim(&self.actor, &claimant, all, |pod| selects(job, pod)).await?;
         memory
             .untracked
@@ -142,9 +137,7 @@ impl Shell {
         let mut failure = None;
         if !plan.create.is_empty() {
             let count = plan.create.len();
-            self.expectations.expect(key, own, count);
-            if let Err(error) = pods::create(&self.actor, plan.create).await {
-                self.expectations.forget(key);
+            if let Err(error) = pods::create_expected(&self.actor, &self.expectations, key, own, plan.create).await {
                 plan.status.active = plan.status.active.map(|active| active - count as i32);
                 failure = Some(error);
             }

@@ -4,7 +4,7 @@
 //! - [`pods`], [`claim`]: what every controller that makes pods has in common: selecting, owning, creating, deleting.
 //! - One module per controller; where there is something to decide, the deciding part is a pure function with its tests
 //!   beside it: [`nodeipam`], [`nodelifecycle`], [`certificates`], [`rootca`], [`serviceaccount`], [`namespace`],
-//!   [`replicaset`], [`replication`], [`deployment`], [`daemonset`], [`statefulset`], [`job`], [`cronjob`], [`ttl`],
+//!   [`replicas`] for [`replicaset`] and [`replication`], [`deployment`], [`daemonset`], [`statefulset`], [`job`], [`cronjob`], [`ttl`],
 //!   [`disruption`], [`autoscaling`], [`quota`], [`binder`], [`protection`], [`podgc`], [`endpoints`], [`mirroring`], [`garbage`], [`bootstrap`].
 //! - [`server`]: health, leader election, and the table of controllers.
 //!
@@ -34,6 +34,7 @@ pub mod podgc;
 pub mod pods;
 pub mod protection;
 pub mod quota;
+pub mod replicas;
 pub mod replicaset;
 pub mod replication;
 pub mod roleaggregation;

@@ -100,32 +100,55 @@ pub fn is_available(pod: &Pod, seconds: i32, now: i64) -> bool {
     ready_since(pod).is_some_and(|since| seconds <= 0 || now - since >= i64::from(seconds))
 }
 
-/// Makes pods in growing batches.
-pub async fn create(actor: &Actor, pods: Vec<Pod>) -> Result<(), kube::Error> {
-    let mut left = pods.as_slice();
-    let mut size = FIRST_BATCH;
+/// Makes pods in growing batches, until one fails. How many there are, and what went wrong.
+async fn create(actor: &Actor, pods: &[Pod]) -> (usize, Result<(), kube::Error>) {
+    let (mut left, mut size, mut count) = (pods, FIRST_BATCH, 0);
     while !left.is_empty() {
         let (batch, rest) = left.split_at(size.min(left.len()));
         let jobs = batch.iter().map(|pod| {
             let api: Api<Pod> = Api::namespaced(actor.client(), pod.metadata.namespace.as_deref().unwrap_or("default"));
             async move { (pod, api.create(&PostParams::default(), pod).await) }
         });
-        for (pod, result) in futures::future::join_all(jobs).await {
-            match result {
+        let mut result = Ok(());
+        for (pod, made) in futures::future::join_all(jobs).await {
+            match made {
                 Ok(made) => {
+                    count += 1;
                     let name = made.metadata.name.as_deref().unwrap_or_default();
                     tell(actor, pod, Kind::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
                 }
                 Err(error) => {
                     tell(actor, pod, Kind::Warning, "FailedCreate", format!("Error creating: {error}"));
-                    return Err(error);
+                    result = Err(error);
                 }
             }
+        }
+        if result.is_err() {
+            return (count, result);
         }
         left = rest;
         size *= 2;
     }
-    Ok(())
+    (count, Ok(()))
+}
+
+/// Makes pods, and expects the cache to show them beside those that it shows now.
+pub async fn create_expected(
+    actor: &Actor,
+    expectations: &Expectations,
+    key: &str,
+    present: &[Arc<Pod>],
+    pods: Vec<Pod>,
+) -> Result<(), kube::Error> {
+    if pods.is_empty() {
+        return Ok(());
+    }
+    expectations.expect(key, present, pods.len());
+    let (count, result) = create(actor, &pods).await;
+    if count < pods.len() {
+        expectations.expect(key, present, count);
+    }
+    result
 }
 
 /// Deletes pods; one that is gone is deleted.

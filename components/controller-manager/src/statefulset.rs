@@ -17,6 +17,7 @@ use kube::api::{ObjectMeta, PostParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::claim::{self, Claimant};
 use crate::context::{Actor, Caches, Context};
 use crate::pods::{self, Expectations};
 use crate::write;
@@ -40,12 +41,13 @@ pub async fn run(context: Arc<Context>) {
     let keys = queue.clone();
     sets.handle(move |_, set| keys.add(key_of(set.as_ref())));
     pods::watch_owned(&all, "StatefulSet", &queue);
+    pods::watch_strays(&all, &sets, selects, &queue);
     let expectations = Arc::new(Expectations::default());
     let shutdown = context.shutdown.clone();
     work("statefulset", queue, 3, shutdown, move |key: String| {
         let (context, sets, actor, expectations) = (context.clone(), sets.clone(), actor.clone(), expectations.clone());
         async move {
-            let Some(set) = sets.get(&key).filter(|set| set.metadata.deletion_timestamp.is_none()) else {
+            let Some(set) = sets.get(&key) else {
                 expectations.forget(&key);
                 return Ok(None);
             };
@@ -53,6 +55,13 @@ pub async fn run(context: Arc<Context>) {
         }
     })
     .await;
+}
+
+/// Whether a pod is one of the set's by its labels and its name.
+fn selects(set: &StatefulSet, pod: &Pod) -> bool {
+    let (name, pod_name) = (set.metadata.name.as_deref(), pod.metadata.name.as_deref());
+    let member = name.zip(pod_name).is_some_and(|(name, pod)| plan::ordinal(name, pod).is_some());
+    member && set.spec.as_ref().is_some_and(|spec| pods::matches(&spec.selector, pod.metadata.labels.as_ref()))
 }
 
 /// What a revision keeps of a set: its template, as a patch that puts it back.
@@ -134,9 +143,8 @@ async fn reconcile(
     expectations: &Expectations,
 ) -> Result<Option<Duration>, kube::Error> {
     let namespace = set.metadata.namespace.clone().unwrap_or_default();
-    let uid = set.metadata.uid.as_deref();
-    let own: Vec<Arc<Pod>> =
-        caches.pods.list_in(&namespace).into_iter().filter(|pod| pods::is_controlled_by(&pod.metadata, uid)).collect();
+    let all = caches.pods.list_in(&namespace);
+    let own = claim::claim(actor, &Claimant::of(set), all, |pod| selects(set, pod)).await?;
     let before = set.status.clone().unwrap_or_default();
     let used: Vec<&str> =
         own.iter().filter_map(|pod| pod.metadata.labels.as_ref()?.get(REVISION)).map(String::as_str).collect();
@@ -146,7 +154,7 @@ async fn reconcile(
     let current = before.current_revision.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| update.clone());
     let now = Timestamp::now().as_second();
     let plan = plan::plan(&Inputs { set, pods: &own, current: &current, update: &update, now });
-    if expectations.met(key, &own) {
+    if set.metadata.deletion_timestamp.is_none() && expectations.met(key, &own) {
         if !plan.create.is_empty() {
             expectations.expect(key, &own, plan.create.len());
         }

@@ -14,7 +14,8 @@ use super::facts::Facts;
 use super::failure;
 use super::template::{self, index_of, is_indexed};
 use super::{outcome, track};
-use crate::{pods, replicaset};
+use crate::pods;
+use crate::replicas::rank;
 
 /// Pods made or deleted in one go at most.
 const BURST: usize = 500;
@@ -188,7 +189,7 @@ fn surplus(facts: &Facts<'_>, least: usize) -> Vec<Arc<Pod>> {
         // The pods are in the order of their indexes, those without one first.
         for group in facts.active.chunk_by(|one, other| index_of(one) == index_of(other)) {
             let excess = if facts.has_place(&group[0]) { group.len() - 1 } else { group.len() };
-            let out = replicaset::to_delete(group.to_vec(), excess);
+            let out = rank::to_delete(group.to_vec(), excess);
             rest.extend(group.iter().filter(|pod| !out.iter().any(|other| Arc::ptr_eq(pod, other))).cloned());
             gone.extend(out);
         }
@@ -196,7 +197,7 @@ fn surplus(facts: &Facts<'_>, least: usize) -> Vec<Arc<Pod>> {
         rest = facts.active.clone();
     }
     let more = least.saturating_sub(gone.len());
-    gone.extend(replicaset::to_delete(rest, more));
+    gone.extend(rank::to_delete(rest, more));
     gone
 }
 

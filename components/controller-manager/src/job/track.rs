@@ -24,6 +24,7 @@ pub fn note(facts: &Facts<'_>, verdict: Option<JobCondition>, plan: &mut Plan, n
     let status = &mut plan.status;
     count(status, &facts.tracked);
     let failing = verdict.as_ref().is_some_and(|verdict| verdict.type_ != SUCCESS);
+    let indexed = is_indexed(&facts.spec);
     let mut indexes = Vec::new();
     let mut full = false;
     for pod in facts.pods.iter().filter(|pod| facts.is_tracked(pod)) {
@@ -37,13 +38,9 @@ pub fn note(facts: &Facts<'_>, verdict: Option<JobCondition>, plan: &mut Plan, n
         let (succeeded, lost) = (noted.succeeded.get_or_insert_default(), noted.failed.get_or_insert_default());
         if pods::phase(pod) == "Succeeded" && !lost.contains(&uid) {
             match index_of(pod) {
-                _ if !is_indexed(&facts.spec) => {
-                    if !succeeded.contains(&uid) {
-                        succeeded.push(uid);
-                    }
-                }
+                _ if !indexed && !succeeded.contains(&uid) => succeeded.push(uid),
                 // An index is a note by itself.
-                Some(index) if facts.has_place(pod) && !facts.told.has(index) => indexes.push(index),
+                Some(index) if indexed && facts.has_place(pod) && !facts.told.has(index) => indexes.push(index),
                 _ => {}
             }
         } else if (failed || failing)
@@ -58,7 +55,7 @@ pub fn note(facts: &Facts<'_>, verdict: Option<JobCondition>, plan: &mut Plan, n
             break;
         }
     }
-    if is_indexed(&facts.spec) {
+    if indexed {
         let done = facts.done.with(indexes);
         status.succeeded = Some(done.total());
         status.completed_indexes = Some(done.to_string());

@@ -74,9 +74,6 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let end = start + replicas;
     let parallel = spec.pod_management_policy.as_deref() == Some("Parallel");
     let least = spec.min_ready_seconds.unwrap_or(0);
-    let strategy = spec.update_strategy.unwrap_or_default();
-    let rolling = strategy.type_.as_deref() != Some("OnDelete");
-    let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
     let by_ordinal: BTreeMap<i32, &Arc<Pod>> =
         all.iter().filter_map(|pod| Some((ordinal(name, pod.metadata.name.as_deref()?)?, pod))).collect();
     let mut plan = Plan { counts: counts(all, current, update, least, now), ..Plan::default() };
@@ -84,66 +81,51 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let healthy = |pod: &Pod| pods::phase(pod) == "Running" && pods::is_available(pod, least, now) && !ending(pod);
 
     for ordinal in start..end {
-        match by_ordinal.get(&ordinal) {
+        let settled = match by_ordinal.get(&ordinal) {
             None => {
-                // Below the partition, and as long as nothing is rolled out, what comes back is what was there.
-                let updated = current == update
-                    || !rolling
-                    || ordinal >= start + partition && is_rolled(&by_ordinal, update, ordinal);
-                plan.create.push((ordinal, updated || ordinal >= start + partition && current == update));
-                if !parallel {
-                    return plan;
-                }
-            }
-            Some(pod) if ending(pod) => {
-                if !parallel {
-                    return plan;
-                }
+                plan.create.push((ordinal, ordinal >= first_updated(set)));
+                false
             }
             Some(pod) if matches!(pods::phase(pod), "Failed" | "Succeeded") => {
-                plan.delete.push(pod.metadata.name.clone().unwrap_or_default());
-                if !parallel {
-                    return plan;
+                if !ending(pod) {
+                    plan.delete.push(pod.metadata.name.clone().unwrap_or_default());
                 }
+                false
             }
-            Some(pod) if !healthy(pod) && !parallel => {
-                // An older pod that does not become healthy must not hold up the revision that would mend it.
-                if rolling && revision(pod) != update && ordinal >= start + partition && pods::phase(pod) != "Pending" {
-                    break;
-                }
-                return plan;
-            }
-            Some(_) => {}
+            Some(pod) => healthy(pod),
+        };
+        if !settled && !parallel {
+            return plan;
         }
     }
-    let surplus: Vec<&&Arc<Pod>> = by_ordinal
-        .iter()
-        .rev()
-        .filter(|(ordinal, _)| **ordinal >= end || **ordinal < start)
-        .map(|(_, pod)| pod)
-        .collect();
-    for pod in surplus {
-        if ending(pod) {
+    let surplus = || by_ordinal.iter().filter(|(ordinal, _)| !(start..end).contains(*ordinal)).map(|(_, pod)| *pod);
+    let unhealthy = surplus().find(|pod| !healthy(pod));
+    for pod in surplus().rev() {
+        // In order, one that is unhealthy goes only if none below it is: that one is to be mended first.
+        let waits = ending(pod) || !healthy(pod) && unhealthy.is_some_and(|first| !Arc::ptr_eq(first, pod));
+        if waits && !parallel {
+            return plan;
+        }
+        if !ending(pod) {
+            plan.delete.push(pod.metadata.name.clone().unwrap_or_default());
             if !parallel {
                 return plan;
             }
-            continue;
-        }
-        plan.delete.push(pod.metadata.name.clone().unwrap_or_default());
-        if !parallel {
-            return plan;
         }
     }
-    if !rolling || !plan.delete.is_empty() || !plan.create.is_empty() {
+    let strategy = spec.update_strategy.unwrap_or_default();
+    if strategy.type_.as_deref() == Some("OnDelete") {
         return plan;
     }
     // The update goes from the last to the first, each after the one before it is healthy.
-    for (_, pod) in by_ordinal.range((start + partition).min(end)..end).rev() {
-        if ending(pod) {
-            return plan;
-        }
+    let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
+    for ordinal in (start.saturating_add(partition)..end).rev() {
+        let Some(pod) = by_ordinal.get(&ordinal).filter(|pod| !ending(pod)) else { return plan };
         if revision(pod) != update {
-            plan.delete.push(pod.metadata.name.clone().unwrap_or_default());
+            let name = pod.metadata.name.clone().unwrap_or_default();
+            if !plan.delete.contains(&name) {
+                plan.delete.push(name);
+            }
             return plan;
         }
         if !healthy(pod) {
@@ -153,9 +135,16 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     plan
 }
 
-/// Whether a missing pod is to be made of the update revision: those above it are, or were.
-fn is_rolled(by_ordinal: &BTreeMap<i32, &Arc<Pod>>, update: &str, ordinal: i32) -> bool {
-    by_ordinal.range(ordinal + 1..).all(|(_, pod)| revision(pod) == update)
+/// The first ordinal whose pod is made of the update revision.
+fn first_updated(set: &StatefulSet) -> i32 {
+    let strategy = set.spec.as_ref().and_then(|spec| spec.update_strategy.clone()).unwrap_or_default();
+    let current = set.status.as_ref().and_then(|status| status.current_replicas).unwrap_or(0);
+    let kept = match strategy.rolling_update {
+        Some(rolling) => rolling.partition.unwrap_or(0),
+        None if strategy.type_.as_deref() == Some("OnDelete") => 0,
+        None => current,
+    };
+    first(set).saturating_add(kept)
 }
 
 fn counts(all: &[Arc<Pod>], current: &str, update: &str, least: i32, now: i64) -> Counts {
@@ -178,10 +167,8 @@ fn counts(all: &[Arc<Pod>], current: &str, update: &str, least: i32, now: i64) -
 pub fn is_complete(set: &StatefulSet, counts: Counts) -> bool {
     let spec = set.spec.clone().unwrap_or_default();
     let strategy = spec.update_strategy.unwrap_or_default();
-    let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
     let replicas = spec.replicas.unwrap_or(1);
     strategy.type_.as_deref() != Some("OnDelete")
-        && partition <= 0
         && counts.updated == replicas
         && counts.replicas == replicas
         && counts.ready == replicas
@@ -237,6 +224,13 @@ mod tests {
             (&none, "0:a 1:aX 2:a", "a", vec![], vec![1]),
             (&none, "0:a 1:a- 2:a", "a", vec![], vec![]),
             (&none, "0:a 1:a 2:a 3:a 4:a", "a", vec![], vec![4]),
+            (&none, "0:a 1:a 2:a 3:a! 4:a!", "a", vec![], vec![]),
+            (&none, "0:a 1:a 2:a 3:a 4:a!", "a", vec![], vec![4]),
+            (&none, "0:a 1:a 2:a 3:a! 4:a", "a", vec![], vec![4]),
+            (&none, "0:a! 1:a 2:a 3:a", "b", vec![], vec![]),
+            (&json!({"replicas": 0}), "0:a! 1:a! 2:a!", "a", vec![], vec![]),
+            (&parallel, "0:a! 1:a 2:a 3:a!", "a", vec![], vec![3]),
+            (&parallel, "0:a! 1:a 2:a", "b", vec![], vec![2]),
             (&parallel, "", "a", vec![(0, true), (1, true), (2, true)], vec![]),
             (&parallel, "0:a 1:a 2:a 3:a 4:a", "a", vec![], vec![4, 3]),
             (&none, "0:a 1:a 2:a", "b", vec![], vec![2]),
@@ -245,6 +239,8 @@ mod tests {
             (&none, "0:a 1:a 2:b", "b", vec![], vec![1]),
             (&none, "0:a 2:b", "b", vec![(1, true)], vec![]),
             (&partition, "0:a 1:a 2:b", "b", vec![], vec![]),
+            (&partition, "0:a 1:a", "b", vec![(2, true)], vec![]),
+            (&partition, "", "b", vec![(0, false)], vec![]),
             (&partition, "0:a 2:b", "b", vec![(1, false)], vec![]),
             (&on_delete, "0:a 1:a 2:a", "b", vec![], vec![]),
             (&on_delete, "0:a 1:a", "b", vec![(2, true)], vec![]),
