@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "auth.proto",
         "rpc.proto",
         "log.proto",
+        "peer.proto",
         "lease.proto",
         "health.proto",
         "lock.proto",

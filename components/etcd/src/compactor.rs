@@ -72,6 +72,9 @@ pub async fn run(context: Arc<Context>, mode: AutoCompaction, shutdown: Cancella
         let Some(revision) = target.filter(|target| *target > context.machine.store.meta().compacted.max(0)) else {
             continue;
         };
+        if !context.standing.leads() {
+            continue;
+        }
         match context.proposer.propose(Op::Compact(CompactionRequest { revision, physical: false })).await {
             Ok(_) | Err(Error::Compacted) => {}
             Err(error) => tracing::warn!(revision, %error, "automatic compaction failed; it is tried again"),

@@ -1,5 +1,6 @@
 //! What the options mean: checked, parsed and with every default filled in.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use kinit_serving::tls::{ClientAuth, Identity, TlsOptions};
 use url::Url;
 
 use crate::options::{ClusterState, CompactionMode, Options};
+use crate::peer::PeerTls;
 
 /// The version that clients are told. Features that clients ask for by version are those of this one.
 pub const VERSION: &str = "3.6.8";
@@ -39,6 +41,14 @@ pub enum ConfigError {
     Feature(String),
     #[error("--initial-cluster: {0}")]
     Cluster(String),
+    #[error(
+        "--election-timeout: {election} ms must be at least five times --heartbeat-interval, {heartbeat} ms, and at most 50 s"
+    )]
+    Timing { heartbeat: u64, election: u64 },
+    #[error("--listen-peer-urls: https needs --peer-cert-file and --peer-key-file")]
+    NoPeerCertificate,
+    #[error("--peer-client-cert-auth needs --peer-trusted-ca-file")]
+    NoPeerCa,
 }
 
 /// A URL to listen on.
@@ -69,8 +79,23 @@ pub struct Config {
     pub tls: Option<TlsOptions>,
     pub client_cert_auth: bool,
     pub advertise_client_urls: Vec<String>,
+    pub listen_peer: Vec<Listen>,
+    /// How other members are served, and how they are reached.
+    pub peer_tls: Option<TlsOptions>,
+    pub peer_files: PeerTls,
     pub peer_urls: Vec<String>,
+    /// The members that the cluster begins with, this one among them, by their names.
+    pub initial_cluster: BTreeMap<String, Vec<String>>,
+    /// Whether the cluster is there already.
+    pub joins: bool,
     pub cluster_token: String,
+    pub heartbeat: Duration,
+    /// In heartbeats.
+    pub election_ticks: u32,
+    pub pre_vote: bool,
+    pub strict_reconfig: bool,
+    /// Log entries kept for members that are behind.
+    pub kept_entries: u64,
     pub max_request_bytes: usize,
     pub max_txn_ops: usize,
     pub max_concurrent_streams: u32,
@@ -84,8 +109,26 @@ impl Config {
     /// Checks the options.
     pub fn new(options: Options) -> Result<Self, ConfigError> {
         check_features(&options.feature_gates)?;
-        check_cluster(&options)?;
+        let initial_cluster = initial_cluster(&options)?;
+        let (heartbeat, election) = (options.heartbeat_interval, options.election_timeout);
+        if heartbeat == 0 || election < 5 * heartbeat || election > 50_000 {
+            return Err(ConfigError::Timing { heartbeat, election });
+        }
         let tls = tls(&options)?;
+        let peer_tls = peer_tls(&options)?;
+        let mut listen_peer = Vec::new();
+        for url in &options.listen_peer_urls {
+            for listen in addresses("listen-peer-urls", url)? {
+                if !listen.tls || peer_tls.is_some() {
+                    listen_peer.push(listen);
+                } else if initial_cluster.len() > 1 {
+                    return Err(ConfigError::NoPeerCertificate);
+                } else {
+                    // Nobody else is there to be served yet.
+                    tracing::warn!(url, "--peer-cert-file and --peer-key-file are not given: no other member can join");
+                }
+            }
+        }
         let listen = |flag: &'static str, urls: &[String]| -> Result<Vec<Listen>, ConfigError> {
             let mut listens = Vec::new();
             for url in urls {
@@ -115,7 +158,21 @@ impl Config {
             tls,
             client_cert_auth: options.client_cert_auth,
             advertise_client_urls: options.advertise_client_urls,
+            listen_peer,
+            peer_tls,
+            peer_files: PeerTls {
+                cert: options.peer_cert_file,
+                key: options.peer_key_file,
+                ca: options.peer_trusted_ca_file,
+            },
             peer_urls: options.initial_advertise_peer_urls,
+            initial_cluster,
+            joins: options.initial_cluster_state == ClusterState::Existing,
+            heartbeat: Duration::from_millis(heartbeat),
+            election_ticks: (election / heartbeat) as u32,
+            pre_vote: options.pre_vote,
+            strict_reconfig: options.strict_reconfig_check,
+            kept_entries: options.snapshot_count,
             cluster_token: options.initial_cluster_token,
             max_request_bytes: options.max_request_bytes as usize,
             max_txn_ops: options.max_txn_ops as usize,
@@ -146,31 +203,64 @@ fn check_features(gates: &[String]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// This server is a cluster of one for now, and says so rather than to begin a second cluster beside the first.
-fn check_cluster(options: &Options) -> Result<(), ConfigError> {
-    let members: Vec<&String> = options.initial_cluster.iter().filter(|member| !member.is_empty()).collect();
-    let names: std::collections::BTreeSet<&str> =
-        members.iter().filter_map(|member| member.split_once('=').map(|(name, _)| name)).collect();
-    if options.initial_cluster_state == ClusterState::Existing && names.len() > 1 || names.len() > 1 {
-        return Err(ConfigError::Cluster(format!(
-            "{} members are named, but this server cannot replicate yet; name {} alone",
-            names.len(),
-            options.name
-        )));
+/// The members that are named, each with its URLs; this one alone when none is.
+fn initial_cluster(options: &Options) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+    let wrong = |problem: String| Err(ConfigError::Cluster(problem));
+    let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for member in options.initial_cluster.iter().filter(|member| !member.is_empty()) {
+        let Some((name, url)) = member.split_once('=') else { return wrong(format!("{member:?} is not NAME=URL")) };
+        check_url("initial-cluster", url)?;
+        members.entry(name.to_owned()).or_default().push(url.to_owned());
     }
-    if let Some(member) = members.iter().find(|member| !member.contains('=')) {
-        return Err(ConfigError::Cluster(format!("{member:?} is not NAME=URL")));
+    for url in &options.initial_advertise_peer_urls {
+        check_url("initial-advertise-peer-urls", url)?;
     }
-    if !names.is_empty() && !names.contains(options.name.as_str()) {
-        return Err(ConfigError::Cluster(format!("this member's name {:?} is not in it", options.name)));
+    let sorted = |urls: &[String]| {
+        let mut urls = urls.to_vec();
+        urls.sort();
+        urls
+    };
+    let own = sorted(&options.initial_advertise_peer_urls);
+    if members.is_empty() {
+        members.insert(options.name.clone(), own);
+        return Ok(members);
     }
-    Ok(())
+    match members.get(&options.name) {
+        None => wrong(format!("this member's name {:?} is not in it", options.name)),
+        Some(urls) if sorted(urls) != own => wrong(format!(
+            "it has {} for this member, but --initial-advertise-peer-urls has {}",
+            urls.join(","),
+            own.join(",")
+        )),
+        Some(_) => Ok(members),
+    }
+}
+
+fn check_url(flag: &'static str, url: &str) -> Result<(), ConfigError> {
+    let wrong = |reason: &str| ConfigError::Url { flag, url: url.to_owned(), reason: reason.to_owned() };
+    let parsed = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
+    match parsed.scheme() {
+        "http" | "https" if parsed.has_host() => Ok(()),
+        _ => Err(wrong("it is no http or https URL")),
+    }
+}
+
+fn peer_tls(options: &Options) -> Result<Option<TlsOptions>, ConfigError> {
+    if options.peer_client_cert_auth && options.peer_trusted_ca_file.is_none() {
+        return Err(ConfigError::NoPeerCa);
+    }
+    let (Some(cert), Some(key)) = (&options.peer_cert_file, &options.peer_key_file) else {
+        let half = options.peer_cert_file.is_some() || options.peer_key_file.is_some();
+        return if half { Err(ConfigError::HalfPair("peer-cert", "peer-key")) } else { Ok(None) };
+    };
+    let client_auth = match &options.peer_trusted_ca_file {
+        Some(ca) => ClientAuth::Required(vec![ca.clone()]),
+        None => ClientAuth::None,
+    };
+    Ok(Some(TlsOptions::http(Identity::Files { cert: cert.clone(), key: key.clone() }, client_auth)))
 }
 
 fn tls(options: &Options) -> Result<Option<TlsOptions>, ConfigError> {
-    if options.peer_cert_file.is_some() != options.peer_key_file.is_some() {
-        return Err(ConfigError::HalfPair("peer-cert", "peer-key"));
-    }
     if options.client_cert_auth && options.trusted_ca_file.is_none() {
         return Err(ConfigError::NoClientCa);
     }
@@ -308,8 +398,10 @@ mod tests {
             (&["--auto-compaction-retention=x"], "no duration"),
             (&["--auto-compaction-mode=revision", "--auto-compaction-retention=1h"], "revisions"),
             (&["--feature-gates=Nothing=true"], "no feature"),
-            (&["--initial-cluster=a=http://h:1,b=http://h:2"], "cannot replicate"),
             (&["--name=a", "--initial-cluster=b=http://h:1"], "not in it"),
+            (&["--name=a", "--initial-cluster=a=http://h:1"], "--initial-advertise-peer-urls has"),
+            (&["--heartbeat-interval=300"], "five times"),
+            (&["--peer-client-cert-auth"], "--peer-trusted-ca-file"),
         ];
         for (arguments, expected) in table {
             let error = config(arguments).expect_err("refused");

@@ -37,6 +37,28 @@ pub enum Error {
     MemberBadUrls,
     #[error("etcdserver: can only promote a learner member")]
     MemberNotLearner,
+    #[error("etcdserver: member ID already exist")]
+    MemberExists,
+    #[error("etcdserver: Peer URLs already exists")]
+    PeerUrlExists,
+    #[error("etcdserver: re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    #[error("etcdserver: can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
+    #[error("etcdserver: too many learner members in cluster")]
+    TooManyLearners,
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
+    #[error("etcdserver: not leader")]
+    NotLeader,
+    #[error("etcdserver: no leader")]
+    NoLeader,
+    #[error("etcdserver: leader changed")]
+    LeaderChanged,
+    #[error("etcdserver: rpc not supported for learner")]
+    NotForLearners,
+    #[error("etcdserver: request timed out, leader transfer took too long")]
+    TransferTimedOut,
     #[error("etcdserver: bad leader transferee")]
     BadLeaderTransferee,
     #[error("etcdserver: request is too large")]
@@ -114,6 +136,13 @@ impl Error {
             Self::NoSpace | Self::TooManyRequests => Code::ResourceExhausted,
             Self::LeaseNotFound | Self::MemberNotFound => Code::NotFound,
             Self::LeaseExists
+            | Self::MemberExists
+            | Self::PeerUrlExists
+            | Self::NotEnoughStarted
+            | Self::LearnerNotReady
+            | Self::TooManyLearners
+            | Self::NotLeader
+            | Self::NotForLearners
             | Self::MemberNotLearner
             | Self::BadLeaderTransferee
             | Self::AuthNotEnabled
@@ -128,7 +157,12 @@ impl Error {
             Self::PermissionDenied => Code::PermissionDenied,
             Self::InvalidAuthToken => Code::Unauthenticated,
             Self::Corrupt => Code::DataLoss,
-            Self::Stopped | Self::TimedOut => Code::Unavailable,
+            Self::Stopped
+            | Self::TimedOut
+            | Self::TransferTimedOut
+            | Self::Unhealthy
+            | Self::NoLeader
+            | Self::LeaderChanged => Code::Unavailable,
             Self::Unsupported(_) => Code::Unimplemented,
             Self::Storage(_) => Code::Internal,
         }

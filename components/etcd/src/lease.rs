@@ -12,11 +12,15 @@ use crate::error::Error;
 
 /// A lease asked for with less gets this many seconds: one and a half election timeouts, rounded up, as in etcd.
 pub const MIN_TTL: i64 = 2;
+/// Seconds after which a long lease's time is written down.
+pub const CHECKPOINT: i64 = 300;
 /// A lease cannot be asked for with more seconds.
 const MAX_TTL: i64 = 9_000_000_000;
 
 struct Lease {
     ttl: i64,
+    /// Seconds left as the last checkpoint said, 0 before the first and after a renewal.
+    remaining: i64,
     expiry: Instant,
     keys: BTreeSet<Bytes>,
 }
@@ -55,7 +59,7 @@ impl Lessor {
         let ttl = ttl.max(MIN_TTL);
         let expiry = now + seconds(ttl);
         self.by_expiry.insert((expiry, id));
-        self.leases.insert(id, Lease { ttl, expiry, keys: BTreeSet::new() });
+        self.leases.insert(id, Lease { ttl, remaining: 0, expiry, keys: BTreeSet::new() });
         Ok(ttl)
     }
 
@@ -76,6 +80,32 @@ impl Lessor {
         lease.expiry = now + seconds(lease.ttl);
         self.by_expiry.insert((lease.expiry, id));
         Ok(lease.ttl)
+    }
+
+    /// A new leader does not know when leases were last renewed: each gets all of its time, or what a checkpoint left it.
+    pub fn take_office(&mut self, now: Instant) {
+        self.by_expiry.clear();
+        for (id, lease) in &mut self.leases {
+            let left = if lease.remaining > 0 { lease.remaining } else { lease.ttl };
+            lease.expiry = now + seconds(left);
+            self.by_expiry.insert((lease.expiry, *id));
+        }
+    }
+
+    /// How much time is left of a lease, as the leader found. Says whether there is such a lease.
+    pub fn checkpoint(&mut self, id: i64, remaining: i64) -> bool {
+        self.leases.get_mut(&id).map(|lease| lease.remaining = remaining).is_some()
+    }
+
+    /// Long leases of which the last checkpoint says too much by [`CHECKPOINT`], or too little because they were renewed;
+    /// with the seconds that are right.
+    pub fn due_checkpoints(&self, now: Instant, limit: usize) -> Vec<(i64, i64)> {
+        let due = self.leases.iter().filter(|(_, lease)| lease.ttl > CHECKPOINT).filter_map(|(id, lease)| {
+            let left = lease.expiry.saturating_duration_since(now).as_secs().cast_signed();
+            let said = if lease.remaining > 0 { lease.remaining } else { lease.ttl };
+            if said - left >= CHECKPOINT { Some((*id, left.max(1))) } else { (left > said).then_some((*id, 0)) }
+        });
+        due.take(limit).collect()
     }
 
     /// Whether there is such a lease.
@@ -157,6 +187,25 @@ mod tests {
         assert_eq!(lessor.expired(at(18), 9), [2]);
         assert_eq!(lessor.expired(at(19), 9), [2, 1]);
         assert_eq!(lessor.expired(at(19), 1), [2]);
+    }
+
+    #[test]
+    fn a_new_leader_goes_by_checkpoints() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut lessor = Lessor::default();
+        lessor.grant(1, 1000, start).expect("granted");
+        lessor.grant(2, 100, start).expect("granted");
+        assert_eq!(lessor.due_checkpoints(at(200), 9), []);
+        assert_eq!(lessor.due_checkpoints(at(310), 9), [(1, 690)]);
+        assert!(lessor.checkpoint(1, 690) && !lessor.checkpoint(3, 1));
+        assert_eq!(lessor.due_checkpoints(at(320), 9), []);
+        lessor.take_office(at(400));
+        assert_eq!(lessor.expired(at(499), 9), [0i64; 0]);
+        assert_eq!(lessor.expired(at(500), 9), [2]);
+        assert_eq!(lessor.expired(at(1090), 9), [2, 1]);
+        lessor.renew(1, at(500)).expect("there");
+        assert_eq!(lessor.due_checkpoints(at(510), 9), [(1, 0)]);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! - [`server`]: a member from start to end; [`options`] as typed, [`config`] as meant.
 //! - [`rpc`]: the gRPC services and the plain HTTP paths. Reads are answered from the store; writes are proposed.
 //! - [`gateway`]: the same services as JSON.
-//! - [`node`]: the loop between a proposal and its answer: log, sync, apply. Consensus will stand here.
+//! - [`node`]: the loop between a proposal and its answer: agree, log, sync, apply.
+//! - [`raft`]: consensus as a pure state machine, which [`node`] drives; [`peer`]: the wire to the other members.
 //! - [`wal`]: the write-ahead log. A write is acknowledged only when it is synced to it.
 //! - [`apply`]: the state machine, the store's only writer: requests in, answers and events out.
 //! - [`mvcc`]: the versioned store: an index in memory, a table of revisions on disk.
@@ -13,9 +14,8 @@
 //! - [`snapshot`]: the state as one file in the format of etcd's own backend ([`bolt`]), out and in.
 //!
 //! [`expiry`] and [`compactor`] propose writes by themselves. [`error`] holds every answer that is a failure, with
-//! etcd's codes and texts. Start reading at [`node`], then [`apply`], then [`mvcc::store`].
-//!
-//! There is one member for now; nothing above [`node`] or below it knows that.
+//! etcd's codes and texts. [`membership`] is who is in the cluster. Start reading at [`node`], then [`apply`], then
+//! [`mvcc::store`].
 
 pub mod apply;
 pub mod auth;
@@ -32,11 +32,14 @@ pub mod metrics;
 pub mod mvcc;
 pub mod node;
 pub mod options;
+pub mod peer;
 pub mod proto;
+mod publish;
 pub mod raft;
 pub mod rpc;
 pub mod server;
 pub mod snapshot;
+mod start;
 pub mod tool;
 pub mod wal;
 pub mod watch;

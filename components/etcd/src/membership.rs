@@ -1,38 +1,193 @@
-//! Who this member is. The ids are made as etcd makes them, so that they are the same for the same cluster.
+//! Who is in the cluster. Ids are made as etcd makes them, so that they are the same for the same cluster.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message as _;
 use ring::digest;
 
+use crate::error::Error;
+use crate::mvcc::backend::Change;
+use crate::proto::log::command::Op;
 use crate::proto::rpc::Member;
+use crate::raft::Members;
 
-/// This member and its cluster.
-#[derive(Clone, Debug)]
-pub struct Membership {
-    pub cluster_id: u64,
-    pub member_id: u64,
-    pub member: Member,
+/// This member and its cluster, from the first start on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub member: u64,
+    pub cluster: u64,
 }
 
-impl Membership {
-    /// A cluster of this member alone.
-    pub fn alone(name: &str, peer_urls: &[String], client_urls: &[String], token: &str) -> Self {
-        let member_id = member_id(peer_urls, token);
-        let member = Member {
-            id: member_id,
-            name: name.to_owned(),
-            peer_ur_ls: sorted(peer_urls),
-            client_ur_ls: sorted(client_urls),
-            is_learner: false,
+/// Learners that a cluster may have at once, as in etcd.
+const MOST_LEARNERS: usize = 1;
+
+/// The members as of the last applied entry. Entries change them and nothing else does.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    members: BTreeMap<u64, Member>,
+    removed: BTreeSet<u64>,
+}
+
+impl Roster {
+    /// The members that a cluster begins with, as names with URLs, and the cluster's id.
+    pub fn begin(named: &BTreeMap<String, Vec<String>>, token: &str) -> (Self, u64) {
+        let member = |(name, urls): (&String, &Vec<String>)| {
+            let id = member_id(urls, token);
+            let member = Member { id, name: name.clone(), peer_ur_ls: sorted(urls), ..Member::default() };
+            (id, member)
         };
-        Self { cluster_id: cluster_id(&[member_id]), member_id, member }
+        let members: BTreeMap<u64, Member> = named.iter().map(member).collect();
+        let cluster = cluster_id(&members.keys().copied().collect::<Vec<_>>());
+        (Self { members, removed: BTreeSet::new() }, cluster)
     }
-}
 
-impl Membership {
-    /// The ids that were given at the first start stay, whatever the flags say later.
-    pub fn with_identity(mut self, (member_id, cluster_id): (u64, u64)) -> Self {
-        (self.member_id, self.cluster_id, self.member.id) = (member_id, cluster_id, member_id);
+    /// From what was stored; an empty row is of a member that is gone.
+    pub fn stored(rows: Vec<(u64, Vec<u8>)>) -> Result<Self, prost::DecodeError> {
+        let mut roster = Self::default();
+        for (id, row) in rows {
+            if row.is_empty() {
+                roster.removed.insert(id);
+            } else {
+                roster.members.insert(id, Member::decode(row.as_slice())?);
+            }
+        }
+        Ok(roster)
+    }
+
+    /// The same with another id for one of them.
+    pub fn renamed(mut self, id: u64, to: u64) -> Self {
+        if let Some(mut member) = self.members.remove(&id) {
+            member.id = to;
+            self.members.insert(to, member);
+        }
         self
     }
+
+    /// What stores it as it is.
+    pub fn changes(&self) -> Vec<Change> {
+        let gone = self.removed.iter().map(|id| Change::Member { id: *id, member: None });
+        self.members.values().map(put).chain(gone).collect()
+    }
+
+    pub fn list(&self) -> Vec<Member> {
+        self.members.values().cloned().collect()
+    }
+
+    pub fn get(&self, id: u64) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    pub fn removed(&self) -> &BTreeSet<u64> {
+        &self.removed
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Voters and learners, as consensus sees them.
+    pub fn voting(&self) -> Members {
+        let ids = |learners: bool| {
+            let members = self.members.values().filter(move |member| member.is_learner == learners);
+            members.map(|member| member.id).collect()
+        };
+        Members { voters: ids(false), learners: ids(true) }
+    }
+
+    /// The member that listens on one of these URLs.
+    pub fn by_urls(&self, urls: &[String]) -> Option<&Member> {
+        self.members.values().find(|member| member.peer_ur_ls.iter().any(|url| urls.contains(url)))
+    }
+
+    /// Whether an entry would be carried out.
+    pub fn check(&self, op: &Op) -> Result<(), Error> {
+        match op {
+            Op::MemberAdd(request) => {
+                let member = request.member.as_ref().ok_or(Error::MemberBadUrls)?;
+                if self.members.contains_key(&member.id) || self.removed.contains(&member.id) {
+                    return Err(Error::MemberExists);
+                }
+                if self.by_urls(&member.peer_ur_ls).is_some() {
+                    return Err(Error::PeerUrlExists);
+                }
+                let learners = self.members.values().filter(|member| member.is_learner).count();
+                if member.is_learner && learners >= MOST_LEARNERS {
+                    return Err(Error::TooManyLearners);
+                }
+                Ok(())
+            }
+            Op::MemberRemove(request) => {
+                self.known(request.id)?;
+                let voters = self.voting().voters;
+                // Nobody would be left to say that it is gone.
+                if voters.len() == 1 && voters.contains(&request.id) { Err(Error::NotEnoughStarted) } else { Ok(()) }
+            }
+            Op::MemberPromote(request) => {
+                if self.known(request.id)?.is_learner {
+                    Ok(())
+                } else {
+                    Err(Error::MemberNotLearner)
+                }
+            }
+            Op::MemberUpdate(request) => {
+                self.known(request.id)?;
+                match self.by_urls(&request.peer_ur_ls) {
+                    Some(other) if other.id != request.id => Err(Error::PeerUrlExists),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn known(&self, id: u64) -> Result<&Member, Error> {
+        if self.removed.contains(&id) {
+            return Err(Error::MemberNotFound);
+        }
+        self.members.get(&id).ok_or(Error::MemberNotFound)
+    }
+
+    /// Carries an entry out that is about members, and says what must be stored; `None` for any other entry.
+    pub fn apply(&mut self, op: &Op) -> Option<Result<Vec<Change>, Error>> {
+        if !matches!(
+            op,
+            Op::MemberAdd(_) | Op::MemberRemove(_) | Op::MemberPromote(_) | Op::MemberUpdate(_) | Op::MemberPublish(_)
+        ) {
+            return None;
+        }
+        Some(self.check(op).map(|()| match op {
+            Op::MemberAdd(request) => {
+                let member = request.member.clone().unwrap_or_default();
+                let change = put(&member);
+                self.members.insert(member.id, member);
+                vec![change]
+            }
+            Op::MemberRemove(request) => {
+                self.members.remove(&request.id);
+                self.removed.insert(request.id);
+                vec![Change::Member { id: request.id, member: None }]
+            }
+            Op::MemberPromote(request) => self.change(request.id, |member| member.is_learner = false),
+            Op::MemberUpdate(request) => {
+                self.change(request.id, |member| member.peer_ur_ls = sorted(&request.peer_ur_ls))
+            }
+            Op::MemberPublish(request) => self.change(request.id, |member| {
+                member.name.clone_from(&request.name);
+                member.client_ur_ls = sorted(&request.client_urls);
+            }),
+            _ => Vec::new(),
+        }))
+    }
+
+    fn change(&mut self, id: u64, change: impl FnOnce(&mut Member)) -> Vec<Change> {
+        let Some(member) = self.members.get_mut(&id) else { return Vec::new() };
+        change(member);
+        vec![put(member)]
+    }
+}
+
+fn put(member: &Member) -> Change {
+    Change::Member { id: member.id, member: Some(member.encode_to_vec()) }
 }
 
 fn sorted(urls: &[String]) -> Vec<String> {
@@ -42,7 +197,7 @@ fn sorted(urls: &[String]) -> Vec<String> {
 }
 
 /// The first eight bytes of the SHA-1 of the sorted peer URLs and the cluster's token.
-fn member_id(peer_urls: &[String], token: &str) -> u64 {
+pub fn member_id(peer_urls: &[String], token: &str) -> u64 {
     first_bytes(&[sorted(peer_urls).concat().as_bytes(), token.as_bytes()].concat())
 }
 
@@ -63,12 +218,50 @@ fn first_bytes(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    fn named(names: &[&str]) -> BTreeMap<String, Vec<String>> {
+        names.iter().map(|name| (name.to_string(), vec![format!("http://{name}:2380")])).collect()
+    }
+
     #[test]
     fn ids_are_etcds_own() {
-        let urls = ["http://localhost:2380".to_owned()];
-        let membership = Membership::alone("default", &urls, &urls, "etcd-cluster");
+        let alone = BTreeMap::from([("default".to_owned(), vec!["http://localhost:2380".to_owned()])]);
+        let (roster, cluster) = Roster::begin(&alone, "etcd-cluster");
         // What etcd prints for a member started without any flag.
-        assert_eq!(format!("{:x}", membership.member_id), "8e9e05c52164694d");
-        assert_eq!(format!("{:x}", membership.cluster_id), "cdf818194e3a8c32");
+        assert_eq!(format!("{:x}", roster.list()[0].id), "8e9e05c52164694d");
+        assert_eq!(format!("{cluster:x}"), "cdf818194e3a8c32");
+    }
+
+    #[test]
+    fn members_come_and_go() {
+        let (mut roster, _) = Roster::begin(&named(&["a", "b"]), "token");
+        let add = |id, name: &str, is_learner| {
+            let peer_ur_ls = vec![format!("http://{name}:2380")];
+            let member = Member { id, peer_ur_ls, is_learner, ..Member::default() };
+            Op::MemberAdd(crate::proto::log::MemberAdd { member: Some(member) })
+        };
+        let promote = Op::MemberPromote(crate::proto::rpc::MemberPromoteRequest { id: 7 });
+        let remove = |id| Op::MemberRemove(crate::proto::rpc::MemberRemoveRequest { id });
+        let table = [
+            (promote.clone(), Err(Error::MemberNotFound)),
+            (add(7, "c", true), Ok(1)),
+            (add(7, "d", true), Err(Error::MemberExists)),
+            (add(8, "c", true), Err(Error::PeerUrlExists)),
+            (add(8, "d", true), Err(Error::TooManyLearners)),
+            (promote.clone(), Ok(1)),
+            (promote, Err(Error::MemberNotLearner)),
+            (remove(7), Ok(1)),
+            (remove(7), Err(Error::MemberNotFound)),
+            (add(7, "c", false), Err(Error::MemberExists)),
+        ];
+        for (op, expected) in table {
+            let outcome = roster.apply(&op).expect("about members").map(|changes| changes.len());
+            assert_eq!(outcome, expected, "{op:?}");
+        }
+        let rows = roster.changes().into_iter().map(|change| match change {
+            Change::Member { id, member } => (id, member.unwrap_or_default()),
+            other => panic!("{other:?}"),
+        });
+        let stored = Roster::stored(rows.collect()).expect("readable");
+        assert_eq!((stored.list(), stored.removed()), (roster.list(), roster.removed()));
     }
 }

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use crate::apply::Machine;
+use crate::node::standing::Standing;
 
 /// Figures that are counted as things happen.
 pub struct Figures {
@@ -34,7 +35,13 @@ impl Figures {
 }
 
 /// Registers everything. `quota` is in bytes.
-pub fn register(metrics: &kinit_serving::metrics::Metrics, figures: &Figures, machine: Arc<Machine>, quota: u64) {
+pub fn register(
+    metrics: &kinit_serving::metrics::Metrics,
+    figures: &Figures,
+    machine: Arc<Machine>,
+    standing: Arc<Standing>,
+    quota: u64,
+) {
     metrics.register(|registry| {
         registry.register(
             "etcd_disk_wal_fsync_duration_seconds",
@@ -46,13 +53,14 @@ pub fn register(metrics: &kinit_serving::metrics::Metrics, figures: &Figures, ma
             "Entries that shared one sync of the log",
             figures.batch_entries.clone(),
         );
-        registry.register_collector(Box::new(State { machine, quota }));
+        registry.register_collector(Box::new(State { machine, standing, quota }));
     });
 }
 
 /// What is read from the state when somebody asks.
 struct State {
     machine: Arc<Machine>,
+    standing: Arc<Standing>,
     quota: u64,
 }
 
@@ -68,10 +76,10 @@ impl Collector for State {
         let (watchers, behind) = self.machine.hub.counts();
         let (alarms, leases) = (self.machine.alarm_names().len(), self.machine.lessor.lock().ids().len());
         let rows: [(&str, &str, i64); 12] = [
-            ("etcd_server_has_leader", "Whether this member knows a leader", 1),
-            ("etcd_server_is_leader", "Whether this member is the leader", 1),
+            ("etcd_server_has_leader", "Whether this member knows a leader", i64::from(self.standing.leader() != 0)),
+            ("etcd_server_is_leader", "Whether this member is the leader", i64::from(self.standing.leads())),
             ("etcd_server_proposals_applied_total", "Log entries applied", meta.applied.cast_signed()),
-            ("etcd_server_proposals_committed_total", "Log entries committed", meta.applied.cast_signed()),
+            ("etcd_server_proposals_committed_total", "Log entries committed", self.standing.committed().cast_signed()),
             ("etcd_server_alarms", "Alarms raised", alarms as i64),
             ("etcd_server_quota_backend_bytes", "The quota of the store's file", self.quota.cast_signed()),
             (

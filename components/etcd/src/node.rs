@@ -1,52 +1,53 @@
-//! The road of a write: propose, log, sync, apply, answer.
+//! The road of a write: propose, agree, log, sync, apply, answer.
 //!
-//! One thread owns the log. It takes whatever was proposed while it was busy as one batch, writes and syncs it once, and
-//! applies the entries in order; so the more requests there are, the fewer syncs each costs. With several members,
-//! consensus will stand between the log and the apply step; both ends stay as they are.
+//! One thread owns consensus and the log. It takes whatever came while it was busy as one batch ([`inbox`]), writes and
+//! syncs it once, and applies the entries in order ([`run`]); so the more requests there are, the fewer syncs each costs.
+//! A member alone takes the same road: it is its own quorum.
+
+pub mod inbox;
+pub mod open;
+mod run;
+pub mod standing;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use prost::Message as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{oneshot, watch};
 
-use crate::apply::{Machine, Reply};
+use self::inbox::{Control, Inbox, Proposal};
+pub use self::run::{End, Parts, Run};
+use self::standing::Standing;
+use crate::apply::Reply;
 use crate::auth::Asker;
 use crate::error::Error;
 use crate::fatal::Fatal;
-use crate::metrics::Figures;
 use crate::proto::log::command::Op;
 use crate::proto::log::{self, Command};
-use crate::wal::{HardState, Wal, WalError};
+use crate::wal::WalError;
 
-/// Proposals that may wait; more are answered with "too many requests".
-const WAITING: usize = 8192;
-/// Entries, and bytes of them, that share one sync.
-const BATCH_ENTRIES: usize = 2048;
-const BATCH_BYTES: usize = 4 << 20;
-/// A write that is not applied by then is answered as timed out; it may still happen.
+/// A request that is not answered by then is answered as timed out; a write may still happen.
 const TIMEOUT: Duration = Duration::from_secs(7);
+/// Units of time that are made up for after the thread was busy; more would only disturb the leader.
+const MOST_TICKS: u32 = 2;
 
-enum Message {
-    Propose(Proposal),
-    Stop,
-}
-
-struct Proposal {
-    data: Vec<u8>,
-    op: Op,
-    asker: Option<Asker>,
-    reply: oneshot::Sender<Result<Reply, Error>>,
-}
-
-/// Where writes go in. Cheap to clone.
+/// Where requests go in. Cheap to clone.
 #[derive(Clone)]
 pub struct Proposer {
-    proposals: mpsc::Sender<Message>,
+    inbox: Arc<Inbox>,
+    standing: Arc<Standing>,
+    ids: Arc<AtomicU64>,
     most_bytes: usize,
 }
 
 impl Proposer {
+    /// `most_bytes` bounds one request.
+    pub fn new(inbox: Arc<Inbox>, standing: Arc<Standing>, most_bytes: usize) -> Self {
+        Self { inbox, standing, ids: Arc::new(AtomicU64::new(rand::random())), most_bytes }
+    }
+
     /// Proposes a write of this member's own and waits until it is durable and applied.
     pub async fn propose(&self, op: Op) -> Result<Reply, Error> {
         self.propose_for(None, op).await
@@ -55,143 +56,123 @@ impl Proposer {
     /// The same for somebody, who must be allowed to.
     pub async fn propose_for(&self, asker: Option<Asker>, op: Op) -> Result<Reply, Error> {
         let logged = asker.as_ref().map(|asker| log::Asker { user: asker.user.clone(), revision: asker.revision });
-        let command = Command { op: Some(op), asker: logged };
-        let data = command.encode_to_vec();
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let command = Command { op: Some(op), asker: logged, id };
+        let data = Bytes::from(command.encode_to_vec());
         if data.len() > self.most_bytes {
             return Err(Error::RequestTooLarge);
         }
         let Some(op) = command.op else { return Err(Error::Stopped) };
         let (reply, answer) = oneshot::channel();
-        let proposal = Message::Propose(Proposal { data, op, asker, reply });
-        self.proposals.try_send(proposal).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
-            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
-        })?;
+        self.inbox.propose(Proposal { data, op, asker, id, reply })?;
+        self.wait(answer).await
+    }
+
+    /// Waits until this member has applied everything that was acknowledged anywhere before.
+    pub async fn catch_up(&self) -> Result<(), Error> {
+        // A member alone has applied whatever it acknowledged.
+        if self.standing.is_alone() {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.inbox.read(reply)?;
+        self.wait(answer).await
+    }
+
+    async fn wait<T>(&self, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
         match tokio::time::timeout(TIMEOUT, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::Stopped),
+            Err(_) if self.standing.leader() == 0 => Err(Error::NoLeader),
             Err(_) => Err(Error::TimedOut),
         }
+    }
+
+    /// How far a member is, and the leader itself; `None` on any other member than the leader.
+    pub async fn matched(&self, id: u64) -> Option<(u64, u64)> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.control(Control::Matched(id, reply));
+        answer.await.ok().flatten()
+    }
+
+    /// Asks the leader to give its office to a member.
+    pub fn transfer(&self, to: u64) {
+        self.inbox.control(Control::Transfer(to));
     }
 }
 
 /// The running node.
 pub struct Node {
-    proposals: mpsc::Sender<Message>,
+    inbox: Arc<Inbox>,
     thread: std::thread::JoinHandle<()>,
+    ended: watch::Receiver<Option<End>>,
+}
+
+/// A thread that panics must not leave a member behind that answers nothing.
+struct OnPanic(Fatal, Arc<Inbox>);
+
+impl Drop for OnPanic {
+    fn drop(&mut self) {
+        self.1.close();
+        if std::thread::panicking() {
+            self.0.raise("the log's thread panicked".to_owned());
+        }
+    }
 }
 
 impl Node {
-    /// Starts the thread on a log that is replayed already. `most_bytes` bounds one request.
-    pub fn start(
-        wal: Wal,
-        machine: Arc<Machine>,
-        figures: Arc<Figures>,
-        most_bytes: usize,
-        fatal: Fatal,
-    ) -> std::io::Result<(Self, Proposer)> {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let term = wal.hard_state().term;
+    /// Starts the thread. `tick` is the unit of time of heartbeats.
+    pub fn start(mut run: Run, inbox: Arc<Inbox>, tick: Duration, fatal: Fatal) -> std::io::Result<Self> {
+        let (ended, receiver) = watch::channel(None);
+        let thread_inbox = inbox.clone();
         let thread = std::thread::Builder::new().name("log".into()).spawn(move || {
-            let mut run = Run { wal, machine, figures, term, released: 0 };
-            if let Err(error) = run.until_stopped(receiver) {
-                fatal.raise(error.to_string());
+            let _on_panic = OnPanic(fatal.clone(), thread_inbox.clone());
+            match until_the_end(&mut run, &thread_inbox, tick) {
+                Ok(end) => drop(ended.send_replace(Some(end))),
+                Err(error) => fatal.raise(error.to_string()),
             }
         })?;
-        Ok((Self { proposals: sender.clone(), thread }, Proposer { proposals: sender, most_bytes }))
+        Ok(Self { inbox, thread, ended: receiver })
+    }
+
+    /// Waits until the thread ends by itself.
+    pub async fn ended(&self) -> End {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await.map(|end| *end) {
+            Ok(Some(end)) => end,
+            // It failed, which is raised elsewhere.
+            _ => std::future::pending().await,
+        }
     }
 
     /// Finishes what was proposed before and ends. Later proposals are answered that the server stopped.
     pub async fn stop(self) {
-        // A thread that ended by itself takes no more messages.
-        let _ = self.proposals.send(Message::Stop).await;
+        self.inbox.stop();
         let _ = tokio::task::spawn_blocking(|| self.thread.join()).await;
     }
 }
 
-struct Run {
-    wal: Wal,
-    machine: Arc<Machine>,
-    figures: Arc<Figures>,
-    term: u64,
-    released: u64,
-}
-
-impl Run {
-    fn until_stopped(&mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), WalError> {
-        let mut batch: Vec<Proposal> = Vec::new();
-        let mut stop = false;
-        while !stop {
-            let mut next = messages.blocking_recv().unwrap_or(Message::Stop);
-            let mut bytes = 0;
-            loop {
-                let Message::Propose(proposal) = next else {
-                    stop = true;
-                    break;
-                };
-                bytes += proposal.data.len();
-                batch.push(proposal);
-                if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
-                    break;
-                }
-                let Ok(waiting) = messages.try_recv() else { break };
-                next = waiting;
-            }
-            if !batch.is_empty() {
-                self.commit(&mut batch)?;
-            }
-        }
-        Ok(())
+fn until_the_end(run: &mut Run, inbox: &Inbox, tick: Duration) -> Result<End, WalError> {
+    // What is committed already must be applied before an election; a member alone then leads at once.
+    let mut end = run.drive()?;
+    if run.raft.members().voters.len() == 1 {
+        run.raft.campaign();
+        end = run.drive()?.or(end);
     }
-
-    fn commit(&mut self, batch: &mut Vec<Proposal>) -> Result<(), WalError> {
-        let first = self.wal.next_index();
-        let started = Instant::now();
-        // Dropping the batch on an error answers everyone in it that the server stopped: whether their writes are
-        // durable is not known.
-        self.wal.append(self.term, batch.iter().map(|proposal| proposal.data.as_slice()))?;
-        self.figures.synced(started.elapsed(), batch.len());
+    let mut next = Instant::now() + tick;
+    loop {
+        if let Some(end) = end {
+            return Ok(end);
+        }
+        let work = inbox.take(next);
+        let mut ticks = 0;
         let now = Instant::now();
-        for (index, proposal) in (first..).zip(batch.drain(..)) {
-            let result = self.machine.apply(index, self.term, proposal.op, proposal.asker.as_ref(), now);
-            // Whoever asked may have gone.
-            let _ = proposal.reply.send(result);
+        if now >= next {
+            ticks = MOST_TICKS.min(1 + ((now - next).as_millis() / tick.as_millis().max(1)) as u32);
+            next = now + tick;
         }
-        let durable = self.machine.store.durable();
-        if durable > self.released {
-            self.wal.release(durable)?;
-            self.released = durable;
-        }
-        Ok(())
+        end = run.work(work, ticks)?;
     }
-}
-
-/// Opens the log and applies what the store has not seen yet. Returns the log in a new term.
-pub fn replay(directory: &std::path::Path, machine: &Machine, member: u64) -> Result<Wal, WalError> {
-    let applied = machine.store.applied();
-    let now = Instant::now();
-    let mut replayed = 0_u64;
-    let mut wal = Wal::open(directory, applied + 1, |entry| {
-        if entry.index <= applied {
-            return Ok(());
-        }
-        let malformed = |_| WalError::Malformed { index: entry.index };
-        let command = Command::decode(entry.data).map_err(malformed)?;
-        let op = command.op.ok_or(WalError::Malformed { index: entry.index })?;
-        // The outcome, an error included, was told whoever asked.
-        let asker = command.asker.map(|asker| Asker { user: asker.user, revision: asker.revision });
-        let _ = machine.apply(entry.index, entry.term, op, asker.as_ref(), now);
-        replayed += 1;
-        Ok(())
-    })?;
-    if wal.first_index() > applied + 1 || wal.next_index() < applied + 1 {
-        return Err(WalError::Gap { path: directory.to_owned(), expected: applied + 1 });
-    }
-    let state = wal.hard_state();
-    let term = state.term.max(machine.store.meta().term).max(1) + 1;
-    wal.set_hard_state(HardState { term, vote: member })?;
-    tracing::info!(replayed, applied = machine.store.applied(), revision = machine.store.revision(), "log replayed");
-    Ok(wal)
 }
 
 #[cfg(test)]

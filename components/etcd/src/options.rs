@@ -109,9 +109,23 @@ pub struct Options {
         default_value = "10m"
     )]
     pub watch_progress_notify_interval: String,
-    /// Log entries between snapshots for members that are far behind. A single member has none, so it has no effect yet.
+    /// Log entries kept for members that are behind; who is further behind gets a snapshot.
     #[arg(long, env = "ETCD_SNAPSHOT_COUNT", default_value_t = 10_000)]
     pub snapshot_count: u64,
+    /// Milliseconds between a leader's heartbeats.
+    #[arg(long, env = "ETCD_HEARTBEAT_INTERVAL", default_value_t = 100)]
+    pub heartbeat_interval: u64,
+    /// Milliseconds without a leader before an election.
+    #[arg(long, env = "ETCD_ELECTION_TIMEOUT", default_value_t = 1000)]
+    pub election_timeout: u64,
+    /// Ask whether an election would be won before one is held, so that a member that comes back disturbs nobody.
+    #[arg(long, env = "ETCD_PRE_VOTE", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", default_value_t = true)]
+    pub pre_vote: bool,
+    /// Refuse changes of members that would leave the cluster without a quorum.
+    #[arg(long, env = "ETCD_STRICT_RECONFIG_CHECK", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", default_value_t = true)]
+    pub strict_reconfig_check: bool,
     /// Features to switch, as NAME=true or NAME=false.
     #[arg(long, env = "ETCD_FEATURE_GATES", value_delimiter = ',')]
     pub feature_gates: Vec<String>,

@@ -1,9 +1,11 @@
 //! The wire's messages, generated from `proto/`.
 //!
-//! Names and numbers are etcd's own; `log` is ours and never leaves this member's disk.
+//! Names and numbers are etcd's own; `log` and `peer` are ours and stay among the members of one
+//! cluster.
 
 pub use wire::authpb as auth;
 pub use wire::etcdlog as log;
+pub use wire::etcdpeer as peer;
 pub use wire::etcdserverpb as rpc;
 pub use wire::grpc::health::v1 as health;
 pub use wire::leasepb as lease;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +15,7 @@ use hyper::body::Incoming;
 use kinit_serving::listener::{Limits, Listener};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{Tls, TlsError};
-use nix::fcntl::{Flock, FlockArg};
-use parking_lot::Mutex;
+use nix::fcntl::Flock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,17 +26,22 @@ use tower_service::Service;
 use crate::apply::Machine;
 use crate::config::{Config, ConfigError, Listen};
 use crate::fatal::Fatal;
-use crate::membership::Membership;
+use crate::membership::Roster;
 use crate::metrics::{Figures, register};
 use crate::mvcc::backend::BackendError;
 use crate::mvcc::commit::CommitThread;
-use crate::mvcc::store::Store;
-use crate::node::{Node, replay};
+use crate::node::inbox::Inbox;
+use crate::node::standing::Standing;
+use crate::node::{End, Node, Parts, Proposer, Run, open};
 use crate::options::Options;
+use crate::peer::join::join;
+use crate::peer::{self, Peers};
+use crate::proto::peer::peer_server::PeerServer;
+use crate::raft::{self, Place};
 use crate::rpc::http::Site;
 use crate::rpc::{Context, routes};
-use crate::wal::{Wal, WalError};
-use crate::{compactor, expiry, gateway};
+use crate::wal::WalError;
+use crate::{compactor, expiry, gateway, publish, start};
 
 /// Connections with requests under way have this long after shutdown begins.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -68,6 +72,12 @@ pub enum ServerError {
     Listen(io::Error),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    #[error("cannot join the cluster: {0}")]
+    Join(String),
+    #[error(
+        "the member has been permanently removed from the cluster; add it anew to bring it back, with an empty data directory"
+    )]
+    Removed,
     #[error("stopped: {0}")]
     Fatal(String),
 }
@@ -79,6 +89,8 @@ pub struct Addresses {
     pub clients: Vec<SocketAddr>,
     /// One per metrics URL.
     pub metrics: Vec<SocketAddr>,
+    /// One per peer URL.
+    pub peers: Vec<SocketAddr>,
 }
 
 /// Tells when a server is ready, and where.
@@ -109,10 +121,11 @@ pub struct Server {
 
 /// What is open while a member runs.
 struct Opened {
+    run: Run,
     machine: Arc<Machine>,
-    wal: Wal,
     commits: CommitThread,
-    membership: Membership,
+    context: Arc<Context>,
+    inbox: Arc<Inbox>,
     /// Held so that no second server uses the directory.
     _lock: Flock<File>,
 }
@@ -130,124 +143,195 @@ impl Server {
 
     /// Runs until `shutdown`, or until the disk fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServerError> {
-        let fatal = Fatal::default();
-        // Addresses are taken before anything is written, so that a port in use changes nothing on disk.
-        let (clients, metrics_listeners) = self.bind().await?;
-        let opened = {
-            let (config, fatal) = (self.config.clone(), fatal.clone());
-            let opening = tokio::task::spawn_blocking(move || open(&config, &fatal));
-            opening.await.map_err(|error| ServerError::Fatal(error.to_string()))??
-        };
-        let figures = Arc::new(Figures::default());
-        let term = opened.wal.hard_state().term;
-        let most = self.config.max_request_bytes;
-        let machine = opened.machine.clone();
-        let (node, proposer) = Node::start(opened.wal, machine.clone(), figures.clone(), most, fatal.clone())
-            .map_err(ServerError::Thread)?;
-        let context = Arc::new(Context {
-            machine: machine.clone(),
-            proposer,
-            membership: opened.membership,
-            term,
-            max_txn_ops: self.config.max_txn_ops,
-            max_request_bytes: most,
-            quota: self.config.quota,
-            client_cert_auth: self.config.client_cert_auth,
-            tokens: Mutex::default(),
-            progress_interval: self.config.progress_interval,
-            data_dir: self.config.data_dir.clone(),
-            shutdown: shutdown.child_token(),
-        });
-        let metrics = Metrics::default();
-        register(&metrics, &figures, machine, self.config.quota.unwrap_or(u64::MAX));
+        loop {
+            match self.run_once(&shutdown).await? {
+                End::Stopped => return Ok(()),
+                End::Removed => return Err(ServerError::Removed),
+                End::Restart => tracing::info!("starting again on another member's snapshot"),
+            }
+        }
+    }
 
-        let addresses = Addresses {
-            clients: clients.iter().map(Listener::address).collect(),
-            metrics: metrics_listeners.iter().map(Listener::address).collect(),
+    async fn run_once(&self, shutdown: &CancellationToken) -> Result<End, ServerError> {
+        let fatal = Fatal::default();
+        let config = &self.config;
+        // Addresses are taken before anything is written, so that a port in use changes nothing on disk.
+        let listeners = self.bind().await?;
+        let opened = tokio::select! {
+            () = shutdown.cancelled() => return Ok(End::Stopped),
+            opened = self.open(&fatal) => opened?,
         };
+        let Opened { run, machine, commits, context, inbox, _lock } = opened;
+        let peers = run.peers.clone();
+        let figures = run.figures.clone();
+        let node = Node::start(run, inbox, config.heartbeat, fatal.clone()).map_err(ServerError::Thread)?;
+        let metrics = Metrics::default();
+        register(&metrics, &figures, machine, context.standing.clone(), config.quota.unwrap_or(u64::MAX));
+
         let tasks = TaskTracker::new();
         let end = context.shutdown.clone();
-        let limits = Limits { http2_streams: self.config.max_concurrent_streams, drain: DRAIN };
+        let limits = Limits { http2_streams: config.max_concurrent_streams, drain: DRAIN };
         let site = Site { context: context.clone(), metrics };
-        let dispatch = Dispatch { routes: Some(routes(&context)), site };
-        for listener in clients {
-            tasks.spawn(listener.serve(dispatch.clone(), limits, end.clone()));
+        let addresses = Addresses {
+            clients: listeners.clients.iter().map(Listener::address).collect(),
+            metrics: listeners.metrics.iter().map(Listener::address).collect(),
+            peers: listeners.peers.iter().map(Listener::address).collect(),
+        };
+        let peer_service = PeerServer::new(context.cluster.clone())
+            .max_decoding_message_size(i32::MAX as usize)
+            .max_encoding_message_size(i32::MAX as usize);
+        let for_peers = Dispatch { routes: Some(Routes::new(peer_service)), site: site.clone() };
+        for listener in listeners.peers {
+            tasks.spawn(listener.serve(for_peers.clone(), limits, end.clone()));
         }
-        for listener in metrics_listeners {
-            tasks.spawn(listener.serve(Dispatch { routes: None, ..dispatch.clone() }, limits, end.clone()));
+        for listener in listeners.metrics {
+            tasks.spawn(listener.serve(Dispatch { routes: None, site: site.clone() }, limits, end.clone()));
         }
-        tasks.spawn(expiry::run(context.clone(), end.clone()));
-        tasks.spawn(compactor::run(context.clone(), self.config.auto_compaction, end.clone()));
-        tracing::info!(
-            name = self.config.name,
-            member = format!("{:x}", context.membership.member_id),
-            clients = ?addresses.clients,
-            "ready to serve client requests"
-        );
-        self.ready.send_replace(Some(addresses));
-
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = fatal.raised() => end.cancel(),
+        let mut ended = tokio::select! {
+            () = shutdown.cancelled() => Some(End::Stopped),
+            () = fatal.raised() => Some(End::Stopped),
+            ended = node.ended() => Some(ended),
+            () = publish::publish(&context, config) => None,
+        };
+        if ended.is_none() {
+            let dispatch = Dispatch { routes: Some(routes(&context)), site };
+            for listener in listeners.clients {
+                tasks.spawn(listener.serve(dispatch.clone(), limits, end.clone()));
+            }
+            tasks.spawn(expiry::run(context.clone(), end.clone()));
+            tasks.spawn(compactor::run(context.clone(), config.auto_compaction, end.clone()));
+            tracing::info!(
+                name = config.name,
+                member = format!("{:x}", context.identity.member),
+                clients = ?addresses.clients,
+                "ready to serve client requests"
+            );
+            self.ready.send_replace(Some(addresses));
+            ended = Some(tokio::select! {
+                () = shutdown.cancelled() => End::Stopped,
+                () = fatal.raised() => End::Stopped,
+                ended = node.ended() => ended,
+            });
         }
+        if shutdown.is_cancelled() {
+            publish::hand_over(&context).await;
+        }
+        end.cancel();
+        peers.stop();
         tasks.close();
         tasks.wait().await;
         node.stop().await;
-        let commits = opened.commits;
         let _ = tokio::task::spawn_blocking(move || drop(commits)).await;
-        fatal.reason().map_or(Ok(()), |reason| Err(ServerError::Fatal(reason)))
+        match fatal.reason() {
+            Some(reason) => Err(ServerError::Fatal(reason)),
+            None => Ok(ended.unwrap_or(End::Stopped)),
+        }
     }
 
-    async fn bind(&self) -> Result<(Vec<Listener>, Vec<Listener>), ServerError> {
-        let tls = self.config.tls.clone().map(Tls::new).transpose()?;
-        let listen = |listens: Vec<Listen>| {
-            let tls = tls.clone();
-            async move {
-                let mut listeners = Vec::new();
-                for listen in listens {
-                    let tls = tls.clone().filter(|_| listen.tls);
-                    listeners.push(Listener::bind(listen.address, tls).await.map_err(ServerError::Listen)?);
+    /// Opens everything, and joins the cluster if this member is new to it.
+    async fn open(&self, fatal: &Fatal) -> Result<Opened, ServerError> {
+        let config = self.config.clone();
+        let directory = {
+            let config = config.clone();
+            let opening = tokio::task::spawn_blocking(move || start::open(&config));
+            opening.await.map_err(|error| ServerError::Fatal(error.to_string()))??
+        };
+        let start::Directory { restored, wal, found, identity, lock } = directory;
+        let mut roster =
+            Roster::stored(restored.members.clone()).map_err(|e| ServerError::Users(e.to_string()))?.list();
+        let identity = match identity {
+            Some(identity) if !roster.is_empty() => identity,
+            known => {
+                let joined = join(&config.initial_cluster, &config.peer_urls, &config.peer_files).await;
+                let (identity, members) = joined.map_err(ServerError::Join)?;
+                if known.is_none() {
+                    restored.store.set_identity(identity.member, identity.cluster)?;
                 }
-                Ok::<_, ServerError>(listeners)
+                roster = members;
+                known.unwrap_or(identity)
             }
         };
-        let clients = listen(self.config.listen_client.clone()).await?;
-        let metrics = listen(self.config.listen_metrics.clone()).await?;
-        Ok((clients, metrics))
+        let machine = Machine::new(restored, Instant::now()).map_err(|error| ServerError::Users(error.to_string()))?;
+        let machine = Arc::new(machine);
+        let commits = {
+            let fatal = fatal.clone();
+            machine.store.spawn_commits(move |error| fatal.raise(error.to_string())).map_err(ServerError::Thread)?
+        };
+        let meta = machine.store.meta();
+        let raft_config = raft::Config {
+            id: identity.member,
+            election_ticks: config.election_ticks,
+            heartbeat_ticks: 1,
+            pre_vote: config.pre_vote,
+            seed: rand::random(),
+        };
+        let members = machine.roster.read().voting();
+        let (applied, kept) = (Place { index: meta.applied, term: meta.term }, config.kept_entries);
+        let (raft, state) = open::consensus(&config.wal_dir, raft_config, applied, members, found, kept)?;
+
+        let (inbox, standing) = (Arc::new(Inbox::default()), Arc::new(Standing::new(identity.member, state.term)));
+        let proposer = Proposer::new(inbox.clone(), standing.clone(), config.max_request_bytes);
+        let peers = Peers::new(identity, config.peer_files.clone(), inbox.clone());
+        peers.set_source(machine.clone(), config.data_dir.clone());
+        peers.update(&roster);
+        let parts = Parts {
+            machine: machine.clone(),
+            figures: Arc::new(Figures::default()),
+            standing: standing.clone(),
+            peers: peers.clone(),
+            kept,
+        };
+        let context = Context {
+            machine: machine.clone(),
+            proposer: proposer.clone(),
+            identity,
+            cluster: peer::service::Service {
+                identity,
+                machine: machine.clone(),
+                inbox: inbox.clone(),
+                standing: standing.clone(),
+                proposer,
+                peers,
+                member_dir: start::member_dir(&config),
+            },
+            standing,
+            strict_reconfig: config.strict_reconfig,
+            max_txn_ops: config.max_txn_ops,
+            max_request_bytes: config.max_request_bytes,
+            quota: config.quota,
+            client_cert_auth: config.client_cert_auth,
+            progress_interval: config.progress_interval,
+            data_dir: config.data_dir.clone(),
+            shutdown: CancellationToken::new(),
+        };
+        let run = Run::new(raft, wal, state, parts);
+        Ok(Opened { run, machine, commits, context: Arc::new(context), inbox, _lock: lock })
+    }
+
+    async fn bind(&self) -> Result<Listeners, ServerError> {
+        let tls = self.config.tls.clone().map(Tls::new).transpose()?;
+        let peer_tls = self.config.peer_tls.clone().map(Tls::new).transpose()?;
+        Ok(Listeners {
+            clients: bind(&self.config.listen_client, &tls).await?,
+            metrics: bind(&self.config.listen_metrics, &tls).await?,
+            peers: bind(&self.config.listen_peer, &peer_tls).await?,
+        })
     }
 }
 
-fn open(config: &Config, fatal: &Fatal) -> Result<Opened, ServerError> {
-    let member = config.data_dir.join("member");
-    if member.join("snap").exists() {
-        return Err(ServerError::Foreign { path: config.data_dir.clone() });
-    }
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ServerError::DataDir { path, source }
-    };
-    std::fs::create_dir_all(&member).map_err(failed(&member))?;
-    // Whoever can read the store can read every secret in it.
-    let private = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
-    std::fs::set_permissions(&config.data_dir, private).map_err(failed(&config.data_dir))?;
-    let lock_path = member.join("lock");
-    let lock_file = File::create(&lock_path).map_err(failed(&lock_path))?;
-    let lock = Flock::lock(lock_file, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| ServerError::InUse { path: config.data_dir.clone() })?;
+struct Listeners {
+    clients: Vec<Listener>,
+    metrics: Vec<Listener>,
+    peers: Vec<Listener>,
+}
 
-    let restored = Store::open(&member.join("store"))?;
-    let membership =
-        Membership::alone(&config.name, &config.peer_urls, &config.advertise_client_urls, &config.cluster_token);
-    let identity = restored.store.identity((membership.member_id, membership.cluster_id))?;
-    let membership = membership.with_identity(identity);
-    let machine = Machine::new(restored, Instant::now()).map_err(|error| ServerError::Users(error.to_string()))?;
-    let machine = Arc::new(machine);
-    let commits = {
-        let fatal = fatal.clone();
-        machine.store.spawn_commits(move |error| fatal.raise(error.to_string())).map_err(ServerError::Thread)?
-    };
-    let wal = replay(&config.wal_dir, &machine, membership.member_id)?;
-    Ok(Opened { machine, wal, commits, membership, _lock: lock })
+async fn bind(listens: &[Listen], tls: &Option<Tls>) -> Result<Vec<Listener>, ServerError> {
+    let mut listeners = Vec::new();
+    for listen in listens {
+        let tls = tls.clone().filter(|_| listen.tls);
+        listeners.push(Listener::bind(listen.address, tls).await.map_err(ServerError::Listen)?);
+    }
+    Ok(listeners)
 }
 
 /// gRPC and plain HTTP on one port; on a metrics URL the latter alone.
@@ -276,8 +360,8 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
                 Box::pin(gateway::respond(routes.clone(), request, most).map(Ok))
             }
             _ => {
-                let response = self.site.respond(&request).map(Body::new);
-                Box::pin(std::future::ready(Ok(response)))
+                let site = self.site.clone();
+                Box::pin(async move { Ok(site.respond(&request).await.map(Body::new)) })
             }
         }
     }

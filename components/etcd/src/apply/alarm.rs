@@ -54,7 +54,16 @@ impl Alarms {
 
     /// Why an entry is refused while the alarms are as they are.
     pub fn refusal(&self, op: &Op) -> Option<Error> {
-        if self.raised.is_empty() || matches!(op, Op::Alarm(_)) {
+        let about_cluster = matches!(
+            op,
+            Op::Alarm(_)
+                | Op::MemberAdd(_)
+                | Op::MemberRemove(_)
+                | Op::MemberPromote(_)
+                | Op::MemberUpdate(_)
+                | Op::MemberPublish(_)
+        );
+        if self.raised.is_empty() || about_cluster {
             return None;
         }
         if self.raised(AlarmType::Corrupt) {

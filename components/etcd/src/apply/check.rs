@@ -119,6 +119,12 @@ pub fn is_read_only(request: &TxnRequest) -> bool {
     request.success.iter().chain(&request.failure).all(|op| matches!(op.request, Some(Request::RequestRange(_))))
 }
 
+/// Whether a transaction that only reads is content with what this member has.
+pub fn is_serializable(request: &TxnRequest) -> bool {
+    let ops = request.success.iter().chain(&request.failure);
+    ops.into_iter().all(|op| matches!(&op.request, Some(Request::RequestRange(range)) if range.serializable))
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;

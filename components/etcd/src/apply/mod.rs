@@ -15,9 +15,11 @@ use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 
 use self::alarm::Alarms;
+use crate::auth::token::Tokens;
 use crate::auth::{Asker, Auth};
 use crate::error::Error;
 use crate::lease::Lessor;
+use crate::membership::Roster;
 use crate::mvcc::backend::Change;
 use crate::mvcc::range::KeyRange;
 use crate::mvcc::store::{Restored, Store};
@@ -25,8 +27,8 @@ use crate::mvcc::txn::WriteTxn;
 use crate::proto::log::command::Op;
 use crate::proto::rpc::{
     AlarmResponse, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeResponse, LeaseGrantRequest,
-    LeaseGrantResponse, LeaseRevokeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader,
-    TxnRequest, TxnResponse,
+    LeaseGrantResponse, LeaseRevokeResponse, Member, PutRequest, PutResponse, RangeRequest, RangeResponse,
+    ResponseHeader, TxnRequest, TxnResponse,
 };
 use crate::watch::hub::Hub;
 
@@ -42,6 +44,10 @@ pub enum Reply {
     Alarm(AlarmResponse),
     /// Users or roles were changed; there is nothing more to say.
     Auth,
+    /// The members are these now.
+    Members(Vec<Member>),
+    /// It is done.
+    Done,
 }
 
 /// The replicated state of one member.
@@ -50,6 +56,9 @@ pub struct Machine {
     pub lessor: Mutex<Lessor>,
     pub alarms: Mutex<Alarms>,
     pub auth: RwLock<Auth>,
+    /// The tokens given out. They are not stored: after a start clients prove themselves again.
+    pub tokens: Mutex<Tokens>,
+    pub roster: RwLock<Roster>,
     pub hub: Hub,
 }
 
@@ -63,6 +72,9 @@ impl Machine {
                 tracing::warn!(id, %error, "a stored lease is not usable and is ignored");
             }
         }
+        for (id, remaining) in restored.leases_left {
+            lessor.checkpoint(id, remaining);
+        }
         for (key, id) in restored.attached {
             lessor.attach(&key, id);
         }
@@ -72,6 +84,8 @@ impl Machine {
             lessor: Mutex::new(lessor),
             alarms: Mutex::new(Alarms::new(restored.alarms)),
             auth: RwLock::new(Auth::new(restored.auth)?),
+            tokens: Mutex::default(),
+            roster: RwLock::new(Roster::stored(restored.members)?),
             hub,
         })
     }
@@ -113,8 +127,35 @@ impl Machine {
                 }
                 Ok(Reply::Alarm(AlarmResponse { header: self.header(), alarms }))
             }
+            Op::AuthToken(request) => {
+                self.tokens.lock().hold(request.token, &request.user, now);
+                Ok(Reply::Done)
+            }
+            Op::LeaseCheckpoints(request) => {
+                let mut lessor = self.lessor.lock();
+                for checkpoint in request.checkpoints {
+                    if lessor.checkpoint(checkpoint.id, checkpoint.remaining_ttl) {
+                        let (id, remaining) = (checkpoint.id, checkpoint.remaining_ttl);
+                        self.store.change(Change::LeaseCheckpoint { id, remaining });
+                    }
+                }
+                Ok(Reply::Done)
+            }
             op => {
+                let outcome = self.roster.write().apply(&op);
+                if let Some(outcome) = outcome {
+                    for change in outcome? {
+                        self.store.change(change);
+                    }
+                    return Ok(Reply::Members(self.roster.read().list()));
+                }
                 let changes = self.auth.write().apply(&op).unwrap_or_else(|| Ok(Vec::new()))?;
+                match &op {
+                    Op::AuthDisable(_) => self.tokens.lock().forget(None),
+                    Op::AuthUserDelete(request) => self.tokens.lock().forget(Some(&request.name)),
+                    Op::AuthUserChangePassword(request) => self.tokens.lock().forget(Some(&request.name)),
+                    _ => {}
+                }
                 for change in changes {
                     self.store.change(change);
                 }
@@ -181,6 +222,11 @@ impl Machine {
             }
         }
         self.hub.publish(revision, changed);
+    }
+
+    /// Applies the entry with which a leader begins its term; it says nothing.
+    pub fn skip(&self, index: u64, term: u64) {
+        self.store.entry(index, term, || ());
     }
 
     /// Reads a range.

@@ -69,6 +69,14 @@ impl Auth {
             Op::Txn(request) => self.may_run(asker, request, lessor),
             Op::LeaseRevoke(request) => self.may_revoke(asker, request.id, lessor),
             Op::Compact(_) | Op::LeaseGrant(_) | Op::Alarm(_) => self.may_ask(asker),
+            // A member proposes these itself, after it has checked who asked.
+            Op::MemberAdd(_)
+            | Op::MemberRemove(_)
+            | Op::MemberPromote(_)
+            | Op::MemberUpdate(_)
+            | Op::MemberPublish(_)
+            | Op::AuthToken(_)
+            | Op::LeaseCheckpoints(_) => self.may_manage(asker),
             Op::AuthEnable(_)
             | Op::AuthDisable(_)
             | Op::AuthUserAdd(_)

@@ -13,6 +13,13 @@ struct Held {
     until: Instant,
 }
 
+/// Makes a token. `None` when the system gives no random bytes.
+pub fn make() -> Option<String> {
+    let mut bytes = [0; 18];
+    SystemRandom::new().fill(&mut bytes).ok()?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// The tokens given out.
 #[derive(Default)]
 pub struct Tokens {
@@ -22,14 +29,10 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Gives a token out. `None` when the system gives no random bytes.
-    pub fn give(&mut self, user: &str, now: Instant) -> Option<String> {
+    /// Takes up a token that was given to a user.
+    pub fn hold(&mut self, token: String, user: &str, now: Instant) {
         self.sweep(now);
-        let mut bytes = [0; 18];
-        SystemRandom::new().fill(&mut bytes).ok()?;
-        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.held.insert(token.clone(), Held { user: user.to_owned(), until: now + IDLE });
-        Some(token)
+        self.held.insert(token, Held { user: user.to_owned(), until: now + IDLE });
     }
 
     /// Whose token it is; using it keeps it.
@@ -62,15 +65,19 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut tokens = Tokens::default();
-        let token = tokens.give("anna", start).expect("random bytes");
+        let token = make().expect("random bytes");
+        tokens.hold(token.clone(), "anna", start);
         assert_eq!(tokens.user(&token, at(299)).as_deref(), Some("anna"));
         assert_eq!(tokens.user(&token, at(598)).as_deref(), Some("anna"));
         assert_eq!(tokens.user(&token, at(898)), None);
         assert_eq!(tokens.user("none", at(1)), None);
-        let (one, other) = (tokens.give("a", at(900)), tokens.give("b", at(900)));
+        let [one, other] = ["a", "b"].map(|user| {
+            let token = make().expect("random bytes");
+            tokens.hold(token.clone(), user, at(900));
+            token
+        });
         tokens.forget(Some("a"));
-        assert_eq!(tokens.user(&one.expect("given"), at(901)), None);
-        let other = other.expect("given");
+        assert_eq!(tokens.user(&one, at(901)), None);
         assert!(tokens.user(&other, at(901)).is_some());
         tokens.forget(None);
         assert_eq!(tokens.user(&other, at(901)), None);

@@ -19,9 +19,12 @@ use crate::proto::mvcc::KeyValue;
 
 const HISTORY: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("history");
 const LEASES: TableDefinition<'_, i64, i64> = TableDefinition::new("leases");
+/// Seconds that leases had left at their last checkpoint.
+const LEASES_LEFT: TableDefinition<'_, i64, i64> = TableDefinition::new("leases_left");
 const ALARMS: TableDefinition<'_, (u64, i32), ()> = TableDefinition::new("alarms");
 const USERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("users");
 const ROLES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("roles");
+const MEMBERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("members");
 const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
 
 /// The layout's version; a higher one was written by a newer server.
@@ -51,6 +54,10 @@ pub enum Change {
     LeaseRevoked {
         id: i64,
     },
+    LeaseCheckpoint {
+        id: i64,
+        remaining: i64,
+    },
     AlarmRaised {
         member: u64,
         alarm: i32,
@@ -72,6 +79,11 @@ pub enum Change {
     Auth {
         enabled: bool,
         revision: u64,
+    },
+    /// A member of the cluster as it is now, encoded; or that it is gone, and its id is never given again.
+    Member {
+        id: u64,
+        member: Option<Vec<u8>>,
     },
 }
 
@@ -138,9 +150,11 @@ impl Backend {
         backend.write(|transaction| {
             transaction.open_table(HISTORY)?;
             transaction.open_table(LEASES)?;
+            transaction.open_table(LEASES_LEFT)?;
             transaction.open_table(ALARMS)?;
             transaction.open_table(USERS)?;
             transaction.open_table(ROLES)?;
+            transaction.open_table(MEMBERS)?;
             let mut meta = transaction.open_table(META)?;
             if meta.get("format")?.is_none() {
                 meta.insert("format", FORMAT)?;
@@ -202,8 +216,17 @@ impl Backend {
 
     /// The leases with their time to live in seconds.
     pub fn leases(&self) -> Result<Vec<(i64, i64)>, BackendError> {
+        self.numbers(LEASES)
+    }
+
+    /// What leases had left at their last checkpoint.
+    pub fn leases_left(&self) -> Result<Vec<(i64, i64)>, BackendError> {
+        self.numbers(LEASES_LEFT)
+    }
+
+    fn numbers(&self, table: TableDefinition<'_, i64, i64>) -> Result<Vec<(i64, i64)>, BackendError> {
         self.read(|transaction| {
-            let table = transaction.open_table(LEASES)?;
+            let table = transaction.open_table(table)?;
             table.iter()?.map(|row| row.map(|(id, ttl)| (id.value(), ttl.value())).map_err(Into::into)).collect()
         })
     }
@@ -213,6 +236,15 @@ impl Backend {
         self.read(|transaction| {
             let table = transaction.open_table(ALARMS)?;
             table.iter()?.map(|row| row.map(|(alarm, _)| alarm.value()).map_err(Into::into)).collect()
+        })
+    }
+
+    /// The members by their ids, encoded; empty for one that is gone.
+    pub fn members(&self) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(MEMBERS)?;
+            let rows = table.iter()?.map(|row| row.map(|(id, member)| (id.value(), member.value().to_vec())));
+            rows.map(|row| row.map_err(Into::into)).collect()
         })
     }
 
@@ -248,11 +280,21 @@ impl Backend {
             for change in &batch.changes {
                 match change {
                     Change::LeaseGranted { id, ttl } => drop(leases.insert(id, ttl)?),
-                    Change::LeaseRevoked { id } => drop(leases.remove(id)?),
+                    Change::LeaseRevoked { id } => {
+                        leases.remove(id)?;
+                        transaction.open_table(LEASES_LEFT)?.remove(id)?;
+                    }
+                    Change::LeaseCheckpoint { id, remaining } => {
+                        transaction.open_table(LEASES_LEFT)?.insert(id, remaining)?;
+                    }
                     Change::AlarmRaised { member, alarm } => drop(alarms.insert((*member, *alarm), ())?),
                     Change::AlarmCleared { member, alarm } => drop(alarms.remove((*member, *alarm))?),
                     Change::User { name, user } => put_named(transaction, USERS, name, user.as_deref())?,
                     Change::Role { name, role } => put_named(transaction, ROLES, name, role.as_deref())?,
+                    Change::Member { id, member } => {
+                        let mut table = transaction.open_table(MEMBERS)?;
+                        table.insert(id, member.as_deref().unwrap_or_default())?;
+                    }
                     Change::Auth { enabled, revision } => {
                         let mut table = transaction.open_table(META)?;
                         table.insert("auth_enabled", i64::from(*enabled))?;

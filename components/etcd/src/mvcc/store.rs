@@ -45,10 +45,14 @@ pub struct Restored {
     pub store: Store,
     /// Leases with their time to live in seconds.
     pub leases: Vec<(i64, i64)>,
+    /// Seconds that some had left at their last checkpoint.
+    pub leases_left: Vec<(i64, i64)>,
     /// Keys with the lease they are attached to.
     pub attached: HashMap<Bytes, i64>,
     pub alarms: Vec<(u64, i32)>,
     pub auth: Stored,
+    /// Members by their ids, encoded; empty for one that is gone.
+    pub members: Vec<(u64, Vec<u8>)>,
 }
 
 impl Store {
@@ -75,20 +79,22 @@ impl Store {
             Ok(true)
         })?;
         let (leases, alarms, auth) = (backend.leases()?, backend.alarms()?, backend.auth()?);
+        let (leases_left, members) = (backend.leases_left()?, backend.members()?);
         let unfinished = (meta.compaction_done < meta.compacted).then_some(meta.compacted);
         let signal = Signal::new(meta.applied, meta.compaction_done, unfinished);
         let inner = Inner { index, pending: Pending::default(), view: Some(view), meta };
         let store = Store { inner: RwLock::new(inner), backend, signal, entry: Mutex::new(()) };
-        Ok(Restored { store, leases, attached, alarms, auth })
+        Ok(Restored { store, leases, leases_left, attached, alarms, auth, members })
     }
 
-    /// The ids that this member and its cluster have since the first start: `fresh` then, whatever it was later.
-    pub fn identity(&self, fresh: (u64, u64)) -> Result<(u64, u64), BackendError> {
-        if let Some(identity) = self.backend.identity()? {
-            return Ok(identity);
-        }
-        self.backend.set_identity(fresh.0, fresh.1)?;
-        Ok(fresh)
+    /// The ids of this member and of its cluster, once they were given.
+    pub fn identity(&self) -> Result<Option<(u64, u64)>, BackendError> {
+        self.backend.identity()
+    }
+
+    /// Gives this member its id and its cluster's, durably.
+    pub fn set_identity(&self, member: u64, cluster: u64) -> Result<(), BackendError> {
+        self.backend.set_identity(member, cluster)
     }
 
     /// Reads a range.

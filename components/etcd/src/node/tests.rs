@@ -1,13 +1,19 @@
 //! Random entries, commits and crashes: whatever is replayed comes to the state that was there before.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::inbox::Work;
 use super::*;
+use crate::apply::Machine;
+use crate::membership::{Identity, Roster};
+use crate::mvcc::backend::Meta;
 use crate::mvcc::hash::Hash;
 use crate::mvcc::store::Store;
+use crate::peer::{PeerTls, Peers};
 use crate::proto::rpc::alarm_request::AlarmAction;
 use crate::proto::rpc::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::rpc::request_op::Request;
@@ -15,6 +21,8 @@ use crate::proto::rpc::{
     AlarmRequest, AlarmType, CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest,
     PutRequest, RequestOp, TxnRequest,
 };
+use crate::raft::{Config, Place};
+use crate::wal::Wal;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -82,23 +90,49 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 struct Member {
     machine: Arc<Machine>,
-    wal: Wal,
+    run: Run,
+}
+
+/// The first start of a member alone: the list of members is the first entry.
+fn begin(directory: &Path) {
+    let alone = BTreeMap::from([("alone".to_owned(), vec!["http://localhost:2380".to_owned()])]);
+    let store = Store::open(&directory.join("store")).expect("the store opens").store;
+    let meta = Meta { applied: 1, term: 1, ..Meta::default() };
+    store.importer(meta).finish(Roster::begin(&alone, "token").0.changes()).expect("written");
 }
 
 impl Member {
     fn open(directory: &Path) -> Self {
         let restored = Store::open(&directory.join("store")).expect("the store opens");
         let machine = Arc::new(Machine::new(restored, Instant::now()).expect("decodes"));
-        let wal = replay(&directory.join("wal"), &machine, 1).expect("the log is whole");
-        Self { machine, wal }
+        let (members, meta) = (machine.roster.read().voting(), machine.store.meta());
+        let id = *members.voters.first().expect("one voter");
+        let wal_dir = directory.join("wal");
+        let (wal, found) = Wal::open(&wal_dir, meta.applied + 1).expect("the log is whole");
+        let config = Config { id, election_ticks: 10, heartbeat_ticks: 1, pre_vote: true, seed: 1 };
+        let applied = Place { index: meta.applied, term: meta.term };
+        let (raft, state) = open::consensus(&wal_dir, config, applied, members, found, 0).expect("no gap");
+        let parts = Parts {
+            machine: machine.clone(),
+            figures: Arc::default(),
+            standing: Arc::new(Standing::new(id, 1)),
+            peers: Peers::new(Identity { member: id, cluster: 1 }, PeerTls::default(), Arc::default()),
+            kept: 0,
+        };
+        let mut run = Run::new(raft, wal, state, parts);
+        run.drive().expect("the disk works");
+        run.raft.campaign();
+        run.drive().expect("the disk works");
+        Self { machine, run }
     }
 
     fn apply(&mut self, op: Op) {
-        let data = Command { op: Some(op.clone()), asker: None }.encode_to_vec();
-        let (index, term) = (self.wal.next_index(), self.wal.hard_state().term);
-        self.wal.append(term, [data.as_slice()]).expect("the disk works");
+        let data = Command { op: Some(op.clone()), asker: None, id: 1 }.encode_to_vec().into();
+        let (reply, mut answer) = oneshot::channel();
+        let proposals = vec![Proposal { data, op, asker: None, id: 1, reply }];
+        self.run.work(Work { proposals, ..Work::default() }, 0).expect("the disk works");
         // Refusals are part of what is compared: they change nothing, then and later.
-        let _ = self.machine.apply(index, term, op, None, Instant::now());
+        assert!(answer.try_recv().is_ok(), "a member alone answers at once");
     }
 
     fn carry_out_compactions(&self) {
@@ -113,28 +147,21 @@ impl Member {
     }
 
     fn wal_is_not_needed_any_more(&self) {
-        assert_eq!(self.machine.store.durable(), self.wal.next_index() - 1);
+        assert_eq!(self.machine.store.durable(), self.run.raft.last().index);
     }
 
     fn state(&self) -> State {
-        let meta = self.machine.store.meta();
         let lessor = self.machine.lessor.lock();
         let mut leases: Vec<_> =
             lessor.ids().into_iter().map(|id| (id, lessor.info(id, Instant::now()).expect("listed").keys)).collect();
         leases.sort();
-        State {
-            hash: self.machine.store.hash(0).expect("hashed"),
-            applied: meta.applied,
-            leases,
-            alarms: self.machine.alarm_names(),
-        }
+        State { hash: self.machine.store.hash(0).expect("hashed"), leases, alarms: self.machine.alarm_names() }
     }
 }
 
 #[derive(Debug, PartialEq)]
 struct State {
     hash: Hash,
-    applied: u64,
     leases: Vec<(i64, Vec<Bytes>)>,
     alarms: Vec<String>,
 }
@@ -144,7 +171,10 @@ proptest! {
 
     #[test]
     fn replay_comes_to_the_same_state(steps in steps()) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let _within = runtime.enter();
         let directory = tempfile::tempdir().expect("a directory");
+        begin(directory.path());
         let mut member = Member::open(directory.path());
         for step in steps {
             match step {

@@ -14,6 +14,8 @@ pub struct Log {
     handed_out: u64,
     /// Up to here entries are durable.
     stable: u64,
+    /// Bytes of all entries' data.
+    bytes: usize,
 }
 
 impl Log {
@@ -21,7 +23,8 @@ impl Log {
     pub fn new(base: Place, entries: Vec<Entry>, committed: u64, applied: u64) -> Self {
         let stable = base.index + entries.len() as u64;
         let committed = committed.clamp(applied, stable.max(applied));
-        Self { base, entries: entries.into(), committed, applied, handed_out: applied, stable }
+        let bytes = entries.iter().map(|entry| entry.data.len()).sum();
+        Self { base, entries: entries.into(), committed, applied, handed_out: applied, stable, bytes }
     }
 
     pub fn first_index(&self) -> u64 {
@@ -42,6 +45,11 @@ impl Log {
 
     pub fn stable(&self) -> u64 {
         self.stable
+    }
+
+    /// Bytes of all entries' data.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn offset(&self, index: u64) -> Option<usize> {
@@ -69,6 +77,7 @@ impl Log {
     /// Appends an entry of this member's own term.
     pub fn push(&mut self, term: u64, members: bool, data: bytes::Bytes) -> u64 {
         let index = self.last().index + 1;
+        self.bytes += data.len();
         self.entries.push_back(Entry { index, term, members, data });
         index
     }
@@ -87,6 +96,7 @@ impl Log {
                 None => {}
             }
             debug_assert_eq!(entry.index, self.last().index + 1);
+            self.bytes += entry.data.len();
             self.entries.push_back(entry);
         }
         Some(matched)
@@ -95,7 +105,7 @@ impl Log {
     fn truncate(&mut self, from: u64) {
         assert!(from > self.committed, "entry {from} is committed and contradicts the leader's: the data is damaged");
         let keep = self.offset(from).unwrap_or_default();
-        self.entries.truncate(keep);
+        self.bytes -= self.entries.drain(keep..).map(|entry| entry.data.len()).sum::<usize>();
         self.stable = self.stable.min(from - 1);
     }
 
@@ -164,6 +174,7 @@ impl Log {
             && first.index <= index
         {
             self.base = Place { index: first.index, term: first.term };
+            self.bytes -= first.data.len();
             self.entries.pop_front();
         }
         // The memory of a burst is given back.
@@ -175,6 +186,7 @@ impl Log {
     /// Begins anew behind a snapshot.
     pub fn restore(&mut self, place: Place) {
         self.entries.clear();
+        self.bytes = 0;
         self.base = place;
         (self.committed, self.applied, self.handed_out, self.stable) =
             (place.index, place.index, place.index, place.index);

@@ -215,7 +215,8 @@ impl Raft {
             Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot(_) => {
                 self.send(message.from, Body::HeartbeatReply { read: 0 });
             }
-            Body::Vote { pre: true, .. } => self.send(message.from, Body::VoteReply { pre: true, granted: false }),
+            // Who asks in an old term may not be told of the new one by anybody else.
+            Body::Vote { pre, .. } => self.send(message.from, Body::VoteReply { pre, granted: false }),
             _ => {}
         }
     }

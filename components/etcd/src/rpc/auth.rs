@@ -1,14 +1,15 @@
 //! The Auth service.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tonic::{Request, Response, Status};
 
 use super::{Context, mismatched};
 use crate::apply::Reply;
 use crate::auth::password;
+use crate::auth::token::make;
 use crate::error::Error;
+use crate::proto::log::AuthToken;
 use crate::proto::log::command::Op;
 use crate::proto::rpc::auth_server::Auth;
 use crate::proto::rpc::*;
@@ -22,10 +23,6 @@ impl Service {
             _ => Err(mismatched()),
         }
     }
-
-    fn forget(&self, user: Option<&str>) {
-        self.0.tokens.lock().forget(user);
-    }
 }
 
 /// Hashing takes tens of milliseconds of computing, so it is kept off the threads that serve requests.
@@ -34,9 +31,9 @@ async fn hashed(password: String) -> Result<String, Error> {
     hash.ok_or_else(|| Error::Storage("no random bytes for a password's salt".to_owned()))
 }
 
-/// The methods that change users or roles, with what else is to be done once they have.
+/// The methods that change users or roles.
 macro_rules! changes {
-    ($($name:ident($request:ident) -> $response:ident as $op:ident, $service:ident, $done:ident => $after:expr;)*) => {
+    ($($name:ident($request:ident) -> $response:ident as $op:ident;)*) => {
         #[tonic::async_trait]
         impl Auth for Service {
             async fn auth_status(
@@ -82,9 +79,7 @@ macro_rules! changes {
                 self.0.machine.auth.read().may_manage(&asker)?;
                 let mut request = request.into_inner();
                 request.hashed_password = hashed(std::mem::take(&mut request.password)).await?;
-                let name = request.name.clone();
                 let header = self.change(asker, Op::AuthUserChangePassword(request)).await?;
-                self.forget(Some(&name));
                 Ok(Response::new(AuthUserChangePasswordResponse { header }))
             }
 
@@ -141,10 +136,7 @@ macro_rules! changes {
 
             $(async fn $name(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
                 let asker = self.0.asker(&request)?;
-                let request = request.into_inner();
-                let ($service, $done) = (self, request.clone());
-                let header = self.change(asker, Op::$op(request)).await?;
-                let () = $after;
+                let header = self.change(asker, Op::$op(request.into_inner())).await?;
                 Ok(Response::new($response { header }))
             })*
         }
@@ -152,18 +144,16 @@ macro_rules! changes {
 }
 
 changes! {
-    auth_enable(AuthEnableRequest) -> AuthEnableResponse as AuthEnable, _service, _done => ();
-    auth_disable(AuthDisableRequest) -> AuthDisableResponse as AuthDisable, service, _done => service.forget(None);
-    user_delete(AuthUserDeleteRequest) -> AuthUserDeleteResponse as AuthUserDelete, service, done =>
-        service.forget(Some(&done.name));
-    user_grant_role(AuthUserGrantRoleRequest) -> AuthUserGrantRoleResponse as AuthUserGrantRole, _service, _done => ();
-    user_revoke_role(AuthUserRevokeRoleRequest) -> AuthUserRevokeRoleResponse as AuthUserRevokeRole, _service, _done => ();
-    role_add(AuthRoleAddRequest) -> AuthRoleAddResponse as AuthRoleAdd, _service, _done => ();
-    role_delete(AuthRoleDeleteRequest) -> AuthRoleDeleteResponse as AuthRoleDelete, _service, _done => ();
-    role_grant_permission(AuthRoleGrantPermissionRequest) -> AuthRoleGrantPermissionResponse as AuthRoleGrantPermission,
-        _service, _done => ();
+    auth_enable(AuthEnableRequest) -> AuthEnableResponse as AuthEnable;
+    auth_disable(AuthDisableRequest) -> AuthDisableResponse as AuthDisable;
+    user_delete(AuthUserDeleteRequest) -> AuthUserDeleteResponse as AuthUserDelete;
+    user_grant_role(AuthUserGrantRoleRequest) -> AuthUserGrantRoleResponse as AuthUserGrantRole;
+    user_revoke_role(AuthUserRevokeRoleRequest) -> AuthUserRevokeRoleResponse as AuthUserRevokeRole;
+    role_add(AuthRoleAddRequest) -> AuthRoleAddResponse as AuthRoleAdd;
+    role_delete(AuthRoleDeleteRequest) -> AuthRoleDeleteResponse as AuthRoleDelete;
+    role_grant_permission(AuthRoleGrantPermissionRequest) -> AuthRoleGrantPermissionResponse as AuthRoleGrantPermission;
     role_revoke_permission(AuthRoleRevokePermissionRequest) -> AuthRoleRevokePermissionResponse
-        as AuthRoleRevokePermission, _service, _done => ();
+        as AuthRoleRevokePermission;
 }
 
 async fn authenticate(
@@ -188,7 +178,8 @@ async fn authenticate(
     if !matches.is_ok_and(|matches| matches) || !unchanged {
         return Err(Error::AuthFailed.into());
     }
-    let given = context.tokens.lock().give(&name, Instant::now());
-    let token = given.ok_or_else(|| Error::Storage("no random bytes for a token".to_owned()))?;
+    let token = make().ok_or_else(|| Error::Storage("no random bytes for a token".to_owned()))?;
+    // Every member must know it, because the client may go on with another one.
+    context.proposer.propose(Op::AuthToken(AuthToken { user: name, token: token.clone() })).await?;
     Ok(Response::new(AuthenticateResponse { header: context.header(), token }))
 }

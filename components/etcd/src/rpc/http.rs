@@ -23,7 +23,7 @@ type Outcome = Result<(), String>;
 
 impl Site {
     /// Answers anything that is not gRPC.
-    pub fn respond(&self, request: &Request<Incoming>) -> Response<Body> {
+    pub async fn respond(&self, request: &Request<Incoming>) -> Response<Body> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
@@ -31,7 +31,7 @@ impl Site {
             return response;
         }
         match path {
-            "/health" => self.health(query),
+            "/health" => self.health(query).await,
             "/version" => json(
                 StatusCode::OK,
                 format!(
@@ -41,18 +41,22 @@ impl Site {
             "/metrics" => {
                 self.metrics.respond(path).unwrap_or_else(|| text(StatusCode::NOT_FOUND, "404 page not found\n"))
             }
-            _ => self.checks(path, query).unwrap_or_else(|| text(StatusCode::NOT_FOUND, "404 page not found\n")),
+            _ => self.checks(path, query).await.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "404 page not found\n")),
         }
     }
 
     /// `/health`, as probes before `/livez` and `/readyz` ask for it.
-    fn health(&self, query: &str) -> Response<Body> {
+    async fn health(&self, query: &str) -> Response<Body> {
         let excluded: Vec<&str> =
             parameters(query).filter(|(key, _)| *key == "exclude").map(|(_, value)| value).collect();
         let alarm = self.context.machine.alarm_names().into_iter().find(|name| !excluded.contains(&name.as_str()));
         let outcome = match alarm {
             Some(name) => Err(format!("ALARM {name}")),
-            None => self.read().map_err(|error| format!("RANGE ERROR:{error}")),
+            None if self.context.standing.leader() == 0 => Err("RAFT NO LEADER".to_owned()),
+            None => self
+                .read(parameters(query).any(|pair| pair == ("serializable", "true")))
+                .await
+                .map_err(|error| format!("RANGE ERROR:{error}")),
         };
         match outcome {
             Ok(()) => json(StatusCode::OK, r#"{"health":"true","reason":""}"#),
@@ -64,7 +68,7 @@ impl Site {
     }
 
     /// `/livez` and `/readyz`, and each of their checks by its name.
-    fn checks(&self, path: &str, query: &str) -> Option<Response<Body>> {
+    async fn checks(&self, path: &str, query: &str) -> Option<Response<Body>> {
         let (endpoint, name) = path.strip_prefix('/')?.split_once('/').unwrap_or((path.strip_prefix('/')?, ""));
         let names: &[&str] = match endpoint {
             "livez" => &["serializable_read"],
@@ -78,7 +82,7 @@ impl Site {
         let selected = names.iter().filter(|check| if name.is_empty() { !excluded(check) } else { **check == name });
         let (mut lines, mut failed) = (String::new(), false);
         for check in selected {
-            match self.check(check) {
+            match self.check(check).await {
                 Ok(()) => lines.push_str(&format!("[+]{check} ok\n")),
                 Err(reason) => {
                     failed = true;
@@ -93,19 +97,24 @@ impl Site {
         Some(text(StatusCode::OK, format!("{}ok\n", if verbose { lines.as_str() } else { "" })))
     }
 
-    fn check(&self, name: &str) -> Outcome {
+    async fn check(&self, name: &str) -> Outcome {
         match name {
             "data_corruption" if self.context.machine.alarms.lock().raised(AlarmType::Corrupt) => {
                 Err("alarm activated: CORRUPT".to_owned())
             }
-            "serializable_read" | "linearizable_read" => self.read(),
+            "serializable_read" => self.read(true).await,
+            "linearizable_read" => self.read(false).await,
+            "non_learner" if self.context.is_learner() => Err("not supported for learner".to_owned()),
             _ => Ok(()),
         }
     }
 
-    fn read(&self) -> Outcome {
+    async fn read(&self, serializable: bool) -> Outcome {
         if self.context.shutdown.is_cancelled() {
             return Err("the server is stopping".to_owned());
+        }
+        if !serializable {
+            self.context.catch_up().await.map_err(|error| error.to_string())?;
         }
         let request = RangeRequest { key: bytes::Bytes::from_static(b"\0"), limit: 1, ..RangeRequest::default() };
         self.context.machine.range(&request).map(drop).map_err(|error| error.to_string())

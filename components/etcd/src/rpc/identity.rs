@@ -40,7 +40,9 @@ impl Context {
             return Ok(Asker::default());
         }
         let user = match (&credentials.token, &credentials.common_name) {
-            (Some(token), _) => self.tokens.lock().user(token, Instant::now()).ok_or(Error::InvalidAuthToken)?,
+            (Some(token), _) => {
+                self.machine.tokens.lock().user(token, Instant::now()).ok_or(Error::InvalidAuthToken)?
+            }
             (None, Some(name)) => name.clone(),
             (None, None) => String::new(),
         };

@@ -21,8 +21,10 @@ impl Kv for Service {
         let asker = self.0.asker(&request)?;
         let request = request.into_inner();
         check::range(&request)?;
+        if !request.serializable {
+            self.0.catch_up().await?;
+        }
         self.0.machine.auth.read().may_read(&asker, &request.key, &request.range_end)?;
-        // A single member has applied whatever it acknowledged, so its own state is the cluster's.
         let mut response = self.0.machine.range(&request)?;
         response.header = self.0.complete(response.header);
         Ok(Response::new(response))
@@ -57,6 +59,9 @@ impl Kv for Service {
         let request = request.into_inner();
         check::txn(&request, self.0.max_txn_ops)?;
         let mut response = if check::is_read_only(&request) {
+            if !check::is_serializable(&request) {
+                self.0.catch_up().await?;
+            }
             let machine = &self.0.machine;
             machine.auth.read().may_run(&asker, &request, &machine.lessor.lock())?;
             machine.read_txn(&request)?

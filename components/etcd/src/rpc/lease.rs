@@ -1,7 +1,7 @@
 //! The Lease service.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -11,6 +11,7 @@ use super::{Context, mismatched};
 use crate::apply::Reply;
 use crate::error::Error;
 use crate::proto::log::command::Op;
+use crate::proto::peer::LeaseId;
 use crate::proto::rpc::lease_server::Lease;
 use crate::proto::rpc::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
@@ -18,7 +19,36 @@ use crate::proto::rpc::{
     LeaseTimeToLiveResponse,
 };
 
+/// How long a renewal waits for a leader, and between two attempts.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
 pub struct Service(pub Arc<Context>);
+
+/// Renews a lease where its time is kept, at the leader; waits for one while there is none.
+async fn renew(context: &Context, id: i64) -> Result<i64, Error> {
+    let deadline = tokio::time::Instant::now() + LEADER_TIMEOUT;
+    loop {
+        if context.standing.leads() {
+            return Ok(context.cluster.renew(id));
+        }
+        let asked = async {
+            let (mut client, to) = context.leader().await?;
+            client.renew(to.address(LeaseId { id })).await.map_err(|_| Error::NoLeader)
+        };
+        match asked.await {
+            Ok(time) => return Ok(time.into_inner().ttl),
+            Err(error) if tokio::time::Instant::now() > deadline => return Err(error),
+            Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+        }
+    }
+}
+
+async fn time_left(context: &Context, id: i64) -> Result<i64, Error> {
+    let (mut client, to) = context.leader().await?;
+    let time = client.time_left(to.address(LeaseId { id })).await.map_err(|_| Error::NoLeader)?;
+    Ok(time.into_inner().ttl)
+}
 
 #[tonic::async_trait]
 impl Lease for Service {
@@ -67,9 +97,12 @@ impl Lease for Service {
                 };
                 let Some(Ok(LeaseKeepAliveRequest { id })) = request else { return };
                 // A lease that is not there is answered with no time to live rather than with an error.
-                let ttl = context.machine.lessor.lock().renew(id, Instant::now()).unwrap_or_default();
-                let response = LeaseKeepAliveResponse { header: context.header(), id, ttl };
-                if sender.send(Ok(response)).await.is_err() {
+                let response = match renew(&context, id).await {
+                    Ok(ttl) => Ok(LeaseKeepAliveResponse { header: context.header(), id, ttl }),
+                    Err(error) => Err(error.into()),
+                };
+                let failed = response.is_err();
+                if sender.send(response).await.is_err() || failed {
                     return;
                 }
             }
@@ -90,11 +123,12 @@ impl Lease for Service {
         }
         let header = self.0.header();
         let info = self.0.machine.lessor.lock().info(id, Instant::now());
+        let left = if self.0.standing.leads() { None } else { Some(time_left(&self.0, id).await?) };
         let response = match info {
             Ok(info) => LeaseTimeToLiveResponse {
                 header,
                 id,
-                ttl: info.remaining,
+                ttl: left.unwrap_or(info.remaining),
                 granted_ttl: info.granted,
                 keys: if keys { info.keys } else { Vec::new() },
             },

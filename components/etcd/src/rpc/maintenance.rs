@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,6 +25,9 @@ use crate::snapshot::save::save;
 
 /// Bytes of a snapshot that are sent at once.
 const SNAPSHOT_PIECE: u64 = 64 << 10;
+
+/// A leader whose office is not taken by then keeps it.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Service(pub Arc<Context>);
 
@@ -87,20 +91,24 @@ impl Maintenance for Service {
         let (file, used) = context.machine.store.size();
         let meta = context.machine.store.meta();
         let alarms = context.machine.alarms.lock().list(crate::proto::rpc::AlarmType::None);
+        let mut errors: Vec<String> = alarms
+            .iter()
+            .map(|alarm| format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name()))
+            .collect();
+        if context.standing.leader() == 0 {
+            errors.push(Error::NoLeader.to_string());
+        }
         Ok(Response::new(StatusResponse {
             header: context.header(),
             version: VERSION.to_owned(),
             db_size: file.cast_signed(),
             db_size_in_use: used.cast_signed(),
-            leader: context.membership.member_id,
-            raft_index: meta.applied,
-            raft_term: context.term,
+            leader: context.standing.leader(),
+            raft_index: context.standing.committed().max(meta.applied),
+            raft_term: context.standing.term(),
             raft_applied_index: meta.applied,
-            errors: alarms
-                .iter()
-                .map(|alarm| format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name()))
-                .collect(),
-            is_learner: false,
+            errors,
+            is_learner: context.is_learner(),
             storage_version: CLUSTER_VERSION.to_owned(),
             db_size_quota: context.quota.map_or(-1, u64::cast_signed),
             downgrade_info: Some(DowngradeInfo::default()),
@@ -141,8 +149,8 @@ impl Maintenance for Service {
         self.0.managed_by(&request)?;
         let context = self.0.clone();
         let file = blocking(move || {
-            save(&context.machine, &context.membership, &context.data_dir)
-                .map_err(|error| Error::Storage(error.to_string()))
+            let saved = save(&context.machine, &context.data_dir);
+            saved.map(|(file, _)| file).map_err(|error| Error::Storage(error.to_string()))
         })
         .await?;
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
@@ -158,11 +166,22 @@ impl Maintenance for Service {
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
         self.0.managed_by(&request)?;
-        // There is nobody to move to; moving to oneself is done already.
-        if request.into_inner().target_id == self.0.membership.member_id {
-            return Ok(Response::new(MoveLeaderResponse { header: None }));
+        let context = &self.0;
+        let to = request.into_inner().target_id;
+        if !context.standing.leads() {
+            return Err(Error::NotLeader.into());
         }
-        Err(Error::BadLeaderTransferee.into())
+        if !context.machine.roster.read().voting().voters.contains(&to) {
+            return Err(Error::BadLeaderTransferee.into());
+        }
+        context.proposer.transfer(to);
+        let mut leaders = context.standing.leaders();
+        let moved = tokio::time::timeout(TRANSFER_TIMEOUT, leaders.wait_for(|leader| *leader == to)).await;
+        match moved {
+            Ok(Ok(_)) => Ok(Response::new(MoveLeaderResponse { header: context.header() })),
+            Ok(Err(_)) => Err(Error::Stopped.into()),
+            Err(_) => Err(Error::TransferTimedOut.into()),
+        }
     }
 
     async fn downgrade(&self, request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {

@@ -17,21 +17,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic::transport::Channel;
 
 use crate::apply::{Machine, Reply};
 use crate::auth::Asker;
-use crate::auth::token::Tokens;
 use crate::error::Error;
-use crate::membership::Membership;
+use crate::membership::Identity;
 use crate::mvcc::store::ReadView;
 use crate::node::Proposer;
+use crate::node::standing::Standing;
+use crate::peer;
+use crate::peer::link::To;
 use crate::proto::election::election_server::ElectionServer;
 use crate::proto::health::health_server::HealthServer;
 use crate::proto::lock::lock_server::LockServer;
 use crate::proto::log::command::Op;
+use crate::proto::peer::peer_client::PeerClient;
 use crate::proto::rpc::auth_server::AuthServer;
 use crate::proto::rpc::cluster_server::ClusterServer;
 use crate::proto::rpc::kv_server::KvServer;
@@ -44,14 +47,17 @@ use crate::proto::rpc::{AlarmType, ResponseHeader};
 pub struct Context {
     pub machine: Arc<Machine>,
     pub proposer: Proposer,
-    pub membership: Membership,
-    pub term: u64,
+    pub standing: Arc<Standing>,
+    pub identity: Identity,
+    /// What members ask of one another.
+    pub cluster: peer::service::Service,
+    /// Whether changes of members that endanger the quorum are refused.
+    pub strict_reconfig: bool,
     pub max_txn_ops: usize,
     pub max_request_bytes: usize,
     pub quota: Option<u64>,
     /// Whether a client certificate's common name says who asks.
     pub client_cert_auth: bool,
-    pub tokens: Mutex<Tokens>,
     pub progress_interval: Duration,
     /// Where a snapshot is written while it is sent.
     pub data_dir: PathBuf,
@@ -65,10 +71,10 @@ impl Context {
     /// A header without the revision.
     fn blank_header(&self) -> ResponseHeader {
         ResponseHeader {
-            cluster_id: self.membership.cluster_id,
-            member_id: self.membership.member_id,
+            cluster_id: self.identity.cluster,
+            member_id: self.identity.member,
             revision: 0,
-            raft_term: self.term,
+            raft_term: self.standing.term(),
         }
     }
 
@@ -87,10 +93,38 @@ impl Context {
     }
 
     async fn propose(&self, asker: Asker, op: Op) -> Result<Reply, Error> {
+        self.check_voter()?;
         if crate::apply::alarm::grows(&op) {
             self.check_quota()?;
         }
         self.proposer.propose_for(Some(asker), op).await
+    }
+
+    fn is_learner(&self) -> bool {
+        let roster = self.machine.roster.read();
+        roster.get(self.identity.member).is_some_and(|member| member.is_learner)
+    }
+
+    /// A learner serves what it has and nothing more, as in etcd.
+    fn check_voter(&self) -> Result<(), Error> {
+        if self.is_learner() { Err(Error::NotForLearners) } else { Ok(()) }
+    }
+
+    /// Waits until this member has applied everything that was acknowledged anywhere before.
+    async fn catch_up(&self) -> Result<(), Error> {
+        if self.standing.is_alone() {
+            return Ok(());
+        }
+        self.check_voter()?;
+        self.proposer.catch_up().await
+    }
+
+    /// The leader, to be asked what only it knows.
+    async fn leader(&self) -> Result<(PeerClient<Channel>, Arc<To>), Error> {
+        let leader = self.standing.leader();
+        let to = self.cluster.peers.target(leader).ok_or(Error::NoLeader)?;
+        let client = to.connect().await.map_err(|_| Error::NoLeader)?;
+        Ok((client, to))
     }
 
     /// Raises the alarm when the store is full. It stays raised until somebody clears it, so that what is freed is not
@@ -101,7 +135,7 @@ impl Context {
             return Ok(());
         }
         if !self.machine.alarms.lock().raised(AlarmType::Nospace) {
-            let (proposer, member_id) = (self.proposer.clone(), self.membership.member_id);
+            let (proposer, member_id) = (self.proposer.clone(), self.identity.member);
             tokio::spawn(async move {
                 let raise = crate::proto::rpc::AlarmRequest {
                     action: crate::proto::rpc::alarm_request::AlarmAction::Activate as i32,

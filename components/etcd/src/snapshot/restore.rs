@@ -11,9 +11,12 @@ use sha2::{Digest, Sha256};
 use super::{AUTH_ENABLED, AUTH_REVISION, FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, parse_revision_key};
 use crate::bolt::PAGE;
 use crate::bolt::read::Reader;
+use crate::membership::{Identity, Roster};
 use crate::mvcc::backend::{BackendError, Change, Meta};
 use crate::mvcc::store::Store;
 use crate::proto::lease::Lease;
+use crate::proto::rpc::{AlarmMember, Member};
+use crate::raft::Place;
 
 /// Why a snapshot cannot be restored or read.
 #[derive(Debug, thiserror::Error)]
@@ -73,14 +76,58 @@ pub fn status(path: &Path, check_hash: bool) -> Result<Status, RestoreError> {
 /// Restores a snapshot into `data_dir`, which must not be there or be empty. The member that is started on it begins a
 /// new cluster: ids and alarms of the old one are left behind.
 pub fn restore(path: &Path, data_dir: &Path, check_hash: bool) -> Result<Status, RestoreError> {
-    let named = named(path);
     let bytes = check(path, check_hash)?;
-    let reader = Reader::open(path).map_err(&named)?;
     let failed = |source| RestoreError::DataDir { path: data_dir.to_owned(), source };
     if data_dir.exists() && std::fs::read_dir(data_dir).map_err(failed)?.next().is_some() {
         return Err(RestoreError::Occupied { path: data_dir.to_owned() });
     }
+    let member = data_dir.join("member");
+    std::fs::create_dir_all(&member).map_err(failed)?;
+    let reader = Reader::open(path).map_err(named(path))?;
+    let (status, _) = fill(path, &reader, &member.join("store"), Place::default(), Vec::new())?;
+    Ok(Status { bytes, ..status })
+}
 
+/// Makes a store of a snapshot that another member of the same cluster sent: the same state at the same place. Its
+/// checksum is the stream's.
+pub fn restore_member(path: &Path, store: &Path, identity: Identity) -> Result<(Place, Roster), RestoreError> {
+    let named = named(path);
+    let reader = Reader::open(path).map_err(&named)?;
+    let mut place = Place::default();
+    reader
+        .bucket(bucket::META, |name, value| {
+            let number = <[u8; 8]>::try_from(value).map(u64::from_be_bytes);
+            match (name, number) {
+                (b"consistent_index", Ok(index)) => place.index = index,
+                (b"term", Ok(term)) => place.term = term,
+                _ => {}
+            }
+            Ok(())
+        })
+        .map_err(&named)?;
+    let roster = members(&reader).map_err(&named)?;
+    let mut beside = roster.changes();
+    reader
+        .bucket(bucket::ALARM, |alarm, _| {
+            let alarm = AlarmMember::decode(alarm).map_err(io::Error::other)?;
+            beside.push(Change::AlarmRaised { member: alarm.member_id, alarm: alarm.alarm });
+            Ok(())
+        })
+        .map_err(&named)?;
+    let (_, filled) = fill(path, &reader, store, place, beside)?;
+    filled.set_identity(identity.member, identity.cluster)?;
+    Ok((place, roster))
+}
+
+/// Fills a new store with a snapshot's history, leases and users, and with what is given beside.
+fn fill(
+    path: &Path,
+    reader: &Reader,
+    store: &Path,
+    place: Place,
+    beside: Vec<Change>,
+) -> Result<(Status, Store), RestoreError> {
+    let named = named(path);
     let mut compacted = -1;
     reader
         .bucket(bucket::META, |name, value| {
@@ -92,15 +139,13 @@ pub fn restore(path: &Path, data_dir: &Path, check_hash: bool) -> Result<Status,
             Ok(())
         })
         .map_err(&named)?;
-    let mut changes = leases(&reader).map_err(&named)?;
-    let count = changes.len() as u64;
-    changes.extend(users(&reader).map_err(&named)?);
+    let mut changes = leases(reader).map_err(&named)?;
+    let mut status = Status { leases: changes.len() as u64, ..Status::default() };
+    changes.extend(users(reader).map_err(&named)?);
+    changes.extend(beside);
 
-    let member = data_dir.join("member");
-    std::fs::create_dir_all(&member).map_err(failed)?;
-    let store = Store::open(&member.join("store"))?.store;
-    let mut status = Status { bytes, ..Status::default() };
-    let mut import = store.importer(Meta { compacted, ..Meta::default() });
+    let store = Store::open(store)?.store;
+    let mut import = store.importer(Meta { compacted, applied: place.index, term: place.term, ..Meta::default() });
     let mut problem = None;
     let read = reader.bucket(bucket::KEY, |key, value| {
         let (revision, tombstone) = parse_revision_key(key).ok_or_else(not_a_revision)?;
@@ -117,9 +162,45 @@ pub fn restore(path: &Path, data_dir: &Path, check_hash: bool) -> Result<Status,
         return Err(problem.into());
     }
     read.map_err(&named)?;
-    status.revision = import.finish(changes)?.revision;
-    status.leases = count;
-    Ok(status)
+    let meta = import.finish(changes)?;
+    status.revision = meta.revision;
+    Ok((status, store))
+}
+
+/// A member as its row has it.
+#[derive(serde::Deserialize)]
+struct MemberRow {
+    id: u64,
+    #[serde(rename = "peerURLs", default)]
+    peer_urls: Vec<String>,
+    #[serde(default)]
+    name: String,
+    #[serde(rename = "clientURLs", default)]
+    client_urls: Vec<String>,
+    #[serde(rename = "isLearner", default)]
+    is_learner: bool,
+}
+
+fn members(reader: &Reader) -> io::Result<Roster> {
+    let mut rows = Vec::new();
+    reader.bucket(bucket::MEMBERS, |_, row| {
+        let row: MemberRow = serde_json::from_slice(row)?;
+        let member = Member {
+            id: row.id,
+            name: row.name,
+            peer_ur_ls: row.peer_urls,
+            client_ur_ls: row.client_urls,
+            is_learner: row.is_learner,
+        };
+        rows.push((row.id, member.encode_to_vec()));
+        Ok(())
+    })?;
+    reader.bucket(bucket::MEMBERS_REMOVED, |id, _| {
+        let id = std::str::from_utf8(id).ok().and_then(|id| u64::from_str_radix(id, 16).ok());
+        rows.extend(id.map(|id| (id, Vec::new())));
+        Ok(())
+    })?;
+    Roster::stored(rows).map_err(io::Error::other)
 }
 
 fn leases(reader: &Reader) -> io::Result<Vec<Change>> {

@@ -12,12 +12,12 @@ use super::{AUTH_ENABLED, AUTH_REVISION, FINISHED_COMPACTION, SCHEDULED_COMPACTI
 use crate::apply::Machine;
 use crate::bolt::write::Writer;
 use crate::config::CLUSTER_VERSION;
-use crate::membership::Membership;
+use crate::membership::Roster;
 use crate::mvcc::Revision;
 use crate::mvcc::backend::BackendError;
 use crate::mvcc::store::History;
 use crate::proto::lease::Lease;
-use crate::proto::rpc::{AlarmMember, AlarmType};
+use crate::proto::rpc::{AlarmMember, AlarmType, Member};
 
 /// Why a snapshot could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -31,18 +31,20 @@ pub enum SaveError {
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Makes a snapshot of the state as it is now, in a file of `directory` that has no name any more and goes with its last
-/// handle.
-pub fn save(machine: &Machine, membership: &Membership, directory: &Path) -> Result<File, SaveError> {
-    let path = directory.join("snapshot.tmp");
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+/// handle. Says up to which entry it goes.
+pub fn save(machine: &Machine, directory: &Path) -> Result<(File, u64), SaveError> {
+    let path = directory.join(format!("snapshot-{:x}.tmp", rand::random::<u64>()));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
-    let (history, (leases, alarms, auth)) = machine.store.snapshot(|| {
+    let (history, (leases, alarms, auth, roster)) = machine.store.snapshot(|| {
         let lessor = machine.lessor.lock();
         let leases = lessor.ids().into_iter().filter_map(|id| {
             let info = lessor.info(id, Instant::now()).ok()?;
             Some((id, info.granted))
         });
-        (leases.collect::<Vec<_>>(), machine.alarms.lock().list(AlarmType::None), machine.auth.read().rows())
+        let leases = leases.collect::<Vec<_>>();
+        let alarms = machine.alarms.lock().list(AlarmType::None);
+        (leases, alarms, machine.auth.read().rows(), machine.roster.read().clone())
     });
 
     let mut writer = Writer::new(file.try_clone()?)?;
@@ -60,11 +62,11 @@ pub fn save(machine: &Machine, membership: &Membership, directory: &Path) -> Res
     writer.bucket(bucket::KEY, keys)?;
     let mut bucket = |name: &[u8], rows: Rows| writer.bucket(name, rows.into_iter().map(Ok::<_, SaveError>));
     bucket(bucket::LEASE, lease_rows(leases))?;
-    bucket(bucket::MEMBERS, member_rows(membership))?;
-    bucket(bucket::MEMBERS_REMOVED, Rows::new())?;
-    bucket(bucket::META, meta_rows(&history, membership))?;
+    bucket(bucket::MEMBERS, member_rows(&roster))?;
+    bucket(bucket::MEMBERS_REMOVED, removed_rows(&roster))?;
+    bucket(bucket::META, meta_rows(&history, &roster))?;
     writer.finish()?;
-    Ok(file)
+    Ok((file, history.meta.applied))
 }
 
 fn alarm_rows(alarms: &[AlarmMember]) -> Rows {
@@ -86,17 +88,34 @@ fn lease_rows(leases: Vec<(i64, i64)>) -> Rows {
     rows
 }
 
-fn member_rows(membership: &Membership) -> Rows {
-    let member = &membership.member;
-    let json = serde_json::json!({
-        "id": member.id, "peerURLs": member.peer_ur_ls, "name": member.name, "clientURLs": member.client_ur_ls,
-    });
-    vec![(format!("{:x}", member.id).into_bytes(), json.to_string().into_bytes())]
+fn member_rows(roster: &Roster) -> Rows {
+    let row = |member: Member| {
+        let mut json = serde_json::json!({
+            "id": member.id, "peerURLs": member.peer_ur_ls, "name": member.name, "clientURLs": member.client_ur_ls,
+        });
+        if member.is_learner {
+            json["isLearner"] = true.into();
+        }
+        (format!("{:x}", member.id).into_bytes(), json.to_string().into_bytes())
+    };
+    let mut rows: Rows = roster.list().into_iter().map(row).collect();
+    rows.sort();
+    rows
 }
 
-fn meta_rows(history: &History, membership: &Membership) -> Rows {
+fn removed_rows(roster: &Roster) -> Rows {
+    let row = |id: &u64| (format!("{id:x}").into_bytes(), b"removed".to_vec());
+    let mut rows: Rows = roster.removed().iter().map(row).collect();
+    rows.sort();
+    rows
+}
+
+fn meta_rows(history: &History, roster: &Roster) -> Rows {
     let meta = &history.meta;
-    let voters = serde_json::json!({ "voters": [membership.member_id], "auto_leave": false });
+    let members = roster.voting();
+    let voters = serde_json::json!({
+        "voters": members.voters, "learners": members.learners, "auto_leave": false,
+    });
     let mut rows = vec![
         (b"confState".to_vec(), voters.to_string().into_bytes()),
         (b"consistent_index".to_vec(), meta.applied.to_be_bytes().to_vec()),

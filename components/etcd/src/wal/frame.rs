@@ -6,7 +6,10 @@
 //! Layout, little-endian, each frame starting at a multiple of [`ALIGN`]:
 //! magic (4), payload length (4), checksum (4), kind (1), zero (3), first index (8), payload, [`END`], zeros to align.
 
+use bytes::Bytes;
+
 use super::WalError;
+use crate::raft::Entry;
 
 /// What a frame begins with.
 const MAGIC: u32 = 0x4c57_4b31;
@@ -24,10 +27,14 @@ const SECTOR: usize = 512;
 pub enum Kind {
     /// The first frame of a segment.
     Segment,
-    /// Log entries.
+    /// Log entries alone, as single members wrote them once.
     Entries,
-    /// The member's term and vote.
+    /// A term and a vote alone, from the same time.
     HardState,
+    /// The hard state, and log entries that begin at the first index; whatever stood from there on is void.
+    Append,
+    /// A snapshot took the place of everything before; the log goes on behind it.
+    Restart,
 }
 
 impl Kind {
@@ -36,6 +43,8 @@ impl Kind {
             1 => Some(Self::Segment),
             2 => Some(Self::Entries),
             3 => Some(Self::HardState),
+            4 => Some(Self::Append),
+            5 => Some(Self::Restart),
             _ => None,
         }
     }
@@ -45,6 +54,8 @@ impl Kind {
             Self::Segment => 1,
             Self::Entries => 2,
             Self::HardState => 3,
+            Self::Append => 4,
+            Self::Restart => 5,
         }
     }
 }
@@ -162,40 +173,32 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-/// One entry of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry<'a> {
-    pub index: u64,
-    pub term: u64,
-    pub data: &'a [u8],
+/// Set in an entry's length when it changes the members.
+const MEMBERS: u32 = 1 << 31;
+
+/// Appends one entry to a payload.
+pub fn put_entry(buffer: &mut Vec<u8>, entry: &Entry) {
+    let length = u32::try_from(entry.data.len()).expect("a request is bounded far below 2 GiB");
+    buffer.extend_from_slice(&entry.term.to_le_bytes());
+    buffer.extend_from_slice(&(length | if entry.members { MEMBERS } else { 0 }).to_le_bytes());
+    buffer.extend_from_slice(&entry.data);
 }
 
-/// Appends one entry to the payload of an entries frame.
-pub fn put_entry(buffer: &mut Vec<u8>, term: u64, data: &[u8]) {
-    let length = u32::try_from(data.len()).expect("a request is bounded far below 4 GiB");
-    buffer.extend_from_slice(&term.to_le_bytes());
-    buffer.extend_from_slice(&length.to_le_bytes());
-    buffer.extend_from_slice(data);
-}
-
-/// The entries of a frame's payload.
-pub fn entries(frame: &Frame<'_>, mut visit: impl FnMut(Entry<'_>) -> Result<(), WalError>) -> Result<u64, WalError> {
-    let mut rest = frame.payload;
-    let mut index = frame.first_index;
+/// The entries of a payload, of which the first has the index `first`.
+pub fn entries(payload: &[u8], first: u64) -> Result<Vec<Entry>, WalError> {
+    let mut rest = payload;
+    let mut entries = Vec::new();
     while !rest.is_empty() {
+        let index = first + entries.len() as u64;
         let malformed = || WalError::Malformed { index };
-        if rest.len() < 12 {
-            return Err(malformed());
-        }
-        let (head, tail) = rest.split_at(12);
+        let (head, tail) = rest.split_at_checked(12).ok_or_else(malformed)?;
         let term = u64::from_le_bytes(head[..8].try_into().expect("eight bytes"));
-        let length = word(head, 8) as usize;
-        let data = tail.get(..length).ok_or_else(malformed)?;
-        visit(Entry { index, term, data })?;
-        index += 1;
-        rest = &tail[length..];
+        let length = word(head, 8);
+        let data = tail.get(..(length & !MEMBERS) as usize).ok_or_else(malformed)?;
+        rest = &tail[data.len()..];
+        entries.push(Entry { index, term, members: length & MEMBERS != 0, data: Bytes::copy_from_slice(data) });
     }
-    Ok(index)
+    Ok(entries)
 }
 
 #[cfg(test)]

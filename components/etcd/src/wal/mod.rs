@@ -4,19 +4,22 @@
 //! is reserved when a segment is made, so that a sync has no file length to write. At start the segments are read in
 //! order: a torn tail of the last one is cut, anything else that is not a whole frame is refused.
 //!
-//! The log knows nothing of what its entries mean. Indexes are consecutive; segments whose entries are all in the
-//! backend are removed by [`Wal::release`].
+//! The log knows nothing of what its entries mean. Entries that a leader replaces are written again behind the old ones,
+//! and reading makes the later ones count ([`replay`]). Segments that nobody needs are removed by [`Wal::release`].
 
 mod frame;
+mod replay;
 mod segment;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use frame::Entry;
-use frame::{Frame, Kind, Read};
+use frame::Kind;
+use replay::Replay;
 use segment::{Segment, SegmentName};
+
+use crate::raft::{Entry, HardState, Place};
 
 /// A segment is closed when it has this many bytes. Tests open hundreds of them.
 pub const SEGMENT_SIZE: u64 = if cfg!(test) { 64 << 10 } else { 16 << 20 };
@@ -43,13 +46,6 @@ impl WalError {
     }
 }
 
-/// What a member must remember besides its entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HardState {
-    pub term: u64,
-    pub vote: u64,
-}
-
 /// The log, open for appending.
 pub struct Wal {
     directory: PathBuf,
@@ -61,39 +57,41 @@ pub struct Wal {
     buffer: Vec<u8>,
 }
 
+/// What a start finds in the log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    pub hard_state: HardState,
+    /// The snapshot behind which the log was last begun anew, if it ever was.
+    pub restarted: Option<Place>,
+    /// Consecutive.
+    pub entries: Vec<Entry>,
+}
+
 impl Wal {
-    /// Opens the log in `directory`, or begins one at index `first`, and hands every entry from the oldest kept on to
-    /// `visit`.
-    pub fn open(
-        directory: &Path,
-        first: u64,
-        mut visit: impl FnMut(Entry<'_>) -> Result<(), WalError>,
-    ) -> Result<Self, WalError> {
+    /// Opens the log in `directory`, or begins one at index `first`.
+    pub fn open(directory: &Path, first: u64) -> Result<(Self, Recovered), WalError> {
         std::fs::create_dir_all(directory).map_err(WalError::io(directory))?;
         let mut names = segment::list(directory)?;
         let Some(last) = names.pop() else {
-            // Entries before `first` are in the store, but what was acknowledged after the last commit was here.
-            if first > 1 {
-                return Err(WalError::Gap { path: directory.to_owned(), expected: first });
-            }
             let name = SegmentName { sequence: 0, first_index: first };
             let segment = Segment::create(directory, name)?;
-            return Ok(Self::with(directory, segment, Vec::new(), first, HardState::default()));
+            let wal = Self::with(directory, segment, Vec::new(), first, HardState::default());
+            return Ok((wal, Recovered::default()));
         };
 
         let oldest = names.first().unwrap_or(&last);
-        let mut replay = Replay { next_index: oldest.first_index, hard_state: HardState::default() };
+        let mut replay = Replay::new(oldest.first_index);
         for name in &names {
             let path = directory.join(name.file_name());
             let bytes = std::fs::read(&path).map_err(WalError::io(&path))?;
-            if let Some(offset) = replay.segment(&path, *name, &bytes, &mut visit)?.broken {
+            if let Some(offset) = replay.segment(&path, *name, &bytes)?.broken {
                 let reason = "only the last segment may end within a frame".to_owned();
                 return Err(WalError::Damaged { path, offset, reason });
             }
         }
         let path = directory.join(last.file_name());
         let bytes = std::fs::read(&path).map_err(WalError::io(&path))?;
-        let read = replay.segment(&path, last, &bytes, &mut visit)?;
+        let read = replay.segment(&path, last, &bytes)?;
         if let Some(offset) = read.broken {
             frame::torn(&bytes[offset as usize..]).map_err(|reason| WalError::Damaged {
                 path: path.clone(),
@@ -103,7 +101,13 @@ impl Wal {
             tracing::warn!(path = %path.display(), offset, "cut the log's torn tail; nothing in it was acknowledged");
         }
         let segment = Segment::reopen(directory, last, read.end)?;
-        Ok(Self::with(directory, segment, names, replay.next_index, replay.hard_state))
+        let wal = Self::with(directory, segment, names, replay.next_index, replay.found.hard_state);
+        Ok((wal, replay.found))
+    }
+
+    /// Whether there is a log in `directory`.
+    pub fn exists(directory: &Path) -> bool {
+        directory.is_dir() && segment::list(directory).is_ok_and(|names| !names.is_empty())
     }
 
     fn with(
@@ -126,33 +130,33 @@ impl Wal {
         self.closed.first().map_or(self.segment.name().first_index, |name| name.first_index)
     }
 
-    /// What was last stored by [`Wal::set_hard_state`].
-    pub fn hard_state(&self) -> HardState {
-        self.hard_state
-    }
-
-    /// Appends entries as one frame and syncs. They are durable when this returns; after an error the log must not be
-    /// used again, because it is not known what reached the disk.
-    pub fn append<'a>(&mut self, term: u64, entries: impl IntoIterator<Item = &'a [u8]>) -> Result<(), WalError> {
+    /// Appends consecutive entries, in the place of whatever stood from the first one's index on, together with the hard
+    /// state, as one frame, and syncs. They are durable when this returns; after an error the log must not be used
+    /// again, because it is not known what reached the disk.
+    pub fn append(&mut self, state: HardState, entries: &[Entry]) -> Result<(), WalError> {
+        let first_index = entries.first().map_or(self.next_index, |entry| entry.index);
         self.buffer.clear();
         let start = frame::begin(&mut self.buffer);
-        let first_index = self.next_index;
-        let mut count = 0;
+        replay::put_hard_state(&mut self.buffer, state);
         for entry in entries {
-            frame::put_entry(&mut self.buffer, term, entry);
-            count += 1;
+            frame::put_entry(&mut self.buffer, entry);
         }
-        frame::finish(&mut self.buffer, start, Kind::Entries, first_index);
+        frame::finish(&mut self.buffer, start, Kind::Append, first_index);
         self.write()?;
-        self.next_index += count;
+        self.next_index = first_index + entries.len() as u64;
+        self.hard_state = state;
         Ok(())
     }
 
-    /// Stores the member's term and vote, durably.
-    pub fn set_hard_state(&mut self, state: HardState) -> Result<(), WalError> {
+    /// Begins anew behind a snapshot, which must be on the disk already.
+    pub fn restart_behind(&mut self, state: HardState, place: Place) -> Result<(), WalError> {
         self.buffer.clear();
-        put_hard_state(&mut self.buffer, state, self.next_index);
+        let start = frame::begin(&mut self.buffer);
+        replay::put_hard_state(&mut self.buffer, state);
+        replay::put_place(&mut self.buffer, place);
+        frame::finish(&mut self.buffer, start, Kind::Restart, self.next_index);
         self.write()?;
+        self.next_index = place.index + 1;
         self.hard_state = state;
         Ok(())
     }
@@ -175,7 +179,9 @@ impl Wal {
         let mut segment = Segment::create(&self.directory, name)?;
         // Each segment begins with the state as it is, so that older ones can be removed.
         let mut state = Vec::new();
-        put_hard_state(&mut state, self.hard_state, self.next_index);
+        let start = frame::begin(&mut state);
+        replay::put_hard_state(&mut state, self.hard_state);
+        frame::finish(&mut state, start, Kind::Append, self.next_index);
         segment.write(&state)?;
         self.segment = segment;
         self.closed.push(old);
@@ -200,80 +206,9 @@ impl Wal {
     }
 }
 
-fn put_hard_state(buffer: &mut Vec<u8>, state: HardState, index: u64) {
-    let start = frame::begin(buffer);
-    buffer.extend_from_slice(&state.term.to_le_bytes());
-    buffer.extend_from_slice(&state.vote.to_le_bytes());
-    frame::finish(buffer, start, Kind::HardState, index);
-}
-
 /// Makes the names in a directory durable.
 fn sync_directory(path: &Path) -> Result<(), WalError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(WalError::io(path))
-}
-
-struct Replay {
-    next_index: u64,
-    hard_state: HardState,
-}
-
-struct SegmentEnd {
-    /// Where the last whole frame ends.
-    end: u64,
-    /// Where something stands that is not a whole frame.
-    broken: Option<u64>,
-}
-
-impl Replay {
-    fn segment(
-        &mut self,
-        path: &Path,
-        name: SegmentName,
-        bytes: &[u8],
-        visit: &mut impl FnMut(Entry<'_>) -> Result<(), WalError>,
-    ) -> Result<SegmentEnd, WalError> {
-        if name.first_index != self.next_index {
-            return Err(WalError::Gap { path: path.to_owned(), expected: self.next_index });
-        }
-        let mut offset = 0;
-        loop {
-            match frame::read(bytes.get(offset..).unwrap_or_default()) {
-                Read::End => return Ok(SegmentEnd { end: offset as u64, broken: None }),
-                Read::Broken => return Ok(SegmentEnd { end: offset as u64, broken: Some(offset as u64) }),
-                Read::Frame(frame) => {
-                    self.frame(path, offset as u64, &frame, visit)?;
-                    offset += frame.size;
-                }
-            }
-        }
-    }
-
-    fn frame(
-        &mut self,
-        path: &Path,
-        offset: u64,
-        frame: &Frame<'_>,
-        visit: &mut impl FnMut(Entry<'_>) -> Result<(), WalError>,
-    ) -> Result<(), WalError> {
-        if frame.first_index != self.next_index {
-            let reason = format!("entry {} stands where {} belongs", frame.first_index, self.next_index);
-            return Err(WalError::Damaged { path: path.to_owned(), offset, reason });
-        }
-        match frame.kind {
-            Kind::Segment => {}
-            Kind::HardState => {
-                let malformed = || WalError::Malformed { index: self.next_index };
-                let number = |at: usize| {
-                    let bytes = frame.payload.get(at..at + 8)?;
-                    bytes.try_into().ok().map(u64::from_le_bytes)
-                };
-                self.hard_state =
-                    HardState { term: number(0).ok_or_else(malformed)?, vote: number(8).ok_or_else(malformed)? };
-            }
-            Kind::Entries => self.next_index = frame::entries(frame, visit)?,
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -3,16 +3,17 @@ use super::*;
 type Read = Vec<(u64, u64, Vec<u8>)>;
 
 fn open(directory: &Path) -> Result<(Wal, Read), WalError> {
-    let mut entries = Vec::new();
-    let wal = Wal::open(directory, 1, |entry| {
-        entries.push((entry.index, entry.term, entry.data.to_vec()));
-        Ok(())
-    })?;
-    Ok((wal, entries))
+    let (wal, found) = Wal::open(directory, 1)?;
+    Ok((wal, found.entries.into_iter().map(|entry| (entry.index, entry.term, entry.data.to_vec())).collect()))
+}
+
+fn entries(first: u64, term: u64, batch: &[&str]) -> Vec<Entry> {
+    let entry = |(index, data): (u64, &&str)| Entry { index, term, members: false, data: data.to_string().into() };
+    (first..).zip(batch).map(entry).collect()
 }
 
 fn append(wal: &mut Wal, batch: &[&str]) {
-    wal.append(3, batch.iter().map(|entry| entry.as_bytes())).expect("the disk works");
+    wal.append(wal.hard_state, &entries(wal.next_index, 3, batch)).expect("the disk works");
 }
 
 fn only_segment(directory: &Path) -> PathBuf {
@@ -25,14 +26,14 @@ fn entries_and_state_survive_reopening() {
     let directory = tempfile::tempdir().expect("a directory");
     let (mut wal, none) = open(directory.path()).expect("opens");
     assert!(none.is_empty());
-    wal.set_hard_state(HardState { term: 3, vote: 9 }).expect("stored");
+    wal.append(HardState { term: 3, vote: 9, commit: 7 }, &[]).expect("stored");
     append(&mut wal, &["a", "bb"]);
     append(&mut wal, &["ccc"]);
     drop(wal);
 
     let (wal, entries) = open(directory.path()).expect("opens again");
     assert_eq!(entries, [(1, 3, b"a".to_vec()), (2, 3, b"bb".to_vec()), (3, 3, b"ccc".to_vec())]);
-    assert_eq!((wal.next_index(), wal.hard_state()), (4, HardState { term: 3, vote: 9 }));
+    assert_eq!((wal.next_index, wal.hard_state), (4, HardState { term: 3, vote: 9, commit: 7 }));
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn damage_in_the_middle_is_refused_at_every_byte() {
 fn segments_roll_and_are_released() {
     let directory = tempfile::tempdir().expect("a directory");
     let (mut wal, _) = open(directory.path()).expect("opens");
-    wal.set_hard_state(HardState { term: 5, vote: 1 }).expect("stored");
+    wal.append(HardState { term: 5, vote: 1, commit: 0 }, &[]).expect("stored");
     let large = "x".repeat(24 << 10);
     for _ in 0..8 {
         append(&mut wal, &[&large]);
@@ -106,14 +107,37 @@ fn segments_roll_and_are_released() {
 
     let (wal, entries) = open(directory.path()).expect("opens");
     assert_eq!(entries.first().map(|entry| entry.0), Some(first));
-    assert_eq!((wal.next_index(), wal.hard_state().term), (9, 5));
+    assert_eq!((wal.next_index, wal.hard_state.term), (9, 5));
 }
 
 #[test]
-fn a_missing_log_is_refused_when_there_was_one() {
+fn a_leader_replaces_entries() {
     let directory = tempfile::tempdir().expect("a directory");
-    let opened = Wal::open(directory.path(), 5, |_| Ok(()));
-    assert!(matches!(opened, Err(WalError::Gap { expected: 5, .. })));
+    let (mut wal, _) = open(directory.path()).expect("opens");
+    append(&mut wal, &["a", "b", "c"]);
+    let state = HardState { term: 4, vote: 2, commit: 2 };
+    let mut newer = entries(2, 4, &["x"]);
+    newer[0].members = true;
+    wal.append(state, &newer).expect("written");
+    drop(wal);
+    let (wal, found) = Wal::open(directory.path(), 1).expect("opens");
+    assert_eq!(found.entries, [entries(1, 3, &["a"]), newer].concat());
+    assert_eq!((wal.next_index, found.hard_state), (3, state));
+}
+
+#[test]
+fn it_goes_on_behind_a_snapshot() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (mut wal, _) = open(directory.path()).expect("opens");
+    append(&mut wal, &["a", "b"]);
+    let (state, place) = (HardState { term: 9, vote: 0, commit: 50 }, Place { index: 50, term: 8 });
+    wal.restart_behind(state, place).expect("written");
+    wal.append(state, &entries(51, 9, &["x"])).expect("written");
+    drop(wal);
+    let (wal, found) = Wal::open(directory.path(), 1).expect("opens");
+    assert_eq!(wal.next_index, 52);
+    let expected = Recovered { hard_state: state, restarted: Some(place), entries: entries(51, 9, &["x"]) };
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -39,6 +39,9 @@ impl Ours {
         if !flags.iter().any(|flag| flag.starts_with("--listen-client-urls")) {
             arguments.push("--listen-client-urls=http://127.0.0.1:0");
         }
+        if !flags.iter().any(|flag| flag.starts_with("--listen-peer-urls")) {
+            arguments.push("--listen-peer-urls=http://127.0.0.1:0");
+        }
         arguments.extend(flags);
         let server = Server::new(Options::parse_from(arguments)).expect("good options");
         let (handle, stop) = (server.handle(), CancellationToken::new());

@@ -1,0 +1,96 @@
+//! The whole state on its way to a member that is too far behind: a snapshot as clients get it, as a stream of pieces.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::link::To;
+use crate::apply::Machine;
+use crate::membership::Identity;
+use crate::node::open::incoming;
+use crate::proto::peer::SnapshotPiece;
+use crate::raft::{Body, Message, SnapshotMeta};
+use crate::snapshot::restore::restore_member;
+use crate::snapshot::save::save;
+
+/// Bytes sent at once.
+const PIECE: usize = 256 << 10;
+
+/// Sends the state as it is now. Returns up to where it goes.
+pub async fn send(to: &To, machine: Arc<Machine>, directory: PathBuf, term: u64) -> Result<u64, String> {
+    let made = tokio::task::spawn_blocking(move || save(&machine, &directory).map_err(|error| error.to_string()));
+    let (file, index) = made.await.map_err(|error| error.to_string())??;
+    let mut client = to.connect().await?;
+    let (pieces, stream) = mpsc::channel(4);
+    let reading = tokio::task::spawn_blocking(move || read(file, term, &pieces));
+    let sent = client.snapshot(to.address(ReceiverStream::new(stream))).await;
+    let read = reading.await.map_err(|error| error.to_string())?;
+    sent.map_err(|status| status.message().to_owned())?;
+    read.map_err(|error| error.to_string())?;
+    Ok(index)
+}
+
+fn read(mut file: File, term: u64, pieces: &mpsc::Sender<SnapshotPiece>) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    loop {
+        let mut blob = Vec::with_capacity(PIECE);
+        if (&mut file).take(PIECE as u64).read_to_end(&mut blob)? == 0 {
+            return Ok(());
+        }
+        if pieces.blocking_send(SnapshotPiece { term, blob: blob.into() }).is_err() {
+            return Err(std::io::Error::other("the member took no more of it"));
+        }
+    }
+}
+
+/// Takes a state and puts it beside the store, durably. Returns what consensus is told.
+pub async fn receive(
+    mut pieces: Streaming<SnapshotPiece>,
+    member_dir: &Path,
+    from: u64,
+    own: Identity,
+) -> Result<Message, Status> {
+    let failed = |error: &dyn std::fmt::Display| Status::internal(format!("cannot take the snapshot: {error}"));
+    let path = member_dir.join(format!("snapshot.incoming-{:x}", rand::random::<u64>()));
+    let options = OpenOptions::new().write(true).create_new(true).open(&path);
+    let mut file = options.map_err(|error| failed(&error))?;
+    let _removed = RemoveOnDrop(path.clone());
+    let mut term = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        term = piece.term;
+        let written = tokio::task::spawn_blocking(move || file.write_all(&piece.blob).map(|()| file)).await;
+        file = written.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    }
+    drop(file);
+    let directory = member_dir.to_owned();
+    let restored = tokio::task::spawn_blocking(move || {
+        let beside = directory.join(format!("store.taking-{:x}", rand::random::<u64>()));
+        let _removed = RemoveOnDrop(beside.clone());
+        let (place, roster) = restore_member(&path, &beside, own)?;
+        std::fs::File::open(&beside)?.sync_all()?;
+        std::fs::rename(&beside, incoming(&directory, place.index))?;
+        std::fs::File::open(&directory)?.sync_all()?;
+        Ok::<_, anyhow::Error>((place, roster))
+    });
+    let (place, roster) = restored.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    tracing::info!(from = format!("{from:x}"), index = place.index, "took a snapshot");
+    let meta = SnapshotMeta { place, members: roster.voting() };
+    Ok(Message { from, to: own.member, term, body: Body::Snapshot(meta) })
+}
+
+/// Files that came to nothing do not stay.
+struct RemoveOnDrop(PathBuf);
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        // It may have been renamed, which is the good case.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
