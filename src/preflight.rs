@@ -3,17 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kinit_preflight::{Finding, Request, Role, Severity, gather, has_errors};
+use kinit_preflight::{Finding, More, Request, Role, Severity, gather, has_errors};
 
+use serde_json::Value;
+
+use crate::api::clock_skew;
 use crate::config::{InitSettings, NodeSettings};
 use crate::host::{Error, Host, record};
+use crate::images::{Binaries, COMPONENTS, HOST_BINARIES};
+use crate::phase::containerd::cgroup_driver;
 use crate::phase::control_plane::{MANIFESTS_DIR, STATIC_PODS};
 use crate::phase::kubeconfig;
 use crate::report::Reporter;
 
 const KUBELET_PORT: u16 = 10250;
 /// Ports of a control plane beside the API server's, which can be chosen.
-const CONTROL_PLANE_PORTS: &[u16] = &[10259, 10257, KUBELET_PORT, 2379, 2380];
+const CONTROL_PLANE_PORTS: &[u16] = &[10259, 10257, KUBELET_PORT];
+const ETCD_PORTS: &[u16] = &[2379, 2380];
 
 /// The checks found errors.
 #[derive(Debug, thiserror::Error)]
@@ -21,22 +27,53 @@ const CONTROL_PLANE_PORTS: &[u16] = &[10259, 10257, KUBELET_PORT, 2379, 2380];
 pub struct Failed(String, String);
 
 /// What init asks of the host.
-pub fn init_request(settings: &InitSettings) -> Request {
+pub fn init_request(settings: &InitSettings, host: &dyn Host, binaries: &Binaries) -> Request {
     let manifests = STATIC_PODS.iter().map(|name| Path::new(MANIFESTS_DIR).join(format!("{name}.yaml")));
     let ranges = settings.cluster.pod_subnet.iter().chain(settings.cluster.service_subnet.iter());
+    let own_etcd = settings.cluster.external_etcd.is_none();
+    let etcd_ports: &[u16] = if own_etcd { ETCD_PORTS } else { &[] };
     Request {
-        ports: [&[settings.bind_port], CONTROL_PLANE_PORTS].concat(),
+        ports: [&[settings.bind_port], CONTROL_PLANE_PORTS, etcd_ports].concat(),
         absent_files: manifests.collect(),
-        empty_folders: vec![PathBuf::from(&settings.cluster.etcd.data_dir)],
+        empty_folders: own_etcd.then(|| PathBuf::from(&settings.cluster.etcd.data_dir)).into_iter().collect(),
         advertise_address: Some(settings.advertise_address),
         ranges: ranges.map(|range| (range.address(), range.prefix())).collect(),
+        more: More {
+            etcd_folder: settings
+                .cluster
+                .external_etcd
+                .is_none()
+                .then(|| PathBuf::from(&settings.cluster.etcd.data_dir)),
+            external_etcd: settings.cluster.external_etcd.iter().flat_map(|etcd| etcd.endpoints.clone()).collect(),
+            missing_binaries: missing(binaries, settings.cluster.external_etcd.is_some()),
+            cgroup_driver: kubelet_field(settings, "cgroupDriver")
+                .and_then(|wanted| Some((wanted.as_str()?.to_owned(), cgroup_driver(host).to_owned()))),
+            swap_allowed: kubelet_field(settings, "failSwapOn") == Some(&Value::Bool(false)),
+            ..More::default()
+        },
         ..node_request(&settings.node)
     }
 }
 
-/// What join asks of the host.
-pub fn join_request(node: &NodeSettings) -> Request {
+fn kubelet_field<'a>(settings: &'a InitSettings, name: &str) -> Option<&'a Value> {
+    settings.cluster.kubelet.as_ref()?.get(name)
+}
+
+/// Binaries of images that are not at hand.
+fn missing(binaries: &Binaries, etcd_elsewhere: bool) -> Vec<String> {
+    let needed = COMPONENTS.iter().map(|component| component.name).filter(|name| *name != "etcd" || !etcd_elsewhere);
+    needed.chain(HOST_BINARIES.iter().copied()).filter(|name| binaries.find(name).is_err()).map(str::to_owned).collect()
+}
+
+/// What join asks of the host; `endpoint` is `host:port` of the API server.
+pub async fn join_request(node: &NodeSettings, endpoint: Option<&str>) -> Request {
+    let skew = match endpoint {
+        Some(endpoint) => clock_skew(&format!("https://{endpoint}")).await,
+        None => None,
+    };
+    let host = endpoint.and_then(|endpoint| endpoint.rsplit_once(':')).map(|(host, _)| host.to_owned());
     Request {
+        more: More { clock_skew: skew, api_server: host, ..More::default() },
         ports: vec![KUBELET_PORT],
         absent_files: vec![kubeconfig::path("kubelet.conf"), kubeconfig::path("bootstrap-kubelet.conf")],
         empty_folders: vec![PathBuf::from(MANIFESTS_DIR)],

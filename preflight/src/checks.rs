@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::facts::Facts;
-use crate::{Finding, Severity};
+use crate::{Finding, Severity, judge};
 
 /// One check.
 pub struct Check {
@@ -20,6 +20,9 @@ pub struct Check {
 pub const CHECKS: &[Check] = &[
     Check { name: "IsPrivilegedUser", control_plane_only: false, judge: is_privileged },
     Check { name: "CRI", control_plane_only: false, judge: runtime },
+    Check { name: "ContainerRuntimeVersion", control_plane_only: false, judge: judge::runtime_version },
+    Check { name: "Service-containerd", control_plane_only: false, judge: judge::service_runtime },
+    Check { name: "ImagePull", control_plane_only: false, judge: judge::images },
     Check { name: "Swap", control_plane_only: false, judge: swap },
     Check { name: "Port", control_plane_only: false, judge: ports },
     Check { name: "FileAvailable", control_plane_only: false, judge: files },
@@ -29,11 +32,27 @@ pub const CHECKS: &[Check] = &[
     Check { name: "FileContent--proc-sys-net-ipv4-ip_forward", control_plane_only: false, judge: ip_forward },
     Check { name: "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables", control_plane_only: false, judge: bridge_nf },
     Check { name: "SystemVerification", control_plane_only: false, judge: cgroups },
+    Check { name: "SystemVerification", control_plane_only: false, judge: judge::kernel },
+    Check { name: "KubeletVersion", control_plane_only: false, judge: judge::kubelet_version },
+    Check { name: "Service-kubelet", control_plane_only: false, judge: judge::service_kubelet },
+    Check { name: "CgroupDriver", control_plane_only: false, judge: judge::cgroup_driver },
     Check { name: "Hostname", control_plane_only: false, judge: host_name },
     Check { name: "NumCPU", control_plane_only: true, judge: processors },
     Check { name: "Mem", control_plane_only: true, judge: memory },
     Check { name: "AdvertiseAddress", control_plane_only: true, judge: advertise_address },
     Check { name: "ClusterNetwork", control_plane_only: false, judge: cluster_network },
+    Check { name: "ClusterNetwork", control_plane_only: false, judge: judge::routes },
+    Check { name: "Firewalld", control_plane_only: false, judge: judge::firewalld },
+    Check { name: "HTTPProxy", control_plane_only: false, judge: judge::http_proxy },
+    Check { name: "MTU", control_plane_only: false, judge: judge::mtu },
+    Check { name: "Stale", control_plane_only: false, judge: judge::leftovers },
+    Check { name: "ResolvConf", control_plane_only: false, judge: judge::resolv_conf },
+    Check { name: "TimeSkew", control_plane_only: false, judge: judge::clock },
+    Check { name: "SELinux", control_plane_only: false, judge: judge::selinux },
+    Check { name: "AppArmor", control_plane_only: false, judge: judge::apparmor },
+    Check { name: "ExternalEtcdVersion", control_plane_only: true, judge: judge::external_etcd },
+    Check { name: "DiskSpace", control_plane_only: false, judge: judge::disk_space },
+    Check { name: "EtcdDisk", control_plane_only: true, judge: judge::disk_sync },
 ];
 
 /// What kubeadm asks of a control plane.
@@ -44,7 +63,9 @@ const NEEDED_CONTROLLERS: &[&str] = &["cpu", "cpuset", "memory", "pids"];
 
 /// Programs that are looked for: name, whether it is an error that it is missing, what has it in Debian.
 pub const PROGRAMS: &[(&str, Severity, &str)] = &[
+    ("losetup", Severity::Error, "mount"),
     ("mount", Severity::Error, "mount"),
+    ("cp", Severity::Error, "coreutils"),
     ("ip", Severity::Error, "iproute2"),
     ("nft", Severity::Error, "nftables"),
     ("conntrack", Severity::Warning, "conntrack"),
@@ -77,7 +98,7 @@ fn runtime(facts: &Facts) -> Vec<Finding> {
 }
 
 fn swap(facts: &Facts) -> Vec<Finding> {
-    if facts.swap.is_empty() {
+    if facts.swap.is_empty() || facts.swap_allowed {
         return Vec::new();
     }
     let areas = facts.swap.join(", ");
@@ -258,7 +279,9 @@ fn cluster_network(facts: &Facts) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::facts::{InterfaceAddress, Port, Setting};
+    use crate::more::{Network, Platform, Storage};
     use crate::{Role, has_errors, run};
+    use std::time::Duration;
 
     fn names(facts: &Facts, role: Role) -> Vec<String> {
         run(facts, role, &[]).into_iter().map(|finding| finding.name).collect()
@@ -267,6 +290,32 @@ mod tests {
     #[test]
     fn a_sound_host_has_no_findings() {
         assert_eq!(run(&Facts::default(), Role::ControlPlane, &[]), []);
+    }
+
+    fn on_platform(platform: Platform) -> Facts {
+        Facts { platform, ..Facts::default() }
+    }
+
+    fn on_network(network: Network) -> Facts {
+        Facts { network, ..Facts::default() }
+    }
+
+    #[test]
+    fn a_little_is_a_warning_and_much_an_error() {
+        let skew =
+            |seconds| on_platform(Platform { clock_skew: Some(Duration::from_secs(seconds)), ..Platform::default() });
+        let free =
+            |free| Facts { storage: Storage { free: vec![("/x".into(), free)], sync: None }, ..Facts::default() };
+        for (facts, count, errors) in [
+            (skew(2), 0, false),
+            (skew(60), 1, false),
+            (skew(600), 1, true),
+            (free(1 << 30), 1, false),
+            (free(9 << 30), 0, false),
+        ] {
+            let found = run(&facts, Role::Worker, &[]);
+            assert_eq!((found.len(), has_errors(&found)), (count, errors));
+        }
     }
 
     /// One thing wrong, the name it is found by, whether a worker is found wanting too.
@@ -309,6 +358,69 @@ mod tests {
                     addresses: vec![InterfaceAddress { interface: "eth0".into(), address: [10, 0, 0, 1].into() }],
                     ..good()
                 },
+            ),
+            ("SystemVerification", true, on_platform(Platform { kernel: Some((3, 10)), ..Platform::default() })),
+            ("KubeletVersion", true, on_platform(Platform { foreign_kubelet: true, ..Platform::default() })),
+            ("Service-kubelet", true, on_platform(Platform { kubelet_masked: true, ..Platform::default() })),
+            ("Service-containerd", true, on_platform(Platform { runtime_not_enabled: true, ..Platform::default() })),
+            ("ContainerRuntimeVersion", true, Facts { runtime: Ok("containerd v1.4.13~ds1".into()), ..good() }),
+            ("ImagePull", true, on_platform(Platform { missing_binaries: vec!["etcd".into()], ..Platform::default() })),
+            (
+                "CgroupDriver",
+                true,
+                on_platform(Platform {
+                    cgroup_driver: Some(("cgroupfs".into(), "systemd".into())),
+                    ..Platform::default()
+                }),
+            ),
+            (
+                "TimeSkew",
+                true,
+                on_platform(Platform { clock_skew: Some(Duration::from_secs(600)), ..Platform::default() }),
+            ),
+            ("SELinux", true, on_platform(Platform { selinux_enforces: true, ..Platform::default() })),
+            ("AppArmor", true, on_platform(Platform { apparmor_without_parser: true, ..Platform::default() })),
+            ("Firewalld", true, on_network(Network { firewalld: true, ..Network::default() })),
+            (
+                "HTTPProxy",
+                true,
+                on_network(Network { proxied: vec![("p".into(), "10.0.0.1".into())], ..Network::default() }),
+            ),
+            (
+                "HTTPProxyCIDR",
+                true,
+                on_network(Network { proxied: vec![("p".into(), "10.96.0.0/12".into())], ..Network::default() }),
+            ),
+            ("MTU", true, on_network(Network { mtu: vec![("eth0".into(), 1300)], ..Network::default() })),
+            (
+                "ClusterNetwork",
+                true,
+                on_network(Network {
+                    overlapping_routes: vec![("10.244.1.0/24".into(), "x".into(), "10.244.0.0/16".into())],
+                    ..Network::default()
+                }),
+            ),
+            ("StaleCNI", true, on_network(Network { other_networks: vec!["10-x.conf".into()], ..Network::default() })),
+            ("StaleNetwork", true, on_network(Network { stale_links: vec!["cni0".into()], ..Network::default() })),
+            (
+                "ResolvConf",
+                true,
+                on_network(Network { own_name_servers: vec![[127, 0, 0, 1].into()], ..Network::default() }),
+            ),
+            (
+                "ExternalEtcdVersion",
+                false,
+                on_network(Network { silent_etcd: vec![("https://x".into(), "no".into())], ..Network::default() }),
+            ),
+            (
+                "DiskSpace",
+                true,
+                Facts { storage: Storage { free: vec![("/x".into(), 1 << 20)], sync: None }, ..good() },
+            ),
+            (
+                "EtcdDisk",
+                false,
+                Facts { storage: Storage { free: vec![], sync: Some(Duration::from_millis(80)) }, ..good() },
             ),
             (
                 "ClusterNetwork",

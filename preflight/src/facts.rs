@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::more::{Network, Platform, Storage};
+
 /// A TCP port that the host will need.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Port {
@@ -81,6 +83,14 @@ pub struct Facts {
     pub advertise_address: Option<IpAddr>,
     /// Addresses of the host that lie in the range of pods or services.
     pub addresses_in_cluster_ranges: Vec<(IpAddr, String)>,
+    /// The platform.
+    pub platform: Platform,
+    /// The network.
+    pub network: Network,
+    /// The disks.
+    pub storage: Storage,
+    /// Whether the user lets the kubelet run with swap on.
+    pub swap_allowed: bool,
     /// Whether an init or join that was interrupted is taken up again.
     pub resumed: bool,
 }
@@ -109,6 +119,10 @@ impl Default for Facts {
             addresses: Vec::new(),
             advertise_address: None,
             addresses_in_cluster_ranges: Vec::new(),
+            platform: Platform::default(),
+            network: Network::default(),
+            storage: Storage::default(),
+            swap_allowed: false,
             resumed: false,
         }
     }

@@ -11,6 +11,8 @@ use kinit_cri::sandboxes::Sandboxes;
 
 use crate::checks::{CNI_PLUGINS, PROGRAMS};
 use crate::facts::{Facts, InterfaceAddress, Port, Setting};
+use crate::more::More;
+use crate::probe;
 
 const RESOLVE_PATIENCE: Duration = Duration::from_millis(150);
 const CNI_FOLDERS: &[&str] = &["/usr/lib/cni", "/opt/cni/bin"];
@@ -34,12 +36,15 @@ pub struct Request {
     pub ranges: Vec<(IpAddr, u8)>,
     /// Whether an interrupted run is taken up again.
     pub resumed: bool,
+    /// What is asked of the platform, the network and the disks.
+    pub more: More,
 }
 
 /// Gathers the facts. What cannot be read counts as absent: the check about it then says so.
 pub async fn gather(request: Request) -> Facts {
     let runtime = runtime(&request.runtime_socket).await;
     let addresses = addresses();
+    let network = probe::network(&request.more, &request.ranges, request.advertise_address, &addresses).await;
     Facts {
         is_root: nix::unistd::geteuid().is_root(),
         name_resolves: resolves(&request.node_name).await,
@@ -68,6 +73,10 @@ pub async fn gather(request: Request) -> Facts {
         addresses_in_cluster_ranges: in_ranges(&addresses, &request.ranges),
         addresses,
         advertise_address: request.advertise_address,
+        platform: probe::platform(&request.more),
+        network,
+        storage: probe::storage(&request.more),
+        swap_allowed: request.more.swap_allowed,
         resumed: request.resumed,
     }
 }
@@ -154,24 +163,12 @@ fn in_ranges(addresses: &[InterfaceAddress], ranges: &[(IpAddr, u8)]) -> Vec<(Ip
     let mut found = Vec::new();
     for known in addresses.iter().filter(|known| known.interface != "cni0") {
         for (base, prefix) in ranges {
-            if is_within(known.address, *base, *prefix) {
+            if probe::within(known.address, *base, *prefix) {
                 found.push((known.address, format!("{base}/{prefix}")));
             }
         }
     }
     found
-}
-
-fn is_within(address: IpAddr, base: IpAddr, prefix: u8) -> bool {
-    let same = |left: u128, right: u128, width: u32| {
-        let shift = width - u32::from(prefix);
-        left.checked_shr(shift).unwrap_or(0) == right.checked_shr(shift).unwrap_or(0)
-    };
-    match (address, base) {
-        (IpAddr::V4(left), IpAddr::V4(right)) => same(left.to_bits().into(), right.to_bits().into(), 32),
-        (IpAddr::V6(left), IpAddr::V6(right)) => same(left.to_bits(), right.to_bits(), 128),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

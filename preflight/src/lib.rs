@@ -12,12 +12,16 @@
 pub mod checks;
 pub mod facts;
 mod gather;
+mod judge;
+pub mod more;
+mod probe;
 
 use serde::Serialize;
 
 pub use checks::{CHECKS, Check};
 pub use facts::{Facts, Port};
 pub use gather::{Request, gather};
+pub use more::More;
 
 /// What a host is to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ mod memory;
 use async_trait::async_trait;
 use serde_json::Value;
 
-pub use client::{KubeApi, Trust};
+pub use client::{KubeApi, Trust, clock_skew};
 pub use ensure::{delete, ensure, get, object_path, patch};
 pub use memory::MemoryApi;
 

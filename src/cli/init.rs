@@ -275,7 +275,7 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
 async fn check(context: &InitContext) -> anyhow::Result<()> {
     let begin = std::time::Instant::now();
     let settings = &context.settings;
-    let request = preflight::init_request(settings);
+    let request = preflight::init_request(settings, context.host.as_ref(), &context.binaries);
     let ignore = &settings.ignore_preflight_errors;
     let findings = preflight::judge(context.host.as_ref(), request, Role::ControlPlane, ignore).await?;
     preflight::settle(&findings, &context.reporter)?;

@@ -249,7 +249,7 @@ fn put_in_path(host: &dyn Host) -> anyhow::Result<()> {
 async fn check(context: &JoinContext) -> anyhow::Result<()> {
     let begin = std::time::Instant::now();
     let settings = &context.settings;
-    let request = preflight::join_request(&settings.node);
+    let request = preflight::join_request(&settings.node, settings.source.endpoint()).await;
     let ignore = &settings.ignore_preflight_errors;
     let findings = preflight::judge(context.host.as_ref(), request, Role::Worker, ignore).await?;
     preflight::settle(&findings, &context.reporter)?;

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use kinit_preflight::{Finding, Role, has_errors};
 
+use super::CommonArgs;
 use super::init::host_defaults;
 use super::output::{Format, emit};
 use crate::config::settings::InitOverrides;
 use crate::config::{Documents, InitSettings};
 use crate::host::RealHost;
+use crate::images::Binaries;
 use crate::{mend, preflight, report};
 
 /// Flags of `kinit preflight`.
@@ -34,6 +36,9 @@ pub struct PreflightArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub output: Format,
+    /// Flags that several commands have
+    #[command(flatten)]
+    pub common: CommonArgs,
 }
 
 /// Runs the command: fails if there are errors.
@@ -42,10 +47,14 @@ pub async fn run(args: PreflightArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     let settings = InitSettings::resolve(documents, InitOverrides::default(), &host_defaults()?)?;
     let host = RealHost::new()?;
     let role = if args.join { Role::Worker } else { Role::ControlPlane };
-    let judge = || {
-        let request =
-            if args.join { preflight::join_request(&settings.node) } else { preflight::init_request(&settings) };
-        preflight::judge(&host, request, role, &args.ignore_preflight_errors)
+    let binaries = Binaries::new(args.common.bin_dir.as_deref());
+    let judge = || async {
+        let request = if args.join {
+            preflight::join_request(&settings.node, None).await
+        } else {
+            preflight::init_request(&settings, &host, &binaries)
+        };
+        preflight::judge(&host, request, role, &args.ignore_preflight_errors).await
     };
     let mut findings = judge().await?;
     if args.fix {

@@ -38,6 +38,16 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// `host:port` of the API server, where it is known before the cluster is found.
+    pub fn endpoint(&self) -> Option<&str> {
+        match self {
+            Self::Token { endpoint, .. } => Some(endpoint),
+            Self::File { .. } => None,
+        }
+    }
+}
+
 /// What `join` works with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinSettings {
