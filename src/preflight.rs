@@ -8,9 +8,10 @@ use kinit_preflight::{Finding, More, Request, Role, Severity, gather, has_errors
 use serde_json::Value;
 
 use crate::api::clock_skew;
-use crate::config::{InitSettings, NodeSettings};
+use crate::config::{InitSettings, NodeSettings, Settings};
 use crate::host::{Error, Host, record};
 use crate::images::{Binaries, COMPONENTS, HOST_BINARIES};
+use crate::join::JoinSettings;
 use crate::phase::containerd::cgroup_driver;
 use crate::phase::control_plane::{MANIFESTS_DIR, STATIC_PODS};
 use crate::phase::kubeconfig;
@@ -65,8 +66,30 @@ fn missing(binaries: &Binaries, etcd_elsewhere: bool) -> Vec<String> {
     needed.chain(HOST_BINARIES.iter().copied()).filter(|name| binaries.find(name).is_err()).map(str::to_owned).collect()
 }
 
-/// What join asks of the host; `endpoint` is `host:port` of the API server.
-pub async fn join_request(node: &NodeSettings, endpoint: Option<&str>) -> Request {
+/// What join asks of the host.
+pub async fn join_request(settings: &JoinSettings, host: &dyn Host, binaries: &Binaries) -> Request {
+    let request = worker_request(&settings.node, settings.source.endpoint()).await;
+    let Some(own) = &settings.control_plane else { return request };
+    let Some(init) = Settings::resolve(Default::default(), None, None)
+        .ok()
+        .and_then(|cluster| crate::join::control_plane::init_settings(settings, &cluster))
+    else {
+        return request;
+    };
+    // Of the cluster itself nothing is known yet: its ranges are not looked at, and etcd is taken to be where it usually is.
+    let more = init_request(&init, host, binaries);
+    Request {
+        ports: [&[own.bind_port], CONTROL_PLANE_PORTS, ETCD_PORTS].concat(),
+        absent_files: [request.absent_files, more.absent_files].concat(),
+        empty_folders: [request.empty_folders, more.empty_folders].concat(),
+        advertise_address: Some(own.advertise_address),
+        more: More { clock_skew: request.more.clock_skew, api_server: request.more.api_server, ..more.more },
+        ..request
+    }
+}
+
+/// What joining as a worker asks of the host; `endpoint` is `host:port` of the API server.
+pub async fn worker_request(node: &NodeSettings, endpoint: Option<&str>) -> Request {
     let skew = match endpoint {
         Some(endpoint) => clock_skew(&format!("https://{endpoint}")).await,
         None => None,

@@ -4,6 +4,8 @@
 //! made while they ran, at paths and under names of their own. [`plan`] is pure: from the record to steps. Steps that
 //! fail are reported and do not keep the others from being done.
 
+mod leave;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -59,6 +61,13 @@ const LINKS: &[&str] = &["cni0"];
 const TABLE_NAMES: &[&str] = &["kube-proxy", "kinit-network", "kinit"];
 /// Routing protocol number that the network agent marks its routes with.
 pub const ROUTE_PROTOCOL: &str = "77";
+
+/// The phases that a user can leave out or run alone.
+pub const PHASES: &[(&str, &str)] = &[
+    ("preflight", "asks whether all of the node's data may go"),
+    ("remove-etcd-member", "takes this node's member out of etcd, and the node out of the cluster"),
+    ("cleanup-node", "stops the kubelet and takes away what init and join made"),
+];
 
 /// One step of taking away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,15 +152,43 @@ pub fn plan(entries: &[Entry]) -> Vec<Step> {
     steps
 }
 
+/// What reset works with.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Socket of the container runtime, if it is not the usual one.
+    pub cri_socket: Option<String>,
+    /// The PKI folder, if it is not the usual one.
+    pub certificates_dir: Option<PathBuf>,
+    /// Whether kubeadm's folder of temporary files is emptied.
+    pub cleanup_tmp_dir: bool,
+    /// Phases to leave out.
+    pub skip_phases: Vec<String>,
+}
+
 /// Takes everything away; gives how many steps failed. Each failure was reported.
-pub async fn run(host: &dyn Host, cri_socket: Option<&str>, reporter: &dyn Reporter) -> anyhow::Result<usize> {
+pub async fn run(host: &dyn Host, options: &Options, reporter: &dyn Reporter) -> anyhow::Result<usize> {
+    let skips = |phase: &str| options.skip_phases.iter().any(|name| name == phase);
+    if !skips("remove-etcd-member") && host.is_real() {
+        let folder = options.certificates_dir.clone().unwrap_or_else(|| "/etc/kubernetes/pki".into());
+        leave::run(host, &folder, reporter).await;
+    }
+    if skips("cleanup-node") {
+        return Ok(0);
+    }
     let entries = Record::new(Path::new(STATE_DIR)).entries()?;
-    let socket = cri_socket.unwrap_or(CONTAINERD_SOCKET);
+    let socket = options.cri_socket.as_deref().unwrap_or(CONTAINERD_SOCKET);
     let socket = PathBuf::from(socket.strip_prefix("unix://").unwrap_or(socket));
+    let mut steps = plan(&entries);
+    if options.cleanup_tmp_dir {
+        steps.push(Step::Empty("/etc/kubernetes/tmp".into()));
+    }
+    if let Some(folder) = options.certificates_dir.clone().filter(|folder| folder.is_absolute()) {
+        steps.push(Step::Empty(folder));
+    }
     let mut failures = 0;
     let begin = Instant::now();
     reporter.begin("reset");
-    for step in plan(&entries) {
+    for step in steps {
         reporter.progress("reset", &words(&step));
         if let Err(error) = take(host, &step, &socket, reporter).await {
             failures += 1;

@@ -23,6 +23,7 @@ templates! {
     CLUSTER_ADMINS = "rbac/cluster-admins.yaml";
     CONFIG_MAPS = "rbac/config-maps.yaml";
     BOOTSTRAP = "rbac/bootstrap.yaml";
+    UPLOAD_CERTS = "rbac/upload-certs.yaml";
     KUBE_PROXY = "addons/kube-proxy.yaml";
     KUBE_PROXY_CONFIG = "addons/kube-proxy-config.yaml";
     KUBE_PROXY_KUBECONFIG = "addons/kube-proxy-kubeconfig.yaml";

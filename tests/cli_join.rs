@@ -176,6 +176,7 @@ fn world(cluster: &Cluster, tls_token: Option<&str>) -> World {
         reporter: Arc::new(Silent),
         now: Timestamp::now(),
         cluster: OnceCell::new(),
+        init: OnceCell::new(),
     };
     World { context, host, _binaries: binaries }
 }

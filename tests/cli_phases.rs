@@ -11,8 +11,8 @@ use kinit::config::settings::{HostDefaults, InitOverrides};
 use kinit::config::{Documents, InitSettings};
 use kinit::host::{Effect, MemoryHost};
 use kinit::images::{Binaries, WouldImport};
-use kinit::phase::init::{InitContext, TREE};
-use kinit::phase::{Outcome, run_one, run_tree, validate_names};
+use kinit::phase::init::{InitContext, TREE, listing};
+use kinit::phase::{Outcome, find, run_one, run_tree, validate_names};
 use kinit::report::Reporter;
 use serde_json::{Value, json};
 
@@ -225,6 +225,48 @@ async fn patches_are_laid_over_what_is_written() {
     assert_eq!(manifest(&world, "kube-scheduler")["metadata"]["labels"]["mine"], "yes");
     let kubelet: Value = serde_yaml::from_str(&file(&world, "/var/lib/kubelet/config.yaml")).unwrap();
     assert_eq!(kubelet["maxPods"], 9);
+}
+
+/// What a host and a cluster hold in the end, without what is random: paths, and the manifests whole.
+fn made(world: &World) -> (Vec<String>, Vec<(String, Vec<u8>)>) {
+    let files = world.host.written();
+    let mut paths: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    // The token of each world is its own.
+    paths.extend(world.api.paths().into_iter().filter(|path| !path.contains("bootstrap-token-")));
+    let manifests = files.into_iter().filter(|(path, _)| path.starts_with("/etc/kubernetes/manifests"));
+    (paths, manifests.map(|(path, text)| (path.display().to_string(), text)).collect())
+}
+
+#[tokio::test]
+async fn init_that_was_killed_at_any_phase_is_taken_up_again() {
+    let whole = world("", InitOverrides::default());
+    run(&whole).await;
+    let leaves: Vec<String> = listing(TREE).into_iter().map(|(path, _)| path).collect();
+    let leaves: Vec<&String> =
+        leaves.iter().filter(|path| find(TREE, path).is_some_and(|phase| phase.action.is_some())).collect();
+    assert!(leaves.len() > 25, "{leaves:?}");
+    for killed in 0..leaves.len() {
+        let world = world("", InitOverrides::default());
+        for path in &leaves[..killed] {
+            run_one(TREE, path, &world.context, &Remember::default()).await.unwrap();
+        }
+        run(&world).await;
+        assert_eq!(made(&world), made(&whole), "killed before {}", leaves[killed]);
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_uploaded_when_they_are_asked_for() {
+    let flags = InitOverrides { upload_certs: true, ..InitOverrides::default() };
+    let asked = world("", flags);
+    run(&asked).await;
+    let secret = asked.api.object("/api/v1/namespaces/kube-system/secrets/kubeadm-certs").unwrap();
+    let names: Vec<&String> = secret["data"].as_object().unwrap().keys().collect();
+    assert_eq!(names.len(), 8, "{names:?}");
+    assert_eq!(asked.context.settings.certificate_key.as_deref().map(str::len), Some(64));
+    let other = world("", InitOverrides::default());
+    run(&other).await;
+    assert!(other.api.object("/api/v1/namespaces/kube-system/secrets/kubeadm-certs").is_none());
 }
 
 #[tokio::test]

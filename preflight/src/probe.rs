@@ -98,7 +98,7 @@ pub fn storage(more: &More) -> Storage {
     folders.extend(more.etcd_folder.clone());
     let free = folders.into_iter().filter_map(|folder| {
         let there = nix::sys::statvfs::statvfs(existing(&folder)).ok()?;
-        Some((folder, u64::from(there.blocks_available()) * u64::from(there.fragment_size())))
+        Some((folder, there.blocks_available() * there.fragment_size()))
     });
     Storage { free: free.collect(), sync: more.etcd_folder.as_deref().and_then(|folder| sync(existing(folder)).ok()) }
 }

@@ -47,7 +47,8 @@ pub struct KubeApi {
 }
 
 enum Source {
-    File(PathBuf),
+    /// A file, and the URL to use in place of the one in it.
+    File(PathBuf, Option<String>),
     Given(Box<Connection>),
 }
 
@@ -61,7 +62,12 @@ struct Connection {
 impl KubeApi {
     /// The API that the kubeconfig at `path` points to. The file is read when it is first needed.
     pub fn from_file(path: PathBuf) -> Self {
-        Self { source: Source::File(path), connection: OnceCell::new() }
+        Self { source: Source::File(path, None), connection: OnceCell::new() }
+    }
+
+    /// The API at `url`, with the credentials in the kubeconfig at `path`. The file is read when it is first needed.
+    pub fn from_file_at(path: PathBuf, url: &str) -> Self {
+        Self { source: Source::File(path, Some(url.to_owned())), connection: OnceCell::new() }
     }
 
     /// The API that a kubeconfig points to.
@@ -81,7 +87,13 @@ impl KubeApi {
         self.connection
             .get_or_try_init(|| async {
                 match &self.source {
-                    Source::File(path) => Connection::from_kubeconfig(&Kubeconfig::load(path)?),
+                    Source::File(path, url) => {
+                        let mut connection = Connection::from_kubeconfig(&Kubeconfig::load(path)?)?;
+                        if let Some(url) = url {
+                            connection.url = url.trim_end_matches('/').to_owned();
+                        }
+                        Ok(connection)
+                    }
                     Source::Given(connection) => Ok(connection.as_ref().clone()),
                 }
             })

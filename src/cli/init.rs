@@ -131,7 +131,7 @@ pub struct InitFlags {
 
 fn phases_help() -> String {
     let mut text = String::from("Phases:\n");
-    for (path, about) in listing() {
+    for (path, about) in listing(TREE) {
         text.push_str(&format!("  {:<40} {about}\n", path.replace('/', " ")));
     }
     text.push_str("\nExample:\n  kinit init phase certs apiserver --apiserver-cert-extra-sans api.example.com");
@@ -309,6 +309,18 @@ fn next_steps(context: &InitContext, hide_token: bool) -> anyhow::Result<String>
     let ca = kinit_pki::Certificate::load(&settings.cluster.certificates_dir.join("ca.crt"))?;
     let (host, port) = settings.endpoint();
     let token = if hide_token { "<token>".to_owned() } else { settings.tokens[0].token.reveal() };
+    let join = format!(
+        "kinit join {} --token {token} \\\n    --discovery-token-ca-cert-hash {}",
+        crate::config::net::host_port(&host, port),
+        ca.public_key_hash(),
+    );
+    let more = match settings.certificate_key.as_ref().filter(|_| settings.upload_certs) {
+        None => String::new(),
+        Some(key) => format!(
+            "To add control planes, run this on each, as root, within two hours:\n\n  {join} \\\n    --control-plane \
+             --certificate-key {key}\n\n"
+        ),
+    };
     Ok(format!(
         "\nYour Kubernetes control-plane has initialized successfully!\n\n\
          To use the cluster, as a regular user:\n\n  \
@@ -317,11 +329,9 @@ fn next_steps(context: &InitContext, hide_token: bool) -> anyhow::Result<String>
          sudo chown $(id -u):$(id -g) $HOME/.kube/config\n\n\
          or, as root:\n\n  \
          export KUBECONFIG=/etc/kubernetes/admin.conf\n\n\
-         To add workers, run here, for any number of hosts that you can reach over SSH:\n\n  \
+         {more}To add workers, run here, for any number of hosts that you can reach over SSH:\n\n  \
          kinit join --ssh root@HOST --ssh root@HOST\n\n\
          or run this on each, as root:\n\n  \
-         kinit join {} --token {token} \\\n    --discovery-token-ca-cert-hash {}\n",
-        crate::config::net::host_port(&host, port),
-        ca.public_key_hash(),
+         {join}\n"
     ))
 }

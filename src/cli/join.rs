@@ -18,7 +18,8 @@ use crate::join::enroll::{Enrollment, enroll};
 use crate::join::fetch::fetch;
 use crate::join::phases::{JoinContext, TREE};
 use crate::join::{JoinOverrides, JoinSettings};
-use crate::phase::{run_one, run_tree, validate_names};
+use crate::phase::init::listing;
+use crate::phase::{find, run_one, run_tree, validate_names};
 use crate::preflight;
 use crate::report::{self, Outcome};
 use crate::ssh::{Credentials, Target, Unknown};
@@ -33,6 +34,9 @@ pub struct JoinArgs {
     /// Run one phase alone
     #[command(subcommand)]
     pub phase: Option<JoinCommand>,
+    /// HOST:PORT of the API server, or ssh://USER@HOST of a control plane
+    #[arg(value_name = "ENDPOINT", conflicts_with = "ssh")]
+    pub endpoint: Option<String>,
     /// The flags
     #[command(flatten)]
     pub flags: JoinFlags,
@@ -47,11 +51,12 @@ pub enum JoinCommand {
 
 /// Arguments of `kinit join phase`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = phases_help())]
 pub struct JoinPhaseArgs {
-    /// The phase: preflight, discovery, host-settings, container-runtime, images, kubelet-files, kubelet-start,
-    /// kubelet-wait-bootstrap or wait-node
-    #[arg(required = true, value_name = "PHASE")]
-    pub path: String,
+    /// The phase and, if it has parts, the part: `control-plane-prepare certs`; `all` means all parts
+    /// and after it, where it is needed, the endpoint as join itself takes it
+    #[arg(required = true, num_args = 1..=3, value_name = "PHASE")]
+    pub words: Vec<String>,
     /// The flags
     #[command(flatten)]
     pub flags: JoinFlags,
@@ -60,11 +65,11 @@ pub struct JoinPhaseArgs {
 /// The flags themselves.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct JoinFlags {
-    /// HOST:PORT of the API server, or ssh://USER@HOST of a control plane
-    #[arg(value_name = "ENDPOINT")]
+    /// The endpoint, which is no flag
+    #[arg(skip)]
     pub endpoint: Option<String>,
     /// Enroll this host over SSH, from the control plane; may be given many times
-    #[arg(long, value_name = "USER@HOST", conflicts_with_all = ["endpoint", "config", "token", "discovery_file"])]
+    #[arg(long, value_name = "USER@HOST", conflicts_with_all = ["config", "token", "discovery_file"])]
     pub ssh: Vec<String>,
     /// Private key to log in with over SSH [default: the agent's, or the user's usual ones]
     #[arg(short = 'i', long, value_name = "FILE")]
@@ -75,9 +80,21 @@ pub struct JoinFlags {
     /// File with a JoinConfiguration of kubeadm.k8s.io/v1beta4
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Join as a control plane
+    /// Create a new control plane instance on this node
     #[arg(long)]
     pub control_plane: bool,
+    /// The key to decrypt the certificate secrets uploaded by init
+    #[arg(long, value_name = "KEY")]
+    pub certificate_key: Option<String>,
+    /// The IP address the API server of a new control plane will advertise it's listening on
+    #[arg(long, value_name = "IP")]
+    pub apiserver_advertise_address: Option<String>,
+    /// The port for the API server of a new control plane to bind to
+    #[arg(long, value_name = "PORT")]
+    pub apiserver_bind_port: Option<u16>,
+    /// Path to a directory that contains files named "target[suffix][+patchtype].extension"
+    #[arg(long, value_name = "DIR")]
+    pub patches: Option<PathBuf>,
     /// Socket of the container runtime
     #[arg(long, value_name = "SOCKET")]
     pub cri_socket: Option<String>,
@@ -119,6 +136,15 @@ pub struct JoinFlags {
     pub common: CommonArgs,
 }
 
+fn phases_help() -> String {
+    let mut text = String::from("Phases:\n");
+    for (path, about) in listing(TREE) {
+        text.push_str(&format!("  {:<40} {about}\n", path.replace('/', " ")));
+    }
+    text.push_str("\nExample:\n  kinit join phase control-plane-prepare download-certs --config join.yaml");
+    text
+}
+
 impl JoinFlags {
     fn unknown(&self) -> Unknown {
         if self.accept_new_host_keys { Unknown::Accept } else { Unknown::Ask }
@@ -142,19 +168,45 @@ impl JoinFlags {
             ignore_preflight_errors: self.ignore_preflight_errors.clone(),
             skip_phases: self.skip_phases.clone(),
             dry_run: self.dry_run,
+            control_plane: self.control_plane,
+            certificate_key: self.certificate_key.clone(),
+            advertise_address: self.apiserver_advertise_address.clone(),
+            bind_port: self.apiserver_bind_port,
+            patches: self.patches.clone(),
         }
+    }
+}
+
+/// The phase that the words name, as a path, and the endpoint that may follow it.
+fn phase_and_endpoint(words: &[String]) -> anyhow::Result<(String, Option<String>)> {
+    let mut path = words[0].clone();
+    let mut rest = &words[1..];
+    while let Some((word, more)) = rest.split_first() {
+        let longer = if word == "all" { path.clone() } else { format!("{path}/{word}") };
+        if find(TREE, &longer).is_none() {
+            break;
+        }
+        (path, rest) = (longer, more);
+    }
+    if path != "preflight" {
+        validate_names(TREE, std::slice::from_ref(&path))?;
+    }
+    match rest {
+        [] => Ok((path, None)),
+        [endpoint] => Ok((path, Some(endpoint.clone()))),
+        [unknown, ..] => anyhow::bail!("{path} has no part {unknown:?}\nhint: `kinit join phase --help` lists them"),
     }
 }
 
 /// Runs the command.
 pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     let (flags, path) = match args.phase {
-        Some(JoinCommand::Phase(phase)) => (phase.flags.clone(), Some(phase.path)),
-        None => (args.flags, None),
+        Some(JoinCommand::Phase(phase)) => {
+            let (path, endpoint) = phase_and_endpoint(&phase.words)?;
+            (JoinFlags { endpoint, ..phase.flags.clone() }, Some(path))
+        }
+        None => (JoinFlags { endpoint: args.endpoint, ..args.flags }, None),
     };
-    if flags.control_plane {
-        anyhow::bail!("--control-plane: joining more control planes is not there yet\nhint: join the host as a worker");
-    }
     let reporter = report::for_stderr(verbose);
     let binaries = Binaries::new(flags.common.bin_dir.as_deref());
     if !flags.ssh.is_empty() {
@@ -165,6 +217,7 @@ pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
             binaries,
             ignore_preflight_errors: flags.ignore_preflight_errors.clone(),
             verbose,
+            control_plane: flags.control_plane,
             targets,
         };
         let failed = enroll(&work, reporter.clone()).await?;
@@ -202,6 +255,7 @@ pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
         reporter: reporter.clone(),
         now: Timestamp::now(),
         cluster: OnceCell::new(),
+        init: OnceCell::new(),
     };
     match path {
         Some(path) if path == "preflight" => check(&context).await?,
@@ -249,10 +303,34 @@ fn put_in_path(host: &dyn Host) -> anyhow::Result<()> {
 async fn check(context: &JoinContext) -> anyhow::Result<()> {
     let begin = std::time::Instant::now();
     let settings = &context.settings;
-    let request = preflight::join_request(&settings.node, settings.source.endpoint()).await;
+    let request = preflight::join_request(settings, context.host.as_ref(), &context.binaries).await;
+    let role = if settings.control_plane.is_some() { Role::ControlPlane } else { Role::Worker };
     let ignore = &settings.ignore_preflight_errors;
-    let findings = preflight::judge(context.host.as_ref(), request, Role::Worker, ignore).await?;
+    let findings = preflight::judge(context.host.as_ref(), request, role, ignore).await?;
     preflight::settle(&findings, &context.reporter)?;
     context.reporter.end("preflight", &Outcome::Changed, begin.elapsed());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_and_where_the_cluster_is_are_told_apart() {
+        for (words, wanted) in [
+            ("preflight", Some(("preflight", None))),
+            ("kubelet-start 10.0.0.1:6443", Some(("kubelet-start", Some("10.0.0.1:6443")))),
+            ("control-plane-prepare certs", Some(("control-plane-prepare/certs", None))),
+            ("control-plane-prepare all a:6443", Some(("control-plane-prepare", Some("a:6443")))),
+            ("control-plane-prepare certs a:6443", Some(("control-plane-prepare/certs", Some("a:6443")))),
+            ("nonsense", None),
+            ("kubelet-start a b", None),
+        ] {
+            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            let found = phase_and_endpoint(&words).ok();
+            let found = found.as_ref().map(|(path, endpoint)| (path.as_str(), endpoint.as_deref()));
+            assert_eq!(found, wanted, "{words:?}");
+        }
+    }
 }

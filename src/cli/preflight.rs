@@ -50,7 +50,7 @@ pub async fn run(args: PreflightArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     let binaries = Binaries::new(args.common.bin_dir.as_deref());
     let judge = || async {
         let request = if args.join {
-            preflight::join_request(&settings.node, None).await
+            preflight::worker_request(&settings.node, None).await
         } else {
             preflight::init_request(&settings, &host, &binaries)
         };

@@ -72,9 +72,13 @@ pub struct CreateArgs {
         value_name = "GROUPS"
     )]
     pub groups: Vec<String>,
-    /// Print the whole command to join with
+    /// Instead of printing only the token, print the full 'kinit join' flag needed to join the cluster using the token
     #[arg(long)]
     pub print_join_command: bool,
+    /// When used together with '--print-join-command', print the full 'kinit join' flag needed to join the cluster as a
+    /// control-plane
+    #[arg(long, value_name = "KEY", requires = "print_join_command")]
+    pub certificate_key: Option<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub output: Format,
@@ -153,9 +157,10 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
         token,
         ca_cert_hash: Certificate::from_pem(&ca, "the kubeconfig")?.public_key_hash(),
     };
+    let more = args.certificate_key.map(|key| format!(" --control-plane --certificate-key {key}")).unwrap_or_default();
     emit(args.output, &ticket, || {
         format!(
-            "kinit join {} --token {} --discovery-token-ca-cert-hash {}\n",
+            "kinit join {} --token {} --discovery-token-ca-cert-hash {}{more}\n",
             ticket.endpoint, ticket.token, ticket.ca_cert_hash
         )
     })

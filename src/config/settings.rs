@@ -177,7 +177,8 @@ impl InitSettings {
         over(&mut registration.name, flags.node_name.clone());
         over(&mut registration.cri_socket, flags.cri_socket.clone());
         let tokens = tokens(&init, &flags)?;
-        let advertise_address = advertise_address(&init, &flags, host)?;
+        let own = &init.local_api_endpoint.advertise_address;
+        let advertise_address = advertise_address(flags.advertise_address.as_ref().unwrap_or(own), host)?;
         let bind_port = match (flags.bind_port, init.local_api_endpoint.bind_port) {
             (Some(port), _) => port,
             (None, 0) => API_PORT,
@@ -200,7 +201,7 @@ impl InitSettings {
             dry_run: init.dry_run || flags.dry_run,
             timeouts: Timeouts::resolve(&init.timeouts)?,
             patches: Patches::load(folder.as_deref())?,
-            certificate_key,
+            certificate_key: certificate_key.or_else(|| flags.upload_certs.then(crate::certificates::new_key)),
             upload_certs: flags.upload_certs,
         })
     }
@@ -530,9 +531,9 @@ fn override_cluster(cluster: &mut ClusterConfiguration, flags: &InitOverrides) {
     }
 }
 
-fn advertise_address(init: &InitConfiguration, flags: &InitOverrides, host: &HostDefaults) -> Result<IpAddr, Error> {
+/// The address that this host's API server is reached at: what is given, else the host's own.
+pub fn advertise_address(given: &str, host: &HostDefaults) -> Result<IpAddr, Error> {
     let field = "localAPIEndpoint.advertiseAddress";
-    let given = flags.advertise_address.clone().unwrap_or_else(|| init.local_api_endpoint.advertise_address.clone());
     if given.is_empty() {
         let hint = "give the address of this host by --apiserver-advertise-address";
         return host.address.ok_or_else(|| {
@@ -540,15 +541,11 @@ fn advertise_address(init: &InitConfiguration, flags: &InitOverrides, host: &Hos
         });
     }
     let address: IpAddr = given.parse().map_err(|_| {
-        Error::value(field, &given, "is no address", "give an address of this host, for example 192.0.2.10")
+        Error::value(field, given, "is no address", "give an address of this host, for example 192.0.2.10")
     })?;
     if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
-        return Err(Error::value(
-            field,
-            given,
-            "cannot be reached by other hosts",
-            "give an address of a network interface",
-        ));
+        let hint = "give an address of a network interface";
+        return Err(Error::value(field, given, "cannot be reached by other hosts", hint));
     }
     Ok(address)
 }

@@ -38,6 +38,8 @@ pub struct Enrollment {
     pub binaries: Binaries,
     /// Preflight checks there whose errors become warnings.
     pub ignore_preflight_errors: Vec<String>,
+    /// Whether they become control planes.
+    pub control_plane: bool,
     /// How many -v there were.
     pub verbose: u8,
 }
@@ -59,7 +61,7 @@ pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::R
     let ca = cluster.ca_pem()?.context("admin.conf has no CA")?;
     let hash = kinit_pki::Certificate::from_pem(&ca, "admin.conf")?.public_key_hash();
     let endpoint = cluster.server.trim_start_matches("https://").to_owned();
-    let parcels = parcels(&work.binaries).await?;
+    let parcels = parcels(&work.binaries, work.control_plane).await?;
     let api = KubeApi::from_kubeconfig(&admin)?;
     let settings = TokenSettings {
         ttl: Some(TOKEN_LIFE),
@@ -67,6 +69,8 @@ pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::R
         ..TokenSettings::resolve(&BootstrapToken::default())?
     };
     api::ensure(&api, &Token::secret_object(&settings, Timestamp::now())).await?;
+
+    let certificate_key = if work.control_plane { Some(upload(&api).await?) } else { None };
 
     let known = KnownHosts::of_user();
     let open = |target| Session::open(target, &work.credentials, &known, work.unknown);
@@ -76,7 +80,7 @@ pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::R
         sessions = join_all(work.targets.iter().map(open)).await.into_iter().map(Some).collect();
     }
     let jobs = work.targets.iter().zip(sessions).map(|(target, session)| {
-        let configuration = configuration(&endpoint, &settings.token, &hash, work);
+        let configuration = configuration(&endpoint, &settings.token, &hash, certificate_key.as_deref(), work);
         let (reporter, parcels, open) = (reporter.clone(), &parcels, &open);
         async move {
             let name = target.to_string();
@@ -114,8 +118,9 @@ pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::R
     Ok(failed)
 }
 
-async fn parcels(binaries: &Binaries) -> anyhow::Result<Vec<Parcel>> {
-    let images = COMPONENTS.iter().filter(|component| component.on_workers).map(|component| component.name);
+async fn parcels(binaries: &Binaries, control_plane: bool) -> anyhow::Result<Vec<Parcel>> {
+    let images =
+        COMPONENTS.iter().filter(|component| component.on_workers || control_plane).map(|component| component.name);
     let mut parcels = Vec::new();
     for name in images.chain(HOST_BINARIES.iter().copied()).chain(["kinit"]) {
         let path = if name == "kinit" { std::env::current_exe()? } else { binaries.find(name)? };
@@ -128,10 +133,9 @@ async fn parcels(binaries: &Binaries) -> anyhow::Result<Vec<Parcel>> {
 }
 
 /// The JoinConfiguration that a host is given.
-fn configuration(endpoint: &str, token: &Token, hash: &str, work: &Enrollment) -> String {
+fn configuration(endpoint: &str, token: &Token, hash: &str, key: Option<&str>, work: &Enrollment) -> String {
     let registration = json!({"ignorePreflightErrors": work.ignore_preflight_errors});
-    // JSON is YAML.
-    json!({
+    let mut document = json!({
         "apiVersion": crate::config::v1beta4::API_VERSION,
         "kind": "JoinConfiguration",
         "discovery": {
@@ -143,8 +147,21 @@ fn configuration(endpoint: &str, token: &Token, hash: &str, work: &Enrollment) -
             "tlsBootstrapToken": token.reveal(),
         },
         "nodeRegistration": registration,
-    })
-    .to_string()
+    });
+    if let Some(key) = key {
+        document["controlPlane"] = json!({"certificateKey": key});
+    }
+    // JSON is YAML.
+    document.to_string()
+}
+
+/// Keeps this control plane's certificates in the cluster; gives the key that they are encrypted with.
+async fn upload(api: &KubeApi) -> anyhow::Result<String> {
+    let document = crate::upgrade::cluster::configuration(api).await?;
+    let settings = crate::config::Settings::resolve(document, None, None)?;
+    let key = crate::certificates::new_key();
+    crate::phase::upload_certs::upload(api, &settings, &settings.certificates_dir, &key, Timestamp::now()).await?;
+    Ok(key)
 }
 
 async fn one(

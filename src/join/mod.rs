@@ -5,17 +5,23 @@
 //! - [`enroll`]: from the control plane, many hosts at once over SSH: each gets the binaries and runs the phases itself.
 //! - [`fetch`]: from the new node, asking a control plane over SSH for what a token would need.
 
+pub mod control_plane;
 pub mod discovery;
 pub mod enroll;
+pub mod etcd;
 pub mod fetch;
 pub mod phases;
 
 use std::path::PathBuf;
 
-use crate::config::settings::HostDefaults;
-use crate::config::v1beta4::{BootstrapTokenDiscovery, Discovery, JoinConfiguration, NodeRegistration};
+use crate::config::settings::{API_PORT, HostDefaults, Timeouts};
+use crate::config::v1beta4::{
+    BootstrapTokenDiscovery, Discovery, JoinConfiguration, JoinControlPlane, NodeRegistration,
+};
 use crate::config::{self, Error, NodeSettings, net};
+use crate::patches::Patches;
 use crate::token::Token;
+pub use control_plane::ControlPlaneSettings;
 
 /// How the cluster is found and trusted.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +71,12 @@ pub struct JoinSettings {
     pub skip_phases: Vec<String>,
     /// Only show what would be done.
     pub dry_run: bool,
+    /// Set when it joins as a control plane.
+    pub control_plane: Option<ControlPlaneSettings>,
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
+    /// The user's patches of what is written.
+    pub patches: Patches,
 }
 
 /// The flags of `join` that change settings.
@@ -94,6 +106,16 @@ pub struct JoinOverrides {
     pub skip_phases: Vec<String>,
     /// `--dry-run`
     pub dry_run: bool,
+    /// `--control-plane`
+    pub control_plane: bool,
+    /// `--certificate-key`
+    pub certificate_key: Option<String>,
+    /// `--apiserver-advertise-address`
+    pub advertise_address: Option<String>,
+    /// `--apiserver-bind-port`
+    pub bind_port: Option<u16>,
+    /// `--patches`
+    pub patches: Option<PathBuf>,
 }
 
 impl JoinSettings {
@@ -104,9 +126,8 @@ impl JoinSettings {
         host: &HostDefaults,
     ) -> Result<Self, Error> {
         let document = document.unwrap_or_default();
-        if document.control_plane.is_some() {
-            return Err(Error::value("controlPlane", "...", "is not there yet", "join the host as a worker"));
-        }
+        let control_plane = control_plane(document.control_plane, &flags, host)?;
+        let folder = flags.patches.clone().or_else(|| document.patches.map(|part| part.directory.into()));
         let mut registration: NodeRegistration = document.node_registration;
         if let Some(name) = flags.node_name.clone() {
             registration.name = name;
@@ -115,7 +136,7 @@ impl JoinSettings {
             registration.cri_socket = socket;
         }
         let ignore = [registration.ignore_preflight_errors.clone(), flags.ignore_preflight_errors.clone()].concat();
-        let node = NodeSettings::resolve(&registration, host, false)?;
+        let node = NodeSettings::resolve(&registration, host, control_plane.is_some())?;
         let discovery = override_discovery(document.discovery, &flags);
         let source = source(&discovery)?;
         let bootstrap_token = match discovery.tls_bootstrap_token.as_str() {
@@ -137,8 +158,42 @@ impl JoinSettings {
             ignore_preflight_errors: ignore,
             skip_phases: [document.skip_phases, flags.skip_phases.clone()].concat(),
             dry_run: document.dry_run || flags.dry_run,
+            control_plane,
+            timeouts: Timeouts::resolve(&document.timeouts)?,
+            patches: Patches::load(folder.as_deref())?,
         })
     }
+}
+
+/// How the host joins as a control plane, if it does.
+fn control_plane(
+    document: Option<JoinControlPlane>,
+    flags: &JoinOverrides,
+    host: &HostDefaults,
+) -> Result<Option<ControlPlaneSettings>, Error> {
+    let of_control_planes = [
+        ("--certificate-key", flags.certificate_key.is_some()),
+        ("--apiserver-advertise-address", flags.advertise_address.is_some()),
+        ("--apiserver-bind-port", flags.bind_port.is_some()),
+    ];
+    if document.is_none() && !flags.control_plane {
+        return match of_control_planes.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Error::value(*flag, "...", "is for control planes", "add --control-plane")),
+            None => Ok(None),
+        };
+    }
+    let document = document.unwrap_or_default();
+    let endpoint = document.local_api_endpoint;
+    let key = flags.certificate_key.clone().unwrap_or(document.certificate_key);
+    let given = flags.advertise_address.clone().unwrap_or(endpoint.advertise_address);
+    Ok(Some(ControlPlaneSettings {
+        advertise_address: config::settings::advertise_address(&given, host)?,
+        bind_port: flags.bind_port.or(Some(endpoint.bind_port).filter(|port| *port != 0)).unwrap_or(API_PORT),
+        certificate_key: match key.as_str() {
+            "" => None,
+            _ => Some(config::settings::certificate_key("certificateKey", key)?),
+        },
+    }))
 }
 
 fn override_discovery(mut discovery: Discovery, flags: &JoinOverrides) -> Discovery {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -11,20 +10,19 @@ use kinit_pki::kubeconfig::Credential;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::{JoinSettings, discovery};
+use super::{JoinSettings, control_plane, discovery};
 use crate::api::{self, Api, KubeApi};
 use crate::config::Settings;
 use crate::config::v1beta4::ClusterConfiguration;
 use crate::host::{Change, Host};
 use crate::images::{Binaries, COMPONENTS, Component, ImageStore};
+use crate::phase::control_plane::MANIFESTS_DIR;
+use crate::phase::init::InitContext;
 use crate::phase::wait::{is_ready, node_ready, until};
 use crate::phase::{Outcome, Phase, Result, Tree, containerd, host_settings, images, kubeconfig, kubelet};
 use crate::report::Reporter;
 use crate::templates;
 
-/// How long the kubelet may take to get its certificate.
-const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(120);
-const READY_PATIENCE: Duration = Duration::from_secs(120);
 const BOOTSTRAP_FILE: &str = "bootstrap-kubelet.conf";
 
 /// What the phases of `join` share.
@@ -43,6 +41,8 @@ pub struct JoinContext {
     pub now: Timestamp,
     /// What the cluster says of itself, once it was asked.
     pub cluster: OnceCell<Joined>,
+    /// What the phases of init run in, for a control plane.
+    pub init: OnceCell<InitContext>,
 }
 
 /// What the cluster says of itself.
@@ -59,8 +59,8 @@ pub struct Joined {
 pub const TREE: Tree<JoinContext> = &[
     // Alone and first: nothing is written for a cluster that is not the right one.
     &[&[DISCOVERY]],
-    &[&[HOST_SETTINGS], &[RUNTIME, IMAGES], &[KUBELET_FILES]],
-    &[&[START, WAIT_BOOTSTRAP, WAIT_NODE]],
+    &[&[HOST_SETTINGS], &[RUNTIME, IMAGES], &[control_plane::PREPARE, control_plane::CHECK_ETCD, KUBELET_FILES]],
+    &[&[START, WAIT_BOOTSTRAP, control_plane::ETCD_JOIN, control_plane::WAIT, control_plane::JOIN, WAIT_NODE]],
 ];
 
 const DISCOVERY: Phase<JoinContext> =
@@ -91,7 +91,11 @@ const IMAGES: Phase<JoinContext> =
     Phase::leaf("images", "packs the components into images and gives them to the container runtime", |context| {
         async move {
             let joined = cluster(context).await?;
-            let needed: Vec<Component> = COMPONENTS.iter().copied().filter(|component| component.on_workers).collect();
+            let needed: Vec<Component> = COMPONENTS
+                .iter()
+                .copied()
+                .filter(|component| component.on_workers || context.settings.control_plane.is_some())
+                .collect();
             let name = |component: &str| joined.settings.image(component);
             images::import(context.host.as_ref(), context.images.as_ref(), &context.binaries, &needed, name).await
         }
@@ -118,14 +122,14 @@ const WAIT_NODE: Phase<JoinContext> = Phase::leaf("wait-node", "waits until this
             return Ok(Outcome::Skipped("in a dry run".into()));
         }
         let api = KubeApi::from_file(kubeconfig::path("kubelet.conf"));
-        node_ready(&api, &context.settings.node.name, READY_PATIENCE).await?;
+        node_ready(&api, &context.settings.node.name, context.settings.timeouts.kubelet).await?;
         Ok(Outcome::Changed)
     }
     .boxed()
 });
 
 /// Asks the cluster what it says of itself, once.
-async fn cluster(context: &JoinContext) -> anyhow::Result<&Joined> {
+pub(super) async fn cluster(context: &JoinContext) -> anyhow::Result<&Joined> {
     context
         .cluster
         .get_or_try_init(|| async {
@@ -172,7 +176,7 @@ async fn config_map(api: &dyn Api, name: &str, key: &str) -> anyhow::Result<Valu
 }
 
 /// What the kubelet asks for its certificate with: the token, or what the discovery file has.
-fn bootstrap_kubeconfig(context: &JoinContext, found: &discovery::Found) -> anyhow::Result<Kubeconfig> {
+pub(super) fn bootstrap_kubeconfig(context: &JoinContext, found: &discovery::Found) -> anyhow::Result<Kubeconfig> {
     if let Some(token) = &context.settings.bootstrap_token {
         let token = token.reveal();
         let user = Credential::Token(&token);
@@ -197,12 +201,13 @@ async fn kubelet_files(context: &JoinContext) -> Result {
         &mut config["authentication"]["x509"]["clientCAFile"],
         &serde_json::json!(context.settings.ca_path),
     );
+    context.settings.patches.apply("kubeletconfiguration", &mut config)?;
     let mut change = host.write(&context.settings.ca_path, joined.found.ca.as_bytes(), 0o644)?;
     if host.read(&kubeconfig::path("kubelet.conf"))?.is_none() {
         let text = bootstrap_kubeconfig(context, &joined.found)?.to_yaml()?;
         change = change.or(host.write(&kubeconfig::path(BOOTSTRAP_FILE), text.as_bytes(), 0o600)?);
     }
-    change = change.or(make_folder(host, Path::new(crate::phase::control_plane::MANIFESTS_DIR))?);
+    change = change.or(make_folder(host, Path::new(MANIFESTS_DIR))?);
     let files = kubelet::files(host, &context.binaries, Some(&context.settings.node), &config)?;
     Ok(change.or(containerd::changed(&files)).into())
 }
@@ -223,7 +228,8 @@ async fn wait_bootstrap(context: &JoinContext) -> Result {
     }
     let path = kubeconfig::path("kubelet.conf");
     let host = context.host.as_ref();
-    until(BOOTSTRAP_PATIENCE, || async {
+    let patience = context.settings.timeouts.tls_bootstrap;
+    until(patience, || async {
         match host.read(&path) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(format!("{} is not there", path.display())),
@@ -231,7 +237,7 @@ async fn wait_bootstrap(context: &JoinContext) -> Result {
         }
     })
     .await
-    .map_err(|last| anyhow::anyhow!("the kubelet has no certificate after {}s: {last}\nhint: `journalctl -u kubelet` here and `kubectl get csr` tell why", BOOTSTRAP_PATIENCE.as_secs()))?;
+    .map_err(|last| anyhow::anyhow!("the kubelet has no certificate after {}s: {last}\nhint: `journalctl -u kubelet` here and `kubectl get csr` tell why", patience.as_secs()))?;
     // The kubelet made this file; reset has to take it away all the same.
     host.note(crate::host::record::Entry::File { path })?;
     host.remove(&kubeconfig::path(BOOTSTRAP_FILE))?;

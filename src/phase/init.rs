@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     Phase, Tree, addons, bootstrap_token, certs, containerd, control_plane, host_settings, images, kubeconfig, kubelet,
-    mark_control_plane, upload_config, wait,
+    mark_control_plane, upload_certs, upload_config, wait,
 };
 use crate::api::Api;
 use crate::config::InitSettings;
@@ -42,12 +42,17 @@ pub const TREE: Tree<InitContext> = &[
         &[certs::PHASE, kubeconfig::PHASE, control_plane::ETCD, control_plane::PHASE, kubelet::FILES],
     ],
     &[&[kubelet::START, wait::CONTROL_PLANE, upload_config::ADMINS]],
-    &[&[upload_config::PHASE], &[mark_control_plane::PHASE], &[bootstrap_token::PHASE], &[addons::PHASE]],
+    &[
+        &[upload_config::PHASE, upload_certs::PHASE],
+        &[mark_control_plane::PHASE],
+        &[bootstrap_token::PHASE],
+        &[addons::PHASE],
+    ],
     &[&[kubelet::FINALIZE, wait::NODE]],
 ];
 
 /// Every phase, flat, for help texts: path and what it does.
-pub fn listing() -> Vec<(String, &'static str)> {
+pub fn listing<C>(tree: Tree<C>) -> Vec<(String, &'static str)> {
     fn add<C>(phase: &Phase<C>, prefix: &str, out: &mut Vec<(String, &'static str)>) {
         let path = if prefix.is_empty() { phase.name.to_owned() } else { format!("{prefix}/{}", phase.name) };
         out.push((path.clone(), phase.about));
@@ -56,7 +61,7 @@ pub fn listing() -> Vec<(String, &'static str)> {
         }
     }
     let mut out = vec![("preflight".to_owned(), "checks the host before anything is written")];
-    for phase in TREE.iter().flat_map(|stage| stage.iter()).flat_map(|lane| lane.iter()) {
+    for phase in tree.iter().flat_map(|stage| stage.iter()).flat_map(|lane| lane.iter()) {
         add(phase, "", &mut out);
     }
     out

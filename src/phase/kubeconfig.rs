@@ -69,6 +69,18 @@ pub const PHASE: Phase<InitContext> = Phase::node(
     ],
 );
 
+/// Those that a joining control plane needs: its kubelet asks for a certificate of its own, and there is one super
+/// administrator only.
+pub fn of_joined(context: &InitContext) -> Result {
+    let mut all = Outcome::Unchanged;
+    for user in [ADMIN, CONTROLLER_MANAGER, SCHEDULER] {
+        if ensure(context, user)? == Outcome::Changed {
+            all = Outcome::Changed;
+        }
+    }
+    Ok(all)
+}
+
 /// Path of a file in kubeadm's folder.
 pub fn path(file: &str) -> PathBuf {
     Path::new(KUBERNETES_DIR).join(file)

@@ -14,7 +14,8 @@ pub const PHASE: Phase<InitContext> =
         async move { mark(context).await }.boxed()
     });
 
-async fn mark(context: &InitContext) -> Result {
+/// Labels and taints the node of `context`.
+pub async fn mark(context: &InitContext) -> Result {
     let node = &context.settings.node;
     let path = format!("/api/v1/nodes/{}", node.name);
     let labels = json!({"metadata": {"labels": {

@@ -16,13 +16,14 @@ pub mod kubeconfig;
 pub mod kubelet;
 pub mod mark_control_plane;
 mod run;
+pub mod upload_certs;
 pub mod upload_config;
 pub mod wait;
 
 use futures::future::BoxFuture;
 
 pub use crate::report::Outcome;
-pub use run::{Error, find, run_one, run_tree, validate_names};
+pub use run::{Error, find, run_all, run_one, run_tree, validate_names};
 
 /// What a phase returns. Phases are the shell around pure parts, so any error is good enough here.
 pub type Result = anyhow::Result<Outcome>;

@@ -56,6 +56,19 @@ pub async fn run_one<C: Sync>(tree: Tree<C>, path: &str, context: &C, reporter: 
     run_named(phase, path.to_owned(), context, reporter, &[]).await
 }
 
+/// Runs a phase's children without telling of each; for a command in which they are one step.
+pub async fn run_all<C: Sync>(phase: &Phase<C>, context: &C) -> super::Result {
+    let mut all = Outcome::Unchanged;
+    for child in phase.children {
+        if let Some(action) = child.action
+            && action(context).await? == Outcome::Changed
+        {
+            all = Outcome::Changed;
+        }
+    }
+    Ok(all)
+}
+
 fn run_named<'a, C: Sync>(
     phase: &'a Phase<C>,
     path: String,

@@ -20,21 +20,7 @@ pub const CONTROL_PLANE: Phase<InitContext> =
             if !context.host.is_real() {
                 return Ok(Outcome::Skipped("in a dry run".into()));
             }
-            let begin = Instant::now();
-            until(context.settings.timeouts.control_plane, || async {
-            match context.super_api.call(Verb::Get, "/readyz", None).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await
-        .map_err(|last| {
-            anyhow::anyhow!(
-                "the API server is not ready after {}s: {last}\nhint: `journalctl -u kubelet` and `crictl ps -a` tell \
-                 why; the logs of its containers are under /var/log/pods",
-                begin.elapsed().as_secs()
-            )
-        })?;
+            api_ready(context.super_api.as_ref(), context.settings.timeouts.control_plane).await?;
             Ok(Outcome::Changed)
         }
         .boxed()
@@ -51,6 +37,24 @@ pub const NODE: Phase<InitContext> = Phase::leaf("wait-node", "waits until this 
     }
     .boxed()
 });
+
+/// Waits until an API server is ready.
+pub async fn api_ready(api: &dyn Api, patience: Duration) -> anyhow::Result<()> {
+    until(patience, || async {
+        match api.call(Verb::Get, "/readyz", None).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await
+    .map_err(|last| {
+        anyhow::anyhow!(
+            "the API server is not ready after {}s: {last}\nhint: `journalctl -u kubelet` and `crictl ps -a` tell why; \
+             the logs of its containers are under /var/log/pods",
+            patience.as_secs()
+        )
+    })
+}
 
 /// Waits until the node `name` is ready.
 pub async fn node_ready(api: &dyn Api, name: &str, patience: Duration) -> anyhow::Result<()> {
