@@ -281,6 +281,7 @@ impl Server {
             peers: peers.clone(),
             kept,
         };
+        let shutdown = CancellationToken::new();
         let context = Context {
             machine: machine.clone(),
             proposer: proposer.clone(),
@@ -293,6 +294,7 @@ impl Server {
                 proposer,
                 peers,
                 member_dir: start::member_dir(&config),
+                shutdown: shutdown.clone(),
             },
             standing,
             strict_reconfig: config.strict_reconfig,
@@ -302,7 +304,7 @@ impl Server {
             client_cert_auth: config.client_cert_auth,
             progress_interval: config.progress_interval,
             data_dir: config.data_dir.clone(),
-            shutdown: CancellationToken::new(),
+            shutdown,
         };
         let run = Run::new(raft, wal, state, parts);
         Ok(Opened { run, machine, commits, context: Arc::new(context), inbox, _lock: lock })

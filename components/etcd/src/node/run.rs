@@ -9,14 +9,14 @@ use tokio::sync::oneshot;
 
 use super::inbox::{Control, Proposal, Work};
 use super::standing::Standing;
-use crate::apply::{Machine, Reply};
+use crate::apply::Machine;
 use crate::auth::Asker;
 use crate::error::Error;
 use crate::metrics::Figures;
 use crate::peer::Peers;
 use crate::proto::log::Command;
 use crate::proto::log::command::Op;
-use crate::raft::{Entry, HardState, NONE, Place, Raft, Refused};
+use crate::raft::{Body, Entry, HardState, Message, NONE, Place, Raft, Refused};
 use crate::wal::{Wal, WalError};
 
 /// Bytes of applied entries kept in memory for members that are behind.
@@ -62,8 +62,9 @@ pub struct Run {
     pub peers: Peers,
     kept: u64,
     waiting: VecDeque<(Place, Proposal)>,
-    forwarded: HashMap<u64, oneshot::Sender<Result<Reply, Error>>>,
-    /// Proposed while there was no leader.
+    /// Sent to the leader, by their ids.
+    forwarded: HashMap<u64, Proposal>,
+    /// Proposed while there was no leader, or none that was reached.
     held: VecDeque<Proposal>,
     asked: HashMap<u64, Asked>,
     /// Reads by the index that must be applied before they are answered.
@@ -134,12 +135,18 @@ impl Run {
         let members = changes_voters(&proposal.op);
         match self.raft.propose(members, proposal.data.clone()) {
             Ok(Some(place)) => self.waiting.push_back((place, proposal)),
-            Ok(None) => drop(self.forwarded.insert(proposal.id, proposal.reply)),
+            Ok(None) => drop(self.forwarded.insert(proposal.id, proposal)),
             // A new leader is on its way; whoever waits too long has gone by then.
             Err(Refused::NoLeader | Refused::Transferring) => self.held.push_back(proposal),
             Err(Refused::MembersChanging) => drop(proposal.reply.send(Err(Error::Unhealthy))),
             Err(Refused::TooMuch) => drop(proposal.reply.send(Err(Error::TooManyRequests))),
         }
+    }
+
+    /// The leader is not reached, so that nothing of this was sent: it is proposed again.
+    fn hold(&mut self, data: &[u8]) {
+        let id = Command::decode(data).map(|command| command.id).unwrap_or_default();
+        self.held.extend(self.forwarded.remove(&id));
     }
 
     fn ask(&mut self, replies: Vec<ReadReply>) {
@@ -162,7 +169,7 @@ impl Run {
         if !again.is_empty() {
             self.ask(again);
         }
-        self.forwarded.retain(|_, reply| !reply.is_closed());
+        self.forwarded.retain(|_, proposal| !proposal.reply.is_closed());
         self.held.retain(|proposal| !proposal.reply.is_closed());
         if self.raft.leader() != NONE {
             for proposal in std::mem::take(&mut self.held) {
@@ -180,7 +187,9 @@ impl Run {
                 break;
             }
             for message in ready.messages {
-                self.peers.send(message);
+                if let Some(Message { body: Body::Propose { data, .. }, .. }) = self.peers.send(message) {
+                    self.hold(&data);
+                }
             }
             self.state = ready.hard_state.unwrap_or(self.state);
             if let Some(meta) = ready.snapshot {
@@ -218,7 +227,11 @@ impl Run {
             if self.raft.leads() {
                 self.machine.lessor.lock().take_office(Instant::now());
             }
-            tracing::info!(leader = format!("{leader:x}"), term = self.raft.term(), "the leader is another one");
+            let term = self.raft.term();
+            match leader {
+                NONE => tracing::info!(term, "no leader is known"),
+                leader => tracing::info!(leader = format!("{leader:x}"), term, "there is a leader"),
+            }
         }
         self.standing.note(&self.raft);
     }
@@ -246,7 +259,7 @@ impl Run {
                 None => {
                     let command = Command::decode(entry.data).map_err(|_| malformed())?;
                     let asker = command.asker.map(|asker| Asker { user: asker.user, revision: asker.revision });
-                    (command.op.ok_or_else(malformed)?, asker, self.forwarded.remove(&command.id))
+                    (command.op.ok_or_else(malformed)?, asker, self.forwarded.remove(&command.id).map(|own| own.reply))
                 }
             };
             let result = self.machine.apply(index, term, op, asker.as_ref(), now);

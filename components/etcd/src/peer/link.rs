@@ -121,9 +121,12 @@ impl Link {
         Self { to, messages, connected, _end: end.drop_guard() }
     }
 
-    /// Says whether the message is on its way.
-    pub fn send(&self, message: Message) -> bool {
-        self.is_connected() && self.messages.try_send(message).is_ok()
+    /// Gives the message back when it cannot be on its way.
+    pub fn send(&self, message: Message) -> Result<(), Message> {
+        if !self.is_connected() {
+            return Err(message);
+        }
+        self.messages.try_send(message).map_err(mpsc::error::TrySendError::into_inner)
     }
 
     pub fn is_connected(&self) -> bool {

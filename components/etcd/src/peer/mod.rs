@@ -79,16 +79,20 @@ impl Peers {
         }
     }
 
-    /// Sends a message, or drops it: consensus repeats what matters.
-    pub fn send(&self, message: Message) {
+    /// Sends a message, or gives it back: consensus repeats what matters, and the rest may be kept for later.
+    pub fn send(&self, message: Message) -> Option<Message> {
         let to = message.to;
         if matches!(message.body, Body::Snapshot(_)) {
-            return self.send_snapshot(to, message.term);
+            self.send_snapshot(to, message.term);
+            return None;
         }
-        let sent = self.shared.links.lock().get(&to).is_some_and(|link| link.send(message));
-        if !sent {
-            self.shared.inbox.control(Control::Unreachable(to));
-        }
+        let outcome = match self.shared.links.lock().get(&to) {
+            Some(link) => link.send(message),
+            None => Err(message),
+        };
+        let unsent = outcome.err()?;
+        self.shared.inbox.control(Control::Unreachable(to));
+        Some(unsent)
     }
 
     fn send_snapshot(&self, to: u64, term: u64) {

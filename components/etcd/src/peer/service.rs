@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Peers, admit, transfer, wire};
@@ -32,6 +33,8 @@ pub struct Service {
     pub proposer: Proposer,
     pub peers: Peers,
     pub member_dir: PathBuf,
+    /// Streams end then, which would otherwise go on forever.
+    pub shutdown: CancellationToken,
 }
 
 impl Service {
@@ -65,7 +68,12 @@ impl Peer for Service {
     async fn messages(&self, request: Request<Streaming<Batch>>) -> Result<Response<Empty>, Status> {
         let from = admit(request.metadata(), self.identity, &self.machine)?;
         let mut batches = request.into_inner();
-        while let Some(batch) = batches.next().await {
+        loop {
+            let batch = tokio::select! {
+                () = self.shutdown.cancelled() => return Err(Error::Stopped.into()),
+                batch = batches.next() => batch,
+            };
+            let Some(batch) = batch else { return Ok(Response::new(Empty {})) };
             // Somebody may have been removed while the stream was open.
             if self.machine.roster.read().removed().contains(&from) {
                 return Err(Status::permission_denied(super::REMOVED));
@@ -74,7 +82,6 @@ impl Peer for Service {
             let own = messages.filter(|message| message.from == from && message.to == self.identity.member);
             self.inbox.deliver(own)?;
         }
-        Ok(Response::new(Empty {}))
     }
 
     async fn snapshot(&self, request: Request<Streaming<SnapshotPiece>>) -> Result<Response<Empty>, Status> {

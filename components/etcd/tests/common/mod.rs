@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::print_stdout, reason = "each test uses its part; a skipped one says so")]
 
+pub mod tls;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -75,22 +77,26 @@ pub struct Client {
 impl Client {
     /// Connects, for as long as a server takes to start.
     pub async fn connect(address: SocketAddr) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-        let channel = loop {
-            match endpoint.connect().await {
-                Ok(channel) => break channel,
+        loop {
+            match Self::try_connect(address).await {
+                Ok(client) => return client,
                 Err(error) if tokio::time::Instant::now() > deadline => panic!("{address}: {error}"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
-        };
+        }
+    }
+
+    /// Connects, if a server is there.
+    pub async fn try_connect(address: SocketAddr) -> Result<Self, tonic::transport::Error> {
+        let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect().await?;
         let most = 1 << 30;
-        Self {
+        Ok(Self {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(most),
             lease: LeaseClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel.clone()),
             watch: WatchClient::new(channel).max_decoding_message_size(most),
-        }
+        })
     }
 
     /// Opens a stream with these watches. etcd answers the call itself only with the first response, so there must be
@@ -159,7 +165,7 @@ impl Drop for Process {
 }
 
 /// Ports that were free a moment ago.
-fn free_addresses() -> [SocketAddr; 2] {
+pub fn free_addresses() -> [SocketAddr; 2] {
     [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port")).map(|held| held.local_addr().expect("bound"))
 }
 
