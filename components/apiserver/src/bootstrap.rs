@@ -68,6 +68,7 @@ fn objects(api: &Api) -> Vec<Value> {
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
         "spec": {"cidrs": ranges},
     }));
+    objects.extend(crate::flow::defaults::objects());
     objects.extend(authentication(api));
     objects
 }

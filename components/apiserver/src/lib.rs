@@ -26,6 +26,7 @@ pub mod custom;
 pub mod definitions;
 pub mod discovery;
 pub mod fields;
+pub mod flow;
 pub mod handlers;
 pub mod names;
 pub mod negotiate;

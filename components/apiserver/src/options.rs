@@ -44,6 +44,15 @@ pub struct Options {
     /// Whether Pods may ask for privileged containers
     #[arg(long, default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub allow_privileged: bool,
+    /// How many requests are worked on at a time, together with those that change something
+    #[arg(long, default_value_t = 400)]
+    pub max_requests_inflight: usize,
+    /// How many requests that change something are worked on at a time, together with the others
+    #[arg(long, default_value_t = 200)]
+    pub max_mutating_requests_inflight: usize,
+    /// Whether those seats are shared out by FlowSchemas and priority levels
+    #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub enable_priority_and_fairness: bool,
     /// How long events are kept
     #[arg(long, default_value = "1h0m0s", value_parser = duration)]
     pub event_ttl: std::time::Duration,

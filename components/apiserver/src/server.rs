@@ -29,6 +29,8 @@ use crate::authz::rbac::Ask;
 use crate::cache::Cache;
 use crate::compaction;
 use crate::fields::Manager;
+use crate::flow::classify::{Digest, What};
+use crate::flow::{Admitted, Flow};
 use crate::handlers::{Api, Payload, error_response, json_response};
 use crate::options::Options;
 use crate::relay::{self, Relay};
@@ -101,6 +103,11 @@ impl Server {
         let aggregator = Aggregator::new(cache.clone(), &options.authentication);
         tasks.spawn(aggregator.clone().follow(api.clone(), shutdown.clone()));
         tasks.spawn(aggregate::register::run(api.clone(), shutdown.clone()));
+        let seats = options.max_requests_inflight + options.max_mutating_requests_inflight;
+        let flow = options.enable_priority_and_fairness.then(|| Flow::new(cache.clone(), seats));
+        if let Some(flow) = flow.clone() {
+            tasks.spawn(flow.follow(api.clone(), shutdown.clone()));
+        }
 
         let health = Health::new();
         let check = |name: &str, receiver: watch::Receiver<bool>, why: &'static str| {
@@ -118,6 +125,7 @@ impl Server {
             api,
             relay,
             aggregator,
+            flow,
             health,
             metrics: Metrics::default(),
             address: advertised(&options, address),
@@ -138,6 +146,7 @@ struct Front {
     api: Api,
     relay: Relay,
     aggregator: Aggregator,
+    flow: Option<Flow>,
     health: Health,
     metrics: Metrics,
     address: String,
@@ -150,12 +159,21 @@ impl Service<Request<Incoming>> for Front {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let front = self.clone();
-        Box::pin(async move { Ok(front.answer(request).await.unwrap_or_else(|error| error_response(&error))) })
+        Box::pin(async move {
+            let mut seat = None;
+            let answer = front.answer(request, &mut seat).await;
+            let mut answer = answer.unwrap_or_else(|error| error_response(&error));
+            if let Some(seat) = seat {
+                seat.write(answer.headers_mut());
+            }
+            Ok(answer)
+        })
     }
 }
 
 impl Front {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Status> {
+    /// Answers a request; its seat is kept in `seat` until the answer's body begins.
+    async fn answer(&self, request: Request<Incoming>, seat: &mut Option<Admitted>) -> Result<Response<Body>, Status> {
         let peer = request.extensions().get::<Peer>();
         let user = self.api.authenticator.user(peer, request.headers(), &self.api.cache)?;
         let user = self.impersonated(user, request.headers())?;
@@ -174,6 +192,7 @@ impl Front {
         let wanted = request::parse(&self.api.cache.registry(), request.method(), path, request.uri().query())?;
         let Some(mut wanted) = wanted else {
             let verb = request.method().as_str().to_lowercase();
+            *seat = self.seat(&user, &verb, What::Path(path)).await?;
             self.api.authorizer.check_path(&user, &verb, path)?;
             if path.starts_with("/openapi/") && matches!(verb.as_str(), "get" | "head") {
                 return openapi::respond(path, request.uri().query(), request.headers()).await;
@@ -181,6 +200,12 @@ impl Front {
             return self.describe(&request);
         };
         wanted.user = Arc::new(user);
+        if !relay::takes(&wanted) {
+            let (group, resource) = (wanted.spec.group(), wanted.spec.resource());
+            let namespace = wanted.authorized_namespace();
+            let what = What::Resource { group, resource, subresource: &wanted.subresource, namespace };
+            *seat = self.seat(&wanted.user, wanted.verb.as_str(), what).await?;
+        }
         self.api.authorizer.check_request(&wanted.user, &wanted)?;
         if relay::takes(&wanted) {
             if relay::runs(&wanted) {
@@ -200,6 +225,14 @@ impl Front {
         let mut answer = self.api.handle(&wanted, payload).await.unwrap_or_else(|error| error_response(&error));
         wanted.warnings.write(answer.headers_mut());
         render::finish(wanted.format, answer).await
+    }
+
+    /// A seat for a request, if seats are given out.
+    async fn seat(&self, user: &User, verb: &str, what: What<'_>) -> Result<Option<Admitted>, Status> {
+        match &self.flow {
+            Some(flow) => flow.admit(&Digest { user, verb, what }).await,
+            None => Ok(None),
+        }
     }
 
     /// The user that the request is made as: the asking one, or another that they may be.

@@ -14,7 +14,7 @@ const ANNOTATIONS: usize = 256 * 1024;
 fn name_rule(group: &str, kind: &str) -> Rule {
     match (group, kind) {
         ("", "Namespace" | "Service") => text::dns_label,
-        ("rbac.authorization.k8s.io", _) => text::path_segment,
+        ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _) => text::path_segment,
         ("networking.k8s.io", "IPAddress") => text::ip_address,
         _ => text::dns_subdomain,
     }

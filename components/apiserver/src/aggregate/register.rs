@@ -97,7 +97,8 @@ async fn keep(api: &Api, registry: &Registry) -> Result<(), Status> {
             let new = Object::from_value(object.clone()).ok_or_else(Status::no_such_path)?;
             match api.store_new(&request, new).await {
                 Err(status) if status.reason == "AlreadyExists" => {}
-                other => drop(other?),
+                Err(status) => return Err(status),
+                Ok(_) => {}
             }
         }
         let stored = api.etcd.object(GROUP, RESOURCE, "", name).await?;
