@@ -243,6 +243,39 @@ pub fn apply(
     Ok(object)
 }
 
+/// `live` with what `config` says, and nobody noted as a manager: what a policy does to an object on its way.
+pub fn configure(schema: Option<&'static Type>, live: &Value, config: &Value) -> Result<Value, String> {
+    let node = Node::root(schema);
+    walk::fields(node, config).map_err(|error| format!("failed to convert patch object to typed object: {error}"))?;
+    let mut atomics = Vec::new();
+    find_atomics(node, config, "", &mut atomics);
+    if !atomics.is_empty() {
+        let fields = atomics.join(", ");
+        return Err(format!("invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {fields}"));
+    }
+    Ok(merge::merge(node, Some(live), config))
+}
+
+/// The lists and objects in a value that can only be set as a whole.
+fn find_atomics(node: Node, value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(_) | Value::Array(_) if matches!(node, Node::Leaf) => found.push(path.to_owned()),
+        Value::Object(map) => {
+            for (name, value) in map {
+                if let Some(inner) = node.field(name) {
+                    find_atomics(inner, value, &format!("{path}.{name}"), found);
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                find_atomics(node.element(), item, &format!("{path}[{at}]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn conflicts(managers: &Managers, changed: &Set) -> Vec<Conflict> {
     let of = |(id, owned): (&Id, &Owned)| {
         let manager = id.shown();

@@ -34,6 +34,7 @@ use parking_lot::Mutex;
 use crate::authz::Authorizer;
 use crate::cache::Cache;
 use crate::options::{AdmissionOptions, Options};
+use crate::policy::{self, Policies};
 use crate::registry::subresource;
 use crate::request::ResourceRequest;
 use crate::storage::Etcd;
@@ -174,6 +175,8 @@ impl Plugin {
     }
 }
 
+const MUTATING_POLICIES: &str = "MutatingAdmissionPolicy";
+const VALIDATING_POLICIES: &str = "ValidatingAdmissionPolicy";
 const MUTATING_WEBHOOKS: &str = "MutatingAdmissionWebhook";
 const VALIDATING_WEBHOOKS: &str = "ValidatingAdmissionWebhook";
 const QUOTA: &str = "ResourceQuota";
@@ -205,7 +208,9 @@ const PLUGINS: &[Plugin] = &[
     Plugin::on("CertificateSubjectRestriction").validates(certificates::subject),
     Plugin::on("DefaultIngressClass").mutates(storage::default_ingress),
     Plugin::off("DenyServiceExternalIPs").validates(optional::deny_external),
+    Plugin::on(MUTATING_POLICIES),
     Plugin::on(MUTATING_WEBHOOKS),
+    Plugin::on(VALIDATING_POLICIES),
     Plugin::on(VALIDATING_WEBHOOKS),
     Plugin::on(QUOTA),
 ];
@@ -215,7 +220,10 @@ const PLUGINS: &[Plugin] = &[
 pub struct Admission {
     mutators: Arc<[Mutator]>,
     validators: Arc<[Validator]>,
+    policies: Policies,
     webhooks: Webhooks,
+    mutating_policies: bool,
+    validating_policies: bool,
     mutating_webhooks: bool,
     validating_webhooks: bool,
     quotas: Option<quota::Quotas>,
@@ -237,7 +245,10 @@ impl Admission {
         Ok(Self {
             mutators: running().filter_map(|plugin| plugin.mutate).collect(),
             validators: running().filter_map(|plugin| plugin.validate).collect(),
+            policies: Policies::default(),
             webhooks: Webhooks::default(),
+            mutating_policies: running().any(|plugin| plugin.name == MUTATING_POLICIES),
+            validating_policies: running().any(|plugin| plugin.name == VALIDATING_POLICIES),
             mutating_webhooks: running().any(|plugin| plugin.name == MUTATING_WEBHOOKS),
             validating_webhooks: running().any(|plugin| plugin.name == VALIDATING_WEBHOOKS),
             quotas: running().any(|plugin| plugin.name == QUOTA).then(quota::Quotas::default),
@@ -256,12 +267,13 @@ impl Admission {
             |object: &mut Object| self.mutators.iter().try_for_each(|plugin| plugin(context, attributes, object));
         plugins(object)?;
         let mut rounds = Rounds::default();
-        self.mutate_outside(context, attributes, object, &mut rounds).await?;
+        let mut of_policies = policy::Rounds::default();
+        self.mutate_outside(context, attributes, object, &mut rounds, &mut of_policies).await?;
         if rounds.changed {
             // What a plugin or a webhook did may depend on what another has changed since.
             rounds.next();
             plugins(object)?;
-            self.mutate_outside(context, attributes, object, &mut rounds).await?;
+            self.mutate_outside(context, attributes, object, &mut rounds, &mut of_policies).await?;
         }
         Ok(rounds.changed)
     }
@@ -272,7 +284,11 @@ impl Admission {
         attributes: &Attributes<'_>,
         object: &mut Object,
         rounds: &mut Rounds,
+        of_policies: &mut policy::Rounds,
     ) -> Result<(), Status> {
+        if self.mutating_policies {
+            rounds.changed |= self.policies.mutate(context, attributes, object, of_policies).await?;
+        }
         if self.mutating_webhooks {
             self.webhooks.mutate(context, attributes, object, rounds).await?;
         }
@@ -289,6 +305,9 @@ impl Admission {
         // Not a plugin, because nobody may switch it off.
         rbac::escalation(context, attributes, object)?;
         self.validators.iter().try_for_each(|plugin| plugin(context, attributes, object))?;
+        if self.validating_policies {
+            self.policies.validate(context, attributes, object).await?;
+        }
         if self.validating_webhooks {
             self.webhooks.validate(context, attributes, object).await?;
         }

@@ -13,7 +13,7 @@
 //! is in the `kinit-api` crate, as functions of trees: decoding, defaults, the one form in which objects are kept, merging,
 //! validation. [`admission`] stands between defaults and validation.
 //!
-//! Not here yet: aggregated servers, webhooks and admission policies, encryption at rest, auditing.
+//! Not here yet: aggregated servers, encryption at rest, auditing.
 
 pub mod admission;
 pub mod aggregate;
@@ -32,8 +32,9 @@ pub mod names;
 pub mod negotiate;
 pub mod openapi;
 pub mod options;
+pub mod policy;
 pub mod registry;
-pub mod relay;
+mod relay;
 pub mod render;
 pub mod request;
 pub mod server;

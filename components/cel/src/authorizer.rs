@@ -53,6 +53,11 @@ impl<'a> Authz<'a> {
         Self { stage: Stage::Authorizer, question: Question::default(), authorizer }
     }
 
+    /// A question of a resource that only lacks its verb.
+    pub fn of_resource(authorizer: &'a dyn Authorizer, question: Question) -> Self {
+        Self { stage: Stage::Resource, question, authorizer }
+    }
+
     pub(crate) fn type_name(&self) -> &'static str {
         match self.stage {
             Stage::Authorizer => "kubernetes.authorization.Authorizer",

@@ -37,6 +37,8 @@ pub enum Kind {
     List(Arc<ListDecl>),
     Map(Arc<Decl>),
     Object(Arc<ObjectDecl>),
+    /// What another expression gives.
+    Typed(Type),
 }
 
 #[derive(Debug)]
@@ -72,8 +74,20 @@ impl Decl {
         Self { kind, max_elements, min_size }
     }
 
-    pub fn any() -> Self {
-        Self::new(Kind::Dyn, 0, 1)
+    /// A declaration without bounds.
+    pub fn of(kind: Kind) -> Self {
+        Self::new(kind, 0, 1)
+    }
+
+    /// An object with these fields, which go by their own names.
+    pub fn object(name: &str, fields: impl IntoIterator<Item = (String, Decl)>) -> Self {
+        let declared = |(name, decl): (String, Decl)| (name.clone(), FieldDecl { name, decl: Arc::new(decl) });
+        let fields = fields.into_iter().map(declared).collect();
+        Self::of(Kind::Object(Arc::new(ObjectDecl { name: name.to_owned(), fields })))
+    }
+
+    pub fn list(items: Decl) -> Self {
+        Self::of(Kind::List(Arc::new(ListDecl { items: Arc::new(items), list: ListType::Atomic })))
     }
 
     pub fn kind_of(&self) -> Type {
@@ -89,6 +103,7 @@ impl Decl {
             Kind::List(list) => Type::list(list.items.kind_of()),
             Kind::Map(values) => Type::map(Type::String, values.kind_of()),
             Kind::Object(object) => Type::Object(object.clone()),
+            Kind::Typed(given) => given.clone(),
         }
     }
 

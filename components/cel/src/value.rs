@@ -60,7 +60,7 @@ pub enum Map<'a> {
     Object(&'a serde_json::Map<String, Json>, &'a ObjectDecl),
     Owned(Rc<BTreeMap<Key<'a>, Value<'a>>>),
     /// Fields that are worked out when they are asked for.
-    Lazy(&'a dyn Fields<'a>),
+    Lazy(Rc<dyn Fields<'a> + 'a>),
 }
 
 /// Fields that are worked out when they are asked for.

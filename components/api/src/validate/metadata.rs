@@ -121,7 +121,7 @@ pub(super) fn annotations(annotations: Option<&Value>, path: &Path, errors: &mut
 }
 
 /// A label selector.
-pub(super) fn selector(selector: &Value, path: &Path, errors: &mut Errors) {
+pub fn selector(selector: &Value, path: &Path, errors: &mut Errors) {
     labels(selector.get("matchLabels"), &path.child("matchLabels"), errors);
     for (at, expression) in list(selector, "matchExpressions").iter().enumerate() {
         let path = path.child("matchExpressions").index(at);

@@ -9,7 +9,7 @@ mod config;
 mod containers;
 pub mod field;
 mod jobs;
-mod metadata;
+pub mod metadata;
 mod network;
 mod placement;
 mod pod;

@@ -15,7 +15,7 @@ use crate::admission::{Attributes, Operation};
 use crate::request::ResourceRequest;
 use crate::services::{self, Taken};
 use crate::storage::WriteError;
-use crate::{custom, fields, names, strategy, view};
+use crate::{custom, fields, names, policy, strategy, view};
 
 /// A write that loses the race this often is answered with a conflict.
 pub(super) const ATTEMPTS: usize = 16;
@@ -54,6 +54,7 @@ impl Api {
             // The status that has just been taken away has defaults of its own.
             custom::fill(spec, &mut object);
             custom::create(request, &object)?;
+            policy::check::check(spec, &object)?;
             self.admit(&attributes, &object).await?;
             if dry_run(request)? {
                 return Ok((object, 0));
@@ -229,6 +230,9 @@ impl Api {
                 strategy::set_generation(request, &old, &mut new);
             }
             custom::update(request, &old, &new)?;
+            if request.subresource.is_empty() && new != old {
+                policy::check::check(spec, &new)?;
+            }
             self.admit(&attributes, &new).await?;
             if new == old || dry_run(request)? {
                 return Ok((new, revision));

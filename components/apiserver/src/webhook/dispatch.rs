@@ -233,12 +233,11 @@ async fn called(
             return Ok(false);
         }
     }
-    if hook.conditions.as_array().is_some_and(|conditions| !conditions.is_empty()) {
-        return Err(
-            attributes.forbidden(format!("the match conditions of webhook {:?} cannot be evaluated", hook.name))
-        );
+    match hook.conditions.hold(context, attributes, object) {
+        Ok(held) => Ok(held),
+        Err(_) if hook.fails_open => Ok(false),
+        Err(why) => Err(attributes.forbidden(why)),
     }
-    Ok(true)
 }
 
 /// What the webhook's patch makes of the object; `None` where it sent none.

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::target::ClientConfig;
 use crate::admission::{Attributes, Operation};
 use crate::cache::{Cache, Map};
+use crate::policy::conditions::Conditions;
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
@@ -34,7 +35,7 @@ pub struct Hook {
     /// Whether it wants to be asked again when others have changed the object.
     pub reinvoked: bool,
     pub equivalent: bool,
-    pub conditions: Value,
+    pub conditions: Conditions,
     rules: Vec<Rule>,
     namespaces: Result<LabelSelector, String>,
     objects: Result<LabelSelector, String>,
@@ -109,7 +110,7 @@ impl Hook {
                 without_side_effects: matches!(text("sideEffects").as_str(), "None" | "NoneOnDryRun"),
                 reinvoked: text("reinvocationPolicy") == "IfNeeded",
                 equivalent: text("matchPolicy") != "Exact",
-                conditions: hook["matchConditions"].clone(),
+                conditions: Conditions::new(&hook["matchConditions"], false),
                 rules: hook["rules"].as_array().into_iter().flatten().map(Rule::new).collect(),
                 namespaces: selector("namespaceSelector"),
                 objects: selector("objectSelector"),
