@@ -244,7 +244,7 @@ pub fn apply(
 }
 
 /// `live` with what `config` says, and nobody noted as a manager: what a policy does to an object on its way.
-pub fn configure(schema: Option<&'static Type>, live: &Value, config: &Value) -> Result<Value, String> {
+pub fn configure(schema: Option<Schema<'_>>, live: &Value, config: &Value) -> Result<Value, String> {
     let node = Node::root(schema);
     walk::fields(node, config).map_err(|error| format!("failed to convert patch object to typed object: {error}"))?;
     let mut atomics = Vec::new();
@@ -257,7 +257,7 @@ pub fn configure(schema: Option<&'static Type>, live: &Value, config: &Value) ->
 }
 
 /// The lists and objects in a value that can only be set as a whole.
-fn find_atomics(node: Node, value: &Value, path: &str, found: &mut Vec<String>) {
+fn find_atomics(node: Node<'_>, value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(_) | Value::Array(_) if matches!(node, Node::Leaf) => found.push(path.to_owned()),
         Value::Object(map) => {

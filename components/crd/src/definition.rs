@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kinit_api::apply::Structure;
 use kinit_api::object::Object;
+use kinit_cel::rules::Validator;
 use serde_json::Value;
 
 use crate::schema::Schema;
@@ -56,6 +57,8 @@ pub struct Version {
     /// Fields that a field selector may name, as `spec.color`.
     pub selectable: Vec<String>,
     pub schema: Option<Arc<Schema>>,
+    /// The rules of the schema, compiled; the schema says what they are.
+    pub rules: Same<Option<Validator>>,
     /// How the fields of objects are owned.
     pub structure: Same<Structure>,
     /// The columns of tables, as they are written.
@@ -161,6 +164,7 @@ impl Version {
                 .map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned())
                 .collect(),
             structure: Same(Arc::new(schema.as_deref().map_or(Structure::Free, structure))),
+            rules: Same(Arc::new(Validator::new(&version["schema"]["openAPIV3Schema"], true))),
             schema,
             columns: version["additionalPrinterColumns"].as_array().cloned().unwrap_or_default(),
             name,

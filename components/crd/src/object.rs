@@ -61,6 +61,7 @@ impl Version {
             status_scale(new, scale, &mut errors);
         }
         self.lists(&tree, before.as_ref(), schema, &mut errors);
+        self.rules(&tree, before.as_ref(), &mut errors);
         errors
     }
 
@@ -76,7 +77,20 @@ impl Version {
         }
         let (tree, before) = (new.clone().into_value(), old.clone().into_value());
         self.lists(&tree, Some(&before), schema, &mut errors);
+        self.rules(&tree, Some(&before), &mut errors);
         errors
+    }
+
+    /// What the rules say, unless the object is so wrong that they could not be evaluated.
+    fn rules(&self, new: &Value, old: Option<&Value>, errors: &mut Errors) {
+        let Some(rules) = self.rules.0.as_ref() else { return };
+        if errors.iter().any(Error::blocks_rules) {
+            let text = "some validation rules were not checked because the object was invalid; correct the existing \
+                        errors to complete validation";
+            errors.push(Error::invalid(&Path::default(), Value::Null, text));
+        } else {
+            errors.extend(rules.validate(&Path::default(), new, old));
+        }
     }
 
     /// Repeated elements are not told of where there were any before.

@@ -98,6 +98,12 @@ impl Error {
         Self::new("FieldValueForbidden", path, detailed("Forbidden", &detail.to_string()))
     }
 
+    /// Whether rules about the object can't be evaluated before this is mended.
+    pub fn blocks_rules(&self) -> bool {
+        let blocking = ["FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
+        blocking.contains(&self.reason)
+    }
+
     /// Whether this says that something of that name is not found.
     pub(super) fn is_missing(&self, name: &str) -> bool {
         self.reason == "FieldValueNotFound" && self.text == format!("Not found: {name:?}")

@@ -2,7 +2,7 @@
 
 use kinit_api::object::Object;
 use kinit_api::status::Status;
-use kinit_api::{apply, defaults};
+use kinit_api::apply;
 use kinit_cel::{OBJECT_BUDGET, Value};
 use serde_json::{Value as Json, json};
 
@@ -11,7 +11,7 @@ use super::scope::Input;
 use super::set::{Binding, Bound, Mutation, Policy};
 use super::{params, validating};
 use crate::admission::{Attributes, Context, Operation};
-use crate::fields;
+use crate::{custom, fields};
 
 /// What is remembered of the first round for the second.
 #[derive(Default)]
@@ -173,7 +173,7 @@ fn settled(attributes: &Attributes<'_>, tree: Json) -> Result<Object, String> {
     let spec = &attributes.request.spec;
     if attributes.kind().2 == spec.kind() {
         fields::conform(spec, &mut object).map_err(|error| error.to_string())?;
-        defaults::apply(spec.group(), spec.version(), spec.kind(), &mut object);
+        custom::fill(spec, &mut object);
     }
     Ok(object)
 }
