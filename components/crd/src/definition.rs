@@ -66,8 +66,14 @@ pub struct Version {
 }
 
 /// What is made of other fields, and so is never what two values differ in.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Same<T>(pub Arc<T>);
+
+impl<T> Clone for Same<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 impl<T> PartialEq for Same<T> {
     fn eq(&self, _: &Self) -> bool {
