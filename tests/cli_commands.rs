@@ -63,6 +63,7 @@ fn every_command_has_help() {
         &["etcd", "snapshot", "status"],
         &["etcd", "snapshot", "schedule"],
         &["preflight"],
+        &["explain"],
         &["status"],
         &["version"],
         &["completion"],
@@ -70,7 +71,9 @@ fn every_command_has_help() {
     for command in commands {
         let output = kinit(&[command, &["--help"][..]].concat());
         assert!(output.status.success(), "{command:?}");
-        assert!(text(&output.stdout).contains("Usage: kinit"), "{command:?}");
+        let help = text(&output.stdout);
+        assert!(help.contains("Usage: kinit"), "{command:?}");
+        assert!(help.contains("Commands:") || help.contains("Example"), "{command:?} has no example");
     }
     assert!(text(&kinit(&["init", "phase", "--help"]).stdout).contains("certs apiserver-kubelet-client"));
 }
@@ -100,6 +103,7 @@ fn mistakes_are_named() {
         (&["init", "--patches", "/nowhere"], &["/nowhere"]),
         (&["init", "--pod-network-cidr", "10.0.0.0/16,10.1.0.0/16"], &["family", "hint:"]),
         (&["init", "--skip-phases", "nonsense"], &["nonsense", "hint:"]),
+        (&["init", "--skip-phases", "show-join-command,nonsense"], &["nonsense", "hint:"]),
         (&["init", "--config", "/nowhere.yaml"], &["/nowhere.yaml"]),
         (&["init", "phase", "nonsense"], &["nonsense", "hint:"]),
         (&["join"], &["hint:"]),
@@ -127,6 +131,7 @@ fn mistakes_are_named() {
         (&["etcd", "snapshot", "status", "/dev/null"], &["/dev/null"]),
         (&["etcd", "snapshot", "restore", "/nowhere.db"], &["/nowhere.db"]),
         (&["etcd", "snapshot", "save"], &["<FILE>"]),
+        (&["explain", "nonsense"], &["nonsense", "hint:"]),
         (&["status", "--kubeconfig", "/nowhere.conf"], &["/nowhere.conf", "hint:"]),
         (&["upgrade", "plan", "v1.99.0", "--kubeconfig", "/nowhere.conf"], &["v1.99.0", "hint:"]),
         (&["upgrade", "plan", "--kubeconfig", "/nowhere.conf"], &["/nowhere.conf", "hint:"]),
@@ -181,6 +186,9 @@ fn data_goes_to_standard_output() {
         (&["config", "print", "init-defaults", "--component-configs", "KubeletConfiguration"], "staticPodPath"),
         (&["config", "print", "join-defaults", "--component-configs", "KubeProxyConfiguration"], "clusterCIDR"),
         (&["completion", "bash"], "kinit"),
+        (&["completion", "zsh"], "kinit"),
+        (&["completion", "fish"], "kinit"),
+        (&["explain", "Port-6443"], "ss -ltnp"),
     ] {
         let output = kinit(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));

@@ -14,6 +14,7 @@ use kinit::images::{Binaries, WouldImport};
 use kinit::phase::init::{InitContext, TREE, listing};
 use kinit::phase::{Outcome, find, run_one, run_tree, validate_names};
 use kinit::report::Reporter;
+use kinit::upgrade::{self, Cluster, apply};
 use serde_json::{Value, json};
 
 /// Remembers what each phase reported.
@@ -267,6 +268,42 @@ async fn certificates_are_uploaded_when_they_are_asked_for() {
     let other = world("", InitOverrides::default());
     run(&other).await;
     assert!(other.api.object("/api/v1/namespaces/kube-system/secrets/kubeadm-certs").is_none());
+}
+
+#[tokio::test]
+async fn an_upgrade_to_the_same_build_replaces_nothing_and_one_to_another_replaces_all() {
+    let world = world("", InitOverrides::default());
+    run(&world).await;
+    let cluster = Cluster::read(world.api.as_ref()).await.unwrap();
+    let node = &world.context.settings.node;
+    let settings =
+        upgrade::cluster::settings(&cluster, node, &manifest(&world, "kube-apiserver"), InitOverrides::default())
+            .unwrap();
+    let mut context = world.context;
+    context.settings = settings;
+    assert_eq!(apply::replacements(&context, true).unwrap(), []);
+    let other = tempfile::tempdir().unwrap();
+    for component in kinit::images::COMPONENTS {
+        std::fs::write(other.path().join(component.name), "another build").unwrap();
+    }
+    context.binaries = Binaries::new(Some(other.path()));
+    let all: Vec<&str> = apply::replacements(&context, true).unwrap().iter().map(|one| one.name).collect();
+    assert_eq!(all, ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]);
+    assert_eq!(apply::replacements(&context, false).unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn without_the_key_of_the_authority_nothing_signs_by_it() {
+    let world = world("", InitOverrides::default());
+    run(&world).await;
+    let signs = |world: &World| {
+        arguments(&manifest(world, "kube-controller-manager")).iter().any(|one| one.starts_with("--cluster-signing"))
+    };
+    assert!(signs(&world));
+    let folder = kinit::host::Host::stage(world.host.as_ref(), std::path::Path::new("/etc/kubernetes/pki")).unwrap();
+    std::fs::remove_file(folder.join("ca.key")).unwrap();
+    run(&world).await;
+    assert!(!signs(&world));
 }
 
 #[tokio::test]

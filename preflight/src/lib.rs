@@ -10,6 +10,7 @@
 //! Start at [`checks::CHECKS`].
 
 pub mod checks;
+pub mod explain;
 pub mod facts;
 mod gather;
 mod judge;

@@ -18,6 +18,9 @@ use crate::phase::{kubeconfig, run_one, run_tree, validate_names};
 use crate::preflight;
 use crate::report::{self, Outcome};
 
+/// The phase that only prints.
+const SHOW_JOIN: &str = "show-join-command";
+
 /// Flags of `kinit init`.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -134,6 +137,7 @@ fn phases_help() -> String {
     for (path, about) in listing(TREE) {
         text.push_str(&format!("  {:<40} {about}\n", path.replace('/', " ")));
     }
+    text.push_str(&format!("  {SHOW_JOIN:<40} shows how others join\n"));
     text.push_str("\nExample:\n  kinit init phase certs apiserver --apiserver-cert-extra-sans api.example.com");
     text
 }
@@ -218,7 +222,10 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
     let documents = Documents::load(flags.config.as_deref())?;
     documents.only("init", &["InitConfiguration", "ClusterConfiguration"])?;
     let settings = InitSettings::resolve(documents, flags.overrides(), &host_defaults()?)?;
-    let named: Vec<String> = settings.skip_phases.iter().filter(|name| *name != "preflight").cloned().collect();
+    // These two are no part of the tree: the one comes before anything is written, the other is text.
+    let outside = ["preflight", SHOW_JOIN];
+    let skipped = settings.skip_phases.iter().filter(|name| !outside.contains(&name.as_str()));
+    let named: Vec<String> = skipped.cloned().collect();
     validate_names(TREE, &named)?;
     let reporter = report::for_stderr(verbose);
     let dry = if settings.dry_run { Some(Arc::new(MemoryHost::dry_run()?)) } else { None };
@@ -249,6 +256,7 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
     let skips = |name: &str| context.settings.skip_phases.iter().any(|other| other == name);
     match path {
         Some(path) if path == ["preflight"] => check(&context).await?,
+        Some(path) if path == [SHOW_JOIN] => print(&next_steps(&context, flags.skip_token_print)?)?,
         Some(path) => {
             let parts: Vec<&str> = path.iter().map(String::as_str).filter(|part| *part != "all").collect();
             run_one(TREE, &parts.join("/"), &context, reporter.as_ref()).await?;
@@ -261,7 +269,7 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
             write_home(host, &context.binaries)?;
             run_tree(TREE, &context, reporter.as_ref(), &context.settings.skip_phases).await?;
             preflight::finish(host, "init")?;
-            if dry.is_none() {
+            if dry.is_none() && !skips(SHOW_JOIN) {
                 print(&next_steps(&context, flags.skip_token_print)?)?;
             }
         }

@@ -4,6 +4,7 @@ mod arguments;
 mod certs;
 mod config;
 mod etcd;
+mod explain;
 mod init;
 mod join;
 mod misc;
@@ -67,6 +68,8 @@ pub enum Command {
     /// Look after etcd
     #[command(subcommand)]
     Etcd(etcd::EtcdCommand),
+    /// Explain what preflight found
+    Explain(explain::ExplainArgs),
     /// Print the version of kinit
     Version(misc::VersionArgs),
     /// Output shell completion code for the specified shell (bash, zsh or fish)
@@ -122,6 +125,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Preflight(args) => return preflight::run(args, verbose).await,
         Command::Status(args) => return status::run(args).await,
         Command::Etcd(command) => etcd::run(command, verbose).await?,
+        Command::Explain(args) => explain::run(&args)?,
         Command::Version(args) => misc::version(&args)?,
         Command::Completion { shell } => misc::completion(shell)?,
         Command::Supervise { background: true } => crate::supervise::background()?,

@@ -22,13 +22,14 @@ const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 /// Subcommands of `kinit token`.
 #[derive(Debug, clap::Subcommand)]
 pub enum TokenCommand {
-    /// Make a token that nodes can join with
+    /// Create bootstrap tokens on the server
     Create(CreateArgs),
-    /// Show the tokens
+    /// List bootstrap tokens on the server
     List(ListArgs),
-    /// Delete tokens
+    /// Delete bootstrap tokens on the server
     Delete(DeleteArgs),
-    /// Print a random token, without making the cluster know it
+    /// Generate and print a bootstrap token, but do not create it on the server
+    #[command(after_help = "Example:\n  kinit token generate")]
     Generate,
 }
 
@@ -89,6 +90,7 @@ pub struct CreateArgs {
 
 /// Flags of `kinit token list`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  kinit token list -o json")]
 pub struct ListArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -100,6 +102,7 @@ pub struct ListArgs {
 
 /// Arguments of `kinit token delete`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  kinit token delete abcdef")]
 pub struct DeleteArgs {
     /// Tokens, or their first six characters
     #[arg(required = true)]

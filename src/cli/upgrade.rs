@@ -459,5 +459,12 @@ async fn node(args: NodeArgs, verbose: u8) -> anyhow::Result<()> {
         work.control_plane(args.work.etcd_upgrade && file.etcd_upgrade.unwrap_or(true), renew).await?;
     }
     work.kubelet().await?;
+    if work.dry.is_none() && !work.skips("addon") {
+        let settings = &work.context.settings;
+        let api = work.context.api.as_ref();
+        for name in upgrade::daemons::restart(api, &settings.node.name, &settings.cluster.image_repository).await? {
+            work.reporter.info(&format!("[addon] {name} is replaced"));
+        }
+    }
     work.finish("\nThis node was upgraded.\n")
 }

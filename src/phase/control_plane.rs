@@ -109,10 +109,19 @@ pub fn render(context: &InitContext, name: &str, start: &EtcdStart) -> anyhow::R
         "kube-scheduler" => scheduler(settings),
         other => anyhow::bail!("there is no static pod {other}"),
     };
+    if name == "kube-controller-manager" && without_ca_key(context)? {
+        pod.arguments.retain(|argument| !argument.starts_with("--cluster-signing-"));
+    }
     if let Some(build) = context.binaries.build(pod.name)? {
         pod.annotations.insert(BUILD, build);
     }
     settings.patches.apply_text(pod.name, pod.manifest()?)
+}
+
+/// Whether the CA is here and its key is not: others sign then, and the controller manager must not try to.
+fn without_ca_key(context: &InitContext) -> anyhow::Result<bool> {
+    let store = super::certs::store(context)?;
+    Ok(store.folder().join("ca.crt").exists() && !store.folder().join("ca.key").exists())
 }
 
 /// How the member of a manifest that is there began: what says so is of no use to a member with data, but a manifest

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod cluster;
+pub mod daemons;
 pub mod skew;
 pub mod version;
 

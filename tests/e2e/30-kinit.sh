@@ -17,6 +17,9 @@ check "no runtime is named" refuses "containerd" on_cp1 'systemctl stop containe
 check "swap is named" refuses "swap" on_cp1 'printf "Filename Type Size Used Priority\n/swapfile file 1048572 0 -2\n" > /root/swaps; mount --bind /root/swaps /proc/swaps; kinit init; status=$?; umount /proc/swaps; exit $status'
 check "a user who is not root is refused" refuses "root" on_cp1 setpriv --reuid=65534 --regid=65534 --clear-groups kinit init
 check "joining others before there is a cluster is refused" refuses "admin.conf is not there" on_cp1 kinit join --ssh root@w1 --accept-new-host-keys
+check "a check is explained" says failSwapOn on_cp1 kinit explain Swap
+check "an older config is migrated" says v1beta4 on_cp1 'printf "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\nclusterName: x\n" > /root/old.yaml; kinit config migrate --old-config /root/old.yaml'
+check "a dry run shows the manifests" says initial-advertise-peer-urls on_cp1 kinit init --dry-run
 check "nothing was written by any of these" untouched
 check "certificates are made" on_cp1 kinit init phase certs all --apiserver-advertise-address 10.88.0.11
 check "the CA's key is its owner's alone" equals 600 on_cp1 stat -c %a /etc/kubernetes/pki/ca.key

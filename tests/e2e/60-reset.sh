@@ -29,6 +29,9 @@ check "a second reset has nothing to do" on cp1 kinit reset -f
 check "a second cluster is made" on cp1 kinit init --apiserver-advertise-address 10.88.0.11
 on cp1 cat /etc/kubernetes/admin.conf > "$KUBECONFIG"
 check "its node becomes ready" within 60 node_is cp1 True
+check "its status is told" within 60 on cp1 kinit status
+check "its etcd is saved" on cp1 kinit etcd snapshot save /root/etcd.db
+check "an upgrade to the same build would change nothing" equals "" on cp1 kinit upgrade diff
 check "w1 joins it" on cp1 kinit join --ssh root@w1 --accept-new-host-keys
 check "and becomes ready" within 60 node_is w1 True
 check "w2 gets the binaries" equip w2
