@@ -7,7 +7,7 @@ mod scalar;
 use kinit_schema::{Element, Field, Scalar, Shape, Type};
 use serde_json::{Map, Value};
 
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, parse, parse_yaml};
 
 /// A value that its field cannot hold; the text is Go's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

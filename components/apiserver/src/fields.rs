@@ -157,11 +157,6 @@ pub fn conform(spec: &ResourceSpec, object: &mut Object) -> Result<Vec<String>, 
     Ok(unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect())
 }
 
-/// Duplicate fields as messages have them.
-pub fn duplicates(paths: Vec<String>) -> impl Iterator<Item = String> {
-    paths.into_iter().map(|path| format!("duplicate field {path:?}"))
-}
-
 /// Tells the client of `problems` as it wishes; `refuse` makes the error of a strict write.
 pub fn settle(
     request: &ResourceRequest,

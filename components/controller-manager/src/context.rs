@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kinit_runtime::Informer;
 use kinit_runtime::events::{self, Recorder, Source};
 use kube::Api;
@@ -67,6 +68,7 @@ pub struct Caches {
     pub replication_controllers: Arc<Informer<ReplicationController>>,
     pub claims: Arc<Informer<PersistentVolumeClaim>>,
     pub volumes: Arc<Informer<PersistentVolume>>,
+    pub attributes_classes: Arc<Informer<VolumeAttributesClass>>,
     pub quotas: Arc<Informer<ResourceQuota>>,
     pub budgets: Arc<Informer<PodDisruptionBudget>>,
     pub scalers: Arc<Informer<HorizontalPodAutoscaler>>,
@@ -98,6 +100,7 @@ impl Caches {
             replication_controllers: Informer::start(client.clone(), shutdown),
             claims: Informer::start(client.clone(), shutdown),
             volumes: Informer::start(client.clone(), shutdown),
+            attributes_classes: Informer::start(client.clone(), shutdown),
             quotas: Informer::start(client.clone(), shutdown),
             budgets: Informer::start(client.clone(), shutdown),
             scalers: Informer::start(client.clone(), shutdown),

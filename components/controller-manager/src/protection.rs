@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
 use kube::api::ObjectMeta;
@@ -13,6 +14,7 @@ use crate::{pods, write};
 
 const CLAIM: &str = "kubernetes.io/pvc-protection";
 const VOLUME: &str = "kubernetes.io/pv-protection";
+const ATTRIBUTES: &str = "kubernetes.io/vac-protection";
 
 /// The finalizers as they should be; `None` when they are. Pure.
 fn corrected(metadata: &ObjectMeta, finalizer: &str, in_use: bool) -> Option<Vec<String>> {
@@ -92,6 +94,51 @@ pub async fn volumes_in_use(context: Arc<Context>) {
         }
     })
     .await;
+}
+
+/// Holds classes of volume attributes, until shutdown.
+pub async fn attributes_in_use(context: Arc<Context>) {
+    let actor = context.actor("volumeattributesclass-protection-controller").await;
+    let caches = &context.caches;
+    let (all, claims, volumes) = (caches.attributes_classes.clone(), caches.claims.clone(), caches.volumes.clone());
+    all.synced().await;
+    claims.synced().await;
+    volumes.synced().await;
+    let queue = Queue::new();
+    let keys = queue.clone();
+    all.handle(move |_, class| keys.add(key_of(class.as_ref())));
+    let keys = queue.clone();
+    claims.handle(move |_, claim| classes_of_claim(claim).for_each(|name| keys.add(name.to_owned())));
+    let keys = queue.clone();
+    volumes.handle(move |_, volume| class_of_volume(volume).into_iter().for_each(|name| keys.add(name.to_owned())));
+    work("volumeattributesclass-protection", queue, 1, context.shutdown.clone(), move |name: String| {
+        let (all, claims, volumes, actor) = (all.clone(), claims.clone(), volumes.clone(), actor.clone());
+        async move {
+            let Some(class) = all.get(&name) else { return Ok::<_, kube::Error>(None) };
+            let in_use = claims.list().iter().any(|claim| classes_of_claim(claim).any(|used| used == name))
+                || volumes.list().iter().any(|volume| class_of_volume(volume) == Some(&name));
+            if let Some(finalizers) = corrected(&class.metadata, ATTRIBUTES, in_use) {
+                let api: Api<VolumeAttributesClass> = Api::all(actor.client());
+                write::object(&api, class.as_ref(), &json!({"metadata": {"finalizers": finalizers}})).await?;
+            }
+            Ok(None)
+        }
+    })
+    .await;
+}
+
+/// The classes that a claim asks for, has, and is on its way to.
+fn classes_of_claim(claim: &PersistentVolumeClaim) -> impl Iterator<Item = &str> {
+    let asked = claim.spec.as_ref().and_then(|spec| spec.volume_attributes_class_name.as_deref());
+    let status = claim.status.as_ref();
+    let has = status.and_then(|status| status.current_volume_attributes_class_name.as_deref());
+    let next =
+        status.and_then(|status| status.modify_volume_status.as_ref()?.target_volume_attributes_class_name.as_deref());
+    [asked, has, next].into_iter().flatten()
+}
+
+fn class_of_volume(volume: &PersistentVolume) -> Option<&str> {
+    volume.spec.as_ref()?.volume_attributes_class_name.as_deref()
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ const CONTROLLERS: &[Controller] = controllers! {
     "persistentvolume-binder" => binder::run,
     "persistentvolumeclaim-protection" => protection::claims_in_use,
     "persistentvolume-protection" => protection::volumes_in_use,
+    "volumeattributesclass-protection-controller" => protection::attributes_in_use,
     "endpoint" => endpoints::run,
     "endpointslice" => endpoints::run_slices,
     "garbagecollector" => garbage::run,

@@ -1,5 +1,7 @@
 //! Reading JSON without losing sight of fields that are given twice.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -7,11 +9,14 @@ use serde_json::{Map, Number, Value};
 
 use super::{Path, Step};
 
-/// A value, and the fields given twice within it, of which the last holds.
+/// Who writes more keys twice is told of these.
+const MOST_COMPLAINTS: usize = 16;
+
+/// A value, and a complaint about each field that is given twice within it, of which the last holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
     pub value: Value,
-    pub duplicates: Vec<String>,
+    pub complaints: Vec<String>,
 }
 
 /// Reads JSON. What follows the value is an error.
@@ -20,7 +25,122 @@ pub fn parse(json: &[u8]) -> Result<Parsed, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = Tree { path: Path::ROOT, duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    Ok(Parsed { value, duplicates })
+    let complaints = duplicates.into_iter().map(|path| format!("duplicate field {path:?}")).collect();
+    Ok(Parsed { value, complaints })
+}
+
+/// Reads one document of YAML. Complaints name lines, as upstream's reader does.
+pub fn parse_yaml(yaml: &[u8]) -> Result<Parsed, serde_yaml::Error> {
+    let mut duplicates = Vec::new();
+    let value = Tree { path: Path::ROOT, duplicates: &mut duplicates }.deserialize(document(yaml))?;
+    // The reader tells a line only of what fails, so each is made to fail in its turn.
+    let complaints = (0..duplicates.len().min(MOST_COMPLAINTS)).filter_map(|earlier| {
+        let pass = Unique { earlier: Cell::new(earlier), key: RefCell::default() };
+        let line = (&pass).deserialize(document(yaml)).err()?.location()?.line();
+        Some(format!("line {line}: key {:?} already set in map", pass.key.into_inner()))
+    });
+    Ok(Parsed { value, complaints: complaints.collect() })
+}
+
+fn document(yaml: &[u8]) -> serde_yaml::Deserializer<'_> {
+    serde_yaml::Deserializer::from_slice(yaml)
+}
+
+/// Fails at a key that is given twice, but for so many earlier ones; the key is kept.
+struct Unique {
+    earlier: Cell<usize>,
+    key: RefCell<String>,
+}
+
+/// A key of a map with the ones before it.
+struct Key<'a> {
+    pass: &'a Unique,
+    before: &'a mut HashSet<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for &Unique {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &Unique {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        let mut before = HashSet::new();
+        while fields.next_key_seed(Key { pass: self, before: &mut before })?.is_some() {
+            fields.next_value_seed(self)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<(), E> {
+        if self.before.insert(key.to_owned()) {
+            return Ok(());
+        }
+        match self.pass.earlier.get() {
+            0 => {
+                *self.pass.key.borrow_mut() = key.to_owned();
+                Err(E::custom("given twice"))
+            }
+            earlier => {
+                self.pass.earlier.set(earlier - 1);
+                Ok(())
+            }
+        }
+    }
 }
 
 struct Tree<'a> {
@@ -106,7 +226,17 @@ mod tests {
         let text = br#"{"a": {"b": 1, "b": 2}, "l": [{"x": 1.5, "x": -1, "x": null}], "a2": "s"}"#;
         let parsed = parse(text).unwrap();
         assert_eq!(parsed.value, json!({"a": {"b": 2}, "l": [{"x": null}], "a2": "s"}));
-        assert_eq!(parsed.duplicates, ["a.b", "l[0].x", "l[0].x"]);
+        let complaints = ["a.b", "l[0].x", "l[0].x"].map(|path| format!("duplicate field {path:?}"));
+        assert_eq!(parsed.complaints, complaints);
+    }
+
+    #[test]
+    fn keys_given_twice_in_yaml_are_told_by_their_lines() {
+        let parsed = parse_yaml(b"a: 1\nb:\n  c: 1\n  d: [x]\n  c: 2\nl:\n- e: 1.5\n  e: null\n").unwrap();
+        assert_eq!(parsed.value, json!({"a": 1, "b": {"c": 2, "d": ["x"]}, "l": [{"e": null}]}));
+        let complaints = [(5, "c"), (8, "e")].map(|(line, key)| format!("line {line}: key {key:?} already set in map"));
+        assert_eq!(parsed.complaints, complaints);
+        assert!(parse_yaml(b"a: [").is_err());
         assert!(parse(b"{} x").is_err());
         assert!(parse(b"{\"a\":}").is_err());
     }

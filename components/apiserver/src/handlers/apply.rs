@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use kinit_api::apply::{self, ApplyError, Writer};
 use kinit_api::object::Object;
 use kinit_api::status::Status;
-use kinit_api::strict;
+use kinit_api::strict::{self, Parsed};
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
@@ -57,17 +57,11 @@ impl Api {
 /// The configuration that a client sent, with its own name and namespace.
 fn config(request: &ResourceRequest, payload: &Payload) -> Result<Object, Status> {
     let unreadable = |error: String| Status::bad_request(format!("error decoding YAML: {error}"));
-    let (tree, duplicates) = match strict::parse(&payload.bytes) {
-        Ok(parsed) => (parsed.value, parsed.duplicates),
-        Err(_) => {
-            let tree: Value = serde_yaml::from_slice(&payload.bytes).map_err(|error| unreadable(error.to_string()))?;
-            (tree, Vec::new())
-        }
-    };
-    fields::settle(request, fields::duplicates(duplicates).collect(), |text| {
-        Status::bad_request(format!("error strict decoding YAML: {text}"))
-    })?;
-    let mut config = Object::from_value(tree).ok_or_else(|| unreadable("it is not an object".into()))?;
+    // JSON is YAML too, but is read much faster as what it is.
+    let parsed = strict::parse(&payload.bytes).or_else(|_| strict::parse_yaml(&payload.bytes));
+    let Parsed { value, complaints } = parsed.map_err(|error| unreadable(error.to_string()))?;
+    fields::settle(request, complaints, |text| Status::bad_request(format!("error strict decoding YAML: {text}")))?;
+    let mut config = Object::from_value(value).ok_or_else(|| unreadable("it is not an object".into()))?;
     if config.name().is_empty() {
         config.set(&["metadata", "name"], request.name.clone());
     }

@@ -26,25 +26,19 @@ fn read(payload: &Payload) -> Result<Parsed, Status> {
     let unreadable = |error: String| Status::bad_request(format!("the object provided is unrecognized: {error}"));
     match media {
         "" | "application/json" => strict::parse(&payload.bytes).map_err(|error| unreadable(error.to_string())),
-        "application/yaml" => {
-            serde_yaml::from_slice(&payload.bytes).map(once).map_err(|error| unreadable(error.to_string()))
-        }
+        "application/yaml" => strict::parse_yaml(&payload.bytes).map_err(|error| unreadable(error.to_string())),
         PROTOBUF => protobuf::decode(&payload.bytes, ("", ""))
-            .map(|map| once(Value::Object(map)))
+            .map(|map| Parsed { value: Value::Object(map), complaints: Vec::new() })
             .map_err(|error| unreadable(error.to_string())),
         _ => Err(Status::unsupported_media_type(MEDIA_TYPES)),
     }
-}
-
-fn once(value: Value) -> Parsed {
-    Parsed { value, duplicates: Vec::new() }
 }
 
 /// The object that a create or an update carries. Its kind, version, namespace and name must be the path's. Fields that
 /// the kind does not have are told or refused, as the request says.
 pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, Status> {
     fields::check_options(request, false)?;
-    let Parsed { value, duplicates } = read(payload)?;
+    let Parsed { value, complaints } = read(payload)?;
     let object = Object::from_value(value)
         .ok_or_else(|| Status::bad_request("the object provided is unrecognized: it is not a JSON object"))?;
     let mut object = check(request, object)?;
@@ -53,7 +47,7 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
         Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     };
     let unknown = fields::conform(&request.spec, &mut object).map_err(|error| refused(error.to_string()))?;
-    let problems = unknown.into_iter().chain(fields::duplicates(duplicates)).collect();
+    let problems = unknown.into_iter().chain(complaints).collect();
     fields::settle(request, problems, refused)?;
     Ok(object)
 }

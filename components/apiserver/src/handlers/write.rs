@@ -116,8 +116,7 @@ impl Api {
         let parsed = || {
             let parsed = strict::parse(&payload.bytes);
             let parsed = parsed.map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-            let problems = fields::duplicates(parsed.duplicates).collect();
-            Ok((parsed.value, Facts { problems, shown: None }))
+            Ok((parsed.value, Facts { problems: parsed.complaints, shown: None }))
         };
         let media = payload.content_type.split(';').next().unwrap_or_default().trim();
         if media == APPLY {
