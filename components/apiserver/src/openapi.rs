@@ -6,17 +6,18 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use kinit_api::status::Status;
+use kinit_crd::openapi::Dialect;
 use kinit_schema::openapi::{self, Resource};
 use kinit_serving::{Body, full};
 use sha2::{Digest, Sha512};
 
 use crate::discovery::{all_subresources, verbs};
-use crate::registry::{RESOURCES, ResourceSpec};
+use crate::registry::{Registry, Spec};
 use words::Packed;
 
 const JSON: &str = "application/json";
@@ -25,42 +26,95 @@ const V2_PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protob
 const V2_PROTO_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// One of the documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Document {
     V2,
     V2Proto,
     /// Of a group and a version.
-    V3(&'static str, &'static str),
+    V3(String, String),
 }
 
+/// Hashes of documents, for the snapshot of the registry with this number.
+type Hashes = parking_lot::Mutex<(u64, BTreeMap<Document, String>)>;
+
 impl Document {
-    fn build(self) -> Vec<u8> {
+    fn build(&self, registry: &Registry) -> Vec<u8> {
         let words = Packed::open();
+        let rows: Vec<Row> = registry.rows().into_iter().filter(|spec| self.has(spec)).map(Row::new).collect();
+        let resources = resources(&rows);
+        let custom = self.custom(&rows);
         match self {
-            Self::V2 => openapi::v2(&resources(|_| true), &words),
-            Self::V2Proto => proto::document(&resources(|_| true), &words),
-            Self::V3(group, version) => {
-                openapi::v3(&resources(|spec| spec.group() == group && spec.version() == version), &words)
-            }
+            Self::V2 => openapi::v2(&resources, &custom, &words),
+            Self::V2Proto => proto::document(&resources, &custom, &words),
+            Self::V3(..) => openapi::v3(&resources, &custom, &words),
         }
+    }
+
+    fn has(&self, spec: &Spec) -> bool {
+        match self {
+            Self::V2 | Self::V2Proto => true,
+            Self::V3(group, version) => spec.group() == group && spec.version() == version,
+        }
+    }
+
+    /// The schemas that definitions give.
+    fn custom(&self, rows: &[Row]) -> openapi::Custom {
+        let dialect = if matches!(self, Self::V3(..)) { Dialect::V3 } else { Dialect::V2 };
+        let custom = rows.iter().filter_map(|row| row.spec.custom.as_ref());
+        custom.flat_map(|custom| kinit_crd::openapi::schemas(&custom.definition, custom.version(), dialect)).collect()
     }
 
     /// The document's hash, which is its content's. The first call builds the document.
-    fn hash(self) -> String {
-        static HASHES: OnceLock<parking_lot::Mutex<BTreeMap<Document, String>>> = OnceLock::new();
+    fn hash(&self, registry: &Registry) -> String {
+        static HASHES: OnceLock<Hashes> = OnceLock::new();
         let hashes = HASHES.get_or_init(Default::default);
-        if let Some(hash) = hashes.lock().get(&self) {
-            return hash.clone();
+        let current = |known: &mut (u64, BTreeMap<Document, String>)| {
+            if known.0 < registry.generation() {
+                // Groups of built-in kinds alone are the same for ever.
+                known.1.retain(|document, _| document.is_constant());
+                known.0 = registry.generation();
+            }
+        };
+        {
+            let mut known = hashes.lock();
+            current(&mut known);
+            if let Some(hash) = known.1.get(self) {
+                return hash.clone();
+            }
         }
-        let hash = hex::encode_upper(Sha512::digest(self.build()));
-        hashes.lock().entry(self).or_insert(hash).clone()
+        let hash = hex::encode_upper(Sha512::digest(self.build(registry)));
+        let mut known = hashes.lock();
+        current(&mut known);
+        if known.0 == registry.generation() || self.is_constant() {
+            known.1.insert(self.clone(), hash.clone());
+        }
+        hash
+    }
+
+    /// Whether no definition can add to the document: their groups have a domain that is not the project's.
+    fn is_constant(&self) -> bool {
+        matches!(self, Self::V3(group, _) if !group.contains('.'))
     }
 }
 
-/// The resources and subresources of the rows that `wanted` picks.
-fn resources(wanted: impl Fn(&ResourceSpec) -> bool) -> Vec<Resource<'static>> {
+/// A row with the names of its definitions, where it is of no built-in kind.
+struct Row {
+    spec: Spec,
+    names: Option<(String, String)>,
+}
+
+impl Row {
+    fn new(spec: Spec) -> Self {
+        let name = |kind: &str| kinit_crd::openapi::definition_name(spec.group(), spec.version(), kind);
+        let names = spec.custom.as_ref().map(|_| (name(spec.kind()), name(&spec.list_kind())));
+        Self { spec, names }
+    }
+}
+
+/// The rows' resources and subresources.
+fn resources(rows: &[Row]) -> Vec<Resource<'_>> {
     let mut all = Vec::new();
-    for spec in RESOURCES.iter().filter(|spec| wanted(spec)) {
+    for Row { spec, names } in rows {
         let own = Resource {
             group: spec.group(),
             version: spec.version(),
@@ -69,6 +123,7 @@ fn resources(wanted: impl Fn(&ResourceSpec) -> bool) -> Vec<Resource<'static>> {
             kind: (spec.group(), spec.version(), spec.kind()),
             parent: spec.kind(),
             namespaced: spec.namespaced(),
+            custom: names.as_ref().map(|(own, list)| (own.as_str(), list.as_str())),
             verbs: verbs(spec),
         };
         let subresources = all_subresources(spec).into_iter();
@@ -79,24 +134,28 @@ fn resources(wanted: impl Fn(&ResourceSpec) -> bool) -> Vec<Resource<'static>> {
 }
 
 /// The groups and versions served, as version 3's index names them: `api/v1`, `apis/apps/v1`.
-fn versions() -> BTreeMap<String, Document> {
-    RESOURCES
-        .iter()
-        .map(|spec| {
-            let base = if spec.group().is_empty() { "api".to_owned() } else { format!("apis/{}", spec.group()) };
-            (format!("{base}/{}", spec.version()), Document::V3(spec.group(), spec.version()))
-        })
-        .collect()
+fn versions(registry: &Registry) -> BTreeMap<String, Document> {
+    let name = |spec: Spec| {
+        let base = if spec.group().is_empty() { "api".to_owned() } else { format!("apis/{}", spec.group()) };
+        let document = Document::V3(spec.group().to_owned(), spec.version().to_owned());
+        (format!("{base}/{}", spec.version()), document)
+    };
+    registry.rows().into_iter().map(name).collect()
 }
 
 /// Answers a path below `/openapi`.
-pub async fn respond(path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+pub async fn respond(
+    registry: Arc<Registry>,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Status> {
     let document = match path.trim_end_matches('/') {
         "/openapi/v2" => v2_form(headers)?,
-        "/openapi/v3" => return blocking(index).await,
+        "/openapi/v3" => return blocking(move || index(&registry)).await,
         path => {
             let name = path.strip_prefix("/openapi/v3/").ok_or_else(Status::no_such_path)?;
-            versions().get(name).copied().ok_or_else(Status::no_such_path)?
+            versions(&registry).remove(name).ok_or_else(Status::no_such_path)?
         }
     };
     let asked = query.into_iter().flat_map(|query| url::form_urlencoded::parse(query.as_bytes()));
@@ -106,7 +165,7 @@ pub async fn respond(path: &str, query: Option<&str>, headers: &HeaderMap) -> Re
         value.to_str().is_ok_and(|text| text.split(',').any(|coding| coding.trim().starts_with("gzip")))
     });
     let path = path.to_owned();
-    blocking(move || answer(document, &path, asked.as_deref(), known.as_deref(), gzip)).await
+    blocking(move || answer(&registry, &document, &path, asked.as_deref(), known.as_deref(), gzip)).await
 }
 
 async fn blocking(
@@ -127,11 +186,11 @@ fn v2_form(headers: &HeaderMap) -> Result<Document, Status> {
     Err(Status::not_acceptable(&[JSON, V2_PROTO]))
 }
 
-fn index() -> Result<Response<Body>, Status> {
-    let paths: serde_json::Map<String, serde_json::Value> = versions()
+fn index(registry: &Registry) -> Result<Response<Body>, Status> {
+    let paths: serde_json::Map<String, serde_json::Value> = versions(registry)
         .into_iter()
         .map(|(name, document)| {
-            let url = format!("/openapi/v3/{name}?hash={}", document.hash());
+            let url = format!("/openapi/v3/{name}?hash={}", document.hash(registry));
             (name, serde_json::json!({ "serverRelativeURL": url }))
         })
         .collect();
@@ -139,13 +198,14 @@ fn index() -> Result<Response<Body>, Status> {
 }
 
 fn answer(
-    document: Document,
+    registry: &Registry,
+    document: &Document,
     path: &str,
     asked: Option<&str>,
     known: Option<&str>,
     gzip: bool,
 ) -> Result<Response<Body>, Status> {
-    let hash = document.hash();
+    let hash = document.hash(registry);
     let tag = format!("\"{hash}\"");
     let mut response = Response::new(full(Bytes::new()));
     let headers = response.headers_mut();
@@ -169,9 +229,9 @@ fn answer(
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    let media = if document == Document::V2Proto { V2_PROTO } else { JSON };
+    let media = if *document == Document::V2Proto { V2_PROTO } else { JSON };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
-    let mut bytes = document.build();
+    let mut bytes = document.build(registry);
     if gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -196,7 +256,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        let response = respond(path, query, &map).await.unwrap();
+        let response = respond(Arc::default(), path, query, &map).await.unwrap();
         let (parts, body) = response.into_parts();
         (parts.status, parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
     }
@@ -222,7 +282,8 @@ mod tests {
 
     #[test]
     fn every_resource_has_types_and_paths() {
-        for resource in resources(|_| true) {
+        let rows: Vec<Row> = Registry::default().rows().into_iter().map(Row::new).collect();
+        for resource in resources(&rows) {
             let (group, version, kind) = resource.kind;
             let streams = kind.ends_with("Options");
             assert!(streams || kinit_schema::kind(group, version, kind).is_some(), "{kind}");

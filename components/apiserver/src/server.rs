@@ -195,7 +195,8 @@ impl Front {
             *seat = self.seat(&user, &verb, What::Path(path)).await?;
             self.api.authorizer.check_path(&user, &verb, path)?;
             if path.starts_with("/openapi/") && matches!(verb.as_str(), "get" | "head") {
-                return openapi::respond(path, request.uri().query(), request.headers()).await;
+                return openapi::respond(self.api.cache.registry(), path, request.uri().query(), request.headers())
+                    .await;
             }
             return self.describe(&request);
         };

@@ -61,6 +61,8 @@ pub struct Version {
     pub rules: Same<Option<Validator>>,
     /// How the fields of objects are owned.
     pub structure: Same<Structure>,
+    /// The schema as it is written, for those who publish it.
+    pub written: Same<Value>,
     /// The columns of tables, as they are written.
     pub columns: Vec<Value>,
 }
@@ -172,6 +174,7 @@ impl Version {
             structure: Same(Arc::new(schema.as_deref().map_or(Structure::Free, structure))),
             rules: Same(Arc::new(Validator::new(&version["schema"]["openAPIV3Schema"], true))),
             schema,
+            written: Same(Arc::new(version["schema"]["openAPIV3Schema"].clone())),
             columns: version["additionalPrinterColumns"].as_array().cloned().unwrap_or_default(),
             name,
         }

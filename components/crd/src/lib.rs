@@ -8,6 +8,7 @@ pub mod check;
 pub mod defaults;
 pub mod definition;
 pub mod object;
+pub mod openapi;
 pub mod prune;
 pub mod schema;
 pub mod status;

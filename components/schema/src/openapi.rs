@@ -27,9 +27,14 @@ pub struct Resource<'a> {
     /// The kind that the resource's objects are of; for a subresource its parent's.
     pub parent: &'a str,
     pub namespaced: bool,
+    /// The definitions of a kind that is not of the table, and of its lists; they are given beside.
+    pub custom: Option<(&'a str, &'a str)>,
     /// As in discovery: `get`, `list`, `create` and so on.
     pub verbs: &'a [&'a str],
 }
+
+/// Schemas of kinds that are not of the table, by their definitions' names.
+pub type Custom = BTreeMap<String, Value>;
 
 /// Descriptions of types and fields.
 pub trait Words {
@@ -62,9 +67,9 @@ pub trait Sink {
 }
 
 /// The OpenAPI v3 document of the resources given, which are those of one group and version.
-pub fn v3(resources: &[Resource<'_>], words: &dyn Words) -> Vec<u8> {
+pub fn v3(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words) -> Vec<u8> {
     let mut paths = Json::new(br#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":"v1.36.0"},"paths":{"#);
-    each(resources, words, Dialect::V3, &mut paths);
+    each(resources, custom, words, Dialect::V3, &mut paths);
     paths.text.extend_from_slice(
         br#"},"securitySchemes":{"BearerToken":{"type":"apiKey","description":"Bearer token","name":"authorization","in":"header"}}}}"#,
     );
@@ -72,10 +77,10 @@ pub fn v3(resources: &[Resource<'_>], words: &dyn Words) -> Vec<u8> {
 }
 
 /// The OpenAPI v2 document of all resources.
-pub fn v2(resources: &[Resource<'_>], words: &dyn Words) -> Vec<u8> {
+pub fn v2(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words) -> Vec<u8> {
     let mut paths = Json::new(br#"{"swagger":"2.0","info":{"title":"Kubernetes","version":"v1.36.0"},"paths":{"#);
     paths.between = br#"},"definitions":{"#;
-    each(resources, words, Dialect::V2, &mut paths);
+    each(resources, custom, words, Dialect::V2, &mut paths);
     paths.text.extend_from_slice(
         br#"},"securityDefinitions":{"BearerToken":{"type":"apiKey","description":"Bearer token","name":"authorization","in":"header"}},"security":[{"BearerToken":[]}]}"#,
     );
@@ -83,8 +88,11 @@ pub fn v2(resources: &[Resource<'_>], words: &dyn Words) -> Vec<u8> {
 }
 
 /// Gives every piece of a document to `sink`: first the paths, then the schemas.
-pub fn each(resources: &[Resource<'_>], words: &dyn Words, dialect: Dialect, sink: &mut dyn Sink) {
+pub fn each(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words, dialect: Dialect, sink: &mut dyn Sink) {
     let mut wanted = BTreeSet::new();
+    if !custom.is_empty() {
+        wanted.extend([("meta/v1", "ObjectMeta"), ("meta/v1", "ListMeta")]);
+    }
     let mut items: BTreeMap<String, Value> = BTreeMap::new();
     for resource in resources {
         paths::of(resource, dialect, &mut wanted, &mut |path, item| {
@@ -103,6 +111,9 @@ pub fn each(resources: &[Resource<'_>], words: &dyn Words, dialect: Dialect, sin
     }
     for (name, schema) in schemas::closure(wanted, words, dialect) {
         sink.schema(&name, &schema());
+    }
+    for (name, schema) in custom {
+        sink.schema(name, schema);
     }
 }
 

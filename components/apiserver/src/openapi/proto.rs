@@ -108,9 +108,9 @@ const DOCUMENT_PATHS: u32 = 8;
 const DOCUMENT_DEFINITIONS: u32 = 9;
 
 /// The document of all resources.
-pub fn document(resources: &[Resource<'_>], words: &dyn Words) -> Vec<u8> {
+pub fn document(resources: &[Resource<'_>], custom: &openapi::Custom, words: &dyn Words) -> Vec<u8> {
     let mut parts = Parts::default();
-    openapi::each(resources, words, Dialect::V2, &mut parts);
+    openapi::each(resources, custom, words, Dialect::V2, &mut parts);
     let mut output = Vec::with_capacity(parts.paths.len() + parts.definitions.len() + 64);
     bytes(&mut output, 1, b"2.0");
     let info = serde_json::json!({"title": "Kubernetes", "version": "v1.36.0"});

@@ -55,11 +55,13 @@ pub struct Registry {
     /// By group, version and plural, with slashes between them.
     rows: HashMap<String, (usize, Spec)>,
     next: usize,
+    /// Grows with each change.
+    generation: u64,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { stores: HashMap::new(), rows: HashMap::new(), next: RESOURCES.len() }
+        Self { stores: HashMap::new(), rows: HashMap::new(), next: RESOURCES.len(), generation: 1 }
     }
 }
 
@@ -93,7 +95,13 @@ impl Registry {
         registry
     }
 
+    /// A number that is larger for a newer snapshot.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     fn drop_rows(&mut self, name: &str) {
+        self.generation += 1;
         if let Some(store) = self.stores.remove(name) {
             self.rows.retain(|_, (index, _)| *index != store.index);
         }

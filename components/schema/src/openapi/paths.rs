@@ -96,11 +96,16 @@ fn of_operation(
         wanted.insert((found.package, found.name));
         Some(dialect.reference(&names::definition(found.package, found.name)))
     };
-    let object = reference(group, version, kind);
+    let custom = resource.custom.filter(|_| kind == resource.parent);
+    let object = match custom {
+        Some((own, _)) => Some(dialect.reference(own)),
+        None => reference(group, version, kind),
+    };
     // A kind outside the table is a stream's options: the operation connects, and what flows is no object.
     let connects = object.is_none();
     let answer = match operation.verb {
         _ if connects => None,
+        "list" if custom.is_some() => custom.map(|(_, list)| dialect.reference(list)),
         "list" => reference(group, version, &format!("{kind}List")),
         // A Pod lives on for its grace period, so its deletion answers with it.
         "delete" if resource.plural == "pods" => object.clone(),
@@ -134,7 +139,12 @@ fn of_operation(
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
     });
-    let bodies: &[&str] = if operation.verb == "patch" { PATCHES } else { &["*/*"] };
+    let bodies: Vec<&str> = match operation.verb {
+        // Custom resources have no strategies.
+        "patch" => PATCHES.iter().copied().filter(|it| custom.is_none() || !it.contains("strategic")).collect(),
+        _ => vec!["*/*"],
+    };
+    let bodies = bodies.as_slice();
     let required = matches!(operation.verb, "create" | "update" | "patch");
     match (dialect, body) {
         (Dialect::V3, Some(body)) => value["requestBody"] = content(&body, bodies, required),
