@@ -19,9 +19,18 @@ pub fn fill(spec: &ResourceSpec, object: &mut Object) {
     }
 }
 
+/// Whether objects are definitions.
+fn defines(spec: &ResourceSpec) -> bool {
+    spec.is("apiextensions.k8s.io", "customresourcedefinitions")
+}
+
 /// Whether a new object may be stored.
 pub fn create(request: &ResourceRequest, object: &Object) -> Result<(), Status> {
     let spec = &request.spec;
+    if defines(spec) {
+        let errors = kinit_crd::validate::definition(None, object);
+        return validate::custom(spec.group(), spec.kind(), None, object, errors);
+    }
     let Some(custom) = &spec.custom else { return validate::create(spec.group(), spec.kind(), object) };
     if custom.definition.terminating {
         let text = "create not allowed while custom resource definition is terminating".to_owned();
@@ -36,6 +45,10 @@ pub fn update(request: &ResourceRequest, old: &Object, new: &Object) -> Result<(
     let Some(custom) = &spec.custom else {
         if !request.subresource.is_empty() || new == old {
             return Ok(());
+        }
+        if defines(spec) {
+            let errors = kinit_crd::validate::definition(Some(old), new);
+            return validate::custom(spec.group(), spec.kind(), Some(old), new, errors);
         }
         return validate::update(spec.group(), spec.kind(), old, new);
     };

@@ -15,7 +15,7 @@ use kinit_serving::{Body, full};
 use serde_json::{Value, json};
 
 use crate::negotiate::{Encoding, Form, Format, JSON, YAML};
-use crate::registry::Spec;
+use crate::registry::{ResourceSpec, Spec};
 
 pub use events::Events;
 
@@ -27,7 +27,7 @@ const COMPRESSED_FROM: usize = 128 * 1024;
 struct Rendered;
 
 /// Brings a handler's answer, which is JSON, into the client's format.
-pub async fn finish(format: Format, response: Response<Body>) -> Result<Response<Body>, Status> {
+pub async fn finish(spec: &ResourceSpec, format: Format, response: Response<Body>) -> Result<Response<Body>, Status> {
     let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == JSON);
     let as_it_is = format.encoding == Encoding::Json && format.form == Form::Whole && !format.pretty && !format.gzip;
     if !is_json || as_it_is || response.extensions().get::<Rendered>().is_some() {
@@ -41,7 +41,7 @@ pub async fn finish(format: Format, response: Response<Body>) -> Result<Response
     } else {
         let value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
         // An error, and the news that a deed is done, have no other form.
-        let value = if is_status(&value) { value } else { shaped(format, value)? };
+        let value = if is_status(&value) { value } else { shaped(spec, format, value)? };
         encoded(format, &value)?
     };
     let mut response = answer(format, parts.status, bytes);
@@ -88,16 +88,17 @@ fn gzip(bytes: &Bytes) -> Bytes {
 }
 
 /// What the client's form makes of one object.
-fn shaped(format: Format, object: Value) -> Result<Value, Status> {
+fn shaped(spec: &ResourceSpec, format: Format, object: Value) -> Result<Value, Status> {
     match format.form {
         Form::Whole => Ok(object),
         Form::Table(include) => {
-            let columns = columns_of(&object);
+            let columns = Columns::of_object(spec, &object);
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            let row = beta(format, table::row(columns, object, include, Timestamp::now()));
+            let definitions = columns.definitions();
+            let row = beta(format, columns.row(object, include, Timestamp::now()));
             Ok(json!({
                 "kind": "Table", "apiVersion": format.meta_version(), "metadata": metadata,
-                "columnDefinitions": table::definitions(columns), "rows": [row],
+                "columnDefinitions": definitions, "rows": [row],
             }))
         }
         Form::Partial => Ok(partial(format, object)),
@@ -107,10 +108,49 @@ fn shaped(format: Format, object: Value) -> Result<Value, Status> {
     }
 }
 
-fn columns_of(object: &Value) -> &'static [table::Column] {
-    let api_version = object["apiVersion"].as_str().unwrap_or_default();
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    table::columns(group, object["kind"].as_str().unwrap_or_default())
+/// Where a table's columns come from.
+#[derive(Clone, Copy, Debug)]
+enum Columns<'a> {
+    Builtin(&'static [table::Column]),
+    /// A definition's.
+    Custom(&'a [Value]),
+}
+
+impl<'a> Columns<'a> {
+    fn of(spec: &'a ResourceSpec) -> Self {
+        match &spec.custom {
+            Some(custom) => Self::Custom(&custom.version().columns),
+            None => Self::Builtin(table::columns(spec.group(), spec.kind())),
+        }
+    }
+
+    /// The columns of an object, which may be a subresource's own.
+    fn of_object(spec: &'a ResourceSpec, object: &Value) -> Self {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        if kind == spec.kind() {
+            return Self::of(spec);
+        }
+        let api_version = object["apiVersion"].as_str().unwrap_or_default();
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        Self::Builtin(table::columns(group, kind))
+    }
+
+    fn definitions(self) -> Value {
+        match self {
+            Self::Builtin(columns) => table::definitions(columns),
+            Self::Custom(columns) => kinit_crd::columns::definitions(columns),
+        }
+    }
+
+    fn row(self, object: Value, include: table::Include, now: Timestamp) -> Value {
+        match self {
+            Self::Builtin(columns) => table::row(columns, object, include, now),
+            Self::Custom(columns) => {
+                let cells = kinit_crd::columns::cells(columns, &object, now);
+                table::row_of(cells, object, include)
+            }
+        }
+    }
 }
 
 fn partial(format: Format, object: Value) -> Value {
@@ -196,7 +236,7 @@ impl<I: Iterator<Item = Bytes>> List<I> {
         let meta = format.meta_version();
         let (head, tail) = match format.form {
             Form::Table(_) => {
-                let columns = table::definitions(table::columns(self.spec.group(), self.spec.kind()));
+                let columns = Columns::of(&self.spec).definitions();
                 let names = format!(r#""kind":"Table","apiVersion":"{meta}""#);
                 (format!(r#"{{{names},"metadata":{metadata},"columnDefinitions":{columns},"rows":["#), "]}\n")
             }
@@ -213,7 +253,8 @@ impl<I: Iterator<Item = Bytes>> List<I> {
                 (format!(r#"{{{names},"metadata":{metadata},"items":["#), "]}\n")
             }
         };
-        let columns = table::columns(self.spec.group(), self.spec.kind());
+        let spec = self.spec.clone();
+        let columns = Columns::of(&spec);
         let now = Timestamp::now();
         let mut bytes = BytesMut::from(head.as_bytes());
         for (at, item) in self.items.enumerate() {
@@ -225,7 +266,7 @@ impl<I: Iterator<Item = Bytes>> List<I> {
                 form => {
                     let object = serde_json::from_slice(&item).map_err(Status::internal)?;
                     let value = match form {
-                        Form::Table(include) => beta(format, table::row(columns, object, include, now)),
+                        Form::Table(include) => beta(format, columns.row(object, include, now)),
                         _ => partial(format, object),
                     };
                     serde_json::to_writer((&mut bytes).writer(), &value).map_err(Status::internal)?;
@@ -242,6 +283,10 @@ mod tests {
     use kinit_api::table::Include;
 
     use super::*;
+
+    fn pods() -> Spec {
+        crate::registry::find("", "v1", "pods").unwrap().1.clone()
+    }
 
     fn list() -> List<std::vec::IntoIter<Bytes>> {
         let pod = |name: &str| {
@@ -297,29 +342,30 @@ mod tests {
         let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "resourceVersion": "3"}});
         let plain = |value: &Value| crate::handlers::json_response(StatusCode::CREATED, value.to_string());
         let format = Format { form: Form::Table(Include::Object), ..Format::default() };
-        let response = finish(format, plain(&pod)).await.unwrap();
+        let response = finish(&pods(), format, plain(&pod)).await.unwrap();
         assert_eq!(response.status(), StatusCode::CREATED);
         let table: Value = serde_json::from_slice(&body(response).await).unwrap();
         assert_eq!((&table["rows"][0]["object"], &table["metadata"]["resourceVersion"]), (&pod, &json!("3")));
         let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Success"});
-        assert_eq!(body(finish(format, plain(&status)).await.unwrap()).await, format!("{status}\n"));
+        assert_eq!(body(finish(&pods(), format, plain(&status)).await.unwrap()).await, format!("{status}\n"));
         let format = Format { encoding: Encoding::Protobuf, ..Format::default() };
-        let decoded = protobuf::decode(&body(finish(format, plain(&pod)).await.unwrap()).await, ("", "")).unwrap();
+        let decoded =
+            protobuf::decode(&body(finish(&pods(), format, plain(&pod)).await.unwrap()).await, ("", "")).unwrap();
         assert_eq!(decoded["metadata"]["name"], "a");
         let custom = json!({"kind": "Foo", "apiVersion": "example.com/v1"});
-        assert_eq!(finish(format, plain(&custom)).await.unwrap_err().code, 406);
+        assert_eq!(finish(&pods(), format, plain(&custom)).await.unwrap_err().code, 406);
     }
 
     #[tokio::test]
     async fn long_answers_are_compressed_for_those_who_can_read_it() {
         let format = Format { gzip: true, ..Format::default() };
         let long = "x".repeat(COMPRESSED_FROM + 1);
-        let response = finish(format, crate::handlers::json_response(StatusCode::OK, long)).await.unwrap();
+        let response = finish(&pods(), format, crate::handlers::json_response(StatusCode::OK, long)).await.unwrap();
         assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
         assert!(body(response).await.len() < 1000);
         let mut short = crate::handlers::json_response(StatusCode::OK, "{}");
         short.headers_mut().insert(header::WARNING, HeaderValue::from_static("299"));
-        let short = finish(format, short).await.unwrap();
+        let short = finish(&pods(), format, short).await.unwrap();
         assert_eq!(short.headers()[header::WARNING], "299");
         assert!(!short.headers().contains_key(header::CONTENT_ENCODING));
     }

@@ -225,7 +225,7 @@ impl Front {
         let payload = Payload { content_type: content_type.unwrap_or_default().to_owned(), bytes: read(body).await? };
         let mut answer = self.api.handle(&wanted, payload).await.unwrap_or_else(|error| error_response(&error));
         wanted.warnings.write(answer.headers_mut());
-        render::finish(wanted.format, answer).await
+        render::finish(&wanted.spec, wanted.format, answer).await
     }
 
     /// A seat for a request, if seats are given out.

@@ -5,6 +5,7 @@
 //! - [`prune`], [`defaults`], [`check`]: fields that a schema lacks go, absent ones are filled in, wrong ones are told.
 
 pub mod check;
+pub mod columns;
 pub mod defaults;
 pub mod definition;
 pub mod object;
@@ -13,3 +14,4 @@ pub mod prune;
 pub mod schema;
 pub mod status;
 pub mod structure;
+pub mod validate;

@@ -32,7 +32,7 @@ pub(super) fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
 }
 
 /// How long ago an RFC 3339 time was.
-pub(super) fn age(time: &str, now: Timestamp) -> String {
+pub fn age(time: &str, now: Timestamp) -> String {
     match time.parse::<Timestamp>() {
         Ok(then) => human_duration(now.as_second() - then.as_second()),
         Err(_) => "<unknown>".into(),

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use cells::{Cell, Row, created, name};
-pub use human::human_duration;
+pub use human::{age, human_duration};
 
 /// One column.
 #[derive(Debug)]
@@ -98,6 +98,11 @@ impl Include {
 pub fn row(columns: &[Column], object: Value, include: Include, now: Timestamp) -> Value {
     let view = Row { object: &object, now };
     let cells: Value = columns.iter().map(|column| column.cell.value(view)).collect();
+    row_of(cells, object, include)
+}
+
+/// The row of an object whose cells are known.
+pub fn row_of(cells: Value, object: Value, include: Include) -> Value {
     let conditions = match object["kind"].as_str() {
         Some("Pod") => pod::conditions(&object),
         _ => None,

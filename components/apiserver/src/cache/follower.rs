@@ -77,7 +77,7 @@ impl Follower {
     async fn load(&mut self) -> Result<(), Status> {
         let mut maps: HashMap<usize, Map> = HashMap::new();
         let mut rest = Vec::new();
-        let mut registry = Registry::default();
+        let mut registry = self.cache.registry().emptied();
         let definitions = definitions();
         let etcd = &self.cache.etcd;
         let range = etcd.whole_range();

@@ -44,7 +44,7 @@ impl Api {
         let bookmarks = request.flag("allowWatchBookmarks") && request.query.contains_key("allowWatchBookmarks");
         let wants_initial = request.parameter("sendInitialEvents") == "true";
         let mut head: Vec<Event> = Vec::new();
-        let mut encoder = Events::new(request.format);
+        let mut encoder = Events::new(request.spec.clone(), request.format);
         let receiver;
         // Without a version, and from 0, a watch begins with the present state, as upstream's does.
         if wants_initial || revision == 0 {
@@ -74,7 +74,7 @@ impl Api {
         let live = Live { receiver, selected, spec: request.spec.clone(), cache: self.cache.clone(), bookmarks };
         let events = stream::iter(head).chain(live.into_stream());
         let bounded = events.take_until(tokio::time::sleep(timeout));
-        let answer = encoder;
+        let answer = encoder.clone();
         let frames = bounded.filter_map(move |(kind, object)| {
             let encoded = encoder.encode(kind, &object);
             if let Err(error) = &encoded {

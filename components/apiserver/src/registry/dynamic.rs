@@ -95,6 +95,12 @@ impl Registry {
         registry
     }
 
+    /// A newer snapshot without definitions.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self { next: self.next, generation: self.generation + 1, ..Self::default() }
+    }
+
     /// A number that is larger for a newer snapshot.
     pub fn generation(&self) -> u64 {
         self.generation

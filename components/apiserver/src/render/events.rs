@@ -2,23 +2,25 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
+use kinit_api::protobuf;
 use kinit_api::status::Status;
-use kinit_api::{protobuf, table};
 use serde_json::{Value, json};
 
-use super::{beta, columns_of, partial};
+use super::{Columns, beta, partial};
 use crate::negotiate::{Encoding, Form, Format, JSON};
+use crate::registry::Spec;
 
 /// Encodes one watcher's events. Tables have their columns in the first event only.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Events {
+    spec: Spec,
     format: Format,
     headed: bool,
 }
 
 impl Events {
-    pub fn new(format: Format) -> Self {
-        Self { format, headed: false }
+    pub fn new(spec: Spec, format: Format) -> Self {
+        Self { spec, format, headed: false }
     }
 
     pub(super) fn content_type(&self) -> &'static str {
@@ -50,11 +52,11 @@ impl Events {
     fn shaped(&mut self, object: Value) -> Value {
         match self.format.form {
             Form::Table(include) => {
-                let columns = columns_of(&object);
-                let head = if self.headed { Value::Null } else { table::definitions(columns) };
+                let columns = Columns::of(&self.spec);
+                let head = if self.headed { Value::Null } else { columns.definitions() };
                 self.headed = true;
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-                let row = beta(self.format, table::row(columns, object, include, Timestamp::now()));
+                let row = beta(self.format, columns.row(object, include, Timestamp::now()));
                 json!({
                     "kind": "Table", "apiVersion": self.format.meta_version(), "metadata": metadata,
                     "columnDefinitions": head, "rows": [row],
@@ -80,13 +82,17 @@ mod tests {
 
     use super::*;
 
+    fn pods() -> Spec {
+        crate::registry::find("", "v1", "pods").unwrap().1.clone()
+    }
+
     fn pod() -> Bytes {
         json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "resourceVersion": "3"}}).to_string().into()
     }
 
     #[test]
     fn tables_name_their_columns_once() {
-        let mut events = Events::new(Format { form: Form::Table(Include::Metadata), ..Format::default() });
+        let mut events = Events::new(pods(), Format { form: Form::Table(Include::Metadata), ..Format::default() });
         let first: Value = serde_json::from_slice(&events.encode("ADDED", &pod()).unwrap()).unwrap();
         let second: Value = serde_json::from_slice(&events.encode("MODIFIED", &pod()).unwrap()).unwrap();
         assert_eq!(first["object"]["columnDefinitions"][0]["name"], "Name");
@@ -96,7 +102,7 @@ mod tests {
 
     #[test]
     fn protobuf_comes_in_frames_with_their_length() {
-        let mut events = Events::new(Format { encoding: Encoding::Protobuf, ..Format::default() });
+        let mut events = Events::new(pods(), Format { encoding: Encoding::Protobuf, ..Format::default() });
         let frame = events.encode("ADDED", &pod()).unwrap();
         let length = u32::from_be_bytes(frame[..4].try_into().unwrap());
         assert_eq!(usize::try_from(length).unwrap() + 4, frame.len());

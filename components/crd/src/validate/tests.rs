@@ -1,0 +1,108 @@
+use serde_json::json;
+
+use super::*;
+use kinit_api::patch;
+use kinit_api::validate::field;
+
+fn good() -> Value {
+    json!({
+        "metadata": {"name": "foos.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Cluster",
+            "names": {"plural": "foos", "singular": "foo", "kind": "Foo", "listKind": "FooList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+            "conversion": {"strategy": "None"},
+        },
+        "status": {"storedVersions": ["v1"]},
+    })
+}
+
+fn told(change: &Value, old: Option<&Value>) -> String {
+    let mut value = good();
+    patch::merge(&mut value, change);
+    let object = |value: &Value| Object::from_value(value.clone()).unwrap();
+    let errors = definition(old.map(object).as_ref(), &object(&value));
+    if errors.is_empty() { String::new() } else { field::status("", "CRD", "d", &errors).message }
+}
+
+fn version(change: Value) -> Value {
+    let mut version = good()["spec"]["versions"][0].clone();
+    patch::merge(&mut version, &change);
+    json!({"spec": {"versions": [version]}})
+}
+
+fn schema(schema: Value) -> Value {
+    version(json!({"schema": {"openAPIV3Schema": schema}}))
+}
+
+#[test]
+fn definitions_are_refused_in_upstreams_words() {
+    let field = |own: Value| schema(json!({"properties": {"a": own}}));
+    let cases = [
+        (json!({}), ""),
+        (json!({"spec": {"group": "example"}}), "should be a domain with at least one dot"),
+        (
+            json!({"spec": {"scope": "World"}}),
+            "spec.scope: Unsupported value: \"World\": supported values: \"Cluster\", \"Namespaced\"",
+        ),
+        (json!({"spec": {"names": {"kind": null}}}), "spec.names.kind: Required value"),
+        (version(json!({"storage": false})), "must have exactly one version marked as storage version"),
+        (version(json!({"schema": null})), "spec.versions[0].schema.openAPIV3Schema: Required value"),
+        (
+            json!({"status": {"storedVersions": ["v0", "v1"]}}),
+            "status.storedVersions[0]: Invalid value: \"v0\": missing from spec.versions",
+        ),
+        (
+            schema(json!({"type": "string"})),
+            "schema.openAPIV3Schema.type: Invalid value: \"string\": must be object at the root",
+        ),
+        (
+            field(json!({})),
+            "openAPIV3Schema.properties[a].type: Required value: must not be empty for specified object fields",
+        ),
+        (field(json!({"type": "array"})), "properties[a].items: Required value: must be specified"),
+        (field(json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]})), ""),
+        (
+            field(json!({"type": "string", "anyOf": [{"type": "string"}]})),
+            "anyOf[0].type: Forbidden: must be empty to be structural",
+        ),
+        (field(json!({"type": "string", "pattern": "["})), "must be a valid regular expression, but isn't"),
+        (
+            field(json!({"type": "object", "x-kubernetes-embedded-resource": true})),
+            "must not be empty if x-kubernetes-embedded-resource is true",
+        ),
+        (
+            field(json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+                "items": {"type": "object", "properties": {"k": {"type": "string"}}}})),
+            "properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+        ),
+        (version(json!({"selectableFields": [{"jsonPath": ".spec.a"}]})), "is an invalid path"),
+        (
+            version(json!({"additionalPrinterColumns": [{"name": "A", "type": "text", "jsonPath": ".a"}]})),
+            "must be one of boolean,date,integer,number,string",
+        ),
+        (
+            version(json!({"subresources": {"scale": {"specReplicasPath": ".a"}}})),
+            "scale.specReplicasPath: Invalid value: \".a\": should be a json path under .spec",
+        ),
+        (
+            json!({"spec": {"conversion": {"strategy": "Webhook"}}}),
+            "webhookClientConfig: Required value: required when strategy is set to Webhook",
+        ),
+    ];
+    for (change, expected) in cases {
+        let found = told(&change, None);
+        assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{change}: {found}");
+    }
+}
+
+#[test]
+fn what_objects_are_stored_by_cannot_change() {
+    let mut old = good();
+    assert_eq!(told(&json!({"spec": {"scope": "Namespaced"}}), Some(&old)), "");
+    old["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
+    assert!(
+        told(&json!({"spec": {"scope": "Namespaced"}}), Some(&old))
+            .contains("spec.scope: Invalid value: \"Namespaced\": field is immutable")
+    );
+}
