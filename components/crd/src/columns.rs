@@ -125,7 +125,7 @@ fn index<'a>(value: &'a Value, step: &str) -> Vec<&'a Value> {
         let wanted = wanted.trim().trim_matches(['"', '\'']);
         let fits = |item: &&Value| match find(item, path) {
             Some(Value::String(text)) => text == wanted,
-            Some(other) => other.to_string() == wanted,
+            Some(other) => serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| wanted == *other),
             None => false,
         };
         return list.iter().filter(fits).collect();
