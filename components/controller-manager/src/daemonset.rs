@@ -1,31 +1,36 @@
 //! DaemonSets: one pod on each node that it fits on.
+//!
+//! [`nodes`]: which nodes, and the pod for each; [`plan`]: which pods are made and which go.
 
-use std::collections::{HashMap, HashSet};
+pub mod nodes;
+pub mod plan;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetStatus};
-use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kinit_runtime::events::{About, Kind};
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use crate::claim::{self, Claimant};
 use crate::context::{Actor, Context};
-use crate::nodelifecycle::tolerates;
+use crate::deployment::part;
 use crate::pods::{self, Expectations};
+use crate::revisions::{self, Source};
 use crate::write;
+use nodes::{HASH, Place};
+use plan::Inputs;
 
-const GENERATION: &str = "pod-template-generation";
-const HASH: &str = "controller-revision-hash";
-/// Taints that pods of a daemon tolerate, as nodes need them most when something is wrong.
-const TOLERATED: &[(&str, &str)] = &[
-    ("node.kubernetes.io/not-ready", "NoExecute"),
-    ("node.kubernetes.io/unreachable", "NoExecute"),
-    ("node.kubernetes.io/disk-pressure", "NoSchedule"),
-    ("node.kubernetes.io/memory-pressure", "NoSchedule"),
-    ("node.kubernetes.io/pid-pressure", "NoSchedule"),
-    ("node.kubernetes.io/unschedulable", "NoSchedule"),
-];
+/// The pause before a failed pod of a node is replaced for the second time; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
 /// Runs until shutdown.
 pub async fn run(context: Arc<Context>) {
@@ -35,12 +40,14 @@ pub async fn run(context: Arc<Context>) {
     sets.synced().await;
     nodes.synced().await;
     all.synced().await;
+    caches.revisions.synced().await;
     let queue = Queue::new();
     let keys = queue.clone();
     sets.handle(move |_, set| keys.add(key_of(set.as_ref())));
     pods::watch_owned(&all, "DaemonSet", &queue);
+    pods::watch_strays(&all, &sets, selects, &queue);
     let (keys, known) = (queue.clone(), sets.clone());
-    let shapes: parking_lot::Mutex<HashMap<String, Value>> = Default::default();
+    let shapes: Mutex<HashMap<String, Value>> = Default::default();
     nodes.handle(move |_, node| {
         // Heartbeats of nodes are of no interest here, only where pods may go.
         let spec = node.spec.clone().unwrap_or_default();
@@ -52,226 +59,172 @@ pub async fn run(context: Arc<Context>) {
             }
         }
     });
-    let expectations = Arc::new(Expectations::default());
-    work("daemonset", queue, 2, context.shutdown.clone(), move |key: String| {
-        let (sets, nodes, all, actor, expectations) =
-            (sets.clone(), nodes.clone(), all.clone(), actor.clone(), expectations.clone());
+    let shutdown = context.shutdown.clone();
+    let shell = Arc::new(Shell {
+        context: context.clone(),
+        actor,
+        expectations: Expectations::default(),
+        pauses: Mutex::default(),
+    });
+    work("daemonset", queue, 2, shutdown, move |key: String| {
+        let (sets, shell) = (sets.clone(), shell.clone());
         async move {
-            let Some(set) = sets.get(&key).filter(|set| set.metadata.deletion_timestamp.is_none()) else {
-                expectations.forget(&key);
+            let Some(set) = sets.get(&key) else {
+                shell.expectations.forget(&key);
+                shell.pauses.lock().remove(&key);
                 return Ok(None);
             };
-            let namespace = set.metadata.namespace.clone().unwrap_or_default();
-            let uid = set.metadata.uid.as_deref();
-            let own: Vec<Arc<Pod>> =
-                all.list_in(&namespace).into_iter().filter(|pod| pods::is_controlled_by(&pod.metadata, uid)).collect();
-            reconcile(&actor, &key, &set, &nodes.list(), own, &expectations).await?;
-            Ok::<_, kube::Error>(None)
+            shell.reconcile(&key, &set).await
         }
     })
     .await;
 }
 
-fn hash(spec: &DaemonSetSpec) -> String {
-    let text = serde_json::to_string(&spec.template).unwrap_or_default();
-    hex::encode(&Sha256::digest(text)[..5])
+fn selects(set: &DaemonSet, pod: &Pod) -> bool {
+    set.spec.as_ref().is_some_and(|spec| pods::matches(&spec.selector, pod.metadata.labels.as_ref()))
 }
 
-/// The node that a pod is on, or is meant for.
-fn node_of(pod: &Pod) -> Option<String> {
-    let spec = pod.spec.as_ref()?;
-    if let Some(node) = &spec.node_name {
-        return Some(node.clone());
+/// How long failed pods of a node are left there, and since when.
+type Pauses = HashMap<String, (Duration, Instant)>;
+
+struct Shell {
+    context: Arc<Context>,
+    actor: Actor,
+    expectations: Expectations,
+    pauses: Mutex<HashMap<String, Pauses>>,
+}
+
+impl Shell {
+    async fn reconcile(&self, key: &str, set: &DaemonSet) -> Result<Option<Duration>, kube::Error> {
+        let caches = &self.context.caches;
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let spec = set.spec.clone().unwrap_or_default();
+        let claimant = Claimant::of(set);
+        let own = claim::claim(&self.actor, &claimant, caches.pods.list_in(namespace), |pod| selects(set, pod)).await?;
+        let source = Source { selector: &spec.selector, template: &spec.template, label: HASH };
+        let history = revisions::revise(caches, &self.actor, set, &source).await?;
+        let label = |metadata: &kube::api::ObjectMeta| metadata.labels.as_ref().and_then(|all| all.get(HASH)).cloned();
+        let hash = label(&history.newest.metadata).unwrap_or_default();
+        let template = spec.template.spec.clone().unwrap_or_default();
+        let place = |node: Arc<Node>| Some((node.metadata.name.clone()?, nodes::place(&template, &node)));
+        let places: BTreeMap<String, Place> = caches.nodes.list().into_iter().filter_map(place).collect();
+        let pods = by_node(&own);
+        let count = places.values().filter(|place| **place == Place::Run).count();
+        let now = Timestamp::now().as_second();
+        let inputs = Inputs { set, places: &places, pods: &pods, hash: &hash, limits: limits(&spec, count), now };
+        let mut again = None;
+        if !claimant.deleted && self.expectations.met(key, &own) {
+            let mut plan = plan::plan(&inputs);
+            for (node, pod) in plan.ended {
+                match self.pause(key, &node, &pod) {
+                    None => {
+                        self.say_ended(set, &node, &pod);
+                        plan.delete.push(pod);
+                    }
+                    Some(pause) => again = Some(again.map_or(pause, |other: Duration| other.min(pause))),
+                }
+            }
+            let made = plan.create.iter().map(|node| nodes::new_pod(set, node, &hash)).collect();
+            pods::create_expected(&self.actor, &self.expectations, key, &own, made).await?;
+            pods::delete(&self.actor, &plan.delete).await?;
+        }
+        self.report(set, plan::status(&inputs)).await?;
+        let used: Vec<String> = own.iter().filter_map(|pod| label(&pod.metadata)).collect();
+        let in_use = |one: &k8s_openapi::api::apps::v1::ControllerRevision| {
+            label(&one.metadata).is_some_and(|hash| used.contains(&hash))
+        };
+        revisions::trim(&self.actor, &history, spec.revision_history_limit, in_use).await?;
+        let least = spec.min_ready_seconds.unwrap_or(0);
+        let waits = least > 0 && own.iter().any(|pod| pods::is_ready(pod) && !pods::is_available(pod, least, now));
+        Ok(if waits { Some(Duration::from_secs(1)) } else { again })
     }
-    let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
-    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
-    let fields = required.node_selector_terms.first()?.match_fields.as_ref()?;
-    fields.iter().find(|one| one.key == "metadata.name")?.values.as_ref()?.first().cloned()
+
+    /// How long a failed pod is still left there, so that a node which refuses it is not asked all the time.
+    fn pause(&self, key: &str, node: &str, pod: &Pod) -> Option<Duration> {
+        if pods::phase(pod) != "Failed" {
+            return None;
+        }
+        let mut all = self.pauses.lock();
+        let pauses = all.entry(key.to_owned()).or_default();
+        let now = Instant::now();
+        let Some((pause, since)) = pauses.get_mut(node) else {
+            pauses.insert(node.to_owned(), (FIRST_PAUSE, now));
+            return None;
+        };
+        let passed = now.duration_since(*since);
+        if passed < *pause {
+            return Some(*pause - passed);
+        }
+        // Long after the last failure, counting begins again.
+        *pause = if passed > LONGEST_PAUSE * 2 { FIRST_PAUSE } else { (*pause * 2).min(LONGEST_PAUSE) };
+        *since = now;
+        None
+    }
+
+    fn say_ended(&self, set: &DaemonSet, node: &str, pod: &Pod) {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let say = |kind, reason, text| self.actor.events.say(About::object(set), kind, reason, text);
+        if pods::phase(pod) == "Failed" {
+            let text = format!("Found failed daemon pod {namespace}/{name} on node {node}, will try to kill it");
+            say(Kind::Warning, "FailedDaemonPod", text);
+        } else {
+            let text = format!("Found succeeded daemon pod {namespace}/{name} on node {node}, will try to delete it");
+            say(Kind::Normal, "SucceededDaemonPod", text);
+        }
+    }
+
+    async fn report(&self, set: &DaemonSet, status: DaemonSetStatus) -> Result<(), kube::Error> {
+        if set.status.as_ref().map(numbers) == Some(numbers(&status)) {
+            return Ok(());
+        }
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<DaemonSet> = Api::namespaced(self.actor.client(), namespace);
+        write::status(&api, set, &json!({"status": status})).await?;
+        Ok(())
+    }
 }
 
-fn tolerations(spec: &PodSpec) -> Vec<Toleration> {
-    let mut all = spec.tolerations.clone().unwrap_or_default();
-    let network = ("node.kubernetes.io/network-unavailable", "NoSchedule");
-    let more = spec.host_network.unwrap_or(false).then_some(network);
-    for (key, effect) in TOLERATED.iter().copied().chain(more) {
-        all.push(Toleration {
-            key: Some(key.into()),
-            operator: Some("Exists".into()),
-            effect: Some(effect.into()),
-            ..Default::default()
-        });
+/// The pods of each node, the oldest first; those that have ended and are being deleted are as good as gone.
+fn by_node(own: &[Arc<Pod>]) -> BTreeMap<String, Vec<Arc<Pod>>> {
+    let mut all: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
+    for pod in own {
+        let ended = matches!(pods::phase(pod), "Failed" | "Succeeded");
+        if !(ended && pod.metadata.deletion_timestamp.is_some()) {
+            all.entry(nodes::node_of(pod).unwrap_or_default()).or_default().push(pod.clone());
+        }
+    }
+    for pods in all.values_mut() {
+        pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
     }
     all
 }
 
-/// Whether a pod of the set belongs on a node.
-fn fits(spec: &PodSpec, node: &Node) -> bool {
-    let name = node.metadata.name.as_deref().unwrap_or_default();
-    if spec.node_name.as_deref().is_some_and(|wanted| wanted != name) {
-        return false;
-    }
-    let labels = node.metadata.labels.clone().unwrap_or_default();
-    if !spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value)) {
-        return false;
-    }
-    let tolerations = tolerations(spec);
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    taints
-        .iter()
-        .filter(|taint| taint.effect != "PreferNoSchedule")
-        // A node that is not ready is just what a daemon may be there to make ready.
-        .filter(|taint| taint.key != "node.kubernetes.io/not-ready" && taint.key != "node.kubernetes.io/unreachable")
-        .all(|taint| tolerations.iter().any(|one| tolerates(one, taint)))
-}
-
-fn new_pod(set: &DaemonSet, node: &str, hash: &str) -> Pod {
-    let spec = set.spec.clone().unwrap_or_default();
-    let namespace = set.metadata.namespace.clone().unwrap_or_default();
-    let name = set.metadata.name.clone().unwrap_or_default();
-    let mut pod = pods::from_template(&spec.template, &namespace, &name, pods::owner(set));
-    let labels = pod.metadata.labels.get_or_insert_default();
-    labels.insert(HASH.into(), hash.to_owned());
-    labels.insert(GENERATION.into(), set.metadata.generation.unwrap_or(1).to_string());
-    let spec = pod.spec.get_or_insert_default();
-    let mut tolerations = tolerations(spec);
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        tolerations.push(Toleration { key: Some(key.into()), operator: Some("Exists".into()), ..Default::default() });
-    }
-    spec.tolerations = Some(tolerations);
-    let term = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]});
-    let affinity =
-        json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}});
-    let mut merged = serde_json::to_value(spec.affinity.clone().unwrap_or_default()).unwrap_or_default();
-    merged["nodeAffinity"] = affinity["nodeAffinity"].clone();
-    spec.affinity = serde_json::from_value(merged).ok();
-    pod
-}
-
-async fn reconcile(
-    actor: &Actor,
-    key: &str,
-    set: &DaemonSet,
-    nodes: &[Arc<Node>],
-    own: Vec<Arc<Pod>>,
-    expectations: &Expectations,
-) -> Result<(), kube::Error> {
-    let spec = set.spec.clone().unwrap_or_default();
-    let template = spec.template.spec.clone().unwrap_or_default();
-    let hash = hash(&spec);
-    let wanted: HashSet<String> =
-        nodes.iter().filter(|node| fits(&template, node)).filter_map(|node| node.metadata.name.clone()).collect();
-    let mut by_node: HashMap<String, Vec<Arc<Pod>>> = HashMap::new();
-    for pod in &own {
-        by_node.entry(node_of(pod).unwrap_or_default()).or_default().push(pod.clone());
-    }
-    let is_new = |pod: &Pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get(HASH)) == Some(&hash);
-    if expectations.met(key, &own) {
-        let (mut missing, mut extra) = (Vec::new(), Vec::new());
-        for node in &wanted {
-            let there = by_node.get(node).cloned().unwrap_or_default();
-            let (ended, alive): (Vec<_>, Vec<_>) =
-                there.into_iter().partition(|pod| matches!(pods::phase(pod), "Failed" | "Succeeded"));
-            extra.extend(ended.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()));
-            match alive.as_slice() {
-                [] => missing.push(new_pod(set, node, &hash)),
-                [_, more @ ..] => {
-                    extra.extend(more.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).cloned())
-                }
-            }
-        }
-        for (node, there) in &by_node {
-            if !wanted.contains(node) {
-                extra.extend(there.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).cloned());
-            }
-        }
-        // One old pod at a time is replaced, and only while all others are ready.
-        let unready = own.iter().any(|pod| !pods::is_ready(pod));
-        let rolls = spec.update_strategy.as_ref().and_then(|strategy| strategy.type_.as_deref()) != Some("OnDelete");
-        if rolls && missing.is_empty() {
-            let old: Vec<_> =
-                own.iter().filter(|pod| !is_new(pod) && pod.metadata.deletion_timestamp.is_none()).cloned().collect();
-            let broken = old.iter().filter(|pod| !pods::is_ready(pod)).cloned();
-            extra.extend(broken);
-            if !unready {
-                extra.extend(old.into_iter().take(1));
-            }
-        }
-        pods::create_expected(actor, expectations, key, &own, missing).await?;
-        pods::delete(actor, &extra).await?;
-    }
-    report(actor, set, &wanted, &by_node, is_new).await
-}
-
-async fn report(
-    actor: &Actor,
-    set: &DaemonSet,
-    wanted: &HashSet<String>,
-    by_node: &HashMap<String, Vec<Arc<Pod>>>,
-    is_new: impl Fn(&Pod) -> bool,
-) -> Result<(), kube::Error> {
-    let on = |node: &String, test: &dyn Fn(&Pod) -> bool| {
-        by_node.get(node).is_some_and(|all| all.iter().any(|pod| test(pod)))
+/// How many more pods there may be on so many nodes, and how many nodes without one, while templates change.
+fn limits(spec: &DaemonSetSpec, nodes: usize) -> (usize, usize) {
+    let rolling = spec.update_strategy.as_ref().and_then(|strategy| strategy.rolling_update.clone());
+    let rolling = rolling.unwrap_or_default();
+    let scaled = |value: Option<IntOrString>, default| {
+        part(&value.unwrap_or(IntOrString::Int(default)), nodes as i32, true).max(0) as usize
     };
-    let count = |test: &dyn Fn(&Pod) -> bool| wanted.iter().filter(|node| on(node, test)).count() as i32;
-    let ready = count(&|pod| pods::is_ready(pod));
-    let status = DaemonSetStatus {
-        desired_number_scheduled: wanted.len() as i32,
-        current_number_scheduled: count(&|_| true),
-        number_misscheduled: by_node.keys().filter(|node| !wanted.contains(*node)).count() as i32,
-        number_ready: ready,
-        number_available: Some(ready),
-        number_unavailable: Some(wanted.len() as i32 - ready),
-        updated_number_scheduled: Some(count(&is_new)),
-        observed_generation: set.metadata.generation,
-        ..Default::default()
-    };
-    let numbers = |status: &DaemonSetStatus| {
-        let or = |value: Option<i32>| value.unwrap_or(0);
-        (
-            [
-                status.desired_number_scheduled,
-                status.current_number_scheduled,
-                status.number_misscheduled,
-                status.number_ready,
-            ],
-            [or(status.number_available), or(status.number_unavailable), or(status.updated_number_scheduled)],
-            status.observed_generation.unwrap_or(0),
-        )
-    };
-    if set.status.as_ref().map(numbers) == Some(numbers(&status)) {
-        return Ok(());
+    match (scaled(rolling.max_surge, 0), scaled(rolling.max_unavailable, 1)) {
+        // With neither nothing could ever move.
+        (0, 0) => (0, 1),
+        limits => limits,
     }
-    let api: Api<DaemonSet> = Api::namespaced(actor.client(), set.metadata.namespace.as_deref().unwrap_or_default());
-    let patch = json!({"status": status});
-    write::status(&api, set, &patch).await?;
-    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pods_go_where_they_fit() {
-        let spec = |value: Value| -> PodSpec { serde_json::from_value(value).unwrap() };
-        let node: Node =
-            serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"a": "1"}}, "spec": {"taints": [
-            {"key": "cp", "effect": "NoSchedule"}, {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}}))
-            .unwrap();
-        let tolerant = json!({"containers": [], "tolerations": [{"operator": "Exists"}]});
-        assert!(fits(&spec(tolerant), &node));
-        assert!(!fits(&spec(json!({"containers": []})), &node));
-        assert!(!fits(
-            &spec(json!({"containers": [], "nodeSelector": {"a": "2"}, "tolerations": [{"operator": "Exists"}]})),
-            &node
-        ));
-    }
-
-    #[test]
-    fn a_pod_is_meant_for_its_node() {
-        let set: DaemonSet = serde_json::from_value(json!({"metadata": {"name": "d", "namespace": "x", "uid": "u"},
-            "spec": {"selector": {}, "template": {"spec": {"containers": []}}}}))
-        .unwrap();
-        assert_eq!(node_of(&new_pod(&set, "n1", "h")).as_deref(), Some("n1"));
-    }
+/// The numbers of a status, absent ones as zero.
+fn numbers(status: &DaemonSetStatus) -> ([i32; 7], i64) {
+    let or = |value: Option<i32>| value.unwrap_or(0);
+    let counts = [
+        status.desired_number_scheduled,
+        status.current_number_scheduled,
+        status.number_misscheduled,
+        status.number_ready,
+        or(status.number_available),
+        or(status.number_unavailable),
+        or(status.updated_number_scheduled),
+    ];
+    (counts, status.observed_generation.unwrap_or(0))
 }

@@ -192,7 +192,8 @@ fn limits(spec: &k8s_openapi::api::apps::v1::DeploymentSpec, wanted: i32) -> (i3
     if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable.min(wanted)) }
 }
 
-fn part(value: &IntOrString, whole: i32, up: bool) -> i32 {
+/// A number, or a percentage of the whole.
+pub fn part(value: &IntOrString, whole: i32, up: bool) -> i32 {
     match value {
         IntOrString::Int(count) => *count,
         IntOrString::String(text) => {

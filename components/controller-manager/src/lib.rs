@@ -2,6 +2,7 @@
 //!
 //! - [`context`]: caches that all share, and a client for each controller under its own service account.
 //! - [`pods`], [`claim`]: what every controller that makes pods has in common: selecting, owning, creating, deleting.
+//! - [`revisions`]: the history of a pod template.
 //! - One module per controller; where there is something to decide, the deciding part is a pure function with its tests
 //!   beside it: [`nodeipam`], [`nodelifecycle`], [`certificates`], [`rootca`], [`serviceaccount`], [`namespace`],
 //!   [`replicas`] for [`replicaset`] and [`replication`], [`deployment`], [`daemonset`], [`statefulset`], [`job`], [`cronjob`], [`ttl`],
@@ -37,6 +38,7 @@ pub mod quota;
 pub mod replicas;
 pub mod replicaset;
 pub mod replication;
+pub mod revisions;
 pub mod roleaggregation;
 pub mod rootca;
 pub mod server;

@@ -9,24 +9,23 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume};
-use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use kinit_runtime::events::Kind;
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use kube::api::PostParams;
+use serde_json::json;
 
 use crate::claim::{self, Claimant};
 use crate::context::{Actor, Caches, Context};
 use crate::pods::{self, Expectations};
+use crate::revisions::{self, Source};
 use crate::write;
 use plan::{Counts, Inputs, REVISION};
 
 const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
 const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
-/// Old revisions that are kept if the set does not say.
-const HISTORY: i32 = 10;
+/// Label of a revision that tells the hash of its template.
+const REVISION_HASH: &str = "controller.kubernetes.io/hash";
 
 /// Runs until shutdown.
 pub async fn run(context: Arc<Context>) {
@@ -64,77 +63,6 @@ fn selects(set: &StatefulSet, pod: &Pod) -> bool {
     member && set.spec.as_ref().is_some_and(|spec| pods::matches(&spec.selector, pod.metadata.labels.as_ref()))
 }
 
-/// What a revision keeps of a set: its template, as a patch that puts it back.
-fn data_of(set: &StatefulSet) -> Value {
-    let mut template = json!(set.spec.as_ref().map(|spec| &spec.template));
-    template["$patch"] = "replace".into();
-    json!({"spec": {"template": template}})
-}
-
-fn hash(data: &Value) -> String {
-    hex::encode(&Sha256::digest(data.to_string())[..5])
-}
-
-/// The revision of the set's template as it is now, made if it is not there; the history is cut to its limit.
-async fn revise(
-    caches: &Caches,
-    actor: &Actor,
-    set: &StatefulSet,
-    in_use: &[&str],
-) -> Result<(String, Vec<Arc<ControllerRevision>>), kube::Error> {
-    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-    let uid = set.metadata.uid.as_deref();
-    let own = |one: &Arc<ControllerRevision>| pods::is_controlled_by(&one.metadata, uid);
-    let mut all: Vec<_> = caches.revisions.list_in(namespace).into_iter().filter(own).collect();
-    all.sort_by_key(|one| one.revision);
-    let data = data_of(set);
-    let api: Api<ControllerRevision> = Api::namespaced(actor.client(), namespace);
-    let last = all.last().map_or(0, |one| one.revision);
-    let same = all.iter().find(|one| one.data.as_ref().is_some_and(|found| found.0 == data)).cloned();
-    let update = match same {
-        Some(found) => {
-            if found.revision < last {
-                // A set that goes back to an old template makes it its newest revision.
-                write::object(&api, found.as_ref(), &json!({"revision": last + 1})).await?;
-            }
-            found.metadata.name.clone().unwrap_or_default()
-        }
-        None => {
-            let hash = hash(&data);
-            let name = format!("{}-{hash}", set.metadata.name.as_deref().unwrap_or_default());
-            let template = set.spec.as_ref().and_then(|spec| spec.template.metadata.clone()).unwrap_or_default();
-            let mut labels = template.labels.unwrap_or_default();
-            labels.insert("controller.kubernetes.io/hash".into(), hash);
-            let made = ControllerRevision {
-                metadata: ObjectMeta {
-                    name: Some(name.clone()),
-                    labels: Some(labels),
-                    annotations: template.annotations,
-                    owner_references: Some(vec![pods::owner(set)]),
-                    ..Default::default()
-                },
-                data: Some(RawExtension(data)),
-                revision: last + 1,
-            };
-            match api.create(&PostParams::default(), &made).await {
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
-                other => all.push(Arc::new(other?)),
-            }
-            name
-        }
-    };
-    let kept = set.spec.as_ref().and_then(|spec| spec.revision_history_limit).unwrap_or(HISTORY).max(0) as usize;
-    let unused: Vec<&Arc<ControllerRevision>> = all
-        .iter()
-        .filter(|one| one.metadata.name.as_deref().is_some_and(|name| name != update && !in_use.contains(&name)))
-        .collect();
-    for old in unused.iter().take(unused.len().saturating_sub(kept)) {
-        // One that stays is removed the next time.
-        let _ = api.delete(old.metadata.name.as_deref().unwrap_or_default(), &Default::default()).await;
-    }
-    Ok((update, all))
-}
-
 async fn reconcile(
     caches: &Caches,
     actor: &Actor,
@@ -146,12 +74,12 @@ async fn reconcile(
     let all = caches.pods.list_in(&namespace);
     let own = claim::claim(actor, &Claimant::of(set), all, |pod| selects(set, pod)).await?;
     let before = set.status.clone().unwrap_or_default();
-    let used: Vec<&str> =
-        own.iter().filter_map(|pod| pod.metadata.labels.as_ref()?.get(REVISION)).map(String::as_str).collect();
-    let mut in_use = used.clone();
-    in_use.extend(before.current_revision.as_deref());
-    let (update, revisions) = revise(caches, actor, set, &in_use).await?;
-    let current = before.current_revision.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| update.clone());
+    let spec = set.spec.clone().unwrap_or_default();
+    let source = Source { selector: &spec.selector, template: &spec.template, label: REVISION_HASH };
+    let history = revisions::revise(caches, actor, set, &source).await?;
+    let update = history.newest.metadata.name.clone().unwrap_or_default();
+    let known = |name: &String| history.all.iter().any(|one| one.metadata.name.as_ref() == Some(name));
+    let current = before.current_revision.clone().filter(known).unwrap_or_else(|| update.clone());
     let now = Timestamp::now().as_second();
     let plan = plan::plan(&Inputs { set, pods: &own, current: &current, update: &update, now });
     if set.metadata.deletion_timestamp.is_none() && expectations.met(key, &own) {
@@ -160,7 +88,7 @@ async fn reconcile(
         }
         for (ordinal, updated) in &plan.create {
             let name = if *updated { &update } else { &current };
-            let made = pod_of(&template_of(set, name, &revisions), *ordinal, name);
+            let made = pod_of(&with_revision(set, name, &history.all), *ordinal, name);
             if let Err(error) = make(caches, actor, set, *ordinal, made).await {
                 expectations.forget(key);
                 return Err(error);
@@ -174,16 +102,20 @@ async fn reconcile(
         pods::delete(actor, &gone).await?;
     }
     report(actor, set, plan.counts, &current, &update).await?;
-    let least = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
+    let used: Vec<&String> = own.iter().filter_map(|pod| pod.metadata.labels.as_ref()?.get(REVISION)).collect();
+    let in_use = |one: &ControllerRevision| {
+        one.metadata.name.as_ref().is_some_and(|name| *name == current || used.contains(&name))
+    };
+    revisions::trim(actor, &history, spec.revision_history_limit, in_use).await?;
+    let least = spec.min_ready_seconds.unwrap_or(0);
     Ok((least > 0 && plan.counts.ready != plan.counts.available).then(|| Duration::from_secs(1)))
 }
 
 /// The set with the template of a revision.
-fn template_of(set: &StatefulSet, revision: &str, all: &[Arc<ControllerRevision>]) -> StatefulSet {
-    let found = all.iter().find(|one| one.metadata.name.as_deref() == Some(revision));
-    let template = found.and_then(|one| one.data.as_ref()).map(|data| data.0["spec"]["template"].clone());
+fn with_revision(set: &StatefulSet, name: &str, all: &[Arc<ControllerRevision>]) -> StatefulSet {
+    let found = all.iter().find(|one| one.metadata.name.as_deref() == Some(name));
     let mut made = set.clone();
-    if let (Some(spec), Some(template)) = (&mut made.spec, template.and_then(|one| serde_json::from_value(one).ok())) {
+    if let (Some(spec), Some(template)) = (&mut made.spec, found.and_then(|one| revisions::template_of(one))) {
         spec.template = template;
     }
     made
@@ -313,6 +245,8 @@ async fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
+    use kube::api::ObjectMeta;
 
     #[test]
     fn a_pod_has_its_own_name_and_claims() {
@@ -331,11 +265,11 @@ mod tests {
         assert_eq!(volumes[0].persistent_volume_claim.as_ref().unwrap().claim_name, "data-db-2");
         let revision = ControllerRevision {
             metadata: ObjectMeta { name: Some("r".into()), ..Default::default() },
-            data: Some(RawExtension(data_of(&set))),
+            data: Some(RawExtension(revisions::data_of(&set.spec.as_ref().unwrap().template))),
             revision: 1,
         };
         let mut changed = set.clone();
         changed.spec.as_mut().unwrap().template.metadata = None;
-        assert_eq!(template_of(&changed, "r", &[Arc::new(revision)]).spec, set.spec);
+        assert_eq!(with_revision(&changed, "r", &[Arc::new(revision)]).spec, set.spec);
     }
 }
