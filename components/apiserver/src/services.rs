@@ -5,6 +5,7 @@
 //! no Service, which a server leaves behind that dies between taking and storing.
 
 mod addresses;
+mod change;
 mod ports;
 mod repair;
 
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::handlers::Api;
 use addresses::{any_address, release_address, take_address};
+pub use change::drop_type_dependent;
 use ports::{release_ports, take_ports};
 pub use repair::repair;
 

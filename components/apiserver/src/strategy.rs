@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::registry::ResourceSpec;
 use crate::request::ResourceRequest;
+use crate::services;
 
 /// What a deletion does next.
 #[derive(Debug, PartialEq)]
@@ -203,6 +204,7 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
                 }
             }
         }
+        ("", "services") => services::drop_type_dependent(old, new),
         ("", "pods") => {
             if let Some(containers) = old.get(&["spec", "ephemeralContainers"]) {
                 new.set(&["spec", "ephemeralContainers"], containers.clone());

@@ -1,8 +1,8 @@
 //! Runs mutating policies over a write.
 
+use kinit_api::apply;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
-use kinit_api::apply;
 use kinit_cel::{OBJECT_BUDGET, Value};
 use serde_json::{Value as Json, json};
 
