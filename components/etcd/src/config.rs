@@ -109,7 +109,8 @@ impl Config {
     /// Checks the options.
     pub fn new(options: Options) -> Result<Self, ConfigError> {
         check_features(&options.feature_gates)?;
-        let initial_cluster = initial_cluster(&options)?;
+        let initial_cluster =
+            initial_cluster(&options.name, &options.initial_cluster, &options.initial_advertise_peer_urls)?;
         let (heartbeat, election) = (options.heartbeat_interval, options.election_timeout);
         if heartbeat == 0 || election < 5 * heartbeat || election > 50_000 {
             return Err(ConfigError::Timing { heartbeat, election });
@@ -204,15 +205,19 @@ fn check_features(gates: &[String]) -> Result<(), ConfigError> {
 }
 
 /// The members that are named, each with its URLs; this one alone when none is.
-fn initial_cluster(options: &Options) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+pub fn initial_cluster(
+    name: &str,
+    named: &[String],
+    own_urls: &[String],
+) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
     let wrong = |problem: String| Err(ConfigError::Cluster(problem));
     let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for member in options.initial_cluster.iter().filter(|member| !member.is_empty()) {
+    for member in named.iter().filter(|member| !member.is_empty()) {
         let Some((name, url)) = member.split_once('=') else { return wrong(format!("{member:?} is not NAME=URL")) };
         check_url("initial-cluster", url)?;
         members.entry(name.to_owned()).or_default().push(url.to_owned());
     }
-    for url in &options.initial_advertise_peer_urls {
+    for url in own_urls {
         check_url("initial-advertise-peer-urls", url)?;
     }
     let sorted = |urls: &[String]| {
@@ -220,13 +225,13 @@ fn initial_cluster(options: &Options) -> Result<BTreeMap<String, Vec<String>>, C
         urls.sort();
         urls
     };
-    let own = sorted(&options.initial_advertise_peer_urls);
+    let own = sorted(own_urls);
     if members.is_empty() {
-        members.insert(options.name.clone(), own);
+        members.insert(name.to_owned(), own);
         return Ok(members);
     }
-    match members.get(&options.name) {
-        None => wrong(format!("this member's name {:?} is not in it", options.name)),
+    match members.get(name) {
+        None => wrong(format!("this member's name {name:?} is not in it")),
         Some(urls) if sorted(urls) != own => wrong(format!(
             "it has {} for this member, but --initial-advertise-peer-urls has {}",
             urls.join(","),

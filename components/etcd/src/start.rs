@@ -1,5 +1,6 @@
 //! A member's data directory at start: what is in it, who this member is, and what a first start puts there.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::config::Config;
 use crate::membership::{Identity, Roster, member_id};
-use crate::mvcc::backend::Meta;
+use crate::mvcc::backend::{BackendError, Meta};
 use crate::mvcc::store::{Restored, Store};
 use crate::node::open;
 use crate::server::ServerError;
@@ -54,19 +55,18 @@ pub fn open(config: &Config) -> Result<Directory, ServerError> {
     let mut restored = Store::open(&member.join("store"))?;
     let mut identity = identity(&restored)?;
     let fresh = identity.is_none();
-    if fresh && !config.joins {
-        restored = begin(config, restored, None)?;
+    // A member that was alone when nobody kept a list has an id and no list.
+    let unlisted = restored.members.is_empty() && restored.store.applied() > 0;
+    if (fresh && !config.joins) || (!fresh && unlisted) {
+        drop(restored);
+        let Config { initial_cluster, name, cluster_token, .. } = config;
+        restored = begin_as(&member.join("store"), initial_cluster, name, cluster_token, identity)?;
         identity = self::identity(&restored)?;
-    } else if let Some(identity) = identity
-        && restored.members.is_empty()
-        && restored.store.applied() > 0
-    {
-        // A member that was alone when nobody kept a list.
-        restored = begin(config, restored, Some(identity))?;
     }
     let (wal, found) = match logged {
         Some(logged) => logged,
-        None => open::log(&config.wal_dir, restored.store.applied(), fresh || restored.store.applied() == 0)?,
+        // Behind the first entry, the list of members, nothing was ever logged.
+        None => open::log(&config.wal_dir, restored.store.applied(), fresh || restored.store.applied() <= 1)?,
     };
     Ok(Directory { restored, wal, found, identity, lock })
 }
@@ -76,20 +76,35 @@ fn identity(restored: &Restored) -> Result<Option<Identity>, ServerError> {
     Ok(stored.map(|(member, cluster)| Identity { member, cluster }))
 }
 
-/// Writes down who is in a cluster that begins. It does so at the first entry, so that whoever joins later gets the list
-/// with a snapshot.
-fn begin(config: &Config, restored: Restored, known: Option<Identity>) -> Result<Restored, ServerError> {
-    let own = member_id(&config.initial_cluster[&config.name], &config.cluster_token);
-    let (mut roster, cluster) = Roster::begin(&config.initial_cluster, &config.cluster_token);
+/// Writes down who is in a cluster that begins, and which of them this is. It does so at the first entry, so that whoever
+/// joins later gets the list with a snapshot.
+pub fn begin(
+    store: &Path,
+    cluster: &BTreeMap<String, Vec<String>>,
+    name: &str,
+    token: &str,
+) -> Result<Restored, BackendError> {
+    begin_as(store, cluster, name, token, None)
+}
+
+fn begin_as(
+    path: &Path,
+    cluster: &BTreeMap<String, Vec<String>>,
+    name: &str,
+    token: &str,
+    known: Option<Identity>,
+) -> Result<Restored, BackendError> {
+    let own = member_id(cluster.get(name).map_or(&[][..], Vec::as_slice), token);
+    let (mut roster, cluster) = Roster::begin(cluster, token);
     let identity = known.unwrap_or(Identity { member: own, cluster });
     if identity.member != own {
         roster = roster.renamed(own, identity.member);
     }
-    let store = restored.store;
+    let store = Store::open(path)?.store;
     let meta = store.meta();
     let meta = Meta { applied: meta.applied.max(1), term: meta.term.max(1), ..meta };
     store.importer(meta).finish(roster.changes())?;
     store.set_identity(identity.member, identity.cluster)?;
     drop(store);
-    Ok(Store::open(&member_dir(config).join("store"))?)
+    Store::open(path)
 }

@@ -57,9 +57,13 @@ impl Cluster {
         Self { members, certificates, directory: directory.to_owned() }
     }
 
+    fn initial_cluster(&self) -> String {
+        let url = |(name, member): (&String, &Member)| format!("{name}=https://{}", member.peer);
+        self.members.iter().map(url).collect::<Vec<_>>().join(",")
+    }
+
     fn start(&mut self, name: &str, state: &str) {
-        let urls: Vec<String> =
-            self.members.iter().map(|(name, member)| format!("{name}=https://{}", member.peer)).collect();
+        let initial_cluster = self.initial_cluster();
         let Certificates { ca, cert, key } = &self.certificates;
         let member = self.members.get_mut(name).expect("known");
         let (client, peer) = (format!("http://{}", member.client), format!("https://{}", member.peer));
@@ -69,7 +73,7 @@ impl Cluster {
             .args(["--name", name, "--data-dir", &member.data.display().to_string()])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &urls.join(","), "--initial-cluster-state", state])
+            .args(["--initial-cluster", &initial_cluster, "--initial-cluster-state", state])
             .args(["--peer-cert-file", &cert.display().to_string(), "--peer-key-file", &key.display().to_string()])
             .args(["--peer-trusted-ca-file", &ca.display().to_string(), "--peer-client-cert-auth=true"])
             .stdout(Stdio::null())
@@ -258,4 +262,40 @@ async fn members_fail_and_nothing_is_lost() {
         hashes.push(client.maintenance.hash_kv(HashKvRequest { revision: 0 }).await.expect("hashed").into_inner().hash);
     }
     assert!(hashes.iter().all(|hash| *hash == hashes[0]), "the members differ: {hashes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_begins_a_cluster_of_three() {
+    let Some(ctl) = installed("etcdctl") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut old = Cluster::new(directory.path(), &["a"]);
+    old.start("a", "new");
+    old.leader().await;
+    old.ctl(&ctl, &["put", "key", "value"]);
+    let file = directory.path().join("saved.db").display().to_string();
+    old.ctl(&ctl, &["snapshot", "save", &file]);
+
+    let mut new = Cluster::new(directory.path(), &["x", "y", "z"]);
+    let initial_cluster = new.initial_cluster();
+    for (name, member) in &new.members {
+        let restored = Command::new(own_binary())
+            .env_clear()
+            .args(["snapshot", "restore", &file, "--data-dir", &member.data.display().to_string(), "--name", name])
+            .args(["--initial-cluster", &initial_cluster])
+            .args(["--initial-advertise-peer-urls", &format!("https://{}", member.peer)])
+            .stdout(Stdio::null())
+            .status();
+        assert!(restored.expect("it runs").success());
+    }
+    for name in ["x", "y", "z"] {
+        new.start(name, "new");
+    }
+    new.leader().await;
+    new.ctl(&ctl, &["put", "key", "newer"]);
+    for address in new.addresses() {
+        let mut client = Client::connect(address).await;
+        let request = RangeRequest { key: Bytes::from_static(b"key"), ..RangeRequest::default() };
+        let kv = client.kv.range(request).await.expect("readable").into_inner().kvs.remove(0);
+        assert_eq!((kv.value.as_ref(), kv.version), (&b"newer"[..], 2));
+    }
 }

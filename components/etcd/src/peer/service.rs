@@ -51,6 +51,7 @@ impl Service {
     /// Makes a learner a voter, if it is nearly as far as the leader.
     pub async fn promote(&self, id: u64) -> Result<MemberPromoteResponse, Error> {
         let op = Op::MemberPromote(MemberPromoteRequest { id });
+        self.proposer.catch_up().await?;
         self.machine.roster.read().check(&op)?;
         let (matched, last) = self.proposer.matched(id).await.ok_or(Error::NotLeader)?;
         if (matched as f64) < last as f64 * IN_SYNC {

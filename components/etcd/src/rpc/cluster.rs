@@ -22,6 +22,8 @@ pub struct Service(pub Arc<Context>);
 impl Service {
     /// Proposes a change, of which it is known that it would be carried out now.
     async fn change(&self, op: Op) -> Result<Vec<Member>, Error> {
+        // What another member has acknowledged a moment ago counts.
+        self.0.catch_up().await?;
         self.0.check_voter()?;
         self.0.machine.roster.read().check(&op)?;
         match self.0.proposer.propose(op).await? {
