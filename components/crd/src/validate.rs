@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use kinit_api::object::Object;
 use kinit_api::validate::field::{Error, Errors, Path};
 use kinit_api::validate::text;
+use kinit_cel::rules::check_schema;
 use serde_json::Value;
 
 use crate::definition::has_condition;
@@ -165,8 +166,12 @@ fn version(version: &Value, path: &Path, errors: &mut Errors) {
         let mut found = Errors::new();
         structural::check(schema, structural::Level::Root, &here, &mut found);
         found.sort_by_key(|error| format!("{error:?}"));
+        schema::check(schema, &here, &mut found);
+        // The types of what rules speak of are known only where the schema is sound.
+        if found.is_empty() {
+            found = check_schema(schema, &here);
+        }
         errors.extend(found);
-        schema::check(schema, &here, errors);
     }
     let scale = &version["subresources"]["scale"];
     if scale.is_object() {

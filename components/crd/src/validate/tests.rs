@@ -76,6 +76,10 @@ fn definitions_are_refused_in_upstreams_words() {
                 "items": {"type": "object", "properties": {"k": {"type": "string"}}}})),
             "properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
         ),
+        (
+            schema(json!({"x-kubernetes-validations": [{"rule": "self.a > 1"}]})),
+            "x-kubernetes-validations[0].rule: Invalid value",
+        ),
         (version(json!({"selectableFields": [{"jsonPath": ".spec.a"}]})), "is an invalid path"),
         (
             version(json!({"additionalPrinterColumns": [{"name": "A", "type": "text", "jsonPath": ".a"}]})),
