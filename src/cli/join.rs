@@ -257,6 +257,7 @@ pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
         cluster: OnceCell::new(),
         init: OnceCell::new(),
     };
+    let whole_command = path.is_none();
     match path {
         Some(path) if path == "preflight" => check(&context).await?,
         Some(path) => run_one(TREE, &path, &context, reporter.as_ref()).await?,
@@ -264,6 +265,7 @@ pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     }
     match dry {
         Some(host) => print(&shown(&host)?)?,
+        None if !whole_command => {}
         None => print(&format!(
             "\nThis node has joined the cluster as {}.\n\nRun 'kubectl get nodes' on the control plane to see it.\n",
             context.settings.node.name
