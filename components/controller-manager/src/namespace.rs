@@ -1,12 +1,16 @@
-//! Namespaces that are deleted: all in them is deleted first, then they are let go.
+//! Namespaces that are deleted: the pods in them go first, then all else, then they are let go.
 
+pub mod condition;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kinit_runtime::{Change, Queue, key_of, work};
-use kube::api::{DeleteParams, DynamicObject, ListParams};
-use kube::discovery::{Discovery, Scope, verbs};
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::discovery::{ApiResource, Discovery, Scope, verbs};
 use kube::{Api, ResourceExt};
 
 use crate::context::{Actor, Context};
@@ -32,43 +36,107 @@ pub async fn run(context: Arc<Context>) {
             let Some(namespace) = namespaces.get(&key).filter(|one| one.metadata.deletion_timestamp.is_some()) else {
                 return Ok(None);
             };
-            if empty(&actor, &key).await? > 0 {
+            let held = |namespace: &Namespace| {
+                let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.as_ref());
+                finalizers.is_some_and(|all| all.iter().any(|name| name == FINALIZER))
+            };
+            if !held(&namespace) {
+                return Ok(None);
+            }
+            let left = empty(&actor, &key).await?;
+            let told = tell(&actor, &namespace, &left).await?;
+            if !left.is_empty() {
                 return Ok(Some(AGAIN));
             }
-            finalize(&actor, &namespace).await?;
+            finalize(&actor, &told).await?;
             Ok::<_, kube::Error>(None)
         }
     })
     .await;
 }
 
-/// Deletes what is in a namespace; gives how much is still there.
-async fn empty(actor: &Actor, namespace: &str) -> Result<usize, kube::Error> {
+/// What is still in a namespace.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Objects by resource.
+    pub objects: BTreeMap<String, usize>,
+    /// Objects by the finalizers that they wait for.
+    pub finalizers: BTreeMap<String, usize>,
+    /// What could not be deleted, and why.
+    pub failures: Vec<String>,
+}
+
+impl Left {
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.failures.is_empty()
+    }
+}
+
+/// Deletes what is in a namespace; gives what is still there. As long as there are pods, which may need the rest, it stays.
+async fn empty(actor: &Actor, namespace: &str) -> Result<Left, kube::Error> {
     let client = actor.client();
     let discovery = Discovery::new(client.clone()).run().await?;
-    let mut left = 0;
+    let mut resources: Vec<ApiResource> = Vec::new();
     for group in discovery.groups() {
         for (resource, capabilities) in group.recommended_resources() {
             let usable = capabilities.supports_operation(verbs::LIST) && capabilities.supports_operation(verbs::DELETE);
-            if capabilities.scope != Scope::Namespaced || !usable {
-                continue;
-            }
-            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-            for object in api.list(&ListParams::default()).await?.items {
-                left += 1;
-                if object.metadata.deletion_timestamp.is_none() {
-                    let params = DeleteParams::background();
-                    match api.delete(&object.name_any(), &params).await {
-                        Err(kube::Error::Api(status)) if status.code == 404 => {}
-                        other => {
-                            other?;
-                        }
-                    }
-                }
+            if capabilities.scope == Scope::Namespaced && usable {
+                resources.push(resource);
             }
         }
     }
+    let (pods, rest): (Vec<_>, Vec<_>) =
+        resources.into_iter().partition(|one| one.group.is_empty() && one.plural == "pods");
+    let mut left = Left::default();
+    for resource in pods {
+        empty_of(&client, namespace, &resource, &mut left).await?;
+    }
+    if left.is_empty() {
+        for resource in rest {
+            empty_of(&client, namespace, &resource, &mut left).await?;
+        }
+    }
     Ok(left)
+}
+
+async fn empty_of(
+    client: &kube::Client,
+    namespace: &str,
+    resource: &ApiResource,
+    left: &mut Left,
+) -> Result<(), kube::Error> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, resource);
+    for object in api.list(&ListParams::default()).await?.items {
+        let at_once = resource.plural != "pods" && object.metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
+        if object.metadata.deletion_timestamp.is_none() {
+            match api.delete(&object.name_any(), &DeleteParams::background()).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                Err(kube::Error::Api(status)) => left.failures.push(status.message.clone()),
+                Ok(_) if at_once => continue,
+                other => {
+                    other?;
+                }
+            }
+        }
+        *left.objects.entry(condition::name_of(&resource.plural, &resource.group)).or_default() += 1;
+        for finalizer in object.metadata.finalizers.iter().flatten() {
+            *left.finalizers.entry(finalizer.clone()).or_default() += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Says in the status what is left. The namespace as it is then.
+async fn tell(actor: &Actor, namespace: &Namespace, left: &Left) -> Result<Namespace, kube::Error> {
+    let mut changed = namespace.clone();
+    let conditions = changed.status.get_or_insert_default().conditions.get_or_insert_default();
+    // What was emptied at once leaves without a word.
+    if left.is_empty() && conditions.is_empty() || !condition::update(conditions, left, Timestamp::now()) {
+        return Ok(namespace.clone());
+    }
+    let api: Api<Namespace> = Api::all(actor.client());
+    api.replace_status(&namespace.name_any(), &PostParams::default(), &changed).await
 }
 
 /// Lets the namespace go.
