@@ -28,7 +28,7 @@ const LEVELS: &str = "prioritylevelconfigurations";
 const SCHEMAS: &str = "flowschemas";
 /// How long a request waits for a seat, and how often the schemas' conditions are looked at.
 const PATIENCE: Duration = Duration::from_secs(15);
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(2);
 
 /// A priority level's seats.
 struct Level {

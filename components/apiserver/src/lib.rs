@@ -11,9 +11,10 @@
 //! What a client gets is decided in one place: [`negotiate`] reads what it accepts, [`render`] writes answers and events in
 //! that form (the object, a table, metadata alone) and encoding (JSON, YAML, protobuf). What a write goes through on its way
 //! is in the `kinit-api` crate, as functions of trees: decoding, defaults, the one form in which objects are kept, merging,
-//! validation. [`admission`] stands between defaults and validation.
+//! validation. [`admission`] stands between defaults and validation, and asks [`webhook`]s. [`aggregate`] passes on what other
+//! servers serve, and [`flow`] gives every request a seat.
 //!
-//! Not here yet: aggregated servers, encryption at rest, auditing.
+//! Not here yet: encryption at rest, auditing.
 
 pub mod admission;
 pub mod aggregate;

@@ -21,6 +21,7 @@ mod surroundings;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod webhooks;
 mod workloads;
 
 use serde_json::Value;
@@ -72,6 +73,8 @@ fn whole(group: &str, kind: &str, object: &Object) -> Errors {
         ("rbac.authorization.k8s.io", _) => rbac::whole(kind, object),
         ("networking.k8s.io" | "discovery.k8s.io", _) => network::whole(kind, object),
         ("autoscaling" | "policy", _) => policy::whole(kind, object),
+        (_, "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => webhooks::configuration(object),
+        ("apiregistration.k8s.io", "APIService") => webhooks::service(object),
         _ => cluster::whole(group, kind, object),
     }
 }
