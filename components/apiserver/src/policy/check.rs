@@ -7,7 +7,6 @@ use kinit_api::status::Status;
 use kinit_api::validate::field::{self, Error, Errors, Path};
 use kinit_api::validate::{metadata, text};
 use kinit_cel::Type;
-use kinit_cel::rules::check_schema;
 use serde_json::Value;
 
 use super::GROUP;
@@ -26,11 +25,6 @@ const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
 
 /// Whether an object may be stored, as far as its expressions and what belongs to them go.
 pub fn check(spec: &ResourceSpec, object: &Object) -> Result<(), Status> {
-    if spec.is("apiextensions.k8s.io", "customresourcedefinitions") {
-        let errors = rules(object);
-        let refused = || field::status(spec.group(), spec.kind(), object.name(), &errors);
-        return if errors.is_empty() { Ok(()) } else { Err(refused()) };
-    }
     if spec.group() != GROUP {
         return Ok(());
     }
@@ -353,21 +347,6 @@ fn actions(spec: &Value, path: &Path, errors: &mut Errors) {
     if seen.is_empty() {
         errors.push(Error::required(path, "at least one validation action is required"));
     }
-}
-
-/// The rules of a definition's schemas.
-fn rules(definition: &Object) -> Errors {
-    let versions =
-        definition.get(&["spec", "versions"]).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let schema = |version: &Value| version["schema"]["openAPIV3Schema"].clone();
-    // A schema that all versions share is reported at the place that it had before versions had their own.
-    if let Some(first) = versions.first()
-        && versions.iter().all(|version| schema(version) == schema(first))
-    {
-        return check_schema(&schema(first), &Path::new("spec.validation.openAPIV3Schema"));
-    }
-    let at = |index: usize| Path::new("spec.versions").index(index).child("schema.openAPIV3Schema");
-    versions.iter().enumerate().flat_map(|(index, version)| check_schema(&schema(version), &at(index))).collect()
 }
 
 /// The match conditions of webhooks.

@@ -84,9 +84,12 @@ pub fn rewritten(
     Response::from_parts(parts, StreamBody::new(stream).boxed_unsync())
 }
 
+/// Where a rewriter's output goes.
+type Sink = Box<dyn FnMut(&[u8]) + Send>;
+
 /// A page on its way.
 struct Page {
-    rewriter: HtmlRewriter<'static, Box<dyn FnMut(&[u8]) + Send>>,
+    rewriter: HtmlRewriter<'static, Sink>,
     out: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -108,7 +111,7 @@ impl Page {
         let settings =
             Settings::new_send().with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MOST_KEPT));
         let settings = handlers.fold(settings, |settings, handler| settings.append_element_content_handler(handler));
-        let write: Box<dyn FnMut(&[u8]) + Send> = Box::new(move |bytes| sink.lock().extend_from_slice(bytes));
+        let write: Sink = Box::new(move |bytes| sink.lock().extend_from_slice(bytes));
         Self { rewriter: HtmlRewriter::new(settings, write), out }
     }
 

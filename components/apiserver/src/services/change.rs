@@ -36,8 +36,11 @@ fn is_balanced(service: &Object) -> bool {
     kind(service) == "LoadBalancer"
 }
 
+/// Whether a Service has something.
+type Has = fn(&Object) -> bool;
+
 /// Fields of the spec, and whether a Service has them.
-const FIELDS: &[(&str, fn(&Object) -> bool)] = &[
+const FIELDS: &[(&str, Has)] = &[
     ("clusterIP", has_cluster_ip),
     ("clusterIPs", has_cluster_ip),
     ("ipFamilies", has_cluster_ip),
