@@ -1,36 +1,20 @@
 //! Field names that are no identifiers, as expressions write them.
 
-/// Words with a meaning of their own, which are written as `__word__`.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+use crate::parser::RESERVED;
+
+/// Words that are values or operators; fields of these names, and of reserved ones, are written as `__word__`.
+const WORDS: [&str; 4] = ["true", "false", "null", "in"];
+
+fn has_meaning(word: &str) -> bool {
+    WORDS.contains(&word) || RESERVED.contains(&word)
+}
 
 /// The name of a field in expressions; none if it has none there.
 pub fn escape(name: &str) -> Option<String> {
     if name.is_empty() || name.starts_with(|first: char| first.is_ascii_digit()) {
         return None;
     }
-    if RESERVED.contains(&name) {
+    if has_meaning(name) {
         return Some(format!("__{name}__"));
     }
     let mut escaped = String::with_capacity(name.len());
@@ -67,7 +51,7 @@ pub fn unescape(escaped: &str) -> Option<String> {
             "dot" => name.push('.'),
             "dash" => name.push('-'),
             "slash" => name.push('/'),
-            word if RESERVED.contains(&word) && escaped.len() == length + 4 => name.push_str(word),
+            word if has_meaning(word) && escaped.len() == length + 4 => name.push_str(word),
             _ => return None,
         }
         rest = &after[length + 2..];
@@ -85,6 +69,7 @@ mod tests {
         for (name, escaped) in [
             ("plain", Some("plain")),
             ("namespace", Some("__namespace__")),
+            ("in", Some("__in__")),
             ("a-b.c/d", Some("a__dash__b__dot__c__slash__d")),
             ("a__b", Some("a__underscores__b")),
             ("___a", Some("__underscores___a")),
