@@ -14,8 +14,9 @@ use super::Source;
 use crate::api::{self, Api, KubeApi, Trust, Verb};
 use crate::token::Token;
 
-/// A token that was made a moment ago signs within this time; the controller manager does it.
-const SIGNED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a new token may take to be signed with: the controller manager that did so may just be gone, and then another one
+/// takes over after its lease.
+const SIGNED_WITHIN: Duration = Duration::from_secs(30);
 const SIGNED_POLL: Duration = Duration::from_millis(250);
 const CLUSTER_INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
 
