@@ -61,11 +61,6 @@ impl Entry {
         })
     }
 
-    /// `namespace/name`, or `name`.
-    fn key(&self) -> String {
-        if self.namespace.is_empty() { self.name.clone() } else { format!("{}/{}", self.namespace, self.name) }
-    }
-
     /// The object, decoded again; `None` never happens for what [`Entry::new`] made.
     pub fn object(&self) -> Option<Object> {
         Object::from_slice(&self.json).ok()
@@ -79,6 +74,11 @@ impl Entry {
             _ => spec.fields().position(|own| own == path).map_or("", |at| &self.fields[at]),
         }
     }
+}
+
+/// The key of an object among those of its resource: `namespace/name`, or `name`.
+fn key(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
 /// What a field selector compares with: the field's text or, where the field may be absent, its zero value's.
@@ -134,8 +134,8 @@ impl State {
         for change in self.ring.iter().rev().take_while(|change| change.revision > revision) {
             let entry = change.old.as_ref().or(change.new.as_ref())?;
             match &change.old {
-                Some(old) => objects.insert(entry.key(), old.clone()),
-                None => objects.remove(&entry.key()),
+                Some(old) => objects.insert(key(&entry.namespace, &entry.name), old.clone()),
+                None => objects.remove(&key(&entry.namespace, &entry.name)),
             };
         }
         Some(objects)
@@ -279,11 +279,7 @@ impl Cache {
     pub fn find_in(&self, index: usize, namespace: &str, name: &str) -> Option<Arc<Entry>> {
         let resource = self.resource(index)?;
         let state = resource.state.read();
-        if namespace.is_empty() {
-            state.objects.get(name).cloned()
-        } else {
-            state.objects.get(&format!("{namespace}/{name}")).cloned()
-        }
+        state.objects.get(&key(namespace, name)).cloned()
     }
 
     /// All objects of a resource as far as the cache has come, cheap to take: the map is shared.

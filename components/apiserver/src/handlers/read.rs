@@ -10,15 +10,10 @@ use crate::view;
 
 impl Api {
     pub(super) async fn get(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
-        if request.parameter("resourceVersion") == "0" {
-            let key = if request.namespace.is_empty() {
-                request.name.clone()
-            } else {
-                format!("{}/{}", request.namespace, request.name)
-            };
-            if let Some(entry) = self.cache.list(request.index).0.get(&key) {
-                return Ok(json_response(StatusCode::OK, view::bytes(&request.spec, &entry.json)));
-            }
+        if request.parameter("resourceVersion") == "0"
+            && let Some(entry) = self.cache.find_in(request.index, &request.namespace, &request.name)
+        {
+            return Ok(json_response(StatusCode::OK, view::bytes(&request.spec, &entry.json)));
         }
         let (object, revision) = self.stored(request, &request.name).await?;
         Ok(object_response(request, StatusCode::OK, object, revision))
