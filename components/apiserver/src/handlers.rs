@@ -73,6 +73,7 @@ impl Api {
             (Verb::Patch, _) => self.patch(request, &payload).await,
             (Verb::Delete, _) => self.delete(request, &payload).await,
             (Verb::DeleteCollection, _) => self.delete_collection(request, &payload).await,
+            (Verb::None, _) => Err(Status::method_not_allowed()),
         }
     }
 

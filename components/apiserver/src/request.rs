@@ -51,6 +51,8 @@ pub enum Verb {
     Patch,
     Delete,
     DeleteCollection,
+    /// A method that no verb stands for, such as OPTIONS: only a proxied path takes it, and rules name it by `*` alone.
+    None,
 }
 
 impl Verb {
@@ -64,6 +66,7 @@ impl Verb {
             Self::Patch => "patch",
             Self::Delete => "delete",
             Self::DeleteCollection => "deletecollection",
+            Self::None => "",
         }
     }
 }
@@ -144,6 +147,7 @@ pub fn parse(
         (&Method::PATCH, false) => Verb::Patch,
         (&Method::DELETE, false) => Verb::Delete,
         (&Method::DELETE, true) => Verb::DeleteCollection,
+        _ if subresource == "proxy" => Verb::None,
         _ => return Err(Status::method_not_allowed()),
     };
     Ok(Some(ResourceRequest {
@@ -175,6 +179,7 @@ mod tests {
             (Method::GET, "/api/v1/namespaces/a/pods/b", None, "pods", Verb::Get, "a", "b", ""),
             (Method::PUT, "/api/v1/namespaces/a/pods/b/status", None, "pods", Verb::Update, "a", "b", "status"),
             (Method::GET, "/api/v1/namespaces/a", None, "namespaces", Verb::Get, "", "a", ""),
+            (Method::OPTIONS, "/api/v1/namespaces/a/pods/b/proxy/x", None, "pods", Verb::None, "a", "b", "proxy"),
             (Method::PUT, "/api/v1/namespaces/a/finalize", None, "namespaces", Verb::Update, "", "a", "finalize"),
             (
                 Method::DELETE,
