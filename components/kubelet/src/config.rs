@@ -47,8 +47,10 @@ pub struct Configuration {
     /// Whether `/logs` shows the host's logs.
     pub enable_system_log_handler: bool,
     /// Used part of the image disk in percent from which unused images are removed.
+    #[serde(rename = "imageGCHighThresholdPercent")]
     pub image_gc_high_threshold_percent: u8,
     /// Used part of the image disk in percent down to which they are.
+    #[serde(rename = "imageGCLowThresholdPercent")]
     pub image_gc_low_threshold_percent: u8,
     /// How large a container's log file may grow.
     pub container_log_max_size: String,
@@ -193,11 +195,11 @@ mod tests {
     #[test]
     fn kubeadms_file_is_read() {
         let text = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nclusterDNS: [10.96.0.10]\n\
-                    authentication:\n  x509:\n    clientCAFile: /ca\nstaticPodPath: /m\nsomethingElse: 1\n";
+                    authentication:\n  x509:\n    clientCAFile: /ca\nstaticPodPath: /m\nimageGCHighThresholdPercent: 100\nsomethingElse: 1\n";
         let config = Configuration::parse(text).unwrap();
         assert_eq!(config.cluster_dns, ["10.96.0.10"]);
         assert_eq!(config.authentication.x509.client_ca_file.as_deref(), Some(Path::new("/ca")));
-        assert_eq!((config.port, config.max_pods), (10250, 110));
+        assert_eq!((config.port, config.max_pods, config.image_gc_high_threshold_percent), (10250, 110, 100));
         assert_eq!(config.others.keys().collect::<Vec<_>>(), ["somethingElse"]);
         assert!(Configuration::parse("kind: Pod\n").is_err());
     }
