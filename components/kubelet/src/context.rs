@@ -8,7 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use kinit_cri::Runtime;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::config::Configuration;
 use crate::error::{Error, Result};
@@ -47,6 +47,8 @@ pub struct Context {
     pub events: Recorder,
     /// Pods that the kubelet itself fails, by uid: those that are evicted or refused.
     pub failures: Mutex<HashMap<String, Failure>>,
+    /// What wakes the worker of a pod, by the pod's uid.
+    pub wakes: Mutex<HashMap<String, Arc<Notify>>>,
     /// What the pods of this node hold of it.
     pub claims: Mutex<Claims>,
     /// What there is for them.
@@ -63,6 +65,18 @@ impl Context {
     /// The cluster, if there is a connection.
     pub fn client(&self) -> Result<kube::Client> {
         self.client.borrow().clone().ok_or(Error::NotConnected)
+    }
+
+    /// Has the worker of a pod look at it now; whether there is one.
+    pub fn wake(&self, uid: &str) -> bool {
+        let wakes = self.wakes.lock();
+        wakes.get(uid).map(|wake| wake.notify_one()).is_some()
+    }
+
+    /// Has a pod fail whatever its containers do.
+    pub fn fail(&self, uid: &str, failure: Failure) {
+        self.failures.lock().insert(uid.to_owned(), failure);
+        self.wake(uid);
     }
 
     /// A pod's folder.

@@ -22,8 +22,6 @@ use crate::pod::status::{Failure, is_terminal};
 const PERIOD: Duration = Duration::from_secs(10);
 /// A shortage counts as over when it has not been seen this long.
 const TRANSITION: Duration = Duration::from_secs(300);
-/// Pods of this priority and above are the cluster's own.
-const CRITICAL: i32 = 2_000_000_000;
 
 /// Thresholds if the configuration has none, with the most that a part of the whole may be: a tenth of a large disk, which
 /// a node may well share with others, is no shortage.
@@ -107,11 +105,7 @@ fn victim<'a>(pods: &'a [Arc<Pod>], usage: &HashMap<String, u64>) -> Option<&'a 
 }
 
 fn may_end(pod: &Pod) -> bool {
-    let critical = pod.spec.as_ref().and_then(|spec| spec.priority).is_some_and(|priority| priority >= CRITICAL);
-    !(facts::is_static(pod)
-        || critical
-        || is_terminal(pod.status.as_ref())
-        || pod.metadata.deletion_timestamp.is_some())
+    !(facts::is_critical(pod) || is_terminal(pod.status.as_ref()) || pod.metadata.deletion_timestamp.is_some())
 }
 
 fn requested(pod: &Pod) -> i64 {
@@ -190,8 +184,7 @@ async fn end_one(context: &Context, pods: &Pods, short: &Short) {
     );
     context.events.pod(pod, None, Kind::Warning, "Evicted", message.clone());
     tracing::warn!(pod = facts::full_name(pod), message, "evicts a pod");
-    context.failures.lock().insert(facts::uid(pod).to_owned(), Failure { reason: "Evicted", message });
-    pods.wake(facts::uid(pod));
+    context.fail(facts::uid(pod), Failure { reason: "Evicted", message });
 }
 
 #[cfg(test)]
@@ -231,7 +224,7 @@ mod tests {
             pod("greedy", 0, "10"),
             pod("worse", 0, "0"),
             pod("high", 5, "0"),
-            pod("own", CRITICAL, "0"),
+            pod("own", 2_000_000_000, "0"),
         ];
         let usage = |all: &[(&str, u64)]| all.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect();
         let found = |all: &[(&str, u64)]| victim(&pods, &usage(all)).map(|pod| facts::name(pod).to_owned());

@@ -51,6 +51,7 @@ impl Server {
         let memory = memory.unwrap_or(1 << 30);
         let context = Context {
             events,
+            wakes: Default::default(),
             claims: Default::default(),
             room: node::room(&config, memory),
             failures: Default::default(),

@@ -1,11 +1,13 @@
-//! What the pods of this node hold of it: a pod that wants what is not left, or what another has, is not taken. Pure.
+//! What the pods of this node hold of it: a pod that wants what is not left, or what another has, is not taken, unless it
+//! is critical: then others make room. Pure.
 
 use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use kinit_demand::{HostPort, Resources, host_ports, requests};
 
-use super::facts;
+use super::facts::{self, Qos};
+use super::resize::Pending;
 use super::status::Failure;
 
 /// What there is for pods, in the units of [`Resources`].
@@ -27,6 +29,10 @@ pub struct Claims(HashMap<String, Claim>);
 struct Claim {
     ports: Vec<HostPort>,
     resources: Resources,
+    /// Whether the pod never makes room for others.
+    critical: bool,
+    /// Whose pods make room first: those of low priority, and of them those that asked for little.
+    rank: (i32, u8),
 }
 
 impl Claims {
@@ -67,6 +73,76 @@ impl Claims {
         self.0.entry(facts::uid(pod).to_owned()).or_insert_with(|| Claim::of(pod));
     }
 
+    /// The pods, by uid, that have to go for a critical one that is not taken: as few as possible, the least important
+    /// first. `None` if that would not help.
+    pub fn victims(&self, pod: &Pod, room: Room) -> Option<Vec<String>> {
+        let wanted = Claim::of(pod);
+        let mut candidates: Vec<(&String, &Claim)> = self.0.iter().filter(|(_, one)| !one.critical).collect();
+        candidates.sort_by_key(|(uid, one)| (one.rank, *uid));
+        let fits = |gone: &[&String]| {
+            let stay = || self.0.iter().filter(|(uid, _)| !gone.contains(uid)).map(|(_, claim)| claim);
+            let used = |name: &str| stay().map(|claim| claim.resources.get(name)).sum::<i64>();
+            let amount = |name: &str, most: i64| {
+                wanted.resources.get(name) == 0 || used(name) + wanted.resources.get(name) <= most
+            };
+            let free =
+                stay().flat_map(|claim| &claim.ports).all(|held| !wanted.ports.iter().any(|one| one.conflicts(held)));
+            amount("cpu", room.cpu) && amount("memory", room.memory) && (stay().count() as i64) < room.pods && free
+        };
+        let mut gone: Vec<&String> = Vec::new();
+        for (uid, _) in &candidates {
+            if fits(&gone) {
+                break;
+            }
+            gone.push(uid);
+        }
+        if !fits(&gone) {
+            return None;
+        }
+        // Some that were taken for one shortage are not needed for what another took.
+        for uid in gone.clone() {
+            let fewer: Vec<&String> = gone.iter().copied().filter(|one| *one != uid).collect();
+            if fits(&fewer) {
+                gone = fewer;
+            }
+        }
+        Some(gone.into_iter().cloned().collect())
+    }
+
+    /// Gives a pod that is there other amounts, or says why it has to wait for them or never gets them.
+    pub fn resize(&mut self, pod: &Pod, room: Room) -> Result<(), Pending> {
+        let uid = facts::uid(pod);
+        let wanted = Claim::of(pod);
+        let held = self.0.get(uid).map(|claim| claim.resources.clone()).unwrap_or_default();
+        for (name, capacity) in [("cpu", room.cpu), ("memory", room.memory)] {
+            let requested = wanted.resources.get(name);
+            // Who wants less is never refused, even on a node that is too full.
+            if requested <= held.get(name) {
+                continue;
+            }
+            if requested > capacity {
+                return Err(Pending {
+                    reason: "Infeasible",
+                    message: format!(
+                        "Node didn't have enough capacity: {name}, requested: {requested}, capacity: {capacity}"
+                    ),
+                });
+            }
+            let others = self.0.iter().filter(|(other, _)| *other != uid);
+            let used: i64 = others.map(|(_, claim)| claim.resources.get(name)).sum();
+            if used + requested > capacity {
+                return Err(Pending {
+                    reason: "Deferred",
+                    message: format!(
+                        "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
+                    ),
+                });
+            }
+        }
+        self.0.insert(uid.to_owned(), wanted);
+        Ok(())
+    }
+
     /// Gives back what a pod held.
     pub fn release(&mut self, uid: &str) {
         self.0.remove(uid);
@@ -76,7 +152,17 @@ impl Claims {
 impl Claim {
     fn of(pod: &Pod) -> Self {
         let spec = pod.spec.clone().unwrap_or_default();
-        Self { ports: host_ports(&spec), resources: requests(&spec) }
+        let quality = match facts::qos(pod) {
+            Qos::BestEffort => 0,
+            Qos::Burstable => 1,
+            Qos::Guaranteed => 2,
+        };
+        Self {
+            ports: host_ports(&spec),
+            resources: requests(&spec),
+            critical: facts::is_critical(pod),
+            rank: (spec.priority.unwrap_or(0), quality),
+        }
     }
 }
 
@@ -89,6 +175,41 @@ mod tests {
         let container = json!({"name": "c", "ports": [{"containerPort": 80, "hostPort": port}],
             "resources": {"requests": {"cpu": cpu}}});
         serde_json::from_value(json!({"metadata": {"uid": uid}, "spec": {"containers": [container]}})).unwrap()
+    }
+
+    #[test]
+    fn the_least_important_make_room_for_the_critical() {
+        let room = Room { cpu: 2000, memory: 1 << 30, pods: 9 };
+        let of = |uid: &str, cpu: &str, priority: i32| {
+            let mut made = pod(uid, cpu, 0);
+            made.spec.as_mut().unwrap().priority = Some(priority);
+            made
+        };
+        let mut claims = Claims::default();
+        for one in
+            [of("small", "100m", 0), of("large", "1", 0), of("dear", "500m", 9), of("own", "300m", 2_000_000_000)]
+        {
+            claims.take(&one, room).unwrap();
+        }
+        let victims = |cpu: &str| claims.victims(&of("new", cpu, 2_000_000_000), room);
+        assert_eq!(victims("100m"), Some(vec![]));
+        assert_eq!(victims("1"), Some(vec!["large".to_owned()]));
+        assert_eq!(victims("1200m"), Some(vec!["large".to_owned(), "small".to_owned()]));
+        assert_eq!(victims("1900m"), None);
+    }
+
+    #[test]
+    fn a_pod_grows_as_far_as_there_is_room() {
+        let room = Room { cpu: 2000, memory: 1 << 30, pods: 9 };
+        let mut claims = Claims::default();
+        claims.take(&pod("a", "1", 0), room).unwrap();
+        claims.take(&pod("b", "500m", 0), room).unwrap();
+        let mut grow = |uid: &str, cpu: &str| claims.resize(&pod(uid, cpu, 0), room).map_err(|pending| pending.reason);
+        assert_eq!(grow("b", "3"), Err("Infeasible"));
+        assert_eq!(grow("b", "1500m"), Err("Deferred"));
+        assert_eq!(grow("a", "500m"), Ok(()));
+        assert_eq!(grow("b", "1500m"), Ok(()));
+        assert_eq!(grow("a", "600m"), Err("Deferred"));
     }
 
     #[test]

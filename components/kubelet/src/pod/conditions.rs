@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::facts;
+use super::resize::Pending;
 
 /// What conditions follow from.
 pub struct Inputs<'a> {
@@ -18,9 +19,25 @@ pub struct Inputs<'a> {
     pub statuses: &'a [ContainerStatus],
     /// Whether the sandbox is up.
     pub sandbox: bool,
+    /// Why the kubelet ends the pod for the sake of others, if it does.
+    pub disrupted: Option<&'a str>,
+    /// How far the pod is with other resources.
+    pub resizing: &'a Resizing,
     /// Now.
     pub now: Timestamp,
 }
+
+/// How far a pod is with other resources.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resizing {
+    /// Why it is not allotted them.
+    pub pending: Option<Pending>,
+    /// Whether its containers do not have them yet, and what went wrong, if anything did.
+    pub progress: Option<Option<String>>,
+}
+
+/// The conditions that are there only while a pod is resized.
+pub const RESIZING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 
 type Verdict = (bool, &'static str, String);
 
@@ -40,6 +57,23 @@ pub fn of(inputs: &Inputs<'_>) -> Vec<PodCondition> {
     ];
     for (kind, verdict) in own {
         set(&mut all, kind, verdict, inputs);
+    }
+    if let Some(message) = inputs.disrupted {
+        set(&mut all, "DisruptionTarget", (true, "TerminationByKubelet", message.to_owned()), inputs);
+    }
+    let Resizing { pending, progress } = inputs.resizing;
+    let verdicts = [
+        pending.as_ref().map(|pending| (pending.reason, pending.message.clone())),
+        progress.as_ref().map(|error| match error {
+            Some(error) => ("Error", error.clone()),
+            None => ("", String::new()),
+        }),
+    ];
+    for (kind, verdict) in RESIZING.into_iter().zip(verdicts) {
+        match verdict {
+            Some((reason, message)) => set(&mut all, kind, (true, reason, message), inputs),
+            None => all.retain(|one| one.type_ != kind),
+        }
     }
     all
 }
@@ -152,8 +186,17 @@ mod tests {
         .unwrap();
         let status = |name: &str, ready| ContainerStatus { name: name.into(), ready, ..ContainerStatus::default() };
         let (init, statuses) = ([status("i", false)], [status("a", ready)]);
-        let inputs =
-            Inputs { pod: &pod, phase, init: &init, statuses: &statuses, sandbox: true, now: Timestamp::now() };
+        let resizing = Resizing::default();
+        let inputs = Inputs {
+            pod: &pod,
+            phase,
+            init: &init,
+            statuses: &statuses,
+            sandbox: true,
+            disrupted: None,
+            resizing: &resizing,
+            now: Timestamp::now(),
+        };
         let all = of(&inputs);
         assert!(all.iter().filter(|one| one.type_ != "gate").all(|one| one.observed_generation == Some(3)));
         all.into_iter().map(|one| (one.type_, one.status, one.reason)).collect()

@@ -71,6 +71,12 @@ pub fn is_mirror(pod: &Pod) -> bool {
     annotation(pod, MIRROR).is_some()
 }
 
+/// Whether the pod is one of those that the cluster itself needs: it is never evicted, and others make room for it.
+pub fn is_critical(pod: &Pod) -> bool {
+    const LEAST: i32 = 2_000_000_000;
+    is_static(pod) || is_mirror(pod) || pod.spec.as_ref().and_then(|spec| spec.priority).is_some_and(|own| own >= LEAST)
+}
+
 /// Whether the pod is on the host's network.
 pub fn host_network(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)

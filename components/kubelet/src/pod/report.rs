@@ -6,6 +6,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
+use super::conditions::RESIZING;
 use super::facts;
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -57,7 +58,17 @@ fn patch(uid: Option<String>, status: &PodStatus) -> Value {
             all.insert(0, json!({"$patch": "replace"}));
         }
     }
+    if let Some(all) = value.get_mut("conditions").and_then(Value::as_array_mut) {
+        for kind in RESIZING {
+            if !all.iter().any(|one| one["type"] == kind) {
+                all.push(json!({"$patch": "delete", "type": kind}));
+            }
+        }
+    }
     for condition in value.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        if condition.get("$patch").is_some() {
+            continue;
+        }
         for field in ["reason", "message"] {
             if condition.get(field).is_none() {
                 condition[field] = Value::Null;

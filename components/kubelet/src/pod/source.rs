@@ -25,7 +25,6 @@ const RECONNECT: Duration = Duration::from_millis(500);
 
 struct Entry {
     commands: watch::Sender<Command>,
-    wake: Arc<Notify>,
 }
 
 /// The API's image of a static pod, as far as it matters here.
@@ -85,10 +84,7 @@ impl Pods {
 
     /// Wakes the workers of pods whose containers changed.
     pub fn wake(&self, uid: &str) -> bool {
-        let entries = self.entries.lock();
-        let Some(entry) = entries.get(uid) else { return false };
-        entry.wake.notify_one();
-        true
+        self.context.wake(uid)
     }
 
     fn tell(&self, command: Command) {
@@ -128,13 +124,15 @@ impl Pods {
         }
         let (commands, receiver) = watch::channel(command);
         let wake = Arc::new(Notify::new());
-        let worker = Worker::new(self.context.clone(), receiver, wake.clone());
-        entries.insert(uid.clone(), Entry { commands, wake });
+        self.context.wakes.lock().insert(uid.clone(), wake.clone());
+        let worker = Worker::new(self.context.clone(), receiver, wake);
+        entries.insert(uid.clone(), Entry { commands });
         drop(entries);
         let pods = self.clone();
         tokio::spawn(async move {
             worker.run().await;
             pods.entries.lock().remove(&uid);
+            pods.context.wakes.lock().remove(&uid);
             let next = pods.queued.lock().remove(&facts::full_name(&pod));
             if let Some(next) = next {
                 pods.tell(Command::Run(next));

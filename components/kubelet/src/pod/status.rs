@@ -31,6 +31,8 @@ pub struct Inputs<'a> {
     pub words: &'a HashMap<String, String>,
     /// What running containers were given since they were made.
     pub given: &'a resize::Given,
+    /// How far the pod is with other resources.
+    pub resizing: &'a conditions::Resizing,
     /// Why the kubelet itself has failed the pod, if it has.
     pub failure: Option<&'a Failure>,
     /// Address of the node.
@@ -46,6 +48,13 @@ pub struct Failure {
     pub reason: &'static str,
     /// In a sentence.
     pub message: String,
+}
+
+impl Failure {
+    /// Whether the pod does not fail by what it is or does, but because the node needs what it has.
+    pub fn is_for_others(&self) -> bool {
+        matches!(self.reason, "Evicted" | "Preempting" | "Terminated")
+    }
 }
 
 /// Whether the status says that the pod has done all it will ever do.
@@ -94,6 +103,8 @@ pub fn of(inputs: &Inputs<'_>) -> PodStatus {
         init: &init_statuses,
         statuses: &statuses,
         sandbox: state.sandbox().is_some_and(|sandbox| sandbox.ready),
+        disrupted: inputs.failure.filter(|failure| failure.is_for_others()).map(|failure| failure.message.as_str()),
+        resizing: inputs.resizing,
         now: *now,
     });
     let same_phase = before.phase.as_deref() == Some(phase);
@@ -224,7 +235,7 @@ fn container_status(inputs: &Inputs<'_>, container: &Container, is_init: bool) -
         status.image = image.image.clone();
     }
     let has = resize::present(instance, inputs.given).or_else(|| container.resources.clone());
-    status.allocated_resources = has.as_ref().and_then(|resources| resources.requests.clone());
+    status.allocated_resources = container.resources.as_ref().and_then(|resources| resources.requests.clone());
     status.resources = has.filter(|_| running);
     let mounts = container.volume_mounts.iter().flatten();
     let mounts: Vec<_> = mounts
@@ -329,7 +340,7 @@ mod tests {
             },
         });
         let state = PodState { sandboxes: vec![sandbox], containers: containers.collect() };
-        let (probes, waiting, words, given) = Default::default();
+        let (probes, waiting, words, given, resizing) = Default::default();
         let now = "2027-01-01T00:00:00Z".parse().unwrap();
         of(&Inputs {
             pod: &pod,
@@ -338,6 +349,7 @@ mod tests {
             waiting: &waiting,
             words: &words,
             given: &given,
+            resizing: &resizing,
             failure: None,
             host_ip: "10.0.0.9",
             now,
@@ -353,7 +365,7 @@ mod tests {
                     "state": {"terminated": {"exitCode": 0}}},
                 {"name": "b", "image": "i", "imageID": "", "ready": true, "restartCount": 1, "state": {"running": {}}}]}}))
         .unwrap();
-        let (state, probes, waiting, words, given) = Default::default();
+        let (state, probes, waiting, words, given, resizing) = Default::default();
         let inputs = Inputs {
             pod: &pod,
             state: &state,
@@ -361,6 +373,7 @@ mod tests {
             waiting: &waiting,
             words: &words,
             given: &given,
+            resizing: &resizing,
             failure: None,
             host_ip: "10.0.0.9",
             now: Timestamp::UNIX_EPOCH,

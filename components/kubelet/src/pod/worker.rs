@@ -11,8 +11,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::actions::{self, Actions};
+use super::conditions::Resizing;
 use super::images::Pulls;
-use super::resize::{self, Given};
+use super::resize::{self, Allotted, Given};
 use super::start::{self, Place, Start};
 use super::state::PodState;
 use super::status::{self, Failure, Inputs, Waiting};
@@ -29,6 +30,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(8);
 /// How long to wait until a status is told again that the API did not take.
 const RETELL: Duration = Duration::from_secs(3);
+/// How long a pod waits until others have made room, and until it is looked whether there is more for it.
+const ROOM: Duration = Duration::from_secs(1);
+const MORE: Duration = Duration::from_secs(10);
 const LAST_WORDS_LIMIT: usize = 4096;
 /// Lines of a log that stand in for last words.
 const LOG_LINES: usize = 80;
@@ -58,6 +62,11 @@ pub struct Worker {
     waiting: Waiting,
     pulls: Pulls,
     given: Given,
+    /// What the containers may have; `None` until the pod is taken.
+    allotted: Option<Allotted>,
+    resizing: Resizing,
+    /// Whether others are making room for the pod.
+    queues: bool,
     failure: Option<Failure>,
     reported: Option<PodStatus>,
     /// The version of the pod in the API that has the last status.
@@ -69,7 +78,7 @@ pub struct Worker {
 impl Worker {
     /// A worker for the pod that `commands` tells of.
     pub fn new(context: Arc<Context>, commands: watch::Receiver<Command>, wake: Arc<Notify>) -> Self {
-        let (waiting, pulls, given) = Default::default();
+        let (waiting, pulls, given, resizing) = Default::default();
         Self {
             context,
             commands,
@@ -77,6 +86,9 @@ impl Worker {
             waiting,
             pulls,
             given,
+            allotted: None,
+            resizing,
+            queues: false,
             failure: None,
             reported: None,
             told_at: None,
@@ -138,11 +150,17 @@ impl Worker {
             if self.is_over(pod) {
                 return self.finish(pod, &state).await;
             }
+            if self.queues {
+                return Ok(Some(ROOM));
+            }
+            let pod = &self.allot(pod, &state);
             self.context.probes.follow(&self.context, pod, &state, &self.wake);
             let probes = self.context.probes.verdicts(&state);
             self.given.retain(|id, _| state.containers.iter().any(|one| one.status.id == *id));
             let changes = resize::changes(pod, &state, &self.given);
-            resize::apply(&self.context, pod, &changes, &mut self.given).await;
+            let applied = resize::apply(&self.context, pod, &state, &changes, &mut self.given).await;
+            let left = !resize::changes(pod, &state, &self.given).is_empty();
+            self.resizing.progress = left.then(|| applied.err());
             let mut todo = actions::compute(pod, &state, &probes, now.as_nanosecond() as i64);
             todo.restart_for_resize(&state, changes.iter().filter(|change| change.restart).map(|change| change.id));
             self.note_pauses(pod, &state, &todo);
@@ -165,7 +183,8 @@ impl Worker {
                     tracing::debug!(pod = facts::full_name(pod), %error, "volumes stay as they are");
                 }
             }
-            return Ok(todo.again.into_iter().chain(deadline).min());
+            let more = (self.resizing != Resizing::default()).then_some(MORE);
+            return Ok(todo.again.into_iter().chain(deadline).chain(more).min());
         }
     }
 
@@ -188,6 +207,42 @@ impl Worker {
         Ok(None)
     }
 
+    /// The pod with what it is allotted: what it wants, if the node has that, or else what it had.
+    fn allot(&mut self, pod: &Arc<Pod>, state: &PodState) -> Arc<Pod> {
+        let wanted = resize::wanted(pod);
+        let allotted = self.allotted.get_or_insert_with(|| resize::allotted_before(pod, state));
+        if resize::differ(&wanted, allotted) {
+            let answer = self.context.claims.lock().resize(pod, self.context.room);
+            match answer {
+                Ok(()) => {
+                    *allotted = wanted;
+                    self.resizing.pending = None;
+                }
+                Err(pending) => {
+                    if self.resizing.pending.as_ref() != Some(&pending) {
+                        let reason = if pending.reason == "Deferred" { "ResizeDeferred" } else { "ResizeInfeasible" };
+                        self.context.events.pod(pod, None, Kind::Warning, reason, pending.message.clone());
+                    }
+                    self.resizing.pending = Some(pending);
+                }
+            }
+        } else {
+            self.resizing.pending = None;
+        }
+        resize::with(pod, allotted)
+    }
+
+    /// Has others make room for a critical pod; whether that helps.
+    fn make_room(&self, pod: &Pod) -> bool {
+        let victims = self.context.claims.lock().victims(pod, self.context.room);
+        for uid in victims.iter().flatten() {
+            tracing::warn!(pod = facts::full_name(pod), victim = uid, "makes room for a critical pod");
+            let message = "Preempted in order to admit critical pod".to_owned();
+            self.context.fail(uid, Failure { reason: "Preempting", message });
+        }
+        victims.is_some_and(|all| !all.is_empty())
+    }
+
     /// Takes a pod, or says why not. Those that this node has had before, and static ones, are not asked about again.
     fn admit(&self, pod: &Pod) -> std::result::Result<(), Failure> {
         let started = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
@@ -195,6 +250,9 @@ impl Worker {
             return Ok(());
         }
         if facts::is_static(pod) || started {
+            if !started {
+                self.make_room(pod);
+            }
             self.context.claims.lock().note(pod);
             return Ok(());
         }
@@ -207,10 +265,15 @@ impl Worker {
         if let Some(failure) = self.context.failures.lock().get(facts::uid(pod)) {
             self.failure = Some(failure.clone());
         }
+        self.queues = false;
         if self.reported.is_none()
             && self.failure.is_none()
             && let Err(refusal) = self.admit(pod)
         {
+            self.queues = facts::is_critical(pod) && self.make_room(pod);
+            if self.queues {
+                return None;
+            }
             self.context.events.pod(pod, None, Kind::Warning, refusal.reason, refusal.message.clone());
             self.failure = Some(refusal);
         }
@@ -355,6 +418,7 @@ impl Worker {
             waiting: &self.waiting,
             words: &words,
             given: &self.given,
+            resizing: &self.resizing,
             failure: self.failure.as_ref(),
             host_ip: &host_ip,
             now: Timestamp::now(),
@@ -410,7 +474,16 @@ impl Worker {
 /// The status last told, with what others have since put into the source's copy.
 fn carried_on(pod: &Pod, reported: &PodStatus) -> PodStatus {
     let mut status = reported.clone();
-    let own = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+    let own = [
+        "PodReadyToStartContainers",
+        "Initialized",
+        "Ready",
+        "ContainersReady",
+        "PodScheduled",
+        "PodResizePending",
+        "PodResizeInProgress",
+        "DisruptionTarget",
+    ];
     let theirs = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let theirs = theirs.filter(|condition| !own.contains(&condition.type_.as_str())).cloned();
     let kept = status.conditions.take().into_iter().flatten().filter(|one| own.contains(&one.type_.as_str()));
