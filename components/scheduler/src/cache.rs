@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::node::{NodeFacts, NodeInfo};
 use crate::pod::PodInfo;
+use crate::preemption::Budget;
 use crate::selector::Labels;
 use crate::snapshot::Snapshot;
+use crate::volumes::{News, Storage};
 
 /// A node's place. Its pods may be known before the node is.
 #[derive(Default)]
@@ -24,6 +26,8 @@ pub struct Cache {
     node_of: HashMap<String, String>,
     assumed: HashSet<String>,
     namespaces: Arc<BTreeMap<String, Labels>>,
+    budgets: Arc<BTreeMap<String, Budget>>,
+    storage: Arc<Storage>,
 }
 
 impl Cache {
@@ -117,6 +121,20 @@ impl Cache {
         }
     }
 
+    /// Sets what may be evicted of a selection, or forgets it.
+    pub fn apply_budget(&mut self, key: String, budget: Option<Budget>) {
+        let all = Arc::make_mut(&mut self.budgets);
+        match budget {
+            Some(budget) => all.insert(key, budget),
+            None => all.remove(&key),
+        };
+    }
+
+    /// Takes news of claims, volumes or classes in; says whether they change anything.
+    pub fn apply_storage(&mut self, news: News) -> bool {
+        Arc::make_mut(&mut self.storage).apply(news)
+    }
+
     /// A picture of everything; only nodes that changed since the last one are built anew.
     pub fn snapshot(&mut self) -> Snapshot {
         let picture = |place: &mut Place| {
@@ -125,6 +143,11 @@ impl Cache {
             let build = || Arc::new(NodeInfo::new(facts, pods.values().cloned().collect()));
             Some(place.picture.get_or_insert_with(build).clone())
         };
-        Snapshot { nodes: self.places.values_mut().filter_map(picture).collect(), namespaces: self.namespaces.clone() }
+        Snapshot {
+            nodes: self.places.values_mut().filter_map(picture).collect(),
+            namespaces: self.namespaces.clone(),
+            budgets: self.budgets.clone(),
+            storage: self.storage.clone(),
+        }
     }
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use crate::cache::Cache;
 use crate::cycle;
 use crate::node::NodeFacts;
+use crate::plugins::volume_binding::{self, Step};
 use crate::pod::PodInfo;
-use crate::preemption::{self, Eviction};
+use crate::preemption::{self, Budget, Eviction};
 use crate::queue::{Happening, Moment, Queue};
 use crate::selector::Labels;
+use crate::volumes::News;
 
 /// What the shell tells.
 #[derive(Debug)]
@@ -31,6 +33,12 @@ pub enum Event {
     Namespace(String, Labels),
     /// A namespace is gone.
     NamespaceGone(String),
+    /// How many pods of a selection may be evicted, by key.
+    Budget(String, Box<Budget>),
+    /// Any number of them may be.
+    BudgetGone(String),
+    /// Something is known of claims, volumes or storage classes.
+    Storage(News),
     /// A binding was written, or failed.
     Bound {
         /// The pod.
@@ -53,6 +61,8 @@ pub enum Action {
         pod: Arc<PodInfo>,
         /// Where.
         node: String,
+        /// What is done for its claims before.
+        steps: Vec<Step>,
         /// How often it was tried before.
         attempts: u32,
     },
@@ -64,6 +74,8 @@ pub enum Action {
         message: String,
         /// Pods that must go for it.
         eviction: Option<Eviction>,
+        /// Whether the room that was made for it is of no use any more.
+        give_up: bool,
     },
 }
 
@@ -132,6 +144,13 @@ impl Core {
                 self.queue.happened(Happening::Namespace, now);
             }
             Event::NamespaceGone(name) => self.cache.remove_namespace(&name),
+            Event::Budget(key, budget) => self.cache.apply_budget(key, Some(*budget)),
+            Event::BudgetGone(key) => self.cache.apply_budget(key, None),
+            Event::Storage(news) => {
+                if self.cache.apply_storage(news) {
+                    self.queue.happened(Happening::Storage, now);
+                }
+            }
             Event::Bound { pod, attempts, well } => self.bound(pod, attempts, well, now),
             Event::Leads => self.leads = true,
         }
@@ -190,30 +209,37 @@ impl Core {
         let (pod, attempts) = self.queue.pop(now)?;
         let snapshot = self.cache.snapshot();
         self.decisions = self.decisions.wrapping_add(1);
-        match cycle::schedule(&pod, &snapshot, self.decisions) {
+        let reserved = snapshot.reserving(self.queue.nominated().filter(|other| other.priority >= pod.priority));
+        match cycle::schedule(&pod, &snapshot, reserved.as_ref(), self.decisions) {
             Ok(node) => {
+                let facts = snapshot.nodes.iter().find(|one| one.name() == node).map(|one| one.facts.clone());
+                let steps = facts.and_then(|facts| volume_binding::plan(&pod, &snapshot.storage, &facts).ok());
                 self.cache.assume(&pod, &node);
                 self.queue.happened(Happening::Pod, now);
-                Some(Action::Bind { pod, node, attempts })
+                Some(Action::Bind { pod, node, steps: steps.unwrap_or_default(), attempts })
             }
             Err(error) => {
                 let mut message = error.message();
-                let eviction = match preemption::preempt(&pod, &snapshot, &error) {
-                    Ok(eviction) => Some(eviction),
-                    Err(reason) if error.nodes > 0 => {
-                        message = format!("{message} {reason}");
-                        None
+                let (eviction, waits) = match preemption::preempt(&pod, reserved.as_ref().unwrap_or(&snapshot), &error)
+                {
+                    Ok(eviction) => (Some(eviction), true),
+                    Err(refused) => {
+                        if error.nodes > 0 {
+                            message = format!("{message} {}", refused.reason);
+                        }
+                        (None, refused.waits)
                     }
-                    Err(_) => None,
                 };
+                let give_up = !waits && !pod.nominated.is_empty();
                 // Without nodes no plugin refused anything; a node is what is waited for.
                 let plugins = if error.plugins.is_empty() { vec!["NodeName"] } else { error.plugins };
                 let waiting = match &eviction {
                     Some(eviction) => Arc::new(PodInfo { nominated: eviction.node.clone(), ..(*pod).clone() }),
+                    None if give_up => Arc::new(PodInfo { nominated: String::new(), ..(*pod).clone() }),
                     None => pod.clone(),
                 };
                 self.queue.refused(waiting, attempts, plugins, now);
-                Some(Action::Refuse { pod, message, eviction })
+                Some(Action::Refuse { pod, message, eviction, give_up })
             }
         }
     }

@@ -64,18 +64,33 @@ impl<'a> Plugins<'a> {
     }
 }
 
-/// Chooses a node for a pod. Among equally good nodes `tie` decides, which callers vary so that no node is favoured.
-pub fn schedule(pod: &PodInfo, snapshot: &Snapshot, tie: usize) -> Result<String, FitError> {
+/// Chooses a node for a pod. Where room is kept for pods that are no less important, as `reserved` shows it, the pod has
+/// to fit with and without them, because they may come or not. Among equally good nodes `tie` decides, which callers vary
+/// so that no node is favoured.
+pub fn schedule(
+    pod: &PodInfo,
+    snapshot: &Snapshot,
+    reserved: Option<&Snapshot>,
+    tie: usize,
+) -> Result<String, FitError> {
     let plugins = Plugins::build(pod, snapshot);
+    let strict = reserved.map(|reserved| (Plugins::build(pod, reserved), reserved));
+    let filter = |index: usize, node: &NodeInfo| {
+        if let Some((plugins, reserved)) = &strict {
+            plugins.filter(&reserved.nodes[index])?;
+        }
+        plugins.filter(node)
+    };
     // Room that preemption made is used first, if it is still enough.
-    let nominated = snapshot.nodes.iter().find(|node| !pod.nominated.is_empty() && node.name() == pod.nominated);
-    if let Some(node) = nominated.filter(|node| plugins.filter(node).is_ok()) {
+    let mut nominated = snapshot.nodes.iter().enumerate().filter(|_| !pod.nominated.is_empty());
+    let nominated = nominated.find(|(_, node)| node.name() == pod.nominated);
+    if let Some((_, node)) = nominated.filter(|(index, node)| filter(*index, node).is_ok()) {
         return Ok(node.name().to_owned());
     }
     let mut error = FitError { nodes: snapshot.nodes.len(), ..FitError::default() };
     let mut fitting: Vec<&NodeInfo> = Vec::new();
     for (index, node) in snapshot.nodes.iter().enumerate() {
-        match plugins.filter(node) {
+        match filter(index, node) {
             Ok(()) => fitting.push(node),
             Err((name, verdict)) => error.note(index, name, verdict),
         }

@@ -3,6 +3,7 @@
 //! Layers, bottom up:
 //! - [`pod`] and [`node`]: what the scheduler keeps of pods and nodes, read once from the API's objects; everything else
 //!   is dropped, so that memory grows with what decisions need.
+//! - [`volumes`]: what it keeps of claims, volumes and storage classes.
 //! - [`snapshot`]: an immutable picture of all nodes with their pods, which one decision works on; unchanged nodes are
 //!   shared between pictures.
 //! - [`plugins`]: what makes a node fit or better, one file each, and the one table of them with their weights.
@@ -30,6 +31,7 @@ mod selector;
 pub mod snapshot;
 #[cfg(test)]
 mod testing;
+pub mod volumes;
 mod watches;
 mod writes;
 

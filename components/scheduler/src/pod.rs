@@ -62,6 +62,8 @@ pub struct PodInfo {
     pub spread: Vec<TopologySpreadConstraint>,
     /// UID of its controller.
     pub controller: Option<String>,
+    /// Keys of the claims that it uses.
+    pub claims: Vec<String>,
     /// Images of its containers.
     pub images: Vec<String>,
     /// The generation that conditions are about.
@@ -114,6 +116,15 @@ impl PodInfo {
             terminating: metadata.deletion_timestamp.is_some(),
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             gates: spec.scheduling_gates.into_iter().flatten().map(|gate| gate.name).collect(),
+            claims: spec
+                .volumes
+                .iter()
+                .flatten()
+                .filter_map(|volume| match &volume.persistent_volume_claim {
+                    Some(claim) => Some(format!("{namespace}/{}", claim.claim_name)),
+                    None => volume.ephemeral.as_ref().map(|_| format!("{namespace}/{name}-{}", volume.name)),
+                })
+                .collect(),
             images: containers.filter_map(|container| container.image.clone()).collect(),
             requests,
             scoring_requests,

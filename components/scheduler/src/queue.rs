@@ -28,6 +28,8 @@ pub enum Happening {
     PodGone,
     /// A namespace's labels changed.
     Namespace,
+    /// A claim, a volume or a storage class came, went or changed.
+    Storage,
 }
 
 impl Happening {
@@ -40,6 +42,7 @@ impl Happening {
                 matches!(plugin, "NodeResourcesFit" | "NodePorts" | "InterPodAffinity" | "PodTopologySpread")
             }
             Self::Namespace => plugin == "InterPodAffinity",
+            Self::Storage => plugin == "VolumeBinding",
         }
     }
 }
@@ -66,6 +69,8 @@ pub struct Queue {
     entries: HashMap<String, Entry>,
     active: BTreeSet<(Reverse<i32>, u64, String)>,
     due: BTreeMap<(Moment, u64), String>,
+    /// Keys of pods that room is made for.
+    nominated: BTreeSet<String>,
     count: u64,
     first_pause: Duration,
     longest_pause: Duration,
@@ -78,6 +83,7 @@ impl Queue {
             entries: HashMap::new(),
             active: BTreeSet::new(),
             due: BTreeMap::new(),
+            nominated: BTreeSet::new(),
             count: 0,
             first_pause,
             longest_pause,
@@ -85,7 +91,12 @@ impl Queue {
     }
 
     /// Puts a pod in, or notes its new state.
-    pub fn apply(&mut self, pod: Arc<PodInfo>, now: Moment) {
+    pub fn apply(&mut self, mut pod: Arc<PodInfo>, now: Moment) {
+        let known = self.entries.get(&pod.key).filter(|entry| entry.pod.uid == pod.uid && pod.nominated.is_empty());
+        if let Some(node) = known.map(|entry| entry.pod.nominated.clone()).filter(|node| !node.is_empty()) {
+            // The API may not have heard yet where room is made for it.
+            pod = Arc::new(PodInfo { nominated: node, ..PodInfo::clone(&pod) });
+        }
         let same_pod = self.entries.get(&pod.key).filter(|entry| entry.pod.uid == pod.uid);
         let place = match same_pod {
             None if pod.gates.is_empty() => Place::Active,
@@ -119,6 +130,11 @@ impl Queue {
     /// Whether a pod waits here.
     pub fn get(&self, key: &str) -> Option<&Arc<PodInfo>> {
         self.entries.get(key).map(|entry| &entry.pod)
+    }
+
+    /// The pods that wait and that room is made for.
+    pub fn nominated(&self) -> impl Iterator<Item = &Arc<PodInfo>> {
+        self.nominated.iter().filter_map(|key| self.get(key))
     }
 
     /// Keys of all pods that wait.
@@ -208,11 +224,15 @@ impl Queue {
             }
             Place::Gated => {}
         }
+        if !entry.pod.nominated.is_empty() {
+            self.nominated.insert(key.clone());
+        }
         self.entries.insert(key, entry);
     }
 
     fn take_out(&mut self, key: &str) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
+        self.nominated.remove(key);
         match entry.place {
             Place::Active => {
                 self.active.remove(&(Reverse(entry.pod.priority), entry.order, key.to_owned()));

@@ -211,20 +211,27 @@ impl Loop {
             let Ok(slot) = self.slot(begin, slots, events).await else { return };
             let (writer, sender) = (self.writer.clone(), self.sender.clone());
             match action {
-                Action::Bind { pod, node, attempts } => {
+                Action::Bind { pod, node, steps, attempts } => {
                     tracing::debug!(pod = pod.key, node, "binds");
                     self.figures.scheduled.inc();
                     tokio::spawn(async move {
-                        let well = writer.bind(&pod, &node).await;
-                        drop(slot);
+                        let well = if steps.is_empty() {
+                            let well = writer.bind(&pod, &node).await;
+                            drop(slot);
+                            well
+                        } else {
+                            // Volumes may take minutes to be made; nobody is to wait for them.
+                            drop(slot);
+                            writer.prepare(&pod, &node, &steps).await && writer.bind(&pod, &node).await
+                        };
                         let _ = sender.send(Event::Bound { pod, attempts, well }).await;
                     });
                 }
-                Action::Refuse { pod, message, eviction } => {
+                Action::Refuse { pod, message, eviction, give_up } => {
                     tracing::debug!(pod = pod.key, message, "cannot be scheduled");
                     self.figures.unschedulable.inc();
                     tokio::spawn(async move {
-                        writer.refuse(&pod, &message, eviction.as_ref()).await;
+                        writer.refuse(&pod, &message, eviction.as_ref(), give_up).await;
                         drop(slot);
                     });
                 }

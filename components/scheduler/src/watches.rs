@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kinit_runtime::key_of;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, Resource};
@@ -13,6 +15,8 @@ use tokio::sync::mpsc;
 use crate::core::Event;
 use crate::node::NodeFacts;
 use crate::pod::PodInfo;
+use crate::preemption::Budget;
+use crate::volumes::{Claim, Class, News, Volume};
 
 /// Pause after a watch broke.
 const RECONNECT: std::time::Duration = std::time::Duration::from_millis(300);
@@ -42,7 +46,33 @@ pub async fn follow(client: Client, events: mpsc::Sender<Event>) {
         // A namespace that went while the watch was broken holds no pods, so its labels do no harm.
         listed: |_| None,
     };
+    let budgets = Translation::<PodDisruptionBudget> {
+        applied: |budget| Event::Budget(key_of(&budget), Box::new(Budget::of(budget))),
+        gone: Event::BudgetGone,
+        // One that went while the watch was broken makes its pods the last choice, and no more.
+        listed: |_| None,
+    };
+    // Those that go while a watch is broken are missed by the kubelet, which says so.
+    let claims = Translation::<PersistentVolumeClaim> {
+        applied: |claim| Event::Storage(News::Claim(key_of(&claim), Some(Box::new(Claim::of(claim))))),
+        gone: |key| Event::Storage(News::Claim(key, None)),
+        listed: |_| None,
+    };
+    let volumes = Translation::<PersistentVolume> {
+        applied: |volume| Event::Storage(News::Volume(key_of(&volume), Some(Box::new(Volume::of(volume))))),
+        gone: |name| Event::Storage(News::Volume(name, None)),
+        listed: |_| None,
+    };
+    let classes = Translation::<StorageClass> {
+        applied: |class| Event::Storage(News::Class(key_of(&class), Some(Class::of(class)))),
+        gone: |name| Event::Storage(News::Class(name, None)),
+        listed: |_| None,
+    };
     tokio::join!(
+        one(client.clone(), claims, &events),
+        one(client.clone(), volumes, &events),
+        one(client.clone(), classes, &events),
+        one(client.clone(), budgets, &events),
         one(client.clone(), pods, &events),
         one(client.clone(), nodes, &events),
         one(client, namespaces, &events)

@@ -156,6 +156,22 @@ fn room_is_made_by_evicting_as_little_as_possible() {
 }
 
 #[test]
+fn room_that_is_made_for_a_pod_is_kept_for_it() {
+    let big = |name: &str, priority| {
+        let spec = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "3"}}}]});
+        PodInfo { priority, ..pod_with(name, spec) }
+    };
+    let mut core = core(vec![node("w1", json!({}), &[])], vec![on("w1", big("old", 1))]);
+    core.step(Event::Pod(Box::new(big("vip", 9))), Moment::ZERO);
+    assert!(matches!(core.next(Moment::ZERO), Some(Action::Refuse { eviction: Some(_), .. })));
+    core.step(Event::PodGone("default/old".into()), Moment::ZERO);
+    // The important pod still pauses when its victim's successor asks.
+    let message = decide(&mut core, big("next", 1));
+    assert!(message.contains("1 Insufficient cpu"), "{message}");
+    assert!(matches!(core.next(SECOND), Some(Action::Bind { node, .. }) if node == "w1"));
+}
+
+#[test]
 fn a_failed_binding_is_tried_again_after_a_pause() {
     let mut core = core(vec![node("w1", json!({}), &[])], Vec::new());
     assert_eq!(decide(&mut core, pod("p")), "w1");

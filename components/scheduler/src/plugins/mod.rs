@@ -19,6 +19,7 @@ mod node_resources;
 mod node_unschedulable;
 mod pod_topology_spread;
 mod taint_toleration;
+pub mod volume_binding;
 
 /// Whether a node fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,7 @@ pub const PLUGINS: &[Row] = &[
     Row { name: "NodeAffinity", weight: 2, build: node_affinity::build },
     Row { name: "NodePorts", weight: 0, build: node_ports::build },
     Row { name: "NodeResourcesFit", weight: 1, build: node_resources::build },
+    Row { name: "VolumeBinding", weight: 0, build: volume_binding::build },
     Row { name: "PodTopologySpread", weight: 2, build: pod_topology_spread::build },
     Row { name: "InterPodAffinity", weight: 2, build: inter_pod_affinity::build },
     Row { name: "NodeResourcesBalancedAllocation", weight: 1, build: balanced::build },
