@@ -87,6 +87,41 @@ T
 check "its Pods come in order" kubectl rollout status statefulset/db --timeout 90s
 check "with their names" equals "pod/db-0 pod/db-1" bash -c "kubectl --kubeconfig $KUBECONFIG get pods -l app=db -o name | xargs"
 check "and are found by them" equals db-1 kubectl exec db-0 -- wget -qO- http://db-1.db:8080/cgi-bin/name
+check "a volume that is on one node alone is made" apply <<'T'
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: later}
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: on-w2}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  storageClassName: later
+  local: {path: /var/tmp}
+  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [w2]}]}]}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: later}
+spec: {storageClassName: later, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+T
+check "its claim waits for a Pod" says "waiting for first consumer" within 30 says WaitForFirstConsumer kubectl events --for pvc/later
+check "the Pod is made" apply <<'T'
+apiVersion: v1
+kind: Pod
+metadata: {name: consumer}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: a, image: "kinit.local/web:1", volumeMounts: [{name: data, mountPath: /data}]}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: later}}]
+T
+check "and runs where the volume is" within 60 equals "Running w2" kubectl get pod consumer -o 'jsonpath={.status.phase} {.spec.nodeName}'
+check "which the claim has now" equals on-w2 kubectl get pvc later -o 'jsonpath={.spec.volumeName}'
+for what in pod/consumer pvc/later pv/on-w2 storageclass/later; do kubectl delete $what --timeout 60s > /dev/null; done
 check "a CronJob is made" kubectl create cronjob tick --image kinit.local/web:1 --schedule '* * * * *' -- true
 check "it is run by hand" kubectl create job tick-now --from cronjob/tick
 check "and completes" kubectl wait job/tick-now --for condition=complete --timeout 60s

@@ -1,9 +1,14 @@
 //! Claims and volumes find each other; what becomes of a volume whose claim is gone is written in it.
+//!
+//! Volumes that are made for claims are made by others: here is only said who is to make one, and for classes whose claims
+//! wait for their first pod the scheduler says when.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kinit_api::quantity::Quantity;
+use kinit_runtime::events::{About, Kind};
 use kinit_runtime::{Queue, key_of, work};
 use kube::Api;
 use serde_json::{Value, json};
@@ -20,6 +25,7 @@ pub async fn run(context: Arc<Context>) {
     let (claims, volumes) = (context.caches.claims.clone(), context.caches.volumes.clone());
     claims.synced().await;
     volumes.synced().await;
+    context.caches.storage_classes.synced().await;
     // A key with a slash is a claim's, one without a volume's.
     let queue = Queue::new();
     let keys = queue.clone();
@@ -105,6 +111,65 @@ fn choose<'a>(
     free.min_by_key(|volume| quantity(volume))
 }
 
+fn class_of(claim: &PersistentVolumeClaim) -> Option<&str> {
+    claim.spec.as_ref()?.storage_class_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// How a claim of a class gets a volume when none is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Provision {
+    /// Not before a pod needs it.
+    Wait,
+    /// Somebody makes one by hand.
+    Never,
+    /// The class's provisioner makes one.
+    Now,
+}
+
+const SELECTED: &str = "volume.kubernetes.io/selected-node";
+const PROVISIONERS: [&str; 2] =
+    ["volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"];
+
+fn provision(claim: &PersistentVolumeClaim, class: &StorageClass) -> Provision {
+    let selected = claim.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(SELECTED));
+    match class.volume_binding_mode.as_deref() {
+        Some("WaitForFirstConsumer") if !selected => Provision::Wait,
+        _ if class.provisioner == "kubernetes.io/no-provisioner" => Provision::Never,
+        _ => Provision::Now,
+    }
+}
+
+/// Says in a claim who is to make its volume, and tells people what it waits for.
+async fn ask(
+    actor: &Actor,
+    api: &Api<PersistentVolumeClaim>,
+    claim: &PersistentVolumeClaim,
+    class: &StorageClass,
+    provision: &Provision,
+) -> Result<(), kube::Error> {
+    let name = &class.provisioner;
+    let tell = |reason, text: String| actor.events.say(About::object(claim), Kind::Normal, reason, text);
+    match provision {
+        Provision::Never => {}
+        Provision::Wait => {
+            tell("WaitForFirstConsumer", "waiting for first consumer to be created before binding".into());
+        }
+        Provision::Now => {
+            let annotations = claim.metadata.annotations.clone().unwrap_or_default();
+            if PROVISIONERS.iter().any(|key| annotations.get(*key) != Some(name)) {
+                let own: serde_json::Map<String, Value> =
+                    PROVISIONERS.iter().map(|key| ((*key).to_owned(), json!(name))).collect();
+                write::object(api, claim, &json!({"metadata": {"annotations": own}})).await?;
+            }
+            let text = format!(
+                "Waiting for a volume to be created either by the external provisioner '{name}' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered."
+            );
+            tell("ExternalProvisioning", text);
+        }
+    }
+    Ok(())
+}
+
 async fn bind(caches: &Caches, actor: &Actor, key: &str) -> Result<(), kube::Error> {
     let Some(claim) = caches.claims.get(key).filter(|claim| claim.metadata.deletion_timestamp.is_none()) else {
         return Ok(());
@@ -112,11 +177,21 @@ async fn bind(caches: &Caches, actor: &Actor, key: &str) -> Result<(), kube::Err
     let api: Api<PersistentVolumeClaim> =
         Api::namespaced(actor.client(), claim.metadata.namespace.as_deref().unwrap_or_default());
     let volumes = caches.volumes.list();
-    let Some(volume) = choose(&volumes, &claim) else {
+    let class = class_of(&claim).and_then(|name| caches.storage_classes.get(name));
+    let provision = class.as_ref().map(|class| provision(&claim, class));
+    // A claim that waits for its first pod takes no volume by itself, but one that was held for it or that it names.
+    let held = |volume: &&Arc<PersistentVolume>| {
+        provision != Some(Provision::Wait)
+            || is_for(volume, &claim)
+            || claim.spec.as_ref().and_then(|spec| spec.volume_name.as_ref()) == volume.metadata.name.as_ref()
+    };
+    let Some(volume) = choose(&volumes, &claim).filter(held) else {
         let lost = phase(&claim) == "Bound";
         let wanted = if lost { "Lost" } else { "Pending" };
         if phase(&claim) != wanted {
             write::status(&api, claim.as_ref(), &json!({"status": {"phase": wanted}})).await?;
+        } else if let (false, Some(provision), Some(class)) = (lost, provision, &class) {
+            ask(actor, &api, &claim, class, &provision).await?;
         }
         return Ok(());
     };
@@ -186,6 +261,27 @@ mod tests {
                 "accessModes": ["ReadWriteOnce"], "storageClassName": class, "claimRef": held}}))
             .unwrap(),
         )
+    }
+
+    #[test]
+    fn a_volume_is_asked_for_when_it_is_wanted() {
+        let class = |provisioner: &str, mode: &str| -> StorageClass {
+            serde_json::from_value(json!({"metadata": {}, "provisioner": provisioner, "volumeBindingMode": mode}))
+                .unwrap()
+        };
+        let claim = |annotations: Value| -> PersistentVolumeClaim {
+            serde_json::from_value(json!({"metadata": {"annotations": annotations}})).unwrap()
+        };
+        let later = "WaitForFirstConsumer";
+        for (annotations, class, wanted) in [
+            (json!({}), class("x", "Immediate"), Provision::Now),
+            (json!({}), class("x", later), Provision::Wait),
+            (json!({SELECTED: "w1"}), class("x", later), Provision::Now),
+            (json!({}), class("kubernetes.io/no-provisioner", "Immediate"), Provision::Never),
+            (json!({}), class("kubernetes.io/no-provisioner", later), Provision::Wait),
+        ] {
+            assert_eq!(provision(&claim(annotations.clone()), &class), wanted, "{annotations} {}", class.provisioner);
+        }
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! Certificate signing requests: approving those of nodes, and signing what is approved.
+//! Certificate signing requests: approving those of nodes, signing what is approved, and deleting what is over.
+
+pub mod clean;
 
 use std::sync::Arc;
 use std::time::Duration;

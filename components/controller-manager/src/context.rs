@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use k8s_openapi::api::storage::v1::VolumeAttributesClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 use kinit_runtime::Informer;
 use kinit_runtime::events::{self, Recorder, Source};
 use kube::Api;
@@ -69,6 +69,7 @@ pub struct Caches {
     pub claims: Arc<Informer<PersistentVolumeClaim>>,
     pub volumes: Arc<Informer<PersistentVolume>>,
     pub attributes_classes: Arc<Informer<VolumeAttributesClass>>,
+    pub storage_classes: Arc<Informer<StorageClass>>,
     pub quotas: Arc<Informer<ResourceQuota>>,
     pub budgets: Arc<Informer<PodDisruptionBudget>>,
     pub scalers: Arc<Informer<HorizontalPodAutoscaler>>,
@@ -101,6 +102,7 @@ impl Caches {
             claims: Informer::start(client.clone(), shutdown),
             volumes: Informer::start(client.clone(), shutdown),
             attributes_classes: Informer::start(client.clone(), shutdown),
+            storage_classes: Informer::start(client.clone(), shutdown),
             quotas: Informer::start(client.clone(), shutdown),
             budgets: Informer::start(client.clone(), shutdown),
             scalers: Informer::start(client.clone(), shutdown),

@@ -4,9 +4,9 @@
 //! - [`pods`], [`claim`]: what every controller that makes pods has in common: selecting, owning, creating, deleting.
 //! - [`revisions`]: the history of a pod template.
 //! - One module per controller; where there is something to decide, the deciding part is a pure function with its tests
-//!   beside it: [`nodeipam`], [`nodelifecycle`], [`certificates`], [`rootca`], [`serviceaccount`], [`namespace`],
+//!   beside it: [`nodeipam`], [`nodelifecycle`], [`nodettl`], [`certificates`], [`rootca`], [`serviceaccount`], [`namespace`],
 //!   [`replicas`] for [`replicaset`] and [`replication`], [`deployment`], [`daemonset`], [`statefulset`], [`job`], [`cronjob`], [`ttl`],
-//!   [`disruption`], [`autoscaling`], [`quota`], [`binder`], [`protection`], [`podgc`], [`endpoints`], [`mirroring`], [`garbage`], [`bootstrap`].
+//!   [`disruption`], [`autoscaling`], [`quota`], [`binder`], [`ephemeral`], [`protection`], [`podgc`], [`endpoints`], [`mirroring`], [`garbage`], [`bootstrap`].
 //! - [`server`]: health, leader election, and the table of controllers.
 //!
 //! **Invariant**: controllers do not call each other. They meet in the API's objects only.
@@ -24,12 +24,14 @@ pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
+pub mod ephemeral;
 pub mod garbage;
 pub mod job;
 pub mod mirroring;
 pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
+pub mod nodettl;
 pub mod options;
 pub mod podgc;
 pub mod pods;

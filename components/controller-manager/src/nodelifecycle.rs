@@ -17,8 +17,6 @@ use crate::context::{Actor, Context};
 use crate::pods;
 
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long a node may say nothing.
-const GRACE: Duration = Duration::from_secs(50);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
@@ -52,7 +50,7 @@ pub async fn run(context: Arc<Context>) {
                 if entry.0 != beat {
                     *entry = (beat, Instant::now());
                 }
-                entry.1.elapsed() > GRACE
+                entry.1.elapsed() > context.options.node_monitor_grace_period
             };
             if let Err(error) = treat(&actor, &node, &name, silent).await {
                 tracing::debug!(node = name, %error, "cannot update the node");

@@ -1,6 +1,7 @@
 //! The command line: those of the flags that kubeadm uses.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -50,6 +51,15 @@ pub struct Options {
     /// Bits of the prefix of each node's range
     #[arg(long, default_value_t = 24)]
     pub node_cidr_mask_size: u8,
+    /// How long a node may say nothing before it counts as gone
+    #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
+    pub node_monitor_grace_period: Duration,
+    /// Accepted; there is nothing to profile
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub profiling: bool,
+    /// How many pods that ended are kept; none are deleted if it is 0 or less
+    #[arg(long, value_name = "COUNT", default_value_t = 12_500, allow_hyphen_values = true)]
+    pub terminated_pod_gc_threshold: i64,
     /// Accepted; aggregated requests are not served
     #[arg(long, value_name = "FILE")]
     pub requestheader_client_ca_file: Option<PathBuf>,
@@ -76,14 +86,37 @@ impl kinit_serving::process::LogOptions for Options {
     }
 }
 
+/// A duration as Go writes it, without a sign: `1m30s`, `500ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("{text:?} is no duration like 1m30s");
+    let (mut rest, mut sum) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        sum += number
+            * match &rest[..end] {
+                "ms" => 0.001,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return Err(bad()),
+            };
+        rest = &rest[end..];
+    }
+    if text.is_empty() { Err(bad()) } else { Ok(Duration::from_secs_f64(sum)) }
+}
+
 /// Controllers that run only when they are named.
-const ON_DEMAND: &[&str] = &["bootstrapsigner", "tokencleaner"];
+const ON_DEMAND: &[&str] = &["bootstrap-signer-controller", "token-cleaner-controller"];
 
 impl Options {
-    /// Whether the controller `name` runs.
-    pub fn runs(&self, name: &str) -> bool {
-        let named = self.controllers.iter().any(|one| one == name);
-        let excluded = self.controllers.iter().any(|one| one.strip_prefix('-') == Some(name));
+    /// Whether a controller runs that is known by its name and, from before, by others.
+    pub fn runs(&self, name: &str, others: &[&str]) -> bool {
+        let is = |one: &str| one == name || others.contains(&one);
+        let named = self.controllers.iter().any(|one| is(one));
+        let excluded = self.controllers.iter().any(|one| one.strip_prefix('-').is_some_and(is));
         let all = self.controllers.iter().any(|one| one == "*");
         named || (all && !excluded && !ON_DEMAND.contains(&name))
     }
@@ -94,16 +127,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn durations_are_read() {
+        for (text, seconds) in
+            [("50s", Some(50.0)), ("1m30s", Some(90.0)), ("1h0.5s", Some(3600.5)), ("500ms", Some(0.5))]
+        {
+            assert_eq!(duration(text).ok().map(|one| one.as_secs_f64()), seconds, "{text}");
+        }
+        for bad in ["", "5", "s", "5d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn controllers_are_chosen_by_name() {
         let options = |list: &str| Options::parse_from(["x", "--kubeconfig=k", &format!("--controllers={list}")]);
-        for (list, name, runs) in [
-            ("*", "deployment", true),
-            ("*", "bootstrapsigner", false),
-            ("*,bootstrapsigner", "bootstrapsigner", true),
-            ("*,-job", "job", false),
-            ("job", "deployment", false),
+        for (list, name, other, runs) in [
+            ("*", "deployment-controller", "deployment", true),
+            ("*", "bootstrap-signer-controller", "bootstrapsigner", false),
+            ("*,bootstrapsigner", "bootstrap-signer-controller", "bootstrapsigner", true),
+            ("*,-job", "job-controller", "job", false),
+            ("*,-job-controller", "job-controller", "job", false),
+            ("job-controller", "job-controller", "job", true),
+            ("job", "deployment-controller", "deployment", false),
         ] {
-            assert_eq!(options(list).runs(name), runs, "{list} {name}");
+            assert_eq!(options(list).runs(name, &[other]), runs, "{list} {name}");
         }
     }
 }

@@ -18,8 +18,6 @@ use crate::pods;
 const PERIOD: Duration = Duration::from_secs(20);
 /// A node has to be missing this long: caches may see pods before their nodes.
 const QUARANTINE: Duration = Duration::from_secs(40);
-/// Ended pods that are kept.
-const MOST_ENDED: usize = 12_500;
 
 /// Runs until shutdown.
 pub async fn run(context: Arc<Context>) {
@@ -27,6 +25,8 @@ pub async fn run(context: Arc<Context>) {
     let caches = &context.caches;
     caches.pods.synced().await;
     caches.nodes.synced().await;
+    let most = context.options.terminated_pod_gc_threshold;
+    let most = if most > 0 { usize::try_from(most).unwrap_or(usize::MAX) } else { usize::MAX };
     let mut missing: HashMap<String, Instant> = HashMap::new();
     loop {
         tokio::select! {
@@ -44,7 +44,7 @@ pub async fn run(context: Arc<Context>) {
         }
         let gone: HashSet<&str> =
             missing.iter().filter(|(_, since)| now - **since >= QUARANTINE).map(|(name, _)| name.as_str()).collect();
-        for (pod, why) in find(&all, &gone, MOST_ENDED) {
+        for (pod, why) in find(&all, &gone, most) {
             if let Err(error) = end(&actor, pod, why).await {
                 tracing::debug!(pod = pod.metadata.name, %error, "a pod was not removed");
             }

@@ -8,65 +8,100 @@ use std::sync::Arc;
 
 use kinit_runtime::leader::{Candidate, lead};
 use kinit_serving::health::Health;
-use kinit_serving::listener::{Limits, Listener};
+use kinit_serving::listener::{Limits, Listener, Peer};
+use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Caches, Context};
 use crate::options::Options;
 use crate::{
-    autoscaling, binder, bootstrap, certificates, cronjob, daemonset, deployment, disruption, endpoints, garbage, job,
-    mirroring, namespace, nodeipam, nodelifecycle, podgc, protection, quota, replicaset, replication, roleaggregation,
-    rootca, serviceaccount, statefulset, ttl,
+    autoscaling, binder, bootstrap, certificates, cronjob, daemonset, deployment, disruption, endpoints, ephemeral,
+    garbage, job, mirroring, namespace, nodeipam, nodelifecycle, nodettl, podgc, protection, quota, replicaset,
+    replication, roleaggregation, rootca, serviceaccount, statefulset, ttl,
 };
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A controller: its name, and how it is started.
+/// A controller: its names, upstream's of today and of before, and how it is started.
 struct Controller {
     name: &'static str,
+    others: &'static [&'static str],
     start: fn(Arc<Context>) -> Running,
 }
 
 macro_rules! controllers {
-    ($($name:literal => $start:path,)*) => {
-        &[$(Controller { name: $name, start: |context| Box::pin($start(context)) }),*]
+    ($($name:literal $(| $other:literal)? => $start:path,)*) => {
+        &[$(Controller { name: $name, others: &[$($other)?], start: |context| Box::pin($start(context)) }),*]
     };
 }
 
 /// Every controller, by the names that --controllers takes.
 const CONTROLLERS: &[Controller] = controllers! {
-    "nodeipam" => nodeipam::run,
-    "nodelifecycle" => nodelifecycle::run,
-    "csrapproving" => certificates::approve,
-    "csrsigning" => certificates::sign,
-    "clusterrole-aggregation" => roleaggregation::run,
-    "root-ca-cert-publisher" => rootca::run,
-    "serviceaccount" => serviceaccount::run,
-    "namespace" => namespace::run,
-    "daemonset" => daemonset::run,
-    "replicaset" => replicaset::run,
-    "deployment" => deployment::run,
-    "job" => job::run,
-    "statefulset" => statefulset::run,
-    "cronjob" => cronjob::run,
-    "ttl-after-finished" => ttl::run,
-    "disruption" => disruption::run,
-    "replicationcontroller" => replication::run,
-    "podgc" => podgc::run,
-    "horizontalpodautoscaling" => autoscaling::run,
-    "resourcequota" => quota::run,
-    "endpointslicemirroring" => mirroring::run,
-    "persistentvolume-binder" => binder::run,
-    "persistentvolumeclaim-protection" => protection::claims_in_use,
-    "persistentvolume-protection" => protection::volumes_in_use,
+    "node-ipam-controller" | "nodeipam" => nodeipam::run,
+    "node-lifecycle-controller" | "nodelifecycle" => nodelifecycle::run,
+    "ttl-controller" | "ttl" => nodettl::run,
+    "certificatesigningrequest-approving-controller" | "csrapproving" => certificates::approve,
+    "certificatesigningrequest-signing-controller" | "csrsigning" => certificates::sign,
+    "certificatesigningrequest-cleaner-controller" | "csrcleaner" => certificates::clean::run,
+    "clusterrole-aggregation-controller" | "clusterrole-aggregation" => roleaggregation::run,
+    "root-ca-certificate-publisher-controller" | "root-ca-cert-publisher" => rootca::run,
+    "serviceaccount-controller" | "serviceaccount" => serviceaccount::run,
+    "namespace-controller" | "namespace" => namespace::run,
+    "daemonset-controller" | "daemonset" => daemonset::run,
+    "replicaset-controller" | "replicaset" => replicaset::run,
+    "deployment-controller" | "deployment" => deployment::run,
+    "job-controller" | "job" => job::run,
+    "statefulset-controller" | "statefulset" => statefulset::run,
+    "cronjob-controller" | "cronjob" => cronjob::run,
+    "ttl-after-finished-controller" | "ttl-after-finished" => ttl::run,
+    "disruption-controller" | "disruption" => disruption::run,
+    "replicationcontroller-controller" | "replicationcontroller" => replication::run,
+    "pod-garbage-collector-controller" | "podgc" => podgc::run,
+    "horizontal-pod-autoscaler-controller" | "horizontalpodautoscaling" => autoscaling::run,
+    "resourcequota-controller" | "resourcequota" => quota::run,
+    "endpointslice-mirroring-controller" | "endpointslicemirroring" => mirroring::run,
+    "persistentvolume-binder-controller" | "persistentvolume-binder" => binder::run,
+    "ephemeral-volume-controller" | "ephemeral-volume" => ephemeral::run,
+    "persistentvolumeclaim-protection-controller" | "pvc-protection" => protection::claims_in_use,
+    "persistentvolume-protection-controller" | "pv-protection" => protection::volumes_in_use,
     "volumeattributesclass-protection-controller" => protection::attributes_in_use,
-    "endpoint" => endpoints::run,
-    "endpointslice" => endpoints::run_slices,
-    "garbagecollector" => garbage::run,
-    "bootstrapsigner" => bootstrap::sign,
-    "tokencleaner" => bootstrap::clean,
+    "endpoints-controller" | "endpoint" => endpoints::run,
+    "endpointslice-controller" | "endpointslice" => endpoints::run_slices,
+    "garbage-collector-controller" | "garbagecollector" => garbage::run,
+    "bootstrap-signer-controller" | "bootstrapsigner" => bootstrap::sign,
+    "token-cleaner-controller" | "tokencleaner" => bootstrap::clean,
 };
+
+/// Controllers of upstream's that are not there: whoever switches them off has what they want.
+const ABSENT: &[&str] = &[
+    "attachdetach",
+    "cloud-node-lifecycle",
+    "device-taint-eviction-controller",
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+    "legacy-service-account-token-cleaner",
+    "legacy-serviceaccount-token-cleaner-controller",
+    "persistentvolume-attach-detach-controller",
+    "persistentvolume-expander",
+    "persistentvolume-expander-controller",
+    "podcertificaterequest-cleaner-controller",
+    "podgroup-protection-controller",
+    "resource-claim-controller",
+    "resourceclaim-controller",
+    "resourcepoolstatusrequest-controller",
+    "route",
+    "selinux-warning-controller",
+    "service",
+    "service-cidr-controller",
+    "serviceaccount-token",
+    "serviceaccount-token-controller",
+    "storage-version-gc",
+    "storage-version-migrator-controller",
+    "storageversion-garbage-collector-controller",
+    "svm",
+    "taint-eviction-controller",
+    "validatingadmissionpolicy-status-controller",
+];
 
 /// A controller manager that is ready to run.
 pub struct Server {
@@ -78,8 +113,9 @@ impl Server {
     pub fn new(options: Options) -> anyhow::Result<Self> {
         for name in &options.controllers {
             let plain = name.strip_prefix('-').unwrap_or(name);
-            let known = plain == "*" || CONTROLLERS.iter().any(|one| one.name == plain);
-            if !known {
+            let known = plain == "*" || CONTROLLERS.iter().any(|one| one.name == plain || one.others.contains(&plain));
+            let switched_off = plain != name && ABSENT.contains(&plain);
+            if !(known || switched_off) {
                 let all: Vec<&str> = CONTROLLERS.iter().map(|one| one.name).collect();
                 anyhow::bail!("--controllers: there is no controller {plain:?}; there are *, {}", all.join(", "));
             }
@@ -110,7 +146,7 @@ impl Server {
         }
         let caches = Caches::start(&client, &work);
         let context = Arc::new(Context { options, client, config, shutdown: work.clone(), caches });
-        for controller in CONTROLLERS.iter().filter(|one| context.options.runs(one.name)) {
+        for controller in CONTROLLERS.iter().filter(|one| context.options.runs(one.name, one.others)) {
             tracing::info!(controller = controller.name, "starts");
             tokio::spawn((controller.start)(context.clone()));
         }
@@ -126,11 +162,27 @@ async fn config_of(options: &Options) -> anyhow::Result<kube::Config> {
     Ok(config)
 }
 
+/// Metrics, for clients on this host alone: there is no asking the API server who may see them yet.
+fn show(request: &http::Request<hyper::body::Incoming>, metrics: &Metrics) -> http::Response<kinit_serving::Body> {
+    let local = request.extensions().get::<Peer>().is_some_and(|peer| peer.address.ip().is_loopback());
+    match (request.uri().path(), local) {
+        ("/metrics", true) => {
+            let text = format!("{}{}", kinit_runtime::figures::text(), metrics.process());
+            kinit_serving::text(http::StatusCode::OK, text)
+        }
+        ("/metrics", false) => {
+            kinit_serving::text(http::StatusCode::FORBIDDEN, "metrics are shown on this host alone\n")
+        }
+        _ => kinit_serving::text(http::StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
 async fn serve(listener: Listener, shutdown: CancellationToken) {
     let health = Arc::new(Health::new());
+    let metrics = Metrics::default();
     let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let answer = health.respond(request.uri().path(), request.uri().query());
-        let answer = answer.unwrap_or_else(|| kinit_serving::text(http::StatusCode::NOT_FOUND, "404 page not found\n"));
+        let answer = answer.unwrap_or_else(|| show(&request, &metrics));
         async move { Ok::<_, Infallible>(answer) }
     });
     listener.serve(hyper_util::service::TowerToHyperService::new(service), Limits::default(), shutdown).await;

@@ -1,5 +1,6 @@
 //! StatefulSets: numbered pods, each with a name and volumes of its own.
 
+pub mod claims;
 pub mod plan;
 
 use std::collections::BTreeMap;
@@ -83,6 +84,7 @@ async fn reconcile(
     let now = Timestamp::now().as_second();
     let plan = plan::plan(&Inputs { set, pods: &own, current: &current, update: &update, now });
     if set.metadata.deletion_timestamp.is_none() && expectations.met(key, &own) {
+        claims::retain(caches, actor, set, &own).await?;
         if !plan.create.is_empty() {
             expectations.expect(key, &own, plan.create.len());
         }
@@ -174,6 +176,7 @@ async fn make(caches: &Caches, actor: &Actor, set: &StatefulSet, ordinal: i32, p
         claim.metadata.namespace = Some(namespace.clone());
         let selected = set.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone()).unwrap_or_default();
         claim.metadata.labels.get_or_insert_default().extend(selected);
+        claim.metadata.owner_references = claims::first_owners(set);
         claim.status = None;
         let api: Api<PersistentVolumeClaim> = Api::namespaced(actor.client(), &namespace);
         match api.create(&PostParams::default(), &claim).await {

@@ -3,6 +3,7 @@
 //! - [`client`]: a client from a kubeconfig file, for components that run for months.
 //! - [`informer`]: [`Informer`], a cache of all objects of one kind, kept by a watch; handlers turn its events into keys.
 //! - [`queue`]: [`Queue`], keys to work on: each once at a time, later ones merged, failures with growing pauses.
+//! - [`figures`]: how much went through the queues, for `/metrics`.
 //! - [`events`]: what people are told through the API.
 //! - [`leader`]: leader election by a Lease, so that one of several replicas works.
 //!
@@ -13,6 +14,7 @@
 
 pub mod client;
 pub mod events;
+pub mod figures;
 pub mod informer;
 pub mod leader;
 pub mod queue;

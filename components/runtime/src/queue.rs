@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::figures::{self, Figures};
 
 /// The first pause after a failure; it doubles up to [`LONGEST_PAUSE`].
 pub const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -21,6 +24,7 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub struct Queue<K> {
     state: Mutex<State<K>>,
     changed: Notify,
+    figures: Arc<Figures>,
 }
 
 struct State<K> {
@@ -44,7 +48,7 @@ impl<K: Clone + Eq + Hash> Default for Queue<K> {
             failures: HashMap::new(),
             count: 0,
         };
-        Self { state: Mutex::new(state), changed: Notify::new() }
+        Self { state: Mutex::new(state), changed: Notify::new(), figures: Arc::default() }
     }
 }
 
@@ -61,6 +65,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
             state.again.insert(key);
         } else if state.waiting.insert(key.clone()) {
             state.ready.push_back(key);
+            self.figures.added(state.ready.len());
             self.changed.notify_one();
         }
     }
@@ -91,6 +96,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 if let Some(key) = state.ready.pop_front() {
                     state.waiting.remove(&key);
                     state.working.insert(key.clone());
+                    self.figures.depth.store(state.ready.len() as u64, Ordering::Relaxed);
                     if !state.ready.is_empty() {
                         self.changed.notify_one();
                     }
@@ -122,6 +128,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 }
                 return;
             }
+            self.figures.retries.fetch_add(1, Ordering::Relaxed);
             let failures = state.failures.entry(key.clone()).or_default();
             *failures += 1;
             (FIRST_PAUSE * 2u32.saturating_pow((*failures - 1).min(16))).min(LONGEST_PAUSE)
@@ -144,6 +151,7 @@ pub async fn work<K, F, Fut, E>(
     Fut: Future<Output = Result<Option<Duration>, E>> + Send,
     E: std::fmt::Display + Send,
 {
+    figures::register(name, &queue.figures);
     let reconcile = Arc::new(reconcile);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..workers {
@@ -154,7 +162,10 @@ pub async fn work<K, F, Fut, E>(
                     key = queue.take() => key,
                     () = shutdown.cancelled() => return,
                 };
-                match reconcile(key.clone()).await {
+                let begin = Instant::now();
+                let result = reconcile(key.clone()).await;
+                queue.figures.worked(begin.elapsed());
+                match result {
                     Ok(again) => {
                         if let Some(pause) = again {
                             queue.add_after(key.clone(), pause);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::pods;
 
@@ -118,7 +119,16 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         return plan;
     }
     // The update goes from the last to the first, each after the one before it is healthy.
-    let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
+    let rolling = strategy.rolling_update.unwrap_or_default();
+    let partition = rolling.partition.unwrap_or(0);
+    if let Some(most) = &rolling.max_unavailable {
+        let missing = (start..end).filter(|one| !by_ordinal.get(one).is_some_and(|pod| healthy(pod))).count();
+        let room = (most_unavailable(most, replicas) as usize).saturating_sub(missing);
+        let old = (start.saturating_add(partition)..end).rev().filter_map(|one| by_ordinal.get(&one));
+        let old = old.filter(|pod| !ending(pod) && revision(pod) != update).take(room);
+        plan.delete.extend(old.filter_map(|pod| pod.metadata.name.clone()));
+        return plan;
+    }
     for ordinal in (start.saturating_add(partition)..end).rev() {
         let Some(pod) = by_ordinal.get(&ordinal).filter(|pod| !ending(pod)) else { return plan };
         if revision(pod) != update {
@@ -133,6 +143,18 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         }
     }
     plan
+}
+
+/// How many pods may be away during an update: a number, or a part of all rounded down, but one at least.
+fn most_unavailable(value: &IntOrString, replicas: i32) -> i32 {
+    let number = match value {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(text) => {
+            let percent: i32 = text.strip_suffix('%').and_then(|text| text.parse().ok()).unwrap_or(0);
+            replicas.saturating_mul(percent) / 100
+        }
+    };
+    number.max(1)
 }
 
 /// The first ordinal whose pod is made of the update revision.
@@ -216,6 +238,8 @@ mod tests {
         let parallel = json!({"podManagementPolicy": "Parallel"});
         let partition = json!({"updateStrategy": {"rollingUpdate": {"partition": 2}}});
         let on_delete = json!({"updateStrategy": {"type": "OnDelete"}});
+        let two = json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 2}}});
+        let third = json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": "40%"}}});
         for (spec, pods, update, create, delete) in [
             (&none, "", "a", vec![(0, true)], vec![]),
             (&none, "0:a!", "a", vec![], vec![]),
@@ -243,6 +267,8 @@ mod tests {
             (&partition, "", "b", vec![(0, false)], vec![]),
             (&partition, "0:a 2:b", "b", vec![(1, false)], vec![]),
             (&on_delete, "0:a 1:a 2:a", "b", vec![], vec![]),
+            (&two, "0:a 1:a 2:a", "b", vec![], vec![2, 1]),
+            (&third, "0:a 1:a 2:a", "b", vec![], vec![2]),
             (&on_delete, "0:a 1:a", "b", vec![(2, true)], vec![]),
         ] {
             assert_eq!(steps(spec.clone(), pods, update), (create, names(&delete)), "{spec} {pods} {update}");
