@@ -33,7 +33,7 @@ pub struct Configuration {
     pub iptables: Value,
     pub ipvs: Value,
     pub logging: Value,
-    pub node_port_addresses: Value,
+    pub node_port_addresses: Option<Vec<String>>,
     pub oom_score_adj: Value,
     pub port_range: Value,
     pub show_hidden_metrics_for_version: Value,
@@ -85,6 +85,10 @@ impl Configuration {
             config.mode
         );
         anyhow::ensure!(
+            config.node_port_addresses.iter().flatten().all(|range| is_range(range)),
+            "nodePortAddresses must be ranges like 10.0.0.0/8; to have node ports at every address of the node leave it out"
+        );
+        anyhow::ensure!(
             config.nftables.masquerade_bit.is_none_or(|bit| bit < 32),
             "nftables.masqueradeBit must be below 32"
         );
@@ -102,6 +106,17 @@ impl Configuration {
     }
 }
 
+/// Whether a text is an address with the length of a prefix.
+fn is_range(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let most = match address.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V4(_)) => 32,
+        Ok(std::net::IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    length.parse::<u8>().is_ok_and(|length| length <= most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +130,14 @@ mod tests {
         let config = config.expect("a configuration");
         assert_eq!(config.cluster_ranges(), ["10.244.0.0/16", "fd00::/48"]);
         assert_eq!(config.mark(), 0x4000);
-        for bad in ["mode: ipvs\n", "nftables: {masqueradeBit: 40}\n", "clusterCidr: 10.0.0.0/8\n"] {
+        assert!(parse("nodePortAddresses: [10.0.0.0/8, 'fd00::/8']\n").is_ok());
+        assert!(parse("nodePortAddresses: null\n").is_ok());
+        for bad in [
+            "nodePortAddresses: [10.0.0.1]\n",
+            "mode: ipvs\n",
+            "nftables: {masqueradeBit: 40}\n",
+            "clusterCidr: 10.0.0.0/8\n",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

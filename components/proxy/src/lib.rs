@@ -5,6 +5,7 @@
 //! - [`render`]: the pure heart: service ports and endpoints -> [`ruleset::Ruleset`], one table for each family.
 //! - [`ruleset`]: chains, sets and maps as data, and the difference of two of them as one nftables transaction.
 //! - [`conntrack`]: which of the kernel's known UDP flows lead to endpoints that are gone.
+//! - [`balancers`]: telling load balancers whether this node has endpoints.
 //! - [`run`]: the shell: watches, transactions, health and metrics. [`config`] and [`options`]: what it is told.
 //!
 //! A change reaches the kernel as one transaction that names only what differs, so its cost does not grow with the
@@ -12,6 +13,7 @@
 //!
 //! **Invariant**: when it ends, the rules stay; `kube-proxy --cleanup` takes them away.
 
+pub mod balancers;
 pub mod config;
 pub mod conntrack;
 pub mod options;

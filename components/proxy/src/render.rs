@@ -19,6 +19,8 @@ pub struct Settings {
     pub masquerade_all: bool,
     /// The bit that marks packets to be masqueraded.
     pub mark: u32,
+    /// Ranges of the node's addresses that node ports are at; all if there are none.
+    pub node_ports: Vec<String>,
 }
 
 /// Base chains: name, type, hook, priority.
@@ -113,7 +115,15 @@ impl<'a> Family<'a> {
             self.rules.chain(from).push((*rule).to_owned());
         }
         let place = format!("{ip} daddr . meta l4proto . th dport vmap");
-        let on_node = if self.six { "ip6 daddr != ::1" } else { "ip daddr != 127.0.0.0/8" };
+        let own: Vec<&str> = self.settings.node_ports.iter().map(String::as_str).collect();
+        let mut on_node = if self.six { "ip6 daddr != ::1" } else { "ip daddr != 127.0.0.0/8" }.to_owned();
+        if !own.is_empty() {
+            let own: Vec<&str> = own.into_iter().filter(|range| range.contains(':') == self.six).collect();
+            // None of this family means that the family has no node ports.
+            let none = if self.six { "::/128" } else { "0.0.0.0/32" };
+            let own = if own.is_empty() { none.to_owned() } else { own.join(", ") };
+            on_node = format!("{ip} daddr {{ {own} }}");
+        }
         let masquerade_what = match &self.from_pods {
             _ if self.settings.masquerade_all => Some(String::new()),
             Some(ranges) => Some(format!("{ip} saddr != {{ {ranges} }} ")),

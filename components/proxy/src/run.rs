@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use kinit_serving::host;
 
+use crate::balancers::Balancers;
 use crate::config::Configuration;
 use crate::conntrack;
 use crate::options::Options;
@@ -91,12 +92,15 @@ impl Server {
             cluster_ranges: self.config.cluster_ranges(),
             masquerade_all: self.config.nftables.masquerade_all,
             mark: self.config.mark(),
+            node_ports: self.config.node_port_addresses.clone().unwrap_or_default(),
         };
         let mut kernel = Kernel { settings, known: None, figures };
+        let mut balancers = Balancers::new(synced.clone(), shutdown.clone());
         loop {
             let (services, slices) = (services.list(), slices.list());
             let state = State::of(services.iter().map(Arc::as_ref), slices.iter().map(Arc::as_ref), &node);
             drop((services, slices));
+            balancers.follow(&state).await;
             let well = kernel.settle(state).await;
             synced.store(well, Ordering::Relaxed);
             tokio::select! {

@@ -5,7 +5,7 @@ use crate::conntrack::stale;
 use crate::service::State;
 
 fn settings() -> Settings {
-    Settings { cluster_ranges: vec!["10.244.0.0/16".into()], masquerade_all: false, mark: 0x4000 }
+    Settings { cluster_ranges: vec!["10.244.0.0/16".into()], mark: 0x4000, ..Settings::default() }
 }
 
 fn state(spec: serde_json::Value, endpoints: serde_json::Value) -> State {
@@ -51,6 +51,15 @@ fn a_service_is_balanced_over_its_endpoints() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+}
+
+#[test]
+fn node_ports_are_at_the_addresses_that_were_chosen() {
+    let settings = Settings { node_ports: vec!["10.0.0.0/8".into(), "192.168.0.0/16".into()], ..settings() };
+    let state = state(web(json!({"type": "NodePort"})), two());
+    let of = |six| render(&state, &settings, six).create();
+    assert!(of(false).contains("fib daddr type local ip daddr { 10.0.0.0/8, 192.168.0.0/16 } meta l4proto"));
+    assert!(of(true).contains("fib daddr type local ip6 daddr { ::/128 } meta l4proto"));
 }
 
 #[test]
