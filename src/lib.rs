@@ -6,7 +6,8 @@
 //! - [`config`], [`token`], [`templates`], [`patches`], [`preflight`]: what is wanted, as plain data and text.
 //! - [`report`]: what the user sees meanwhile.
 //! - [`phase`]: the steps that lead from what is there to what is wanted. Start at [`phase::init::TREE`].
-//! - [`join`], [`reset`], [`restore`], [`supervise`]: the commands that are more than a row of phases.
+//! - [`agent`]: what goes on on a node as long as it is one.
+//! - [`join`], [`reset`], [`restore`], [`readdress`], [`supervise`]: the commands that are more than a row of phases.
 //! - [`cli`]: the tree of commands and flags. Only it prints.
 //!
 //! The libraries beside it: `kinit-pki` makes keys and certificates, `kinit-preflight` judges a host, `kinit-cri` talks to
@@ -15,9 +16,11 @@
 //! A dry run is no flag that phases ask: it is [`host::MemoryHost`], [`images::WouldImport`] and [`api::WouldCall`] in
 //! place of the real ones.
 
+pub mod agent;
 pub mod api;
 pub mod certificates;
 pub mod cli;
+pub mod codes;
 pub mod config;
 pub mod diff;
 pub mod etcd;
@@ -28,6 +31,7 @@ pub mod mend;
 pub mod patches;
 pub mod phase;
 pub mod preflight;
+pub mod readdress;
 pub mod report;
 pub mod reset;
 pub mod restore;

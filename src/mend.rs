@@ -79,6 +79,10 @@ pub fn plan(host: &dyn Host, findings: &[Finding]) -> Result<Vec<Step>, host::Er
             }
         }
     }
+    // What init and join switch on by themselves is no finding, but who asks for mending wants it, too.
+    if host_settings::are_off(host)? {
+        add(Step::Kernel);
+    }
     Ok(steps)
 }
 
@@ -162,6 +166,16 @@ mod tests {
         ] {
             assert_eq!(plan(&host, &[found(name), found(name)]).unwrap(), wanted, "{name}");
         }
+    }
+
+    #[test]
+    fn settings_that_are_off_are_switched_on_without_a_finding() {
+        let host = MemoryHost::empty().unwrap();
+        let path = Path::new("/proc/sys/net/ipv4/ip_forward");
+        host.write(path, b"1\n", 0o644).unwrap();
+        assert_eq!(plan(&host, &[]).unwrap(), []);
+        host.write(path, b"0\n", 0o644).unwrap();
+        assert_eq!(plan(&host, &[]).unwrap(), [Step::Kernel]);
     }
 
     #[tokio::test]

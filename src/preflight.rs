@@ -7,6 +7,7 @@ use kinit_preflight::{Finding, More, Request, Role, Severity, gather, has_errors
 
 use serde_json::Value;
 
+use crate::agent::LOCAL_PORT;
 use crate::api::clock_skew;
 use crate::config::{InitSettings, NodeSettings, Settings};
 use crate::host::{Error, Host, record};
@@ -33,8 +34,9 @@ pub fn init_request(settings: &InitSettings, host: &dyn Host, binaries: &Binarie
     let ranges = settings.cluster.pod_subnet.iter().chain(settings.cluster.service_subnet.iter());
     let own_etcd = settings.cluster.external_etcd.is_none();
     let etcd_ports: &[u16] = if own_etcd { ETCD_PORTS } else { &[] };
+    let balancer: &[u16] = if settings.cluster.balanced { &[LOCAL_PORT] } else { &[] };
     Request {
-        ports: [&[settings.bind_port], CONTROL_PLANE_PORTS, etcd_ports].concat(),
+        ports: [&[settings.bind_port], CONTROL_PLANE_PORTS, etcd_ports, balancer].concat(),
         absent_files: manifests.collect(),
         empty_folders: own_etcd.then(|| PathBuf::from(&settings.cluster.etcd.data_dir)).into_iter().collect(),
         advertise_address: Some(settings.advertise_address),

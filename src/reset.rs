@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use kinit_cri::containerd::Containerd;
 use kinit_cri::sandboxes::Sandboxes;
 
-use crate::config::settings::CONTAINERD_SOCKET;
+use crate::config::settings::{CONTAINERD_SOCKET, runtime_socket};
 use crate::host::record::{Entry, Record, STATE_DIR};
 use crate::host::{self, Command, Host};
+use crate::images::crio;
 use crate::phase::{kubelet, wait::until};
 use crate::report::{Outcome, Reporter, describe};
 
@@ -157,6 +158,8 @@ pub fn plan(entries: &[Entry]) -> Vec<Step> {
 pub struct Options {
     /// Socket of the container runtime, if it is not the usual one.
     pub cri_socket: Option<String>,
+    /// What the cluster is asked with, if it is not what lies on this host.
+    pub kubeconfig: Option<PathBuf>,
     /// The PKI folder, if it is not the usual one.
     pub certificates_dir: Option<PathBuf>,
     /// Whether kubeadm's folder of temporary files is emptied.
@@ -170,13 +173,14 @@ pub async fn run(host: &dyn Host, options: &Options, reporter: &dyn Reporter) ->
     let skips = |phase: &str| options.skip_phases.iter().any(|name| name == phase);
     if !skips("remove-etcd-member") && host.is_real() {
         let folder = options.certificates_dir.clone().unwrap_or_else(|| "/etc/kubernetes/pki".into());
-        leave::run(host, &folder, reporter).await;
+        leave::run(host, &folder, options.kubeconfig.as_deref(), reporter).await;
     }
     if skips("cleanup-node") {
         return Ok(0);
     }
     let entries = Record::new(Path::new(STATE_DIR)).entries()?;
-    let socket = options.cri_socket.as_deref().unwrap_or(CONTAINERD_SOCKET);
+    let found = runtime_socket();
+    let socket = options.cri_socket.as_deref().or(found).unwrap_or(CONTAINERD_SOCKET);
     let socket = PathBuf::from(socket.strip_prefix("unix://").unwrap_or(socket));
     let mut steps = plan(&entries);
     if options.cleanup_tmp_dir {
@@ -240,7 +244,9 @@ async fn take(host: &dyn Host, step: &Step, socket: &Path, reporter: &dyn Report
             }
         }
         Step::Image(name) => {
-            if host.is_real() && socket.exists() {
+            if host.is_real() && socket.exists() && crio::is_crio(socket) {
+                crio::remove(name).await?;
+            } else if host.is_real() && socket.exists() {
                 Containerd::connect(socket).await?.remove(name).await?;
             }
         }

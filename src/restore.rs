@@ -9,6 +9,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::agent::{self, snapshots::Schedule};
 use crate::api::{Api, KubeApi, Verb};
 use crate::host::{self, Change, Command, Host, record};
 use crate::images::Binaries;
@@ -19,7 +20,7 @@ use crate::report::Reporter;
 use crate::templates;
 
 /// The static pods that are down during a restore: the data's server, and the one client that caches all of it.
-const STOPPED: &[&str] = &["kube-apiserver.yaml", "etcd.yaml"];
+const STOPPED: &[&str] = &["kube-apiserver", "etcd"];
 /// Where their manifests wait meanwhile.
 const ASIDE: &str = "/etc/kubernetes/kinit-restore";
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -43,7 +44,7 @@ pub async fn run(
     reporter: &dyn Reporter,
 ) -> anyhow::Result<()> {
     let etcd = binaries.find("etcd")?.display().to_string();
-    let stopped = set_aside()?;
+    let stopped = set_aside(STOPPED)?;
     if stopped {
         reporter.info("[restore] etcd and kube-apiserver are stopped");
         until(PATIENCE, || async {
@@ -74,7 +75,7 @@ pub async fn run(
             .info(&format!("[restore] what was there before is in {}; remove it when all is well", before.display()));
     }
     if stopped {
-        put_back()?;
+        put_back(STOPPED)?;
         let api = KubeApi::from_file(kubeconfig::path("admin.conf"));
         until(PATIENCE, || async {
             api.call(Verb::Get, "/readyz", None).await.map(|_| ()).map_err(|error| error.to_string())
@@ -91,10 +92,11 @@ pub async fn run(
 }
 
 /// Moves the manifests away; says whether any is away now, of this run or of one before that was interrupted.
-fn set_aside() -> anyhow::Result<bool> {
+pub(crate) fn set_aside(names: &[&str]) -> anyhow::Result<bool> {
     let mut any = false;
-    for name in STOPPED {
-        let (from, to) = (Path::new(MANIFESTS_DIR).join(name), Path::new(ASIDE).join(name));
+    for name in names {
+        let file = format!("{name}.yaml");
+        let (from, to) = (Path::new(MANIFESTS_DIR).join(&file), Path::new(ASIDE).join(&file));
         if from.exists() {
             kinit_pki::files::create_private_dir(Path::new(ASIDE))?;
             std::fs::rename(&from, &to).with_context(|| from.display().to_string())?;
@@ -104,9 +106,11 @@ fn set_aside() -> anyhow::Result<bool> {
     Ok(any)
 }
 
-fn put_back() -> anyhow::Result<()> {
-    for name in STOPPED.iter().rev() {
-        let (from, to) = (Path::new(ASIDE).join(name), Path::new(MANIFESTS_DIR).join(name));
+/// Moves them back to where the kubelet takes them from.
+pub(crate) fn put_back(names: &[&str]) -> anyhow::Result<()> {
+    for name in names.iter().rev() {
+        let file = format!("{name}.yaml");
+        let (from, to) = (Path::new(ASIDE).join(&file), Path::new(MANIFESTS_DIR).join(&file));
         if from.exists() {
             std::fs::rename(&from, &to).with_context(|| from.display().to_string())?;
         }
@@ -144,9 +148,8 @@ fn exchange(folder: &Path, fresh: &Path, before: &Path) -> anyhow::Result<()> {
 /// Has a systemd timer save a snapshot every so often.
 pub async fn schedule(host: &dyn Host, every: Duration, keep: u32, folder: &Path) -> anyhow::Result<()> {
     if !host::has_systemd(host) {
-        anyhow::bail!(
-            "systemd does not run here, so there are no timers\nhint: run `kinit etcd snapshot save --dir DIR --keep COUNT` from what runs things by time here"
-        );
+        let schedule = Schedule { every_seconds: every.as_secs(), keep, folder: folder.to_owned() };
+        return by_agent(host, Some(schedule)).await;
     }
     let kinit = std::env::current_exe()?;
     let every = format!("{}s", every.as_secs());
@@ -162,8 +165,25 @@ pub async fn schedule(host: &dyn Host, every: Duration, keep: u32, folder: &Path
     Ok(())
 }
 
+/// Has the agent save them, where systemd does not run. It runs inside the kubelet's supervisor, which is told to look.
+async fn by_agent(host: &dyn Host, schedule: Option<Schedule>) -> anyhow::Result<()> {
+    let path = Path::new(agent::CONFIG);
+    let Some(text) = host.read(path)? else {
+        anyhow::bail!("{} is not there\nhint: run this on a control plane made by kinit", path.display())
+    };
+    let mut config: agent::Config = serde_json::from_slice(&text)?;
+    config.snapshots = schedule;
+    if host.write(path, config.to_text()?.as_bytes(), 0o600)? == Change::Changed {
+        crate::supervise::start(host).await?;
+    }
+    Ok(())
+}
+
 /// Has no timer save snapshots any more.
 pub async fn unschedule(host: &dyn Host) -> anyhow::Result<()> {
+    if !host::has_systemd(host) {
+        return by_agent(host, None).await;
+    }
     // A timer that is not there is off.
     host.run(Command::new("systemctl", &["disable", "--now", "--quiet", TIMER_UNIT])).await?;
     let change = host.remove(Path::new(SERVICE))?.or(host.remove(Path::new(TIMER))?);

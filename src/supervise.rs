@@ -92,6 +92,7 @@ pub async fn run() -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut restart = signal(SignalKind::hangup())?;
     let mut pause = FIRST_PAUSE;
+    let mut agent = start_agent();
     loop {
         let begin = Instant::now();
         let mut child = tokio::process::Command::new(KUBELET).args(arguments()?).spawn().context(KUBELET)?;
@@ -110,6 +111,9 @@ pub async fn run() -> anyhow::Result<()> {
             if for_good {
                 return Ok(());
             }
+            // Whoever asked for a restart may have told the agent something else, too.
+            agent.abort();
+            agent = start_agent();
             pause = FIRST_PAUSE;
             continue;
         }
@@ -121,6 +125,19 @@ pub async fn run() -> anyhow::Result<()> {
             _ = interrupt.recv() => return Ok(()),
         }
     }
+}
+
+/// The agent, started again whenever it ends.
+fn start_agent() -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async {
+        let reporter = crate::report::for_stderr(0);
+        while Path::new(crate::agent::CONFIG).exists() {
+            if let Err(error) = crate::agent::run(reporter.clone()).await {
+                reporter.warn(&format!("the agent ended: {error:#}"));
+            }
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
+    })
 }
 
 /// What the unit's drop-in gives the kubelet.

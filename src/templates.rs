@@ -29,6 +29,7 @@ templates! {
     KUBE_PROXY_KUBECONFIG = "addons/kube-proxy-kubeconfig.yaml";
     NETWORK = "addons/kinit-network.yaml";
     CLUSTER_DNS = "addons/cluster-dns.yaml";
+    AGENT_SERVICE = "agent/kinit-agent.service";
     SNAPSHOT_SERVICE = "etcd/snapshot.service";
     SNAPSHOT_TIMER = "etcd/snapshot.timer";
 }

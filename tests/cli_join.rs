@@ -166,7 +166,7 @@ fn world(cluster: &Cluster, tls_token: Option<&str>) -> World {
         node_name: Some("worker".into()),
         ..JoinOverrides::default()
     };
-    let defaults = HostDefaults { host_name: "w1".into(), address: None };
+    let defaults = HostDefaults { host_name: "w1".into(), address: None, cri_socket: None };
     let host = Arc::new(MemoryHost::empty().unwrap());
     let context = JoinContext {
         settings: JoinSettings::resolve(None, flags, &defaults).unwrap(),

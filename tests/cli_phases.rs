@@ -49,7 +49,7 @@ fn world(yaml: &str, flags: InitOverrides) -> World {
     std::fs::write(binaries.path().join("kubelet"), "kubelet").unwrap();
     let documents = if yaml.is_empty() { Documents::default() } else { Documents::parse(yaml, "test").unwrap() };
     let address: IpAddr = "10.88.0.11".parse().unwrap();
-    let defaults = HostDefaults { host_name: "cp1".into(), address: Some(address) };
+    let defaults = HostDefaults { host_name: "cp1".into(), address: Some(address), cri_socket: None };
     let host = Arc::new(MemoryHost::empty().unwrap());
     let api = Arc::new(MemoryApi::default());
     api.put("/api/v1/nodes/cp1", json!({"metadata": {"name": "cp1"}, "spec": {}}));

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kinit_cri::sandboxes::Sandboxes;
 
@@ -15,6 +15,8 @@ use crate::more::More;
 use crate::probe;
 
 const RESOLVE_PATIENCE: Duration = Duration::from_millis(150);
+const RESTART_PATIENCE: Duration = Duration::from_secs(20);
+const RESTART_POLL: Duration = Duration::from_millis(200);
 const CNI_FOLDERS: &[&str] = &["/usr/lib/cni", "/opt/cni/bin"];
 
 /// What facts are asked for.
@@ -42,7 +44,13 @@ pub struct Request {
 
 /// Gathers the facts. What cannot be read counts as absent: the check about it then says so.
 pub async fn gather(request: Request) -> Facts {
-    let runtime = runtime(&request.runtime_socket).await;
+    let mut runtime = self::runtime(&request.runtime_socket).await;
+    // Whoever interrupted the run before may have done so while it restarted the runtime.
+    let end = Instant::now() + RESTART_PATIENCE;
+    while request.resumed && runtime.is_err() && Instant::now() < end {
+        tokio::time::sleep(RESTART_POLL).await;
+        runtime = self::runtime(&request.runtime_socket).await;
+    }
     let addresses = addresses();
     let network = probe::network(&request.more, &request.ranges, request.advertise_address, &addresses).await;
     Facts {
@@ -139,6 +147,11 @@ async fn resolves(name: &str) -> bool {
         let _ = tell.send((name.as_str(), 0).to_socket_addrs().is_ok());
     });
     matches!(tokio::time::timeout(RESOLVE_PATIENCE, told).await, Ok(Ok(true)))
+}
+
+/// Every address that an interface of this host has, but for loopback's.
+pub fn own_addresses() -> Vec<IpAddr> {
+    addresses().into_iter().map(|known| known.address).collect()
 }
 
 fn addresses() -> Vec<InterfaceAddress> {

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 pub use checks::{CHECKS, Check};
 pub use facts::{Facts, Port};
-pub use gather::{Request, gather};
+pub use gather::{Request, gather, own_addresses};
 pub use more::More;
 
 /// What a host is to become.

@@ -61,6 +61,11 @@ async fn ensure_once(api: &dyn Api, object: &Value) -> Result<Change, Error> {
     match api.call(Verb::Post, &collection, Some(object)).await {
         Ok(_) => return Ok(Change::Changed),
         Err(Error::Refused { code: 409, .. }) => {}
+        // A Service that is there holds its own address, which another of its name cannot have.
+        Err(error) if error.code() == Some(422) => match get(api, &path).await {
+            Ok(Some(_)) => {}
+            _ => return Err(error),
+        },
         Err(error) => return Err(error),
     }
     let present = api.call(Verb::Get, &path, None).await?;

@@ -6,13 +6,15 @@ use serde_json::json;
 
 use super::init::host_defaults;
 use super::output::{Format, emit};
-use super::print;
+use super::{CommonArgs, print};
 use crate::config::migrate::migrate;
-use crate::config::settings::{InitOverrides, Timeouts};
+use crate::config::settings::{CONTAINERD_SOCKET, InitOverrides, Timeouts};
 use crate::config::{Documents, InitSettings, Settings, defaults};
-use crate::host::MemoryHost;
-use crate::images::COMPONENTS;
+use crate::host::{MemoryHost, RealHost};
+use crate::images::{Binaries, COMPONENTS, RuntimeImages};
 use crate::join::{JoinOverrides, JoinSettings};
+use crate::phase::images::import;
+use crate::report;
 
 /// Subcommands of `kinit config`.
 #[derive(Debug, clap::Subcommand)]
@@ -65,6 +67,9 @@ pub struct ValidateArgs {
     /// Path to a kinit config file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Allow validation of deprecated APIs; they are told how to be migrated either way
+    #[arg(long)]
+    pub allow_deprecated_api: bool,
     /// Allow validation of experimental, unreleased APIs; there are none
     #[arg(long)]
     pub allow_experimental_api: bool,
@@ -90,6 +95,25 @@ pub struct MigrateArgs {
 pub enum ImagesCommand {
     /// Print a list of images kinit will use
     List(ImagesArgs),
+    /// Give this host's container runtime the images, which are made of the binaries beside kinit
+    #[command(
+        after_help = "Example:\n  kinit config images pull --cri-socket unix:///var/run/containerd/containerd.sock"
+    )]
+    Pull(PullArgs),
+}
+
+/// Flags of `kinit config images pull`.
+#[derive(Debug, clap::Args)]
+pub struct PullArgs {
+    /// What is asked for
+    #[command(flatten)]
+    pub images: ImagesArgs,
+    /// Socket of the container runtime
+    #[arg(long, value_name = "SOCKET", default_value = CONTAINERD_SOCKET)]
+    pub cri_socket: String,
+    /// Flags that several commands have
+    #[command(flatten)]
+    pub common: CommonArgs,
 }
 
 /// Flags of `kinit config images list`.
@@ -105,16 +129,20 @@ pub struct ImagesArgs {
     /// Choose a specific Kubernetes version for the control plane
     #[arg(long, value_name = "VERSION", conflicts_with = "config")]
     pub kubernetes_version: Option<String>,
+    /// A set of key=value pairs that describe feature gates of kubeadm; none of them changes the images
+    #[arg(long, value_name = "GATES", value_delimiter = ',')]
+    pub feature_gates: Vec<String>,
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub output: Format,
 }
 
 /// Runs `kinit config`.
-pub fn run(command: ConfigCommand) -> anyhow::Result<()> {
+pub async fn run(command: ConfigCommand, verbose: u8) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Print(command) => print_defaults(command),
         ConfigCommand::Images(ImagesCommand::List(args)) => images(args),
+        ConfigCommand::Images(ImagesCommand::Pull(args)) => pull(args, verbose).await,
         ConfigCommand::Validate(args) => validate(&args),
         ConfigCommand::Migrate(args) => {
             let name = args.old_config.display().to_string();
@@ -143,7 +171,31 @@ fn print_defaults(command: PrintCommand) -> anyhow::Result<()> {
     print(&parts.join("---\n"))
 }
 
+/// The images are not pulled from anywhere: they are packed here, as `init` and `join` do.
+async fn pull(args: PullArgs, verbose: u8) -> anyhow::Result<()> {
+    super::as_root()?;
+    let settings = image_settings(args.images)?;
+    let (host, binaries) = (RealHost::new()?, Binaries::new(args.common.bin_dir.as_deref()));
+    let socket = args.cri_socket.trim_start_matches("unix://");
+    let store = RuntimeImages::new(socket.into());
+    let (begin, reporter) = (std::time::Instant::now(), report::for_stderr(verbose));
+    reporter.begin("images");
+    let outcome = import(&host, &store, &binaries, COMPONENTS, |name| settings.image(name)).await?;
+    reporter.end("images", &outcome, begin.elapsed());
+    Ok(())
+}
+
 fn images(args: ImagesArgs) -> anyhow::Result<()> {
+    let format = args.output;
+    let settings = image_settings(args)?;
+    let of_etcd = |name: &str| name == "etcd" && settings.external_etcd.is_some();
+    let names: Vec<String> =
+        COMPONENTS.iter().filter(|one| !of_etcd(one.name)).map(|one| settings.image(one.name)).collect();
+    let data = json!({"kind": "Images", "apiVersion": "output.kubeadm.k8s.io/v1alpha3", "images": names});
+    emit(format, &data, || names.iter().map(|name| format!("{name}\n")).collect())
+}
+
+fn image_settings(args: ImagesArgs) -> anyhow::Result<Settings> {
     let documents = Documents::load(args.config.as_deref())?;
     let mut cluster = documents.cluster.unwrap_or_default();
     if let Some(repository) = args.image_repository {
@@ -152,12 +204,7 @@ fn images(args: ImagesArgs) -> anyhow::Result<()> {
     if let Some(version) = args.kubernetes_version {
         cluster.kubernetes_version = version;
     }
-    let settings = Settings::resolve(cluster, None, None)?;
-    let of_etcd = |name: &str| name == "etcd" && settings.external_etcd.is_some();
-    let names: Vec<String> =
-        COMPONENTS.iter().filter(|one| !of_etcd(one.name)).map(|one| settings.image(one.name)).collect();
-    let data = json!({"kind": "Images", "apiVersion": "output.kubeadm.k8s.io/v1alpha3", "images": names});
-    emit(args.output, &data, || names.iter().map(|name| format!("{name}\n")).collect())
+    Ok(Settings::resolve(cluster, None, None)?)
 }
 
 fn validate(args: &ValidateArgs) -> anyhow::Result<()> {

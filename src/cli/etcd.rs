@@ -186,9 +186,9 @@ pub async fn run(command: EtcdCommand, verbose: u8) -> anyhow::Result<()> {
             }
             let every = crate::config::net::parse_duration(&args.every)
                 .ok()
-                .filter(|every| every.as_secs() >= 60)
+                .filter(|every| every.as_secs() >= 1)
                 .ok_or_else(|| {
-                    anyhow::anyhow!("--every {:?} is no duration of a minute or more\nhint: for example 1h", args.every)
+                    anyhow::anyhow!("--every {:?} is no duration of a second or more\nhint: for example 1h", args.every)
                 })?;
             restore::schedule(&host, every, args.keep, &args.dir).await
         }

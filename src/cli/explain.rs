@@ -1,23 +1,27 @@
 //! `kinit explain`.
 
 use super::print;
+use crate::codes;
 use kinit_preflight::explain::{EXPLANATIONS, explain};
 
 /// Arguments of `kinit explain`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  kinit explain Swap")]
+#[command(after_help = "Examples:\n  kinit explain Swap\n  kinit explain ApiUnreachable")]
 pub struct ExplainArgs {
-    /// The name of a finding, as preflight shows it; without one all are listed
+    /// The code of an error, or the name of what preflight found; without one all are listed
     pub code: Option<String>,
 }
 
 /// Runs the command.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let Some(code) = &args.code else {
-        return print(&EXPLANATIONS.iter().map(|(name, _)| format!("{name}\n")).collect::<String>());
+        let lines = |all: &[(&str, &str)]| all.iter().map(|(name, _)| format!("  {name}\n")).collect::<String>();
+        let (errors, checks) = (lines(codes::EXPLANATIONS), lines(EXPLANATIONS));
+        return print(&format!("Codes of errors:\n{errors}\nNames of preflight's checks:\n{checks}"));
     };
-    let (name, text) = explain(code).ok_or_else(|| {
-        anyhow::anyhow!("nothing is known of {code:?}\nhint: `kinit explain` lists the names that preflight has")
+    let error = codes::EXPLANATIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(code)).copied();
+    let (name, text) = error.or_else(|| explain(code)).ok_or_else(|| {
+        anyhow::anyhow!("nothing is known of {code:?}\nhint: `kinit explain` lists the codes and names that there are")
     })?;
     print(&format!("{name}\n\n{}\n", wrapped(text, 90)))
 }

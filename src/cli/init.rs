@@ -8,7 +8,7 @@ use kinit_preflight::Role;
 
 use super::{CommonArgs, print};
 use crate::api::{Api, KubeApi, WouldCall};
-use crate::config::settings::{HostDefaults, InitOverrides};
+use crate::config::settings::{HostDefaults, InitOverrides, runtime_socket};
 use crate::config::{Documents, InitSettings};
 use crate::host::{Effect, Host, MemoryHost, RealHost};
 use crate::images::{Binaries, ImageStore, RuntimeImages, WouldImport};
@@ -118,6 +118,9 @@ pub struct InitFlags {
     /// Do not print the token at the end
     #[arg(long)]
     pub skip_token_print: bool,
+    /// Do not print the key used to encrypt the control plane certificates
+    #[arg(long)]
+    pub skip_certificate_key_print: bool,
     /// The token that nodes join with [default: a random one]
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,
@@ -201,7 +204,7 @@ impl InitFlags {
 /// What the host itself gives as defaults.
 pub fn host_defaults() -> anyhow::Result<HostDefaults> {
     let host_name = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-    Ok(HostDefaults { host_name, address: default_address() })
+    Ok(HostDefaults { host_name, address: default_address(), cri_socket: runtime_socket() })
 }
 
 /// The address that packets to the default route leave from. Connecting a datagram socket sends nothing.
@@ -256,7 +259,7 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
     let skips = |name: &str| context.settings.skip_phases.iter().any(|other| other == name);
     match path {
         Some(path) if path == ["preflight"] => check(&context).await?,
-        Some(path) if path == [SHOW_JOIN] => print(&next_steps(&context, flags.skip_token_print)?)?,
+        Some(path) if path == [SHOW_JOIN] => print(&next_steps(&context, &flags)?)?,
         Some(path) => {
             let parts: Vec<&str> = path.iter().map(String::as_str).filter(|part| *part != "all").collect();
             run_one(TREE, &parts.join("/"), &context, reporter.as_ref()).await?;
@@ -270,7 +273,7 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
             run_tree(TREE, &context, reporter.as_ref(), &context.settings.skip_phases).await?;
             preflight::finish(host, "init")?;
             if dry.is_none() && !skips(SHOW_JOIN) {
-                print(&next_steps(&context, flags.skip_token_print)?)?;
+                print(&next_steps(&context, &flags)?)?;
             }
         }
     }
@@ -312,11 +315,11 @@ pub fn shown(host: &MemoryHost) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn next_steps(context: &InitContext, hide_token: bool) -> anyhow::Result<String> {
+fn next_steps(context: &InitContext, flags: &InitFlags) -> anyhow::Result<String> {
     let settings = &context.settings;
     let ca = kinit_pki::Certificate::load(&settings.cluster.certificates_dir.join("ca.crt"))?;
     let (host, port) = settings.endpoint();
-    let token = if hide_token { "<token>".to_owned() } else { settings.tokens[0].token.reveal() };
+    let token = if flags.skip_token_print { "<token>".to_owned() } else { settings.tokens[0].token.reveal() };
     let join = format!(
         "kinit join {} --token {token} \\\n    --discovery-token-ca-cert-hash {}",
         crate::config::net::host_port(&host, port),
@@ -324,6 +327,7 @@ fn next_steps(context: &InitContext, hide_token: bool) -> anyhow::Result<String>
     );
     let more = match settings.certificate_key.as_ref().filter(|_| settings.upload_certs) {
         None => String::new(),
+        Some(_) if flags.skip_certificate_key_print => String::new(),
         Some(key) => format!(
             "To add control planes, run this on each, as root, within two hours:\n\n  {join} \\\n    --control-plane \
              --certificate-key {key}\n\n"

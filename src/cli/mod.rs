@@ -10,6 +10,7 @@ mod join;
 mod misc;
 mod output;
 mod preflight;
+mod readdress;
 mod reset;
 mod status;
 mod token;
@@ -65,10 +66,12 @@ pub enum Command {
     Preflight(preflight::PreflightArgs),
     /// Show how the cluster is doing
     Status(status::StatusArgs),
+    /// Take over another address of this host
+    Readdress(readdress::ReaddressArgs),
     /// Look after etcd
     #[command(subcommand)]
     Etcd(etcd::EtcdCommand),
-    /// Explain what preflight found
+    /// Explain the code of an error, or what preflight found
     Explain(explain::ExplainArgs),
     /// Print the version of kinit
     Version(misc::VersionArgs),
@@ -78,6 +81,15 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write a manual page for each command
+    #[command(after_help = "Example:\n  kinit man /usr/local/share/man/man1")]
+    Man {
+        /// The folder to write into
+        folder: PathBuf,
+    },
+    /// Do what goes on on a node beside the kubelet
+    #[command(hide = true)]
+    Agent,
     /// Run the kubelet where systemd does not
     #[command(hide = true)]
     Supervise {
@@ -120,14 +132,17 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Token(command) => token::run(command).await?,
         Command::Certs(command) => certs::run(command)?,
         Command::Kubeconfig(command) => certs::run_kubeconfig(command)?,
-        Command::Config(command) => config::run(command)?,
+        Command::Config(command) => config::run(command, verbose).await?,
         Command::Upgrade(command) => upgrade::run(*command, verbose).await?,
         Command::Preflight(args) => return preflight::run(args, verbose).await,
         Command::Status(args) => return status::run(args).await,
+        Command::Readdress(args) => readdress::run(args, verbose).await?,
         Command::Etcd(command) => etcd::run(command, verbose).await?,
         Command::Explain(args) => explain::run(&args)?,
         Command::Version(args) => misc::version(&args)?,
         Command::Completion { shell } => misc::completion(shell)?,
+        Command::Man { folder } => misc::manual(&folder)?,
+        Command::Agent => crate::agent::run(crate::report::for_stderr(verbose)).await?,
         Command::Supervise { background: true } => crate::supervise::background()?,
         Command::Supervise { background: false } => crate::supervise::run().await?,
     }

@@ -15,7 +15,8 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// Writes an error to standard error.
 pub fn error(error: &anyhow::Error) {
     // Nobody can be told that standard error is gone.
-    let _ = writeln!(std::io::stderr().lock(), "error: {}", crate::report::describe(error));
+    let (text, code) = (crate::report::describe(error), crate::codes::of(error));
+    let _ = writeln!(std::io::stderr().lock(), "error: {text}\ncode: {code} (`kinit explain {code}` tells more)");
 }
 
 /// How data is printed.

@@ -51,6 +51,9 @@ pub struct ResetFlags {
     /// Reset the node without prompting for confirmation
     #[arg(short, long, visible_alias = "yes", short_alias = 'y')]
     pub force: bool,
+    /// The kubeconfig file to use when talking to the cluster [default: admin.conf, on workers kubelet.conf]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// Path to the CRI socket to connect
     #[arg(long, value_name = "SOCKET")]
     pub cri_socket: Option<String>,
@@ -95,6 +98,7 @@ pub async fn run(args: ResetArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     }
     let text = |text: String| if text.is_empty() { None } else { Some(text) };
     let options = reset::Options {
+        kubeconfig: flags.kubeconfig,
         cri_socket: flags.cri_socket.or(text(file.cri_socket)),
         certificates_dir: flags.cert_dir.or(text(file.certificates_dir).map(PathBuf::from)),
         cleanup_tmp_dir: flags.cleanup_tmp_dir || file.cleanup_tmp_dir,

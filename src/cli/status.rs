@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::output::{Format, emit, table};
 use super::token::KubeconfigArg;
 use crate::api::{Api, KubeApi, Verb, get};
+use crate::host::RealHost;
 use crate::phase::wait::is_ready;
+use crate::readdress;
 
 /// Flags of `kinit status`.
 #[derive(Debug, clap::Args)]
@@ -63,6 +65,10 @@ struct Status {
 
 /// Runs the command: fails if anything is not ready.
 pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
+    // Whoever asks an address that is gone waits for nothing.
+    if let Some(address) = readdress::lost(&RealHost::new()?, &kinit_preflight::own_addresses())? {
+        anyhow::bail!(readdress::hint(address));
+    }
     let config = args.config.load()?;
     let api = KubeApi::from_kubeconfig(&config)?;
     let server = config.current()?.0.server.clone();

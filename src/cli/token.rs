@@ -80,6 +80,9 @@ pub struct CreateArgs {
     /// control-plane
     #[arg(long, value_name = "KEY", requires = "print_join_command")]
     pub certificate_key: Option<String>,
+    /// Do not create the token, only print what would be printed
+    #[arg(long)]
+    pub dry_run: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub output: Format,
@@ -148,7 +151,9 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     })?;
     let config = args.config.load()?;
     let api = KubeApi::from_kubeconfig(&config)?;
-    api.create_secret(&settings).await?;
+    if !args.dry_run {
+        api.create_secret(&settings).await?;
+    }
     let token = settings.token.reveal();
     if !args.print_join_command {
         return emit(args.output, &serde_json::json!({"token": token}), || format!("{token}\n"));

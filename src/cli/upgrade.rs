@@ -19,7 +19,7 @@ use crate::host::{Host, MemoryHost, RealHost};
 use crate::images::{Binaries, ImageStore, RuntimeImages, WouldImport};
 use crate::phase::control_plane::{MANIFESTS_DIR, STATIC_PODS};
 use crate::phase::init::{InitContext, TREE};
-use crate::phase::{kubeconfig, kubelet, run_one};
+use crate::phase::{agent, kubeconfig, kubelet, run_one};
 use crate::report::{self, Outcome, Reporter};
 use crate::upgrade::{self, Cluster, Version, apply, skew};
 
@@ -48,9 +48,20 @@ pub struct SharedArgs {
     /// A list of checks whose errors will be shown as warnings. Value 'all' ignores errors from all checks
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub ignore_preflight_errors: Vec<String>,
+    /// Accepted for kubeadm's sake: the version that there is to go to is this kinit's, whatever it is
+    #[arg(long, visible_alias = "allow-release-candidate-upgrades")]
+    pub allow_experimental_upgrades: bool,
+    /// Print the configuration of the cluster that the upgrade works with
+    #[arg(long)]
+    pub print_config: bool,
     /// Flags that several commands have
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+/// Prints the cluster's configuration, if that was asked for.
+fn print_config(shared: &SharedArgs, cluster: &Cluster) -> anyhow::Result<()> {
+    if shared.print_config { print(&serde_yaml::to_string(&cluster.configuration)?) } else { Ok(()) }
 }
 
 /// Flags of `kinit upgrade plan`.
@@ -213,6 +224,7 @@ async fn plan(args: &PlanArgs) -> anyhow::Result<()> {
     let file = document(&args.shared)?.plan;
     let target = target(args.version.as_deref(), &file.kubernetes_version)?;
     let cluster = Cluster::read(&api(&args.shared)?).await?;
+    print_config(&args.shared, &cluster)?;
     let (old, new) = (cluster.version.to_string(), target.to_string());
     let row = |name: &str, node: Option<&str>, current: &str| Component {
         name: name.to_owned(),
@@ -269,6 +281,7 @@ impl Work {
     ) -> anyhow::Result<Self> {
         let real = api(shared)?;
         let cluster = Cluster::read(&real).await?;
+        print_config(shared, &cluster)?;
         let real: Arc<dyn Api> = Arc::new(real);
         let dry = if dry_run { Some(Arc::new(MemoryHost::dry_run()?)) } else { None };
         let host: Arc<dyn Host> = match &dry {
@@ -341,6 +354,14 @@ impl Work {
                 return Err(error);
             }
         }
+        Ok(())
+    }
+
+    /// The agent of this build.
+    async fn agent(&self) -> anyhow::Result<()> {
+        let begin = std::time::Instant::now();
+        let outcome = agent::replace(self.context.host.as_ref()).await?;
+        self.reporter.end("agent", &outcome, begin.elapsed());
         Ok(())
     }
 
@@ -433,6 +454,7 @@ async fn apply_all(args: ApplyArgs, verbose: u8) -> anyhow::Result<()> {
     work.phases(&["images"]).await?;
     work.control_plane(with_etcd, renew).await?;
     work.phases(&["upload-config"]).await?;
+    work.agent().await?;
     work.kubelet().await?;
     work.phases(&["addon"]).await?;
     work.finish(&format!(
@@ -458,6 +480,7 @@ async fn node(args: NodeArgs, verbose: u8) -> anyhow::Result<()> {
         let renew = args.work.certificate_renewal && file.certificate_renewal.unwrap_or(true);
         work.control_plane(args.work.etcd_upgrade && file.etcd_upgrade.unwrap_or(true), renew).await?;
     }
+    work.agent().await?;
     work.kubelet().await?;
     if work.dry.is_none() && !work.skips("addon") {
         let settings = &work.context.settings;

@@ -127,7 +127,7 @@ pub fn component(kind: &str, host: &dyn Host) -> anyhow::Result<String> {
     let cluster = Settings::resolve(Default::default(), None, None)?;
     let config: Value = match kind {
         "KubeletConfiguration" => {
-            let defaults = super::settings::HostDefaults { host_name: "node".into(), address: None };
+            let defaults = super::settings::HostDefaults { host_name: "node".into(), address: None, cri_socket: None };
             let node = NodeSettings::resolve(&NodeRegistration::default(), &defaults, true)?;
             kubelet::configuration(host, &cluster, &node)?
         }

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::Value;
 
 use super::Error;
+use super::components::Typed;
 use super::v1beta4::{
     API_VERSION, ClusterConfiguration, InitConfiguration, JoinConfiguration, ResetConfiguration, UpgradeConfiguration,
 };
@@ -59,8 +60,12 @@ impl Documents {
                 (API_VERSION, "JoinConfiguration") => set(&mut all.join, typed(text, index, &kind), &kind),
                 (API_VERSION, "ResetConfiguration") => set(&mut all.reset, typed(text, index, &kind), &kind),
                 (API_VERSION, "UpgradeConfiguration") => set(&mut all.upgrade, typed(text, index, &kind), &kind),
-                (KUBELET_API, "KubeletConfiguration") => set(&mut all.kubelet, Ok(head), &kind),
-                (PROXY_API, "KubeProxyConfiguration") => set(&mut all.proxy, Ok(head), &kind),
+                (KUBELET_API, "KubeletConfiguration") => {
+                    set(&mut all.kubelet, component(text, index, "KubeletConfiguration"), &kind)
+                }
+                (PROXY_API, "KubeProxyConfiguration") => {
+                    set(&mut all.proxy, component(text, index, "KubeProxyConfiguration"), &kind)
+                }
                 ("", _) | (_, "") => Err(format!("document {} has no apiVersion or no kind", index + 1)),
                 (version, _) if version.starts_with("kubeadm.k8s.io/") && version != API_VERSION => Err(format!(
                     "{kind}: {version} is not supported, only {API_VERSION} is\nhint: `kinit config migrate \
@@ -111,6 +116,14 @@ fn typed<T: DeserializeOwned>(text: &str, index: usize, kind: &str) -> Result<T,
         .nth(index)
         .ok_or_else(|| format!("document {} went away", index + 1))?;
     T::deserialize(document).map_err(|error| format!("{kind}: {error}"))
+}
+
+/// Reads the document at `index` again, now with the fields of a component's configuration.
+fn component(text: &str, index: usize, kind: &'static str) -> Result<Value, String> {
+    let document = serde_yaml::Deserializer::from_str(text)
+        .nth(index)
+        .ok_or_else(|| format!("document {} went away", index + 1))?;
+    Typed(kind).deserialize(document).map_err(|error| format!("{kind}: {error}"))
 }
 
 #[cfg(test)]

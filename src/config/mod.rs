@@ -3,6 +3,7 @@
 //! [`document`] reads files into [`v1beta4`] documents, with line and path in each error. [`settings`] fills in
 //! defaults, lays flags over the file and checks everything once: a phase never sees an unchecked value.
 
+pub mod components;
 pub mod defaults;
 pub mod document;
 pub mod migrate;

@@ -32,7 +32,7 @@ impl NodeSettings {
             let hint = "give a lower case RFC 1123 name by --node-name, or change the host's name";
             return Err(Error::value("node name", name, "is no DNS name", hint));
         }
-        let cri_socket = or(registration.cri_socket.clone(), CONTAINERD_SOCKET);
+        let cri_socket = or(registration.cri_socket.clone(), host.cri_socket.unwrap_or(CONTAINERD_SOCKET));
         let cri_socket = if cri_socket.starts_with('/') { format!("unix://{cri_socket}") } else { cri_socket };
         if !cri_socket.starts_with("unix:///") {
             return Err(Error::value(

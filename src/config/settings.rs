@@ -25,6 +25,8 @@ pub const IMAGE_REPOSITORY: &str = "kinit.local";
 pub const API_PORT: u16 = 6443;
 /// containerd's socket.
 pub const CONTAINERD_SOCKET: &str = "unix:///var/run/containerd/containerd.sock";
+/// CRI-O's socket.
+pub const CRIO_SOCKET: &str = "unix:///var/run/crio/crio.sock";
 /// Taint and label key of control plane nodes.
 pub const CONTROL_PLANE_KEY: &str = "node-role.kubernetes.io/control-plane";
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub kubernetes_version: String,
     /// Address shared by all control planes.
     pub control_plane_endpoint: Option<(String, u16)>,
+    /// Whether each node reaches the API servers by a balancer of its own, because they share no address.
+    pub balanced: bool,
     /// Pod range; kubeadm's rule that there may be none is kept by the apiserver's flags, not here.
     pub pod_subnet: Ranges,
     /// Service range.
@@ -165,6 +169,14 @@ pub struct HostDefaults {
     pub host_name: String,
     /// The address of the interface that the default route leaves by.
     pub address: Option<IpAddr>,
+    /// The socket of the container runtime that there is, where it is not containerd's.
+    pub cri_socket: Option<&'static str>,
+}
+
+/// CRI-O's socket on a host that has it and no containerd.
+pub fn runtime_socket() -> Option<&'static str> {
+    let is_there = |socket: &str| Path::new(socket.trim_start_matches("unix://")).exists();
+    (is_there(CRIO_SOCKET) && !is_there(CONTAINERD_SOCKET)).then_some(CRIO_SOCKET)
 }
 
 impl InitSettings {
@@ -189,9 +201,11 @@ impl InitSettings {
             key if key.is_empty() => None,
             key => Some(certificate_key("certificateKey", key)?),
         };
+        let mut cluster = Settings::resolve(cluster, documents.kubelet, documents.proxy)?;
+        cluster.balanced = cluster.control_plane_endpoint.is_none();
         Ok(Self {
             node: NodeSettings::resolve(&registration, host, true)?,
-            cluster: Settings::resolve(cluster, documents.kubelet, documents.proxy)?,
+            cluster,
             advertise_address,
             bind_port,
             tokens,
@@ -220,6 +234,11 @@ impl InitSettings {
             .unwrap_or_else(|| (self.advertise_address.to_string(), self.bind_port))
     }
 
+    /// URL that nodes reach the cluster by: their own balancer's, if they have one.
+    pub fn node_url(&self) -> String {
+        self.cluster.node_url().unwrap_or_else(|| self.endpoint_url())
+    }
+
     /// URL of this node's own API server.
     pub fn local_url(&self) -> String {
         format!("https://{}", net::host_port(&self.advertise_address.to_string(), self.bind_port))
@@ -233,7 +252,7 @@ impl InitSettings {
             service_address: self.cluster.service_address(1),
             dns_domain: self.cluster.dns_domain.clone(),
             endpoint_host: self.cluster.control_plane_endpoint.as_ref().map(|(host, _)| host.clone()),
-            api_server_names: self.cluster.api_server_names.clone(),
+            api_server_names: self.cluster.certificate_names(),
             etcd_server_names: self.cluster.etcd.server_cert_sans.clone(),
             etcd_peer_names: self.cluster.etcd.peer_cert_sans.clone(),
         }
@@ -306,6 +325,7 @@ impl Settings {
             cluster_name: or(cluster.cluster_name, "kubernetes"),
             kubernetes_version: version(&cluster.kubernetes_version)?,
             control_plane_endpoint,
+            balanced: false,
             pod_subnet,
             service_subnet,
             dns_domain,
@@ -328,6 +348,18 @@ impl Settings {
             kubelet,
             proxy,
         })
+    }
+
+    /// URL of each node's own balancer, if nodes have one.
+    pub fn node_url(&self) -> Option<String> {
+        self.balanced.then(|| format!("https://{}", crate::agent::LOCAL_ENDPOINT))
+    }
+
+    /// The API server's names beyond those that every cluster has; the balancers' address is one.
+    fn certificate_names(&self) -> Vec<String> {
+        let local = self.balanced.then(|| std::net::Ipv4Addr::LOCALHOST.to_string());
+        let given = self.api_server_names.iter().filter(|name| Some(*name) != local.as_ref()).cloned();
+        given.chain(local.clone()).collect()
     }
 
     /// The `index`th address of the service range.

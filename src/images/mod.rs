@@ -1,5 +1,6 @@
 //! Images of the components: which there are, how they are packed and how they get into the container runtime.
 
+pub mod crio;
 mod pack;
 mod store;
 
@@ -52,6 +53,12 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// CRI-O's images could not be looked after.
+    #[error("{reason}")]
+    Skopeo {
+        /// Why.
+        reason: String,
     },
     /// containerd did not take an image.
     #[error(transparent)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use kinit_cri::containerd::{Containerd, Image};
 
-use super::Error;
+use super::{Error, crio};
 use crate::host::Change;
 
 /// Where images are put.
@@ -15,7 +15,7 @@ pub trait ImageStore: Send + Sync {
     async fn ensure(&self, image: Image) -> Result<Change, Error>;
 }
 
-/// containerd at a socket.
+/// The container runtime at a socket.
 pub struct RuntimeImages {
     socket: PathBuf,
 }
@@ -30,6 +30,9 @@ impl RuntimeImages {
 #[async_trait]
 impl ImageStore for RuntimeImages {
     async fn ensure(&self, image: Image) -> Result<Change, Error> {
+        if crio::is_crio(&self.socket) {
+            return crio::ensure(&image).await;
+        }
         let containerd = Containerd::connect(&self.socket).await?;
         let digest = image.blobs.last().map(|manifest| manifest.digest.clone()).unwrap_or_default();
         if containerd.has(&image.name, &digest).await? && containerd.has(&image.config_digest, &digest).await? {

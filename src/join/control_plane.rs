@@ -233,7 +233,7 @@ pub(crate) mod tests_support {
     /// A control plane that joins, on a host that only remembers.
     pub fn context(address: &str) -> (InitContext, Arc<MemoryHost>) {
         let host = Arc::new(MemoryHost::empty().unwrap());
-        let defaults = HostDefaults { host_name: "cp2".into(), address: address.parse().ok() };
+        let defaults = HostDefaults { host_name: "cp2".into(), address: address.parse().ok(), cri_socket: None };
         let context = InitContext {
             settings: InitSettings::resolve(Default::default(), InitOverrides::default(), &defaults).unwrap(),
             host: host.clone(),

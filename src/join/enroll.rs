@@ -214,6 +214,8 @@ async fn one(
 
 /// What the other kinit said was wrong: its error, or what its preflight found.
 fn reason(stderr: &str) -> String {
+    // Its code is told here anew, for the whole command.
+    let stderr = stderr.lines().filter(|line| !line.starts_with("code: ")).collect::<Vec<_>>().join("\n");
     let Some(at) = stderr.find("error: ") else { return stderr.trim().to_owned() };
     if !stderr.contains("error: preflight found") {
         return stderr[at + "error: ".len()..].to_owned();

@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     fn resolve(flags: JoinOverrides) -> Result<JoinSettings, Error> {
-        JoinSettings::resolve(None, flags, &HostDefaults { host_name: "w1".into(), address: None })
+        JoinSettings::resolve(None, flags, &HostDefaults { host_name: "w1".into(), address: None, cri_socket: None })
     }
 
     fn good() -> JoinOverrides {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::{JoinSettings, control_plane, discovery};
+use crate::agent;
 use crate::api::{self, Api, KubeApi};
 use crate::config::Settings;
 use crate::config::v1beta4::ClusterConfiguration;
@@ -60,7 +61,7 @@ pub const TREE: Tree<JoinContext> = &[
     // Alone and first: nothing is written for a cluster that is not the right one.
     &[&[DISCOVERY]],
     &[&[HOST_SETTINGS], &[RUNTIME, IMAGES], &[control_plane::PREPARE, control_plane::CHECK_ETCD, KUBELET_FILES]],
-    &[&[START, WAIT_BOOTSTRAP, control_plane::ETCD_JOIN, control_plane::WAIT, control_plane::JOIN, WAIT_NODE]],
+    &[&[AGENT, START, WAIT_BOOTSTRAP, control_plane::ETCD_JOIN, control_plane::WAIT, control_plane::JOIN, WAIT_NODE]],
 ];
 
 const DISCOVERY: Phase<JoinContext> =
@@ -107,6 +108,11 @@ const KUBELET_FILES: Phase<JoinContext> =
         async move { kubelet_files(context).await }.boxed()
     });
 
+const AGENT: Phase<JoinContext> =
+    Phase::leaf("agent", "starts the way to the API servers and the renewal of certificates", |context| {
+        async move { start_agent(context).await }.boxed()
+    });
+
 const START: Phase<JoinContext> = Phase::leaf("kubelet-start", "starts the kubelet", |context| {
     async move { kubelet::start(context.host.as_ref()).await }.boxed()
 });
@@ -135,10 +141,11 @@ pub(super) async fn cluster(context: &JoinContext) -> anyhow::Result<&Joined> {
         .get_or_try_init(|| async {
             let found = discovery::discover(&context.settings.source).await?;
             let api = KubeApi::from_kubeconfig(&bootstrap_kubeconfig(context, &found)?)?;
-            let config = config_map(&api, "kubeadm-config", "ClusterConfiguration").await?;
-            let document: ClusterConfiguration = serde_json::from_value(config)?;
-            let kubelet = config_map(&api, "kubelet-config", "kubelet").await?;
-            let settings = Settings::resolve(document, None, None)?;
+            let object = config_map(&api, "kubeadm-config").await?;
+            let document: ClusterConfiguration = serde_json::from_value(text_in(&object, "ClusterConfiguration")?)?;
+            let kubelet = text_in(&config_map(&api, "kubelet-config").await?, "kubelet")?;
+            let mut settings = Settings::resolve(document, None, None)?;
+            settings.balanced = agent::is_balanced(&object);
             refuse_taken_name(&api, context).await?;
             Ok(Joined { found, settings, kubelet })
         })
@@ -158,9 +165,9 @@ async fn refuse_taken_name(api: &dyn Api, context: &JoinContext) -> anyhow::Resu
     Ok(())
 }
 
-async fn config_map(api: &dyn Api, name: &str, key: &str) -> anyhow::Result<Value> {
+async fn config_map(api: &dyn Api, name: &str) -> anyhow::Result<Value> {
     let path = format!("/api/v1/namespaces/kube-system/configmaps/{name}");
-    let object = match api::get(api, &path).await {
+    match api::get(api, &path).await {
         Err(error) if error.code() == Some(401) => {
             anyhow::bail!(
                 "the cluster does not take the token for the kubelet's certificate: it is wrong or has ended\nhint: make a new one on the control plane: kinit token create --print-join-command"
@@ -168,10 +175,14 @@ async fn config_map(api: &dyn Api, name: &str, key: &str) -> anyhow::Result<Valu
         }
         other => other?.ok_or_else(|| {
             anyhow::anyhow!("the cluster has no ConfigMap {name}\nhint: finish `kinit init` on the control plane first")
-        })?,
-    };
+        }),
+    }
+}
+
+/// The document that a ConfigMap holds under `key`.
+fn text_in(object: &Value, key: &str) -> anyhow::Result<Value> {
     let text = object.pointer("/data").and_then(|data| data.get(key)).and_then(Value::as_str);
-    let text = text.ok_or_else(|| anyhow::anyhow!("ConfigMap {name} has no {key}"))?;
+    let text = text.ok_or_else(|| anyhow::anyhow!("the cluster's ConfigMaps have no {key}"))?;
     Ok(serde_yaml::from_str(text)?)
 }
 
@@ -204,12 +215,41 @@ async fn kubelet_files(context: &JoinContext) -> Result {
     context.settings.patches.apply("kubeletconfiguration", &mut config)?;
     let mut change = host.write(&context.settings.ca_path, joined.found.ca.as_bytes(), 0o644)?;
     if host.read(&kubeconfig::path("kubelet.conf"))?.is_none() {
-        let text = bootstrap_kubeconfig(context, &joined.found)?.to_yaml()?;
+        let mut config = bootstrap_kubeconfig(context, &joined.found)?;
+        if let Some(url) = joined.settings.node_url() {
+            config.clusters.iter_mut().for_each(|named| named.cluster.server.clone_from(&url));
+        }
+        let text = config.to_yaml()?;
         change = change.or(host.write(&kubeconfig::path(BOOTSTRAP_FILE), text.as_bytes(), 0o600)?);
     }
     change = change.or(make_folder(host, Path::new(MANIFESTS_DIR))?);
     let files = kubelet::files(host, &context.binaries, Some(&context.settings.node), &config)?;
     Ok(change.or(containerd::changed(&files)).into())
+}
+
+/// On a worker of a cluster with an endpoint for all there is nothing for the agent to do.
+async fn start_agent(context: &JoinContext) -> Result {
+    let joined = cluster(context).await?;
+    let own = context.settings.control_plane.as_ref();
+    if !joined.settings.balanced && own.is_none() {
+        return Ok(Outcome::Skipped("the cluster has an endpoint for all".into()));
+    }
+    let own = own.map(|own| crate::config::net::host_port(&own.advertise_address.to_string(), own.bind_port));
+    let found = joined.found.server.trim_start_matches("https://").to_owned();
+    let known = [Some(found), context.settings.source.endpoint().map(str::to_owned), own.clone()];
+    let config = agent::Config {
+        balancer: joined.settings.balanced.then(|| agent::Balanced {
+            own: own.clone(),
+            servers: known.into_iter().flatten().collect(),
+            ca: context.settings.ca_path.clone(),
+        }),
+        renewal: own.map(|_| agent::renewal::Work {
+            folder: joined.settings.certificates_dir.clone(),
+            algorithm: joined.settings.issuance.algorithm.to_string(),
+        }),
+        snapshots: None,
+    };
+    crate::phase::agent::start(context.host.as_ref(), &config).await
 }
 
 /// The kubelet watches the folder of static pods, on workers too.

@@ -24,7 +24,7 @@ pub const PHASE: Phase<InitContext> = Phase::node(
 
 /// A kubeconfig with the token that a pod is given, but an address that works before there is any service network.
 fn pod_kubeconfig(context: &InitContext) -> anyhow::Result<String> {
-    Ok(templates::render(templates::KUBE_PROXY_KUBECONFIG, json!({"server": context.settings.endpoint_url()}))?)
+    Ok(templates::render(templates::KUBE_PROXY_KUBECONFIG, json!({"server": context.settings.node_url()}))?)
 }
 
 /// Says in the pods of each workload which build of `component` they are of, so that another build replaces them.

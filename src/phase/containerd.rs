@@ -69,6 +69,9 @@ fn has_capability(host: &dyn Host, bit: u32) -> bool {
 
 /// Mends the configuration and restarts containerd if it had to be changed.
 pub async fn mend(host: &dyn Host, node: &NodeSettings, pause_image: &str) -> Result {
+    if crate::images::crio::is_crio(node.cri_path()) {
+        return super::crio::mend(host, pause_image).await;
+    }
     if !node.cri_socket.contains("containerd") {
         return Ok(Outcome::Skipped(format!("{} is not containerd's socket", node.cri_socket)));
     }

@@ -58,6 +58,17 @@ pub async fn apply(host: &dyn Host, reporter: &dyn Reporter) -> Result {
     Ok(change.or(host.write(Path::new(SETTINGS_FILE), settings.as_bytes(), 0o644)?).into())
 }
 
+/// Whether a setting that there is has another value than pods need.
+pub fn are_off(host: &dyn Host) -> std::result::Result<bool, crate::host::Error> {
+    for name in SETTINGS {
+        let value = host.read(&Path::new("/proc/sys").join(name.replace('.', "/")))?;
+        if value.is_some_and(|value| value.trim_ascii() != b"1") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether the kernel shows what the module brings, loaded or built in.
 fn has_effect(host: &dyn Host, module: &str) -> anyhow::Result<bool> {
     Ok(match module {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Phase, Tree, addons, bootstrap_token, certs, containerd, control_plane, host_settings, images, kubeconfig, kubelet,
-    mark_control_plane, upload_certs, upload_config, wait,
+    Phase, Tree, addons, agent, bootstrap_token, certs, containerd, control_plane, host_settings, images, kubeconfig,
+    kubelet, mark_control_plane, upload_certs, upload_config, wait,
 };
 use crate::api::Api;
 use crate::config::InitSettings;
@@ -41,7 +41,7 @@ pub const TREE: Tree<InitContext> = &[
         &[containerd::PHASE, images::PHASE],
         &[certs::PHASE, kubeconfig::PHASE, control_plane::ETCD, control_plane::PHASE, kubelet::FILES],
     ],
-    &[&[kubelet::START, wait::CONTROL_PLANE, upload_config::ADMINS]],
+    &[&[agent::PHASE, kubelet::START, wait::CONTROL_PLANE, upload_config::ADMINS]],
     &[
         &[upload_config::PHASE, upload_certs::PHASE],
         &[mark_control_plane::PHASE],

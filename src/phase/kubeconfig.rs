@@ -14,6 +14,17 @@ use crate::host::Host;
 /// kubeadm's folder.
 pub const KUBERNETES_DIR: &str = "/etc/kubernetes";
 
+/// Where a kubeconfig leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    /// The shared endpoint.
+    Shared,
+    /// This node's own API server.
+    Own,
+    /// As nodes reach the cluster.
+    Node,
+}
+
 /// Who a kubeconfig is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct User {
@@ -23,18 +34,18 @@ pub struct User {
     name: &'static str,
     /// Its group, if it is in one.
     group: Option<&'static str>,
-    /// Whether it goes to this node's API server rather than to the shared endpoint.
-    local: bool,
+    /// Which API server it goes to.
+    to: To,
 }
 
 const ADMIN: User =
-    User { file: "admin.conf", name: "kubernetes-admin", group: Some("kubeadm:cluster-admins"), local: false };
+    User { file: "admin.conf", name: "kubernetes-admin", group: Some("kubeadm:cluster-admins"), to: To::Shared };
 const SUPER_ADMIN: User =
-    User { file: "super-admin.conf", name: "kubernetes-super-admin", group: Some("system:masters"), local: false };
-const KUBELET: User = User { file: "kubelet.conf", name: "system:node:", group: Some("system:nodes"), local: false };
+    User { file: "super-admin.conf", name: "kubernetes-super-admin", group: Some("system:masters"), to: To::Shared };
+const KUBELET: User = User { file: "kubelet.conf", name: "system:node:", group: Some("system:nodes"), to: To::Node };
 const CONTROLLER_MANAGER: User =
-    User { file: "controller-manager.conf", name: "system:kube-controller-manager", group: None, local: true };
-const SCHEDULER: User = User { file: "scheduler.conf", name: "system:kube-scheduler", group: None, local: true };
+    User { file: "controller-manager.conf", name: "system:kube-controller-manager", group: None, to: To::Own };
+const SCHEDULER: User = User { file: "scheduler.conf", name: "system:kube-scheduler", group: None, to: To::Own };
 
 /// All of them, in the order that they are written in.
 pub const USERS: &[User] = &[ADMIN, SUPER_ADMIN, KUBELET, CONTROLLER_MANAGER, SCHEDULER];
@@ -48,7 +59,11 @@ impl User {
 
     /// URL of the API server that it goes to.
     pub fn server(&self, settings: &InitSettings) -> String {
-        if self.local { settings.local_url() } else { settings.endpoint_url() }
+        match self.to {
+            To::Shared => settings.endpoint_url(),
+            To::Own => settings.local_url(),
+            To::Node => settings.node_url(),
+        }
     }
 }
 

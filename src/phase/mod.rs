@@ -5,10 +5,12 @@
 //! the other, the lanes of a stage at once, the phases of a lane one after the other.
 
 pub mod addons;
+pub mod agent;
 pub mod bootstrap_token;
 pub mod certs;
 pub mod containerd;
 pub mod control_plane;
+pub mod crio;
 pub mod host_settings;
 pub mod images;
 pub mod init;
@@ -23,7 +25,7 @@ pub mod wait;
 use futures::future::BoxFuture;
 
 pub use crate::report::Outcome;
-pub use run::{Error, find, run_all, run_one, run_tree, validate_names};
+pub use run::{Error, failed, find, run_all, run_one, run_tree, validate_names};
 
 /// What a phase returns. Phases are the shell around pure parts, so any error is good enough here.
 pub type Result = anyhow::Result<Outcome>;

@@ -31,6 +31,11 @@ pub enum Error {
     },
 }
 
+/// A phase failed; what it failed by keeps its type.
+pub fn failed(name: &str, source: anyhow::Error) -> Error {
+    Error::Failed { name: name.to_owned(), source: source.reallocate_into_boxed_dyn_error_without_backtrace() }
+}
+
 /// Runs all of a tree but what is named in `skip`.
 pub async fn run_tree<C: Sync>(
     tree: Tree<C>,
@@ -88,7 +93,7 @@ fn run_named<'a, C: Sync>(
                 Ok(outcome) => reporter.end(&path, &outcome, begin.elapsed()),
                 Err(source) => {
                     reporter.failed(&path);
-                    return Err(Error::Failed { name: path, source: source.into() });
+                    return Err(failed(&path, source));
                 }
             }
         }

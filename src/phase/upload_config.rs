@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::init::InitContext;
 use super::{Phase, Result, kubelet};
+use crate::agent::{ANNOTATION, LOCAL_ENDPOINT};
 use crate::api::{self, Api};
 use crate::host::Change;
 use crate::templates;
@@ -53,7 +54,11 @@ fn config_map(name: &str, key: &str, text: String) -> Value {
 
 async fn kubeadm(context: &InitContext) -> Result {
     let text = serde_yaml::to_string(&context.settings.cluster.to_document())?;
-    let mut objects = vec![config_map("kubeadm-config", "ClusterConfiguration", text)];
+    let mut map = config_map("kubeadm-config", "ClusterConfiguration", text);
+    if context.settings.cluster.balanced {
+        map["metadata"]["annotations"] = json!({ANNOTATION: LOCAL_ENDPOINT});
+    }
+    let mut objects = vec![map];
     objects.extend(templates::objects(templates::CONFIG_MAPS, json!({}))?);
     Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
 }

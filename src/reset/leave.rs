@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kinit_pki::{Certificate, Kubeconfig};
 use serde_json::Value;
 
 use crate::api::{self, Api, KubeApi};
@@ -18,8 +19,8 @@ use crate::report::{Reporter, describe};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Takes this host out; what fails is told and nothing more.
-pub async fn run(host: &dyn Host, folder: &Path, reporter: &dyn Reporter) {
-    match tokio::time::timeout(PATIENCE, attempt(host, folder)).await {
+pub async fn run(host: &dyn Host, folder: &Path, given: Option<&Path>, reporter: &dyn Reporter) {
+    match tokio::time::timeout(PATIENCE, attempt(host, folder, given)).await {
         Ok(Ok(done)) => done.iter().for_each(|line| reporter.info(&format!("[reset] {line}"))),
         Ok(Err(error)) => reporter.warn(&format!("the cluster was not told: {}", describe(&error))),
         Err(_) => reporter.warn("the cluster was not told: it does not answer"),
@@ -48,11 +49,13 @@ fn own(manifest: &str) -> Option<Own> {
     })
 }
 
-async fn attempt(host: &dyn Host, folder: &Path) -> anyhow::Result<Vec<String>> {
+async fn attempt(host: &dyn Host, folder: &Path, given: Option<&Path>) -> anyhow::Result<Vec<String>> {
     let mut done = Vec::new();
-    let Some(manifest) = host.read(&Path::new(MANIFESTS_DIR).join("etcd.yaml"))? else { return Ok(done) };
+    let Some(manifest) = host.read(&Path::new(MANIFESTS_DIR).join("etcd.yaml"))? else {
+        return worker(host, given).await;
+    };
     let Some(own) = own(&String::from_utf8_lossy(&manifest)) else { return Ok(done) };
-    let admin = kubeconfig::path("admin.conf");
+    let admin = given.map_or_else(|| kubeconfig::path("admin.conf"), Path::to_owned);
     if host.read(&admin)?.is_none() {
         return Ok(done);
     }
@@ -70,6 +73,26 @@ async fn attempt(host: &dyn Host, folder: &Path) -> anyhow::Result<Vec<String>> 
         done.push(format!("the node {} is removed", own.name));
     }
     Ok(done)
+}
+
+/// A worker has the kubelet's own credentials only, which are enough for its own Node. A control plane whose etcd is
+/// elsewhere has more, but no others need to be told than here.
+async fn worker(host: &dyn Host, given: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    let path = kubeconfig::path("kubelet.conf");
+    if host.read(&path)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let config = Kubeconfig::load(&path)?;
+    let pem = config.current()?.1.map(|user| user.certificate_pem()).transpose()?.flatten();
+    let Some((pem, _)) = pem else { return Ok(Vec::new()) };
+    let who = Certificate::from_pem(&pem, "the kubelet's certificate")?.common_name;
+    let Some(name) = who.strip_prefix("system:node:") else { return Ok(Vec::new()) };
+    let api = match given {
+        Some(path) => KubeApi::from_file(path.to_owned()),
+        None => KubeApi::from_kubeconfig(&config)?,
+    };
+    let gone = delete_node(&api, name).await?;
+    Ok(if gone { vec![format!("the node {name} is removed")] } else { Vec::new() })
 }
 
 async fn delete_node(api: &dyn Api, name: &str) -> Result<bool, api::Error> {

@@ -56,7 +56,7 @@ pub fn replacements(context: &InitContext, with_etcd: bool) -> anyhow::Result<Ve
     Ok(all)
 }
 
-/// Writes the new manifests one by one, each when the one before is ready; one that does not become ready is taken back.
+/// Writes the new manifests one by one, each when the one before is ready; if one does not become ready all are taken back.
 pub async fn replace(
     host: &dyn Host,
     api: &dyn Api,
@@ -74,7 +74,7 @@ pub async fn replace(
         host.write(&folder.join(format!("{}.yaml", one.name)), one.before.as_bytes(), 0o600)?;
     }
     reporter.info(&format!("[upgrade] the manifests before are kept in {}", folder.display()));
-    for one in all {
+    for (index, one) in all.iter().enumerate() {
         reporter.progress("upgrade", &format!("replaces {}", one.name));
         host.write(&one.path(), one.after.as_bytes(), 0o600)?;
         if !host.is_real() {
@@ -84,18 +84,36 @@ pub async fn replace(
             reporter.info(&format!("[upgrade] {} is replaced and ready", one.name));
             continue;
         };
-        reporter.warn(&format!("{} did not become ready and is taken back: {}", one.name, describe(&error)));
-        host.write(&one.path(), one.before.as_bytes(), 0o600)?;
-        let back = wait(api, node, one.name, &build_of(&one.before), patience).await;
-        let state = if back.is_ok() { "runs again as before" } else { "does not run as before either" };
+        reporter.warn(&format!("{} did not become ready: {}", one.name, describe(&error)));
+        let back = take_back(host, api, node, &all[..=index], patience, reporter).await;
+        let state = if back.is_ok() { "all runs again as before" } else { "not all runs as before either" };
         anyhow::bail!(
-            "the new {} did not become ready within {}s; it {state}\nhint: its logs are under /var/log/pods; the manifests before are in {}",
+            "the new {} did not become ready within {}s; {state}\nhint: its logs are under /var/log/pods; the manifests before are in {}",
             one.name,
             patience.as_secs(),
             folder.display()
         );
     }
     Ok(Outcome::Changed)
+}
+
+/// Writes the manifests of before, those replaced last first, each when the one before it is ready.
+async fn take_back(
+    host: &dyn Host,
+    api: &dyn Api,
+    node: &str,
+    replaced: &[Replacement],
+    patience: Duration,
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
+    let mut result = Ok(());
+    for one in replaced.iter().rev() {
+        reporter.info(&format!("[upgrade] {} is taken back", one.name));
+        host.write(&one.path(), one.before.as_bytes(), 0o600)?;
+        // One that does not come up keeps no other from going back.
+        result = wait(api, node, one.name, &build_of(&one.before), patience).await.and(result);
+    }
+    result
 }
 
 /// The build that a manifest says it is of.

@@ -23,7 +23,9 @@ pub struct Cluster {
     pub kubelet: Option<Value>,
     /// The configuration of kube-proxy.
     pub proxy: Option<Value>,
-    /// Its kubelets by node.
+    /// Whether its nodes have a balancer each.
+    pub balanced: bool,
+    /// Its kubelets by node; none where a worker asks, which may not list them.
     pub kubelets: Vec<(String, Version)>,
 }
 
@@ -32,7 +34,11 @@ impl Cluster {
     pub async fn read(api: &dyn Api) -> anyhow::Result<Self> {
         let configuration = configuration(api).await?;
         let version = configuration.kubernetes_version.parse().map_err(anyhow::Error::msg)?;
-        let nodes = api::get(api, "/api/v1/nodes").await?.unwrap_or_default();
+        let nodes = match api::get(api, "/api/v1/nodes").await {
+            Err(error) if error.code() == Some(403) => Value::Null,
+            other => other?.unwrap_or_default(),
+        };
+        let balanced = api::get(api, CONFIG).await?.is_some_and(|object| crate::agent::is_balanced(&object));
         let mut kubelets = Vec::new();
         for node in nodes["items"].as_array().into_iter().flatten() {
             let text = |pointer: &str| node.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
@@ -47,7 +53,7 @@ impl Cluster {
             }
         }
         let proxy = document(api, "kube-proxy", "config.conf").await;
-        Ok(Self { version, configuration, kubelet, proxy, kubelets })
+        Ok(Self { version, configuration, kubelet, proxy, balanced, kubelets })
     }
 }
 
@@ -99,8 +105,10 @@ pub fn settings(
         proxy: cluster.proxy.clone(),
         ..Documents::default()
     };
-    let host = HostDefaults { host_name: node.host_name.clone(), address: None };
-    Ok(InitSettings::resolve(documents, flags, &host)?)
+    let host = HostDefaults { host_name: node.host_name.clone(), address: None, cri_socket: None };
+    let mut settings = InitSettings::resolve(documents, flags, &host)?;
+    settings.cluster.balanced = cluster.balanced;
+    Ok(settings)
 }
 
 #[cfg(test)]
@@ -123,7 +131,7 @@ mod tests {
         api.put("/api/v1/nodes", json!({"items": [node("cp1", "v1.35.2"), node("w1", "v1.34.0")]}));
         let cluster = Cluster::read(&api).await.unwrap();
         assert_eq!((cluster.version.minor, cluster.kubelets.len()), (35, 2));
-        let host = HostDefaults { host_name: "cp1".into(), address: None };
+        let host = HostDefaults { host_name: "cp1".into(), address: None, cri_socket: None };
         let node = NodeSettings::resolve(&NodeRegistration::default(), &host, true).unwrap();
         let manifest = json!({"metadata": {"annotations": {ADDRESS: "10.0.0.7:7443"}}});
         let settings = settings(&cluster, &node, &manifest, InitOverrides::default()).unwrap();

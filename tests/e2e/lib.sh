@@ -3,6 +3,7 @@ set -uo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
 export PATH=$PWD/target/tools:$PATH KUBECONFIG=$PWD/target/lab/kubeconfig
 lab=vagrant/lab
+mkdir -p target/lab
 passed=0 failed=0
 
 # check NAME CMD...: CMD must exit 0.

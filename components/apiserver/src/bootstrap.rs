@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authn::User;
 use crate::authz::bootstrap as roles;
+use crate::endpoints;
 use crate::handlers::Api;
 use crate::request::{self, ResourceRequest};
 
@@ -22,6 +23,8 @@ const AT_ONCE: usize = 32;
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the API's Service and endpoints are looked at.
 const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
+/// A server that ends waits no longer than this for etcd.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Writes everything, sets `done`, and then keeps the API's endpoints until `shutdown`.
 pub async fn run(api: Api, port: u16, done: watch::Sender<bool>, shutdown: CancellationToken) {
@@ -44,6 +47,10 @@ pub async fn run(api: Api, port: u16, done: watch::Sender<bool>, shutdown: Cance
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = work => {}
+    }
+    if let Some(address) = api.options.own_address() {
+        // Whoever cannot be told finds out when the key ends.
+        let _ = tokio::time::timeout(LEAVE_WITHIN, endpoints::leave(&api.etcd, address)).await;
     }
 }
 
@@ -155,7 +162,7 @@ pub(crate) fn request(object: &Value) -> Result<ResourceRequest, Status> {
     Ok(request)
 }
 
-/// Keeps the Service default/kubernetes and its endpoint, this server.
+/// Keeps the Service default/kubernetes and its endpoints, the servers that live.
 async fn keep_service(api: &Api, port: u16) -> Result<(), Status> {
     let Some(address) = api.options.own_address() else { return Ok(()) };
     let cluster_ip = api.options.kubernetes_service_ip();
@@ -172,21 +179,8 @@ async fn keep_service(api: &Api, port: u16) -> Result<(), Status> {
         }),
     )
     .await?;
-    let endpoints = json!({
-        "apiVersion": "v1", "kind": "Endpoints",
-        "metadata": {"name": "kubernetes", "namespace": "default",
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
-    });
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {"name": "kubernetes", "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-    });
-    for (wanted, field) in [(endpoints, "subsets"), (slice, "endpoints")] {
+    let all = endpoints::living(&api.etcd, address).await?;
+    for (wanted, field) in endpoints::objects(&all, port) {
         keep(api, wanted, field).await?;
     }
     Ok(())

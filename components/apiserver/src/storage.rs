@@ -1,6 +1,5 @@
 //! etcd as the server uses it: reads, compare-and-swap writes, and one watch.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use bytes::Bytes;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::Channel;
 
 use crate::options::Options;
 use crate::registry::{self, Registry, ResourceSpec};
@@ -74,21 +73,8 @@ const MAX_ANSWER: usize = 1 << 30;
 impl Etcd {
     /// Makes the client; connections are opened when they are needed and opened again when they break.
     pub fn new(options: &Options) -> anyhow::Result<Self> {
-        let mut endpoints = Vec::new();
-        for server in &options.etcd.servers {
-            let mut endpoint = Endpoint::from_shared(server.clone())
-                .map_err(|error| anyhow::anyhow!("--etcd-servers: {server:?} is not a URL: {error}"))?
-                .connect_timeout(Duration::from_secs(3))
-                .tcp_nodelay(true)
-                .http2_keep_alive_interval(Duration::from_secs(10))
-                .keep_alive_timeout(Duration::from_secs(5));
-            if server.starts_with("https://") {
-                endpoint = endpoint.tls_config(tls(options)?)?;
-            }
-            endpoints.push(endpoint);
-        }
         Ok(Self {
-            channel: Channel::balance_list(endpoints.into_iter()),
+            channel: crate::storage_link::channel(&options.etcd)?,
             prefix: options.etcd.prefix.clone(),
             lease: Arc::default(),
         })
@@ -203,6 +189,33 @@ impl Etcd {
         Ok(id)
     }
 
+    /// Writes `value`, whatever is there; etcd deletes the key once `life` is over, unless it is written again.
+    pub async fn put_living(&self, key: &str, value: Bytes, life: Duration) -> Result<(), Status> {
+        let request = proto::LeaseGrantRequest { ttl: i64::try_from(life.as_secs()).unwrap_or(i64::MAX) };
+        let lease = LeaseClient::new(self.channel.clone()).lease_grant(request).await.map_err(failed)?.into_inner().id;
+        let put = proto::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease };
+        self.kv().put(put).await.map_err(failed).map(|_| ())
+    }
+
+    /// The keys that begin with `prefix`, which ends with a slash.
+    pub async fn keys(&self, prefix: &str) -> Result<Vec<String>, Status> {
+        let end = format!("{}0", prefix.trim_end_matches('/'));
+        let request = proto::RangeRequest {
+            key: Bytes::copy_from_slice(prefix.as_bytes()),
+            range_end: end.into(),
+            keys_only: true,
+            ..Default::default()
+        };
+        let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
+        Ok(answer.kvs.into_iter().map(|kv| stored(kv).key).collect())
+    }
+
+    /// Deletes the key, whatever it holds.
+    pub async fn remove(&self, key: &str) -> Result<(), Status> {
+        let request = proto::DeleteRangeRequest { key: Bytes::copy_from_slice(key.as_bytes()) };
+        self.kv().delete_range(request).await.map_err(failed).map(|_| ())
+    }
+
     async fn put_with_lease(&self, key: &str, value: Bytes, expected: i64, lease: i64) -> Result<i64, WriteError> {
         let put = proto::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease };
         self.swap(key, expected, request_op::Request::RequestPut(put)).await
@@ -270,16 +283,4 @@ pub(crate) fn failed(error: tonic::Status) -> Status {
     }
     tracing::warn!(%error, "etcd request failed");
     Status::unavailable(format!("etcdserver: {}", error.message()))
-}
-
-fn tls(options: &Options) -> anyhow::Result<ClientTlsConfig> {
-    let read = |path: &Path| std::fs::read(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()));
-    let mut config = ClientTlsConfig::new();
-    if let Some(ca) = &options.etcd.ca_file {
-        config = config.ca_certificate(Certificate::from_pem(read(ca)?));
-    }
-    if let (Some(certificate), Some(key)) = (&options.etcd.cert_file, &options.etcd.key_file) {
-        config = config.identity(Identity::from_pem(read(certificate)?, read(key)?));
-    }
-    Ok(config)
 }

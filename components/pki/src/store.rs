@@ -122,16 +122,27 @@ impl PkiStore {
 
     /// Issues a leaf anew with a new key, whatever is there, keeping what the present one says.
     pub fn renew(&self, spec: &CertificateSpec, now: Timestamp) -> Result<Certificate> {
+        self.renew_as(spec, now, |_| {})
+    }
+
+    /// As [`PkiStore::renew`], with what `change` does to what the present one says.
+    pub fn renew_as(
+        &self,
+        spec: &CertificateSpec,
+        now: Timestamp,
+        change: impl FnOnce(&mut Profile),
+    ) -> Result<Certificate> {
         let path = self.certificate_path(spec);
         let present = Certificate::load(&path)?;
         let authority = self.authority(self.signer(spec)?)?;
-        let profile = Profile {
+        let mut profile = Profile {
             common_name: present.common_name,
             organizations: present.organizations,
             dns_names: present.dns_names,
             ips: present.ips,
             usages: present.usages,
         };
+        change(&mut profile);
         let (certificate, key) = self.issue(&authority, &profile, now)?;
         self.write(spec, &certificate, &key)?;
         Ok(certificate)

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::super::output::{emit, table};
 use super::{CheckArgs, KUBECONFIGS};
+use crate::config::{Documents, Settings};
 use crate::phase::kubeconfig;
 
 /// When a certificate ends, in the form that kubeadm prints it in.
@@ -32,11 +33,16 @@ struct Expirations {
 }
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
-    let all = gather(&PkiStore::new(&args.cert_dir), Timestamp::now())?;
+    let documents = Documents::load(args.config.as_deref())?;
+    let folder = match documents.cluster {
+        Some(cluster) => Settings::resolve(cluster, None, None)?.certificates_dir,
+        None => args.cert_dir.clone(),
+    };
+    let all = gather(&PkiStore::new(&folder), Timestamp::now())?;
     if all.certificates.iter().chain(&all.certificate_authorities).all(|one| one.missing) {
         anyhow::bail!(
             "there are no certificates in {}\nhint: run this on a control plane, or name the folder by --cert-dir",
-            args.cert_dir.display()
+            folder.display()
         );
     }
     emit(args.output, &all, || text(&all))

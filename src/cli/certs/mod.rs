@@ -35,6 +35,12 @@ pub struct CheckArgs {
     /// The path where to save and store the certificates
     #[arg(long, default_value = "/etc/kubernetes/pki", value_name = "DIR")]
     pub cert_dir: PathBuf,
+    /// Path to a kinit configuration file, whose ClusterConfiguration says where the certificates are
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Accepted for kubeadm's sake; the certificates on this host are looked at, and the cluster is not asked
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub output: Format,
@@ -52,6 +58,9 @@ pub struct RenewArgs {
     /// Path to a kinit configuration file; keys and lives are as its ClusterConfiguration says
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Accepted for kubeadm's sake; the certificates on this host are renewed, and the cluster is not asked
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// Flags of `kinit certs generate-csr`.

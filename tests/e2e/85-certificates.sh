@@ -1,0 +1,46 @@
+#!/bin/bash
+# Certificates that live for less than two minutes: they are renewed before they end, and servers take them while they run.
+. "$(dirname "$0")/lib.sh"
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+on() { $lab ssh "$@"; }
+equip() {
+  on "$1" mkdir -p /usr/local/lib/kinit && $lab push "$1" "${KINIT_DIST:-target/dist}"/* /usr/local/lib/kinit/ &&
+    on "$1" ln -sf /usr/local/lib/kinit/kinit /usr/local/bin/kinit
+}
+ready() { equals True kubectl get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'; }
+served() { openssl s_client -connect 10.88.0.11:6443 < /dev/null 2> /dev/null | openssl x509 -noout -serial; }
+another() { local now; now=$(served) && [ -n "$now" ] && [ "$now" != "$1" ]; }
+restarts() { kubectl get pods -n kube-system -l 'component in (etcd,kube-apiserver)' -o 'jsonpath={.items[*].status.containerStatuses[0].restartCount}'; }
+ended() { [ "$(date +%s)" -gt "$1" ]; }
+
+check "the lab of the tests before is ended" $lab down
+check "two hosts start" $lab up --control-planes 1 --workers 1
+check "cp1 gets the binaries" equip cp1
+cat > "$tmp/kinit.yaml" <<'T'
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+certificateValidityPeriod: 100s
+encryptionAlgorithm: ECDSA-P384
+T
+$lab push cp1 "$tmp/kinit.yaml" /root/
+check "a cluster with short certificates is made" on cp1 kinit init --config /root/kinit.yaml
+end=$(($(date +%s) + 105))
+serial=$(served)
+on cp1 cat /etc/kubernetes/admin.conf > "$KUBECONFIG"
+check "w1 joins" on cp1 kinit join --ssh root@w1 --accept-new-host-keys
+check "and is ready" within 60 ready w1
+check "keys are of the algorithm that was asked for" says secp384r1 bash -c "$lab ssh cp1 cat /etc/kubernetes/pki/apiserver.crt | openssl x509 -noout -text"
+check "what ends is told as data" says '"residualTime"' on cp1 kinit certs check-expiration -o json
+check "the API server serves another certificate" within 120 another "$serial"
+check "the first ones have ended" within 120 ended "$end"
+on cp1 cat /etc/kubernetes/admin.conf > "$KUBECONFIG"
+check "administrators are let in by their new one" kubectl get nodes
+check "controllers go on" kubectl create deployment web --image kinit.local/web:1 --replicas 2
+check "and the scheduler" within 30 equals "w1 w1" kubectl get pods -l app=web -o 'jsonpath={.items[*].spec.nodeName}'
+check "etcd is asked with the new one" on cp1 kinit etcd status
+check "logs come from the kubelet" within 30 kubectl logs -n kube-system kube-scheduler-cp1 --tail 1
+check "no server was restarted" equals "0 0" restarts
+check "the agent says so" says "apiserver is renewed" on cp1 journalctl -u kinit-agent --no-pager
+finish
