@@ -148,7 +148,7 @@ async fn remove_images(context: &Context, last_used: &mut HashMap<String, Instan
     for image in surplus(&images, last_used, bytes, now) {
         tracing::info!(image = image.id, tags = ?image.repo_tags, "removes an image that nobody uses");
         let spec = ImageSpec { image: image.id.clone(), ..Default::default() };
-        let request = Runtime::request(ImageStatusRequest { image: Some(spec) });
+        let request = Runtime::request(ImageStatusRequest { image: Some(spec), verbose: false });
         service.remove_image(request).await.map_err(|status| fail("removing an image", status))?;
     }
     Ok(())

@@ -14,7 +14,8 @@ use tonic_prost::ProstCodec;
 
 use super::messages::{
     CreateImageRequest, CreateLeaseRequest, DeleteImageRequest, DeleteLeaseRequest, Descriptor, GetImageRequest,
-    Ignored, ImageRecord, ImageResponse, UpdateImageRequest, WriteAction, WriteContentRequest, WriteContentResponse,
+    Ignored, ImageRecord, ImageResponse, LayerMount, MountsResponse, SnapshotRequest, UpdateImageRequest,
+    ViewSnapshotRequest, WriteAction, WriteContentRequest, WriteContentResponse,
 };
 use super::{Blob, Image};
 
@@ -22,6 +23,10 @@ use super::{Blob, Image};
 const NAMESPACE: &str = "k8s.io";
 /// The label by which the CRI plugin knows an image for its own.
 const MANAGED_LABEL: &str = "io.cri-containerd.image";
+/// What the CRI plugin keeps layers by, unless it is told otherwise.
+const SNAPSHOTTER: &str = "overlayfs";
+/// What bears this label is not collected.
+const ROOT_LABEL: &str = "containerd.io/gc.root";
 /// A lease that nobody ends is ended by containerd after an hour.
 const LEASE_LABEL: &str = "containerd.io/gc.expire";
 
@@ -104,6 +109,35 @@ impl Containerd {
             Ok(_) => Ok(()),
             Err(status) if status.code() == Code::NotFound => Ok(()),
             Err(status) => Err(self.failed(format!("removing image {name}"), status)),
+        }
+    }
+
+    /// The mounts that show layers by the name of their chain; the view is kept under `key` until it is released.
+    pub async fn view(&self, key: &str, chain: &str) -> Result<Vec<LayerMount>, Error> {
+        let now = prost_types::Timestamp::from(std::time::SystemTime::now()).to_string();
+        let request = ViewSnapshotRequest {
+            snapshotter: SNAPSHOTTER.into(),
+            key: key.into(),
+            parent: chain.into(),
+            labels: [(ROOT_LABEL.to_owned(), now)].into(),
+        };
+        let viewed = match self.call::<_, MountsResponse>("snapshots.v1.Snapshots/View", request, None).await {
+            Err(status) if status.code() == Code::AlreadyExists => {
+                let request = SnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: key.into() };
+                self.call::<_, MountsResponse>("snapshots.v1.Snapshots/Mounts", request, None).await
+            }
+            other => other,
+        };
+        viewed.map(|answer| answer.mounts).map_err(|status| self.failed(format!("viewing layers {chain}"), status))
+    }
+
+    /// Gives a view back.
+    pub async fn release(&self, key: &str) -> Result<(), Error> {
+        let request = SnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: key.into() };
+        match self.call::<_, Ignored>("snapshots.v1.Snapshots/Remove", request, None).await {
+            Ok(_) => Ok(()),
+            Err(status) if status.code() == Code::NotFound => Ok(()),
+            Err(status) => Err(self.failed(format!("giving back the view {key}"), status)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Messages of containerd's content, images and leases services, and of its types.
+//! Messages of containerd's content, images, leases and snapshots services, and of its types.
 
 use std::collections::HashMap;
 
@@ -133,3 +133,49 @@ pub struct DeleteLeaseRequest {
 /// google.protobuf.Empty, and any response whose fields are of no interest
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Ignored {}
+
+/// containerd.types.Mount: how layers are mounted.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LayerMount {
+    /// The kind of file system.
+    #[prost(string, tag = "1")]
+    pub r#type: String,
+    /// What is mounted.
+    #[prost(string, tag = "2")]
+    pub source: String,
+    /// Where below the place that is chosen.
+    #[prost(string, tag = "3")]
+    pub target: String,
+    /// As in fstab.
+    #[prost(string, repeated, tag = "4")]
+    pub options: Vec<String>,
+}
+
+/// containerd.services.snapshots.v1.ViewSnapshotRequest
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ViewSnapshotRequest {
+    #[prost(string, tag = "1")]
+    pub snapshotter: String,
+    #[prost(string, tag = "2")]
+    pub key: String,
+    #[prost(string, tag = "3")]
+    pub parent: String,
+    #[prost(map = "string, string", tag = "4")]
+    pub labels: HashMap<String, String>,
+}
+
+/// containerd.services.snapshots.v1.MountsRequest and RemoveSnapshotRequest
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SnapshotRequest {
+    #[prost(string, tag = "1")]
+    pub snapshotter: String,
+    #[prost(string, tag = "2")]
+    pub key: String,
+}
+
+/// containerd.services.snapshots.v1.ViewSnapshotResponse and MountsResponse
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MountsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub mounts: Vec<LayerMount>,
+}

@@ -1,4 +1,4 @@
-//! The small part of containerd's own API that putting an image into it needs.
+//! The small part of containerd's own API that putting an image into it, and showing what is in one, need.
 //!
 //! CRI has no call to import an image, so this speaks to containerd itself, on the same socket: [`Containerd::import`]
 //! writes blobs into the content store under a lease and names the image in the namespace that CRI uses. The messages
@@ -8,6 +8,7 @@ mod client;
 mod messages;
 
 pub use client::{Containerd, Error};
+pub use messages::LayerMount;
 
 /// A blob that an image consists of.
 #[derive(Debug, Clone)]

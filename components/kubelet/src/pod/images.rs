@@ -124,7 +124,7 @@ async fn pull(context: &Context, pod: &Pod, spec: ImageSpec) -> Result<(), tonic
 
 async fn status(context: &Context, name: &str) -> Result<Option<Image>, Error> {
     let spec = ImageSpec { image: name.to_owned(), ..Default::default() };
-    let request = Runtime::request(ImageStatusRequest { image: Some(spec) });
+    let request = Runtime::request(ImageStatusRequest { image: Some(spec), verbose: false });
     let answer = context.runtime.images.clone().image_status(request).await;
     Ok(answer.map_err(|status| CriError::new(format!("looking for image {name}"), status))?.into_inner().image)
 }

@@ -373,6 +373,7 @@ impl Worker {
         self.ended(pod, &state).await;
         stop::remove(&self.context, &state).await?;
         volumes::remove(&self.context, uid)?;
+        volumes::image::release(&self.context, pod).await;
         crate::cgroups::remove(&sandbox::cgroup_parent(pod, &self.context.config.cgroup_driver));
         // Logs of a pod that is gone can be asked for no more.
         let _ = std::fs::remove_dir_all(sandbox::log_folder(pod));

@@ -2,6 +2,7 @@
 
 mod claims;
 mod hosts;
+pub mod image;
 mod payload;
 mod writer;
 
@@ -52,6 +53,9 @@ async fn one(context: &Context, pod: &Pod, volume: &Volume, ips: &[String]) -> R
             claims::Found::HostPath(source) => host_path(name, &source),
         };
     }
+    if let Some(source) = &volume.image {
+        return image::make(context, pod, name, source, folder("image")).await;
+    }
     let plugin = if volume.config_map.is_some() {
         "configmap"
     } else if volume.secret.is_some() {
@@ -63,7 +67,7 @@ async fn one(context: &Context, pod: &Pod, volume: &Volume, ips: &[String]) -> R
     } else {
         return Err(Error::volume(
             name,
-            "its kind is not there yet; emptyDir, hostPath, claims, configMap, secret, projected and downwardAPI are",
+            "its kind is not there yet; emptyDir, hostPath, claims, configMap, secret, projected, downwardAPI and image are",
         ));
     };
     let path = folder(plugin);
@@ -192,7 +196,7 @@ pub fn mounts(
         all.push(Mount {
             container_path: wanted.mount_path.clone(),
             host_path: host_path.display().to_string(),
-            readonly: wanted.read_only.unwrap_or(false),
+            readonly: wanted.read_only.unwrap_or(false) || is_image(pod, &wanted.name),
             propagation: propagation.into(),
             ..Default::default()
         });
@@ -211,6 +215,12 @@ pub fn mounts(
         all.push(plain("/etc/hosts", &path));
     }
     Ok(all)
+}
+
+/// Whether a volume of a pod shows an image.
+fn is_image(pod: &Pod, name: &str) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.into_iter().any(|volume| volume.name == name && volume.image.is_some())
 }
 
 /// File with the last words of a container.
