@@ -29,3 +29,4 @@ pub mod status;
 pub mod strict;
 pub mod table;
 pub mod validate;
+pub mod warnings;

@@ -180,6 +180,10 @@ async fn keep_service(api: &Api, port: u16) -> Result<(), Status> {
     )
     .await?;
     let all = endpoints::living(&api.etcd, address).await?;
+    if address.is_loopback() {
+        // Nobody else could reach it there, and endpoints may not be such addresses.
+        return Ok(());
+    }
     for (wanted, field) in endpoints::objects(&all, port) {
         keep(api, wanted, field).await?;
     }

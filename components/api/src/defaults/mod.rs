@@ -56,6 +56,14 @@ pub fn apply(group: &str, version: &str, kind: &str, object: &mut Object) {
     }
 }
 
+/// What a Pod's containers want of each resource at once.
+pub(crate) fn totals_of_containers(
+    spec: &Value,
+    field: &str,
+) -> std::collections::BTreeMap<String, crate::quantity::Quantity> {
+    spec.as_object().map(|spec| pod_resources::totals(spec, field)).unwrap_or_default()
+}
+
 /// A list by its field; absent is empty.
 fn list<'a>(map: &'a Map<String, Value>, field: &str) -> &'a [Value] {
     map.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()

@@ -51,7 +51,7 @@ fn supported(name: &str) -> bool {
 
 /// What all containers need at once: the sum of those that run side by side, or what one of the init containers needs
 /// beside the sidecars that were started before it, whichever is more.
-fn totals(spec: &Map<String, Value>, field: &str) -> Totals {
+pub(super) fn totals(spec: &Map<String, Value>, field: &str) -> Totals {
     let mut sum = Totals::new();
     for container in list(spec, "containers") {
         add(&mut sum, &own(container, field));

@@ -1,13 +1,10 @@
-//! Kinds of the cluster as a whole: nodes, volumes, classes, leases, certificate signing requests.
-
-use std::collections::BTreeSet;
+//! Kinds of the cluster as a whole: classes of Pods, leases, certificate signing requests.
 
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{complain, containers, immutable, list, one_of, same, str_of, text};
+use super::{amounts, certificates, complain, immutable, list, metadata, placement, same, str_of, text};
 use crate::object::Object;
-use crate::quantity::Quantity;
 
 /// The highest priority that is not the system's.
 const HIGHEST_PRIORITY: i64 = 1_000_000_000;
@@ -19,14 +16,8 @@ pub(super) fn whole(group: &str, kind: &str, object: &Object) -> Errors {
     let path = Path::new("spec");
     let spec = object.get(&["spec"]).unwrap_or(&Value::Null);
     match (group, kind) {
-        ("", "Node") => taints(spec, &Path::new("metadata.taints"), &mut errors),
-        ("", "PersistentVolume") => volume(spec, &path, &mut errors),
         ("scheduling.k8s.io", "PriorityClass") => priority_class(object, &mut errors),
-        ("storage.k8s.io", "StorageClass") => storage_class(object, &mut errors),
-        ("node.k8s.io", "RuntimeClass") => match object.str(&["handler"]) {
-            "" => errors.push(Error::required(&Path::new("handler"), "")),
-            handler => complain(text::dns_label(handler), handler, &Path::new("handler"), &mut errors),
-        },
+        ("node.k8s.io", "RuntimeClass") => runtime_class(object, &mut errors),
         ("coordination.k8s.io", "Lease") => {
             for (field, least, text) in [
                 ("leaseDurationSeconds", 1, "must be greater than 0"),
@@ -36,19 +27,9 @@ pub(super) fn whole(group: &str, kind: &str, object: &Object) -> Errors {
                     errors.push(Error::invalid(&path.child(field), number, text));
                 }
             }
+            lease(spec, &path, &mut errors);
         }
-        ("certificates.k8s.io", "CertificateSigningRequest") => {
-            if list(spec, "usages").is_empty() {
-                errors.push(Error::required(&path.child("usages"), ""));
-            }
-            if str_of(spec, "signerName").is_empty() {
-                errors.push(Error::required(&path.child("signerName"), ""));
-            }
-            if spec["expirationSeconds"].as_i64().is_some_and(|seconds| seconds < 600) {
-                let text = "may not specify a duration less than 600 seconds (10 minutes)";
-                errors.push(Error::invalid(&path.child("expirationSeconds"), spec["expirationSeconds"].clone(), text));
-            }
-        }
+        ("certificates.k8s.io", "CertificateSigningRequest") => certificates::request(spec, &path, &mut errors),
         _ => {}
     }
     errors
@@ -57,91 +38,17 @@ pub(super) fn whole(group: &str, kind: &str, object: &Object) -> Errors {
 pub(super) fn changed(group: &str, kind: &str, old: &Object, new: &Object) -> Errors {
     let mut errors = Errors::new();
     match (group, kind) {
-        ("", "Node") => {
-            for (field, name) in [("podCIDRs", "podCIDR"), ("providerID", "providerID")] {
-                let before = old.get(&["spec", field]);
-                if !same(before, None) && !same(before, new.get(&["spec", field])) {
-                    let text = format!("node updates may not change {name} except from \"\" to valid");
-                    errors.push(Error::forbidden(&Path::new("spec").child(field), text));
-                }
-            }
-        }
         ("scheduling.k8s.io", "PriorityClass") => {
             if !same(old.get(&["value"]), new.get(&["value"])) {
                 errors.push(Error::forbidden(&Path::new("value"), "may not be changed in an update."));
             }
             immutable(old, new, &["preemptionPolicy"], &mut errors);
         }
-        ("storage.k8s.io", "StorageClass") => {
-            for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
-                immutable(old, new, &[field], &mut errors);
-            }
-        }
         ("node.k8s.io", "RuntimeClass") => immutable(old, new, &["handler"], &mut errors),
         ("certificates.k8s.io", "CertificateSigningRequest") => immutable(old, new, &["spec"], &mut errors),
         _ => {}
     }
     errors
-}
-
-fn taints(spec: &Value, path: &Path, errors: &mut Errors) {
-    let mut seen = BTreeSet::new();
-    for (at, taint) in list(spec, "taints").iter().enumerate() {
-        let path = path.index(at);
-        let (key, value, effect) = (str_of(taint, "key"), str_of(taint, "value"), str_of(taint, "effect"));
-        complain(text::qualified_name(key), key, &path.child("key"), errors);
-        let complaints = text::label_value(value);
-        if !complaints.is_empty() {
-            errors.push(Error::invalid(&path.child("value"), value, complaints.join(";")));
-        }
-        one_of(taint, "effect", &["NoSchedule", "PreferNoSchedule", "NoExecute"], &path, errors);
-        if !seen.insert((key, effect)) {
-            errors.push(Error::duplicate(&path, taint.clone()));
-        }
-    }
-}
-
-fn volume(spec: &Value, path: &Path, errors: &mut Errors) {
-    if list(spec, "accessModes").is_empty() {
-        errors.push(Error::required(&path.child("accessModes"), ""));
-    }
-    let of_capacity = path.child("capacity");
-    match spec["capacity"].as_object() {
-        None => errors.push(Error::required(&of_capacity, "")),
-        Some(capacity) if capacity.len() != 1 || !capacity.contains_key("storage") => {
-            errors.push(Error::not_supported(&of_capacity, spec["capacity"].clone(), &["storage"]));
-        }
-        Some(capacity) => {
-            let size = &capacity["storage"];
-            if containers::quantity(size).is_none_or(|size| size <= Quantity::ZERO) {
-                errors.push(Error::invalid(&of_capacity.key("storage"), size.clone(), "must be greater than zero"));
-            }
-        }
-    }
-    let no_sources = [
-        "accessModes",
-        "capacity",
-        "claimRef",
-        "mountOptions",
-        "nodeAffinity",
-        "persistentVolumeReclaimPolicy",
-        "storageClassName",
-        "volumeAttributesClassName",
-        "volumeMode",
-    ];
-    let fields = spec.as_object().into_iter().flatten();
-    let sources: Vec<&String> = fields
-        .filter(|(field, value)| !value.is_null() && !no_sources.contains(&field.as_str()))
-        .map(|(field, _)| field)
-        .collect();
-    if sources.is_empty() {
-        errors.push(Error::required(path, "must specify a volume type"));
-    }
-    for source in sources.iter().skip(1) {
-        errors.push(Error::forbidden(&path.child(source), "may not specify more than 1 volume type"));
-    }
-    one_of(spec, "persistentVolumeReclaimPolicy", &["Delete", "Recycle", "Retain"], path, errors);
-    one_of(spec, "volumeMode", &["Block", "Filesystem"], path, errors);
 }
 
 fn priority_class(class: &Object, errors: &mut Errors) {
@@ -158,19 +65,45 @@ fn priority_class(class: &Object, errors: &mut Errors) {
     }
 }
 
-fn storage_class(class: &Object, errors: &mut Errors) {
-    let path = Path::new("provisioner");
-    match class.str(&["provisioner"]) {
-        "" => errors.push(Error::required(&path, "")),
-        name => complain(text::qualified_name(&name.to_lowercase()), name, &path, errors),
+fn runtime_class(class: &Object, errors: &mut Errors) {
+    match class.str(&["handler"]) {
+        "" => errors.push(Error::required(&Path::new("handler"), "")),
+        handler => complain(text::dns_label(handler), handler, &Path::new("handler"), errors),
     }
-    let policy = class.str(&["reclaimPolicy"]);
-    if !matches!(policy, "" | "Delete" | "Retain") {
-        errors.push(Error::not_supported(&Path::new("reclaimPolicy"), policy, &["Delete", "Retain"]));
+    let fixed = class.get(&["overhead", "podFixed"]).and_then(Value::as_object);
+    for (name, value) in fixed.into_iter().flatten() {
+        let path = Path::new("overhead.limits").key(name);
+        amounts::name_of_container(name, &path, errors);
+        amounts::amount(name, value, &path, errors);
     }
-    let mode = class.str(&["volumeBindingMode"]);
-    if !matches!(mode, "Immediate" | "WaitForFirstConsumer") {
-        let supported = &["Immediate", "WaitForFirstConsumer"];
-        errors.push(Error::not_supported(&Path::new("volumeBindingMode"), mode, supported));
+    let Some(scheduling) = class.get(&["scheduling"]) else { return };
+    let path = Path::new("scheduling");
+    metadata::labels(scheduling.get("nodeSelector"), &path.child("nodeSelector"), errors);
+    let path = path.child("tolerations");
+    placement::tolerations(scheduling, &path, errors);
+    let all = list(scheduling, "tolerations");
+    let fields = ["key", "operator", "value", "effect"];
+    for (at, one) in all.iter().enumerate() {
+        let alike = |other: &Value| fields.iter().all(|field| same(one.get(field), other.get(field)));
+        if all[..at].iter().any(alike) {
+            errors.push(Error::duplicate(&path.index(at), one.clone()));
+        }
+    }
+}
+
+/// How the holder of a lease is chosen.
+fn lease(spec: &Value, path: &Path, errors: &mut Errors) {
+    let strategy = str_of(spec, "strategy");
+    if let Some(name) = spec["strategy"].as_str() {
+        let path = path.child("strategy.strategy");
+        if name.contains('/') {
+            complain(text::qualified_name(name), name, &path, errors);
+        } else if name != "OldestEmulationVersion" {
+            errors.push(Error::not_supported(&path, name, &["OldestEmulationVersion"]));
+        }
+    }
+    if !str_of(spec, "preferredHolder").is_empty() && strategy.is_empty() {
+        let text = "may only be specified if `strategy` is defined";
+        errors.push(Error::forbidden(&path.child("preferredHolder"), text));
     }
 }

@@ -1,17 +1,15 @@
-//! ConfigMaps, Secrets and claims.
+//! ConfigMaps and Secrets.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{complain, containers, list, metadata, same, str_of, text};
+use super::{complain, same, text};
 use crate::object::Object;
-use crate::quantity::Quantity;
 
 /// The most that a ConfigMap or a Secret may hold.
 const MOST: usize = 1024 * 1024;
-const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 fn entries<'a>(object: &'a Object, field: &str) -> impl Iterator<Item = (&'a String, &'a str)> {
     let map = object.get(&[field]).and_then(Value::as_object);
@@ -73,7 +71,10 @@ pub(super) fn secret(secret: &Object) -> Errors {
         }
         // One of the two is enough.
         "kubernetes.io/basic-auth" if lacks(&&"username") && lacks(&&"password") => &["username", "password"],
-        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/ssh-auth" if secret.str(&["data", "ssh-privatekey"]).is_empty() => {
+            errors.push(Error::required(&path.key("ssh-privatekey"), ""));
+            &[]
+        }
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
         _ => &[],
     };
@@ -111,76 +112,6 @@ pub(super) fn changed(kind: &str, old: &Object, new: &Object) -> Errors {
                 errors.push(Error::forbidden(&Path::new(field), text));
             }
         }
-    }
-    errors
-}
-
-pub(super) fn claim(claim: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let path = Path::new("spec");
-    let spec = claim.get(&["spec"]).cloned().unwrap_or(Value::Null);
-    let modes = list(&spec, "accessModes");
-    let path_of_modes = path.child("accessModes");
-    if modes.is_empty() {
-        errors.push(Error::required(&path_of_modes, "at least 1 access mode is required"));
-    }
-    for mode in modes.iter().filter_map(Value::as_str).filter(|mode| !ACCESS_MODES.contains(mode)) {
-        errors.push(Error::not_supported(&path_of_modes, mode, ACCESS_MODES));
-    }
-    if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
-        errors.push(Error::forbidden(&path_of_modes, "may not use ReadWriteOncePod with other access modes"));
-    }
-    if spec["selector"].is_object() {
-        metadata::selector(&spec["selector"], &path.child("selector"), &mut errors);
-    }
-    let path_of_size = path.child("resources").key("storage");
-    match &spec["resources"]["requests"]["storage"] {
-        Value::Null => errors.push(Error::required(&path_of_size, "")),
-        size if containers::quantity(size).is_none_or(|size| size <= Quantity::ZERO) => {
-            errors.push(Error::invalid(&path_of_size, size.clone(), "must be greater than zero"));
-        }
-        _ => {}
-    }
-    let class = str_of(&spec, "storageClassName");
-    if !class.is_empty() {
-        complain(text::dns_subdomain(class), class, &path.child("storageClassName"), &mut errors);
-    }
-    errors
-}
-
-/// A claim may get its volume, and a bound one may grow.
-pub(super) fn claim_changed(old: &Object, new: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let bound = new.str(&["status", "phase"]) == "Bound";
-    let unnamed = old.str(&["spec", "volumeName"]).is_empty();
-    let unclassed = old.get(&["spec", "storageClassName"]).is_none();
-    let fixed = |object: &Object| {
-        let mut spec = object.get(&["spec"]).cloned().unwrap_or(Value::Null);
-        if unnamed {
-            spec["volumeName"] = Value::Null;
-        }
-        if unclassed {
-            spec["storageClassName"] = Value::Null;
-        }
-        if bound {
-            spec["resources"]["requests"]["storage"] = Value::Null;
-            spec["volumeAttributesClassName"] = Value::Null;
-        }
-        spec
-    };
-    if !same(Some(&fixed(old)), Some(&fixed(new))) {
-        let text =
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-        errors.push(Error::forbidden(&Path::new("spec"), text));
-    }
-    let size = |object: &Object, path: &[&str]| object.get(path).and_then(containers::quantity);
-    let request = ["spec", "resources", "requests", "storage"];
-    if let (Some(before), Some(after)) = (size(old, &request), size(new, &request))
-        && after < before
-        && size(old, &["status", "capacity", "storage"]).is_none_or(|capacity| after <= capacity)
-    {
-        let text = "field can not be less than status.capacity";
-        errors.push(Error::forbidden(&Path::new(&request.join(".")), text));
     }
     errors
 }

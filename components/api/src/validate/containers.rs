@@ -5,49 +5,89 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{complain, list, not_negative, one_of, str_of, surroundings, text};
+use super::mounts::Volumes;
+use super::probes::Around;
+use super::{amounts, complain, env, list, mounts, one_of, probes, security, str_of, text};
 use crate::quantity::Quantity;
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
 const MESSAGE_POLICIES: &[&str] = &["File", "FallbackToLogsOnError"];
-const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
+const RESTART_POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
+const RESTART_ACTIONS: &[&str] = &["Restart", "RestartAllContainers"];
+/// The fields of a container that one for debugging cannot have.
+const NOT_EPHEMERAL: &[&str] = &[
+    "ports",
+    "resources",
+    "lifecycle",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "resizePolicy",
+    "restartPolicy",
+];
 
-/// The containers of a Pod's spec. `volumes` are the names of those that are well formed.
-pub(super) fn all(spec: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut Errors) {
-    regular(spec, volumes, &path.child("containers"), errors);
+/// What containers are looked at with: what the rest of their Pod says.
+pub(super) struct Pod<'a> {
+    pub spec: &'a Value,
+    pub volumes: Volumes<'a>,
+    pub claims: BTreeSet<&'a str>,
+}
+
+/// The containers of a Pod's spec.
+pub(super) fn all(pod: &Pod<'_>, path: &Path, errors: &mut Errors) {
+    let spec = pod.spec;
+    regular(pod, &path.child("containers"), errors);
     let mut names: BTreeSet<&str> =
         list(spec, "containers").iter().map(|container| str_of(container, "name")).collect();
+    let of_init = path.child("initContainers");
     for (at, container) in list(spec, "initContainers").iter().enumerate() {
-        let path = path.child("initContainers").index(at);
-        common(container, volumes, &path, errors);
-        unique(container, &mut names, &path, errors);
+        let path = of_init.index(at);
+        common(container, pod, &path, errors);
         init(container, &path, errors);
-        host_ports(std::slice::from_ref(container), &path, errors);
+        unique(container, &mut names, &path, errors);
+        // Each is alone when it runs, so only its own ports count; they are told of by the list's first place.
+        host_ports(std::slice::from_ref(container), &of_init, errors);
+        around_init(container, Around::of(spec), &path, errors);
     }
     for (at, container) in list(spec, "ephemeralContainers").iter().enumerate() {
-        let path = path.child("ephemeralContainers").index(at);
-        common(container, volumes, &path, errors);
-        unique(container, &mut names, &path, errors);
-        for field in ["ports", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe", "resizePolicy"] {
-            if !super::same(container.get(field), None) {
-                errors.push(Error::forbidden(&path.child(field), "cannot be set for an Ephemeral Container"));
-            }
+        ephemeral(container, pod, &mut names, &path.child("ephemeralContainers").index(at), errors);
+    }
+}
+
+fn ephemeral<'a>(container: &'a Value, pod: &Pod<'_>, names: &mut BTreeSet<&'a str>, path: &Path, errors: &mut Errors) {
+    common(container, pod, path, errors);
+    trimmed_image(container, path, errors);
+    unique(container, names, path, errors);
+    let target = str_of(container, "targetContainerName");
+    let named = |field: &str| list(pod.spec, field).iter().any(|other| str_of(other, "name") == target);
+    if !target.is_empty() && !named("containers") && !named("initContainers") {
+        errors.push(Error::not_found(&path.child("targetContainerName"), target));
+    }
+    let text = "cannot be set for an Ephemeral Container";
+    for field in NOT_EPHEMERAL.iter().filter(|field| !super::same(container.get(**field), None)) {
+        errors.push(Error::forbidden(&path.child(field), text));
+    }
+    for (at, mount) in list(container, "volumeMounts").iter().enumerate() {
+        for field in ["subPath", "subPathExpr"].into_iter().filter(|field| !str_of(mount, field).is_empty()) {
+            errors.push(Error::forbidden(&path.child("volumeMounts").index(at).child(field), text));
         }
     }
 }
 
-fn regular(spec: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut Errors) {
-    let containers = list(spec, "containers");
+fn regular(pod: &Pod<'_>, path: &Path, errors: &mut Errors) {
+    let containers = list(pod.spec, "containers");
     if containers.is_empty() {
         errors.push(Error::required(path, ""));
+        return;
     }
     let mut names = BTreeSet::new();
     for (at, container) in containers.iter().enumerate() {
         let path = path.index(at);
-        common(container, volumes, &path, errors);
+        common(container, pod, &path, errors);
         unique(container, &mut names, &path, errors);
-        handlers(container, &path, errors);
+        probes::all(container, Around::of(pod.spec), &path, errors);
+        restart(container, &path, errors);
     }
     host_ports(containers, path, errors);
 }
@@ -59,23 +99,71 @@ fn unique<'a>(container: &'a Value, names: &mut BTreeSet<&'a str>, path: &Path, 
     }
 }
 
-/// A sidecar is probed as others are; an init container that ends is not.
-fn init(container: &Value, path: &Path, errors: &mut Errors) {
-    match str_of(container, "restartPolicy") {
-        "Always" => handlers(container, path, errors),
-        "" | "OnFailure" | "Never" => {
-            for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
-                if !container[field].is_null() {
-                    let text = "may not be set for init containers without restartPolicy=Always";
-                    errors.push(Error::forbidden(&path.child(field), text));
-                }
-            }
+/// When a container starts again, where it says so itself.
+fn restart(container: &Value, path: &Path, errors: &mut Errors) {
+    let rules = list(container, "restartPolicyRules");
+    let of_policy = path.child("restartPolicy");
+    match container["restartPolicy"].as_str() {
+        None if rules.is_empty() => return,
+        None => errors.push(Error::required(&of_policy, "must specify restartPolicy when restart rules are used")),
+        Some(policy) if !RESTART_POLICIES.contains(&policy) => {
+            errors.push(Error::not_supported(&of_policy, policy, RESTART_POLICIES));
         }
-        other => errors.push(Error::not_supported(&path.child("restartPolicy"), other, &["Always"])),
+        Some(_) => {}
+    }
+    let of_rules = path.child("restartPolicyRules");
+    if rules.len() > 20 {
+        errors.push(Error::too_many(&of_rules, rules.len(), 20));
+    }
+    for (at, rule) in rules.iter().enumerate() {
+        let path = of_rules.index(at);
+        let action = str_of(rule, "action");
+        if !RESTART_ACTIONS.contains(&action) {
+            errors.push(Error::not_supported(&path.child("action"), action, RESTART_ACTIONS));
+        }
+        let path = path.child("exitCodes");
+        let codes = &rule["exitCodes"];
+        if !codes.is_object() {
+            errors.push(Error::required(&path, "must be specified"));
+            continue;
+        }
+        let operator = str_of(codes, "operator");
+        if !matches!(operator, "In" | "NotIn") {
+            errors.push(Error::not_supported(&path.child("operator"), operator, &["In", "NotIn"]));
+        }
+        let values = list(codes, "values");
+        if values.len() > 255 {
+            errors.push(Error::too_many(&path.child("values"), values.len(), 255));
+        }
     }
 }
 
-fn common(container: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut Errors) {
+fn init(container: &Value, path: &Path, errors: &mut Errors) {
+    restart(container, path, errors);
+}
+
+/// A sidecar is probed as others are; an init container that ends is not.
+fn around_init(container: &Value, around: Around<'_>, path: &Path, errors: &mut Errors) {
+    if container["restartPolicy"] == "Always" {
+        probes::all(container, around, path, errors);
+        return;
+    }
+    for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+        if !container[field].is_null() {
+            let text = "may not be set for init containers without restartPolicy=Always";
+            errors.push(Error::forbidden(&path.child(field), text));
+        }
+    }
+    for (at, policy) in list(container, "resizePolicy").iter().enumerate() {
+        if policy["restartPolicy"] == "RestartContainer" {
+            let path = path.child("resizePolicy").index(at).child("restartPolicy");
+            let text = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+            errors.push(Error::invalid(&path, "RestartContainer", text));
+        }
+    }
+}
+
+fn common(container: &Value, pod: &Pod<'_>, path: &Path, errors: &mut Errors) {
     match str_of(container, "name") {
         "" => errors.push(Error::required(&path.child("name"), "")),
         name => complain(text::dns_label(name), name, &path.child("name"), errors),
@@ -85,13 +173,50 @@ fn common(container: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut
     }
     one_of(container, "terminationMessagePolicy", MESSAGE_POLICIES, path, errors);
     ports(container, &path.child("ports"), errors);
-    for (at, variable) in list(container, "env").iter().enumerate() {
-        environment(variable, &path.child("env").index(at), errors);
+    env::variables(container, path, errors);
+    mounts::all(container, &pod.volumes, path, errors);
+    pull_policy(container, "imagePullPolicy", path, errors);
+    amounts::of_container(&container["resources"], &pod.claims, &path.child("resources"), errors);
+    resize_policy(container, pod.spec, &path.child("resizePolicy"), errors);
+    let host_users = pod.spec["hostUsers"] != false;
+    security::of_container(&container["securityContext"], host_users, &path.child("securityContext"), errors);
+}
+
+/// When an image is pulled.
+pub(super) fn pull_policy(holder: &Value, field: &str, path: &Path, errors: &mut Errors) {
+    one_of(holder, field, PULL_POLICIES, path, errors);
+}
+
+/// What only a Pod has to keep to, and not a template of Pods.
+pub(super) fn trimmed_image(container: &Value, path: &Path, errors: &mut Errors) {
+    let image = str_of(container, "image");
+    if image.trim() != image {
+        let text = "must not have leading or trailing whitespace";
+        errors.push(Error::invalid(&path.child("image"), image, text));
     }
-    mounts(container, volumes, &path.child("volumeMounts"), errors);
-    one_of(container, "imagePullPolicy", PULL_POLICIES, path, errors);
-    resources(&container["resources"], &path.child("resources"), errors);
-    surroundings::users(&container["securityContext"], &path.child("securityContext"), errors);
+}
+
+fn resize_policy(container: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
+    const RESOURCES: &[&str] = &["cpu", "memory"];
+    const POLICIES: &[&str] = &["NotRequired", "RestartContainer"];
+    let mut names = BTreeSet::new();
+    for (at, entry) in list(container, "resizePolicy").iter().enumerate() {
+        let (name, policy) = (str_of(entry, "resourceName"), str_of(entry, "restartPolicy"));
+        if !names.insert(name) {
+            errors.push(Error::duplicate(&path.index(at), name));
+        }
+        for (value, known) in [(name, RESOURCES), (policy, POLICIES)] {
+            match value {
+                "" => errors.push(Error::required(path, "")),
+                value if !known.contains(&value) => errors.push(Error::not_supported(path, value, known)),
+                _ => {}
+            }
+        }
+        if spec["restartPolicy"] == "Never" && policy != "NotRequired" {
+            let text = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
+            errors.push(Error::invalid(path, policy, text));
+        }
+    }
 }
 
 fn ports(container: &Value, path: &Path, errors: &mut Errors) {
@@ -135,138 +260,10 @@ fn host_ports(containers: &[Value], path: &Path, errors: &mut Errors) {
     }
 }
 
-fn environment(variable: &Value, path: &Path, errors: &mut Errors) {
-    match str_of(variable, "name") {
-        "" => errors.push(Error::required(&path.child("name"), "")),
-        name => complain(text::variable_name(name), name, &path.child("name"), errors),
-    }
-    let Some(from) = variable["valueFrom"].as_object() else { return };
-    let path = path.child("valueFrom");
-    match from.len() {
-        0 => {
-            let text = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
-            errors.push(Error::invalid(&path, "", text));
-        }
-        1 => {}
-        _ => errors.push(Error::invalid(&path, "", "may not have more than one field specified at a time")),
-    }
-    if !str_of(variable, "value").is_empty() {
-        errors.push(Error::invalid(&path, "", "may not be specified when `value` is not empty"));
-    }
-}
-
-fn mounts(container: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut Errors) {
-    let mut places = BTreeSet::new();
-    for (at, mount) in list(container, "volumeMounts").iter().enumerate() {
-        let path = path.index(at);
-        let name = str_of(mount, "name");
-        if name.is_empty() {
-            errors.push(Error::required(&path.child("name"), ""));
-        }
-        if !volumes.contains(name) {
-            errors.push(Error::not_found(&path.child("name"), name));
-        }
-        let place = str_of(mount, "mountPath");
-        if place.is_empty() {
-            errors.push(Error::required(&path.child("mountPath"), ""));
-        }
-        if !places.insert(place) {
-            errors.push(Error::invalid(&path.child("mountPath"), place, "must be unique"));
-        }
-        let below = str_of(mount, "subPath");
-        if below.starts_with('/') {
-            errors.push(Error::invalid(&path.child("subPath"), below, "must be a relative path"));
-        }
-        if below.split('/').any(|part| part == "..") {
-            errors.push(Error::invalid(&path.child("subPath"), below, "must not contain '..'"));
-        }
-    }
-}
-
-/// Requests and limits: well formed, not negative, and no request over its limit.
-pub(super) fn resources(resources: &Value, path: &Path, errors: &mut Errors) {
-    for list in ["limits", "requests"] {
-        for (name, value) in resources[list].as_object().into_iter().flatten() {
-            let path = path.child(list).key(name);
-            match quantity(value) {
-                None => errors.push(Error::invalid(&path, value.clone(), crate::quantity::ParseError::Format)),
-                Some(amount) if amount < Quantity::ZERO => {
-                    errors.push(Error::invalid(&path, value.clone(), "must be greater than or equal to 0"));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    for (name, request) in resources["requests"].as_object().into_iter().flatten() {
-        let limit = resources["limits"].get(name);
-        if let (Some(wanted), Some(most)) = (quantity(request), limit.and_then(quantity))
-            && wanted > most
-        {
-            let text = format!("must be less than or equal to {name} limit of {most}");
-            errors.push(Error::invalid(&path.child("requests"), wanted.to_string(), text));
-        }
-    }
-}
-
 pub(super) fn quantity(value: &Value) -> Option<Quantity> {
     match value {
         Value::String(text) => text.parse().ok(),
         Value::Number(number) => number.to_string().parse().ok(),
         _ => None,
-    }
-}
-
-fn handlers(container: &Value, path: &Path, errors: &mut Errors) {
-    for name in PROBES {
-        let probe = &container[name];
-        if probe.is_null() {
-            continue;
-        }
-        let path = path.child(name);
-        handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], &path, errors);
-        let numbers =
-            ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
-        for field in numbers {
-            not_negative(probe, field, &path, errors);
-        }
-        if name != "readinessProbe"
-            && let Some(threshold) = probe["successThreshold"].as_i64().filter(|threshold| *threshold != 1)
-        {
-            errors.push(Error::invalid(&path.child("successThreshold"), threshold, "must be 1"));
-        }
-    }
-    for name in ["postStart", "preStop"] {
-        let hook = &container["lifecycle"][name];
-        if !hook.is_null() {
-            let path = path.child("lifecycle").child(name);
-            handler(hook, &["exec", "httpGet", "tcpSocket", "sleep"], &path, errors);
-        }
-    }
-}
-
-/// One kind of handler, and what that needs.
-fn handler(handler: &Value, kinds: &[&str], path: &Path, errors: &mut Errors) {
-    let given: Vec<&&str> = kinds.iter().filter(|kind| !handler[**kind].is_null()).collect();
-    match given[..] {
-        [] => errors.push(Error::required(path, "must specify a handler type")),
-        [_] => {}
-        [_, ..] => {
-            for kind in &given[1..] {
-                errors.push(Error::forbidden(&path.child(kind), "may not specify more than 1 handler type"));
-            }
-        }
-    }
-    if given.contains(&&"exec") && list(&handler["exec"], "command").is_empty() {
-        errors.push(Error::required(&path.child("exec").child("command"), ""));
-    }
-    for kind in ["httpGet", "tcpSocket", "grpc"] {
-        if !given.contains(&&kind) {
-            continue;
-        }
-        let path = path.child(kind).child("port");
-        match &handler[kind]["port"] {
-            Value::String(name) => complain(text::port_name(name), name, &path, errors),
-            port => number_of_port(port.as_i64().unwrap_or_default(), &path, errors),
-        }
     }
 }

@@ -94,6 +94,14 @@ impl Error {
         Self::new("FieldValueNotFound", path, format!("Not found: {}", shown(&value.into())))
     }
 
+    pub fn not_found_detailed(path: &Path, value: impl Into<Value>, detail: &str) -> Self {
+        Self::new("FieldValueNotFound", path, detailed(&format!("Not found: {}", shown(&value.into())), detail))
+    }
+
+    pub fn duplicate_detailed(path: &Path, value: impl Into<Value>, detail: &str) -> Self {
+        Self::new("FieldValueDuplicate", path, detailed(&format!("Duplicate value: {}", shown(&value.into())), detail))
+    }
+
     pub fn forbidden(path: &Path, detail: impl Display) -> Self {
         Self::new("FieldValueForbidden", path, detailed("Forbidden", &detail.to_string()))
     }

@@ -4,23 +4,42 @@
 //! wrong; the answer lists it all. The rules of a kind are in the file of its group; kinds without rules of their own have
 //! their metadata checked.
 
+mod address;
+mod amounts;
+mod autoscaler;
+mod certificates;
+mod claims;
 mod cluster;
 mod config;
 mod containers;
+mod core;
+mod counts;
+mod env;
 pub mod field;
+mod flow;
+mod job_policies;
 mod jobs;
+mod limits;
 pub mod metadata;
+mod mounts;
 mod network;
+mod paths;
 mod placement;
 mod pod;
+mod pod_status;
 mod pod_update;
 mod policy;
+mod probes;
 mod rbac;
+mod security;
 mod service;
+mod signer;
+mod storage;
 mod surroundings;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod volumes;
 mod webhooks;
 mod workloads;
 
@@ -34,7 +53,45 @@ use field::{Error, Errors, Path};
 pub fn create(group: &str, kind: &str, object: &Object) -> Result<(), Status> {
     let mut errors = metadata::create(group, kind, object);
     errors.extend(whole(group, kind, object));
+    errors.extend(match (group, kind) {
+        ("", "Pod") => pod::created(object),
+        ("", "Service") => service::created(object),
+        ("batch", "CronJob") => jobs::created(object),
+        ("networking.k8s.io", "Ingress") => network::created(object),
+        _ => Errors::new(),
+    });
     finished(group, kind, object, &errors)
+}
+
+/// Whether a write of a subresource may be stored. `classes` are what a Pod's quality of service was and would be.
+pub fn subresource(
+    group: &str,
+    kind: &str,
+    name: &str,
+    old: &Object,
+    new: &Object,
+    classes: (&str, &str),
+) -> Result<(), Status> {
+    let mut errors = metadata::update(old, new);
+    errors.extend(match (group, kind, name) {
+        ("", "Pod", "status") => pod_status::status(old, new),
+        ("", "Pod", "ephemeralcontainers") => pod_status::debugging(old, new),
+        ("", "Pod", "resize") => pod_status::resize(old, new, classes),
+        ("", "Node", "status") => {
+            let mut errors = core::node_status(new);
+            errors.extend(core::node_changed(old, new));
+            errors
+        }
+        ("", "Namespace", "status") => core::namespace_status(new),
+        ("", "Namespace", "finalize") => core::namespace(new, true),
+        ("", "Service", "status") => service::status(new),
+        ("", "ResourceQuota", "status") => limits::quota_status(new),
+        ("storage.k8s.io", "VolumeAttachment", "status") => storage::attachment_status(new),
+        ("certificates.k8s.io", _, "approval" | "status") => certificates::status(old, new),
+        (_, _, "status") => counts::status(kind, old, new),
+        _ => Errors::new(),
+    });
+    finished(group, kind, new, &errors)
 }
 
 /// Whether an object may become another. Neither is looked at for what the server keeps in any case.
@@ -62,14 +119,21 @@ fn finished(group: &str, kind: &str, object: &Object, errors: &[Error]) -> Resul
 /// The rules for a state.
 fn whole(group: &str, kind: &str, object: &Object) -> Errors {
     match (group, kind) {
-        ("", "Pod") => pod::spec_of(object, &["spec"], &Path::new("spec")),
+        ("", "Pod") => pod::whole(object),
+        ("", "Node") => core::node(object),
+        ("", "Namespace") => core::namespace(object, false),
+        ("", "Endpoints") => core::endpoints(object),
+        ("", "LimitRange") => limits::range(object),
+        ("", "ResourceQuota") => limits::quota(object),
         ("", "PodTemplate") => pod::template(object, &["template"], &Path::new("template")),
         ("", "Service") => service::whole(object),
         ("", "ConfigMap") => config::config_map(object),
         ("", "Secret") => config::secret(object),
-        ("", "PersistentVolumeClaim") => config::claim(object),
+        ("", "PersistentVolumeClaim") => claims::whole(object),
         ("", "ReplicationController") | ("apps", _) => workloads::whole(kind, object),
         ("batch", _) => jobs::whole(kind, object),
+        ("", "PersistentVolume") | ("storage.k8s.io", _) => storage::whole(kind, object),
+        ("flowcontrol.apiserver.k8s.io", _) => flow::whole(kind, object),
         ("rbac.authorization.k8s.io", _) => rbac::whole(kind, object),
         ("networking.k8s.io" | "discovery.k8s.io", _) => network::whole(kind, object),
         ("autoscaling" | "policy", _) => policy::whole(kind, object),
@@ -84,10 +148,13 @@ fn changed(group: &str, kind: &str, old: &Object, new: &Object) -> Errors {
     match (group, kind) {
         ("", "Pod") => pod_update::changed(old, new),
         ("", "Service") => service::changed(old, new),
+        ("", "Node") => core::node_changed(old, new),
+        ("", "ResourceQuota") => limits::quota_changed(old, new),
         ("", "ConfigMap" | "Secret") => config::changed(kind, old, new),
-        ("", "PersistentVolumeClaim") => config::claim_changed(old, new),
+        ("", "PersistentVolumeClaim") => claims::changed(old, new),
         ("apps", _) => workloads::changed(kind, old, new),
         ("batch", _) => jobs::changed(kind, old, new),
+        ("", "PersistentVolume") | ("storage.k8s.io", _) => storage::changed(kind, old, new),
         ("rbac.authorization.k8s.io", _) => rbac::changed(kind, old, new),
         ("networking.k8s.io" | "discovery.k8s.io", _) => network::changed(kind, old, new),
         _ => cluster::changed(group, kind, old, new),

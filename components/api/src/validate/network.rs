@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::containers::number_of_port;
 use super::field::{Error, Errors, Path};
-use super::{complain, immutable, list, metadata, one_of, str_of, text};
+use super::{address, complain, immutable, list, metadata, one_of, str_of, text};
 use crate::object::Object;
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
@@ -26,6 +26,8 @@ pub(super) fn whole(kind: &str, object: &Object) -> Errors {
         "Ingress" => ingress(spec, &path, &mut errors),
         "NetworkPolicy" => network_policy(spec, &path, &mut errors),
         "EndpointSlice" => endpoint_slice(object, &mut errors),
+        "IngressClass" => class(spec, &path, &mut errors),
+        "ServiceCIDR" => service_ranges(spec, &path.child("cidrs"), &mut errors),
         "IPAddress" => parent(&spec["parentRef"], &path.child("parentRef"), &mut errors),
         _ => {}
     }
@@ -49,10 +51,96 @@ fn parent(reference: &Value, path: &Path, errors: &mut Errors) {
         errors.push(Error::required(path, ""));
         return;
     }
-    for field in ["resource", "name"] {
-        if str_of(reference, field).is_empty() {
-            errors.push(Error::required(&path.child(field), ""));
+    let group = str_of(reference, "group");
+    if !group.is_empty() {
+        complain(text::dns_subdomain(group), group, &path.child("group"), errors);
+    }
+    for field in ["resource", "name", "namespace"] {
+        match str_of(reference, field) {
+            "" if field == "namespace" => {}
+            "" => errors.push(Error::required(&path.child(field), "")),
+            name => complain(text::path_segment(name), name, &path.child(field), errors),
         }
+    }
+}
+
+/// An object of a kind that is not known here.
+fn typed(reference: &Value, path: &Path, errors: &mut Errors) {
+    if let Some(group) = reference["apiGroup"].as_str() {
+        complain(text::dns_subdomain(group), group, &path.child("apiGroup"), errors);
+    }
+    for field in ["kind", "name"] {
+        match str_of(reference, field) {
+            "" => errors.push(Error::required(&path.child(field), "")),
+            name => complain(text::path_segment(name), name, &path.child(field), errors),
+        }
+    }
+}
+
+fn class(spec: &Value, path: &Path, errors: &mut Errors) {
+    let controller = str_of(spec, "controller");
+    if controller.len() > 250 {
+        errors.push(Error::too_long(&path.child("controller"), 250));
+    }
+    super::jobs::domain_path(controller, &path.child("controller"), errors);
+    let (parameters, path) = (&spec["parameters"], path.child("parameters"));
+    if !parameters.is_object() {
+        return;
+    }
+    typed(parameters, &path, errors);
+    let of_namespace = path.child("namespace");
+    match (str_of(parameters, "scope"), parameters["namespace"].as_str()) {
+        ("", _) => errors.push(Error::required(&path.child("scope"), "")),
+        ("Namespace", None) => {
+            errors.push(Error::required(&of_namespace, "`parameters.scope` is set to 'Namespace'"));
+        }
+        ("Namespace", Some(name)) => complain(text::dns_label(name), name, &of_namespace, errors),
+        ("Cluster", Some(_)) => {
+            errors.push(Error::forbidden(&of_namespace, "`parameters.scope` is set to 'Cluster'"));
+        }
+        ("Cluster", None) => {}
+        (other, _) => errors.push(Error::not_supported(&path.child("scope"), other, &["Cluster", "Namespace"])),
+    }
+}
+
+/// The ranges that Services' addresses are of.
+fn service_ranges(spec: &Value, path: &Path, errors: &mut Errors) {
+    let ranges: Vec<&str> = list(spec, "cidrs").iter().filter_map(Value::as_str).collect();
+    if ranges.is_empty() {
+        errors.push(Error::required(path, "at least one CIDR required"));
+        return;
+    }
+    if ranges.len() > 2 {
+        errors.push(Error::invalid(path, spec.clone(), "may only hold up to 2 values"));
+        return;
+    }
+    for (at, range) in ranges.iter().enumerate() {
+        let before = errors.len();
+        address::range(range, &[], &path.index(at), errors);
+        let canonical = address::Range::parse(range).map(address::Range::canonical);
+        if let Some(canonical) = canonical.filter(|canonical| errors.len() == before && canonical != range) {
+            errors.push(Error::invalid(&path.index(at), *range, format!("must be in canonical form ({canonical:?})")));
+        }
+    }
+    if let [first, second] = ranges[..]
+        && first.contains(':') == second.contains(':')
+    {
+        let text = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        errors.push(Error::invalid(path, spec["cidrs"].clone(), text));
+    }
+}
+
+/// What a new Ingress cannot say twice.
+pub(super) fn created(ingress: &Object) -> Errors {
+    const CLASS: &str = "kubernetes.io/ingress.class";
+    let old = ingress.get(&["metadata", "annotations", CLASS]).and_then(Value::as_str);
+    let new = ingress.get(&["spec", "ingressClassName"]).and_then(Value::as_str);
+    match (old, new) {
+        (Some(old), Some(new)) if old != new => {
+            let text = "must match `ingressClassName` when both are specified";
+            vec![Error::invalid(&Path::new("annotations").child(CLASS), old, text)]
+        }
+        _ => Errors::new(),
     }
 }
 
@@ -72,8 +160,7 @@ fn ingress(spec: &Value, path: &Path, errors: &mut Errors) {
             errors.push(Error::invalid(&path.child("host"), host, "must be a DNS name, not an IP address"));
         }
         if !host.is_empty() {
-            let plain = host.strip_prefix("*.").unwrap_or(host);
-            complain(text::dns_subdomain(plain), host, &path.child("host"), errors);
+            self::host(host, &path.child("host"), errors);
         }
         if !rule["http"].is_object() {
             continue;
@@ -87,10 +174,26 @@ fn ingress(spec: &Value, path: &Path, errors: &mut Errors) {
             http_path(entry, &path.index(at), errors);
         }
     }
+    for (at, entry) in list(spec, "tls").iter().enumerate() {
+        let path = path.child("tls").index(at);
+        for (at, name) in list(entry, "hosts").iter().filter_map(Value::as_str).enumerate() {
+            host(name, &path.child("hosts").index(at), errors);
+        }
+        let secret = str_of(entry, "secretName");
+        if !secret.is_empty() {
+            complain(text::dns_subdomain(secret), secret, &path.child("secretName"), errors);
+        }
+    }
     let class = str_of(spec, "ingressClassName");
     if !class.is_empty() {
         complain(text::dns_subdomain(class), class, &path.child("ingressClassName"), errors);
     }
+}
+
+/// A host's name, or with a star all names below it.
+fn host(name: &str, path: &Path, errors: &mut Errors) {
+    let rule = if name.contains('*') { text::wildcard } else { text::dns_subdomain };
+    complain(rule(name), name, path, errors);
 }
 
 fn http_path(entry: &Value, path: &Path, errors: &mut Errors) {
@@ -122,7 +225,7 @@ fn backend(backend: &Value, path: &Path, errors: &mut Errors) {
     match (service.is_object(), backend["resource"].is_object()) {
         (true, true) => errors.push(Error::invalid(path, "", "cannot set both resource and service backends")),
         (false, false) => errors.push(Error::invalid(path, "", "resource or service backend is required")),
-        (false, true) => {}
+        (false, true) => typed(&backend["resource"], &path.child("resource"), errors),
         (true, false) => {
             let of_service = path.child("service");
             match str_of(service, "name") {
@@ -153,6 +256,11 @@ fn network_policy(spec: &Value, path: &Path, errors: &mut Errors) {
                 self::peer(peer, &path.child(peers).index(at), errors);
             }
         }
+    }
+    if list(spec, "policyTypes").len() > 2 {
+        let text = "may not specify more than two policyTypes";
+        errors.push(Error::invalid(&path.child("policyTypes"), spec["policyTypes"].clone(), text));
+        return;
     }
     for (at, kind) in list(spec, "policyTypes").iter().filter_map(Value::as_str).enumerate() {
         if !POLICY_TYPES.contains(&kind) {
@@ -205,39 +313,20 @@ fn peer(peer: &Value, path: &Path, errors: &mut Errors) {
         return;
     }
     let path = path.child("ipBlock");
-    let wrong = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-    match (str_of(block, "cidr"), range(str_of(block, "cidr"))) {
-        ("", _) => errors.push(Error::required(&path.child("cidr"), "")),
-        (cidr, None) => errors.push(Error::invalid(&path.child("cidr"), cidr, wrong)),
-        (_, Some(whole)) => {
-            for (at, except) in list(block, "except").iter().filter_map(Value::as_str).enumerate() {
-                let path = path.child("except").index(at);
-                match range(except) {
-                    None => errors.push(Error::invalid(&path, except, wrong)),
-                    Some(part) if !is_part(whole, part) => {
-                        errors.push(Error::invalid(&path, except, "must be a strict subset of `cidr`"));
-                    }
-                    Some(_) => {}
-                }
-            }
+    let cidr = str_of(block, "cidr");
+    if cidr.is_empty() {
+        errors.push(Error::required(&path.child("cidr"), ""));
+        return;
+    }
+    address::range(cidr, &[], &path.child("cidr"), errors);
+    let Some(whole) = address::Range::parse(cidr) else { return };
+    for (at, except) in list(block, "except").iter().filter_map(Value::as_str).enumerate() {
+        let path = path.child("except").index(at);
+        address::range(except, &[], &path, errors);
+        if address::Range::parse(except).is_some_and(|part| !whole.contains(part)) {
+            errors.push(Error::invalid(&path, except, "must be a strict subset of `cidr`"));
         }
     }
-}
-
-/// An address range: the address as a number, how many bits all addresses of its family have, and how many are fixed.
-fn range(cidr: &str) -> Option<(u128, u32, u32)> {
-    let (address, length) = cidr.split_once('/')?;
-    let (address, bits) = match address.parse().ok()? {
-        IpAddr::V4(address) => (u128::from(u32::from(address)), 32),
-        IpAddr::V6(address) => (u128::from(address), 128),
-    };
-    let length: u32 = length.parse().ok()?;
-    (length <= bits).then_some((address, bits, length))
-}
-
-fn is_part((whole, bits, length): (u128, u32, u32), (part, of_bits, of_length): (u128, u32, u32)) -> bool {
-    let network = |address: u128| address.checked_shr(bits - length).unwrap_or(0);
-    bits == of_bits && length < of_length && network(whole) == network(part)
 }
 
 fn endpoint_slice(slice: &Object, errors: &mut Errors) {
@@ -255,6 +344,9 @@ fn endpoint_slice(slice: &Object, errors: &mut Errors) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
         one_of(port, "protocol", PROTOCOLS, &path, errors);
+        if let Some(protocol) = port["appProtocol"].as_str() {
+            complain(text::qualified_name(protocol), protocol, &path.child("appProtocol"), errors);
+        }
     }
     let endpoints = list(slice, "endpoints");
     if endpoints.len() > MOST_ENDPOINTS {
@@ -271,15 +363,67 @@ fn endpoint_slice(slice: &Object, errors: &mut Errors) {
             errors.push(Error::too_many(&path, addresses.len(), MOST_ADDRESSES));
         }
         for (at, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
-            match (kind, address.parse::<IpAddr>()) {
-                ("IPv4", Ok(IpAddr::V6(_))) => errors.push(Error::invalid(&path, address, "must be an IPv4 address")),
-                ("IPv6", Ok(IpAddr::V4(_))) => errors.push(Error::invalid(&path, address, "must be an IPv6 address")),
-                ("IPv4" | "IPv6", Err(_)) => {
-                    let text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                    errors.push(Error::invalid(&path.index(at), address, text));
+            self::address_of(kind, address, &path, at, errors);
+        }
+        details(endpoint, &Path::new("endpoints").index(at), errors);
+    }
+}
+
+/// An address of the slice's family.
+fn address_of(kind: &str, address: &str, path: &Path, at: usize, errors: &mut Errors) {
+    let of_this = path.index(at);
+    match kind {
+        "IPv4" | "IPv6" => {
+            let canonical = if kind == "IPv6" { text::ip_address(address) } else { text::Complaints::new() };
+            if let Some(why) = address::problem(address) {
+                errors.push(Error::invalid(&of_this, address, why));
+            } else if !canonical.is_empty() {
+                complain(canonical, address, &of_this, errors);
+            } else {
+                if address.contains(':') != (kind == "IPv6") {
+                    errors.push(Error::invalid(path, address, format!("must be an {kind} address")));
                 }
-                _ => {}
+                address::endpoint(address, &of_this, errors);
             }
+        }
+        "FQDN" => {
+            let name = address.strip_suffix('.').unwrap_or(address);
+            let wrong = text::dns_subdomain(name);
+            if address.is_empty() {
+                errors.push(Error::required(&of_this, ""));
+            } else if !wrong.is_empty() {
+                errors.push(Error::invalid(&of_this, name, wrong.join(",")));
+            } else if !name.contains('.') {
+                let text = "should be a domain with at least two segments separated by dots";
+                errors.push(Error::invalid(&of_this, name, text));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What is said of an endpoint beside its addresses.
+fn details(endpoint: &Value, path: &Path, errors: &mut Errors) {
+    let rules: [(&str, text::Rule); 2] = [("nodeName", text::dns_subdomain), ("hostname", text::dns_label)];
+    for (field, rule) in rules {
+        if let Some(name) = endpoint[field].as_str() {
+            complain(rule(name), name, &path.child(field), errors);
+        }
+    }
+    let hints: [(&str, text::Rule); 2] = [("forZones", text::label_value), ("forNodes", text::dns_subdomain)];
+    for (field, rule) in hints {
+        let (all, path) = (list(&endpoint["hints"], field), path.child("hints").child(field));
+        if all.len() > 8 {
+            errors.push(Error::too_many(&path, all.len(), 8));
+            return;
+        }
+        let names: Vec<&str> = all.iter().map(|hint| str_of(hint, "name")).collect();
+        for (at, name) in names.iter().enumerate() {
+            let path = path.index(at).child("name");
+            if names[..at].contains(name) {
+                errors.push(Error::duplicate(&path, *name));
+            }
+            complain(rule(name), name, &path, errors);
         }
     }
 }

@@ -4,52 +4,138 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::containers::{self, Pod};
 use super::field::{Error, Errors, Path};
-use super::{complain, containers, list, metadata, one_of, placement, str_of, surroundings, text};
+use super::mounts::Volumes;
+use super::{amounts, complain, list, metadata, one_of, placement, security, str_of, surroundings, text, volumes};
 use crate::object::Object;
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
-const TOLERATION_OPERATORS: &[&str] = &["Equal", "Exists"];
-const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+const PREEMPTION_POLICIES: &[&str] = &["PreemptLowerPriority", "Never"];
+/// What marks the image of a Pod that a kubelet has from elsewhere.
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
-/// The spec of a Pod at `at` in the object.
-pub(super) fn spec_of(object: &Object, at: &[&str], path: &Path) -> Errors {
+/// A Pod.
+pub(super) fn whole(pod: &Object) -> Errors {
     let mut errors = Errors::new();
-    match object.get(at) {
-        Some(value) => spec(value, path, &mut errors),
-        None => spec(&Value::Object(serde_json::Map::new()), path, &mut errors),
+    annotations(pod, &["metadata", "annotations"], &["spec"], &Path::new("metadata.annotations"), &mut errors);
+    let empty = Value::Object(serde_json::Map::new());
+    let spec = pod.get(&["spec"]).unwrap_or(&empty);
+    let path = Path::new("spec");
+    self::spec(spec, Some(pod.name()), &path, &mut errors);
+    if str_of(spec, "serviceAccountName").is_empty() {
+        for (at, volume) in list(spec, "volumes").iter().enumerate() {
+            let path = path.child("volumes").index(at).child("projected");
+            for (of, source) in list(&volume["projected"], "sources").iter().enumerate() {
+                if source["serviceAccountToken"].is_object() {
+                    let path = path.child("sources").index(of).child("serviceAccountToken");
+                    errors.push(Error::forbidden(&path, "must not be specified when serviceAccountName is not set"));
+                }
+            }
+        }
+    }
+    for field in ["containers", "initContainers"] {
+        for (at, container) in list(spec, field).iter().enumerate() {
+            containers::trimmed_image(container, &path.child(field).index(at), &mut errors);
+        }
+    }
+    errors
+}
+
+/// What a new Pod cannot have yet.
+pub(super) fn created(pod: &Object) -> Errors {
+    let mut errors = Errors::new();
+    let spec = pod.get(&["spec"]).unwrap_or(&Value::Null);
+    let path = Path::new("spec");
+    if !list(spec, "ephemeralContainers").is_empty() {
+        errors.push(Error::forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
+    }
+    if !str_of(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
+        let text = "cannot be set until all schedulingGates have been cleared";
+        errors.push(Error::forbidden(&path.child("nodeName"), text));
     }
     errors
 }
 
 /// The template of Pods at `at` in the object.
 pub(super) fn template(object: &Object, at: &[&str], path: &Path) -> Errors {
-    let mut errors = spec_of(object, &[at, &["spec"]].concat(), &path.child("spec"));
+    let mut errors = Errors::new();
+    let of_annotations = path.child("annotations");
     if let Some(of_pods) = object.get(&[at, &["metadata"]].concat()) {
         metadata::labels(of_pods.get("labels"), &path.child("labels"), &mut errors);
-        metadata::annotations(of_pods.get("annotations"), &path.child("annotations"), &mut errors);
+        metadata::annotations(of_pods.get("annotations"), &of_annotations, &mut errors);
+    }
+    let of_spec = [at, &["spec"]].concat();
+    annotations(object, &[at, &["metadata", "annotations"]].concat(), &of_spec, &of_annotations, &mut errors);
+    let empty = Value::Object(serde_json::Map::new());
+    let of_pods = object.get(&of_spec).unwrap_or(&empty);
+    spec(of_pods, None, &path.child("spec"), &mut errors);
+    if !list(of_pods, "ephemeralContainers").is_empty() {
+        let text = "ephemeral containers not allowed in pod template";
+        errors.push(Error::forbidden(&path.child("spec.ephemeralContainers"), text));
     }
     errors
 }
 
-fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
+/// Annotations that mean something for Pods.
+fn annotations(object: &Object, at: &[&str], of_spec: &[&str], path: &Path, errors: &mut Errors) {
+    let Some(all) = object.get(at) else { return };
+    if let Some(mirror) = all[MIRROR].as_str()
+        && object.str(&[of_spec, &["nodeName"]].concat()).is_empty()
+    {
+        let text = "must set spec.nodeName if mirror pod annotation is set";
+        errors.push(Error::invalid(&path.key(MIRROR), mirror, text));
+    }
+    if let Some(cost) = all[DELETION_COST].as_str() {
+        let plain = !cost.starts_with('+') && (cost == "0" || !cost.trim_start_matches('-').starts_with('0'));
+        if !plain || cost.parse::<i32>().is_err() {
+            errors.push(Error::invalid(&path.key(DELETION_COST), cost, "must be a 32bit integer"));
+        }
+    }
+}
+
+fn spec(spec: &Value, name: Option<&str>, path: &Path, errors: &mut Errors) {
     if spec["terminationGracePeriodSeconds"].is_null() {
         errors.push(Error::required(&path.child("terminationGracePeriodSeconds"), ""));
     }
-    let volumes = volumes(spec, &path.child("volumes"), errors);
-    containers::all(spec, &volumes, path, errors);
-    containers::resources(&spec["resources"], &path.child("resources"), errors);
-    host_network(spec, path, errors);
+    let volumes = self::volumes(spec, name, &path.child("volumes"), errors);
+    let claims = claims(spec, &path.child("resourceClaims"), errors);
+    containers::all(&Pod { spec, volumes, claims }, path, errors);
+    amounts::of_pod(spec, path, errors);
+    host_network(spec, name.is_some(), path, errors);
     one_of(spec, "restartPolicy", RESTART_POLICIES, path, errors);
     one_of(spec, "dnsPolicy", DNS_POLICIES, path, errors);
     metadata::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
-    let context = path.child("securityContext");
-    surroundings::users(&spec["securityContext"], &context, errors);
-    surroundings::sysctls(&spec["securityContext"], &context, errors);
-    surroundings::resolver(spec, path, errors);
-    surroundings::host_aliases(spec, path, errors);
+    security::of_pod(spec, path, errors);
     placement::affinity(&spec["affinity"], &path.child("affinity"), errors);
+    surroundings::resolver(spec, path, errors);
+    gates(spec, path, errors);
+    placement::spread(spec, &path.child("topologySpreadConstraints"), errors);
+    security::own_users(spec, path, errors);
+    host_name(spec, path, errors);
+    names(spec, path, errors);
+    placement::tolerations(spec, &path.child("tolerations"), errors);
+    surroundings::host_aliases(spec, path, errors);
+    if let Some(policy) = spec["preemptionPolicy"].as_str() {
+        match policy {
+            "" => errors.push(Error::required(&path.child("preemptionPolicy"), "")),
+            policy if !PREEMPTION_POLICIES.contains(&policy) => {
+                errors.push(Error::not_supported(&path.child("preemptionPolicy"), policy, PREEMPTION_POLICIES));
+            }
+            _ => {}
+        }
+    }
+    for (name, value) in spec["overhead"].as_object().into_iter().flatten() {
+        let path = path.child("overhead").child("limits").key(name);
+        amounts::name_of_container(name, &path, errors);
+        amounts::amount(name, value, &path, errors);
+    }
+    security::system(spec, path, errors);
+}
+
+fn names(spec: &Value, path: &Path, errors: &mut Errors) {
     let names: [(&str, text::Rule); 6] = [
         ("serviceAccountName", text::dns_subdomain),
         ("nodeName", text::dns_subdomain),
@@ -70,123 +156,114 @@ fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
         let text = "must be between 1 and 2147483647, inclusive";
         errors.push(Error::invalid(&path.child("activeDeadlineSeconds"), seconds, text));
     }
-    for (at, toleration) in list(spec, "tolerations").iter().enumerate() {
-        self::toleration(toleration, &path.child("tolerations").index(at), errors);
-    }
-    let constraints = path.child("topologySpreadConstraints");
-    for (at, constraint) in list(spec, "topologySpreadConstraints").iter().enumerate() {
-        spread(constraint, &constraints.index(at), errors);
-    }
 }
 
-/// The names of the volumes that nothing is wrong with.
-fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Errors) -> BTreeSet<&'a str> {
-    let mut names = BTreeSet::new();
+/// The volumes that nothing is wrong with.
+fn volumes<'a>(spec: &'a Value, pod: Option<&str>, path: &Path, errors: &mut Errors) -> Volumes<'a> {
+    let mut sound = Volumes::new();
+    let pod = pod.filter(|name| !name.is_empty());
+    let of_claim = |volume: &Value| pod.map(|pod| format!("{pod}-{}", str_of(volume, "name")));
     for (at, volume) in list(spec, "volumes").iter().enumerate() {
         let path = path.index(at);
         let before = errors.len();
-        let sources =
-            volume.as_object().into_iter().flatten().filter(|(field, value)| *field != "name" && !value.is_null());
-        let sources: Vec<&String> = sources.map(|(field, _)| field).collect();
-        if sources.is_empty() {
-            errors.push(Error::required(&path, "must specify a volume type"));
-        }
-        for source in sources.iter().skip(1) {
-            errors.push(Error::forbidden(&path.child(source), "may not specify more than 1 volume type"));
-        }
-        source(volume, &path, errors);
+        volumes::source(volume, &path, errors);
         let name = str_of(volume, "name");
+        if let Some(claim) = of_claim(volume).filter(|_| volume["ephemeral"].is_object() && !name.is_empty()) {
+            let wrong = text::dns_subdomain(&claim).into_iter().map(|text| format!("PVC name {claim:?}: {text}"));
+            errors.extend(wrong.map(|text| Error::invalid(&path.child("name"), name, text)));
+        }
         match name {
             "" => errors.push(Error::required(&path.child("name"), "")),
             name => complain(text::dns_label(name), name, &path.child("name"), errors),
         }
-        if names.contains(name) {
+        if sound.contains_key(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
         if errors.len() == before {
-            names.insert(name);
+            sound.insert(name, volume);
+        }
+        let claim = str_of(&volume["persistentVolumeClaim"], "claimName");
+        let made = list(spec, "volumes").iter().filter(|other| other["ephemeral"].is_object()).filter_map(of_claim);
+        if !claim.is_empty() && made.into_iter().any(|made| made == claim) {
+            let path = path.child("persistentVolumeClaim.claimName");
+            let text = "must not reference a PVC that gets created for an ephemeral volume";
+            errors.push(Error::invalid(&path, claim, text));
+        }
+    }
+    sound
+}
+
+/// The names of the claims for devices.
+fn claims<'a>(spec: &'a Value, path: &Path, errors: &mut Errors) -> BTreeSet<&'a str> {
+    let mut names = BTreeSet::new();
+    for (at, claim) in list(spec, "resourceClaims").iter().enumerate() {
+        let path = path.index(at);
+        match str_of(claim, "name") {
+            "" => errors.push(Error::required(&path.child("name"), "")),
+            name if !names.insert(name) => errors.push(Error::duplicate(&path.child("name"), name)),
+            name => complain(text::dns_label(name), name, &path.child("name"), errors),
+        }
+        let fields = ["resourceClaimName", "resourceClaimTemplateName"];
+        let given: Vec<&str> = fields.into_iter().filter(|field| claim[*field].is_string()).collect();
+        let wrong = match given.len() {
+            0 => Some("must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
+            1 => None,
+            _ => Some("at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"),
+        };
+        errors.extend(wrong.map(|text| Error::invalid(&path, claim.clone(), text)));
+        for field in given {
+            let name = str_of(claim, field);
+            complain(text::dns_subdomain(name), name, &path.child(field), errors);
         }
     }
     names
 }
 
-/// What a volume's source cannot do without.
-fn source(volume: &Value, path: &Path, errors: &mut Errors) {
-    for (kind, field) in
-        [("hostPath", "path"), ("secret", "secretName"), ("persistentVolumeClaim", "claimName"), ("configMap", "name")]
-    {
-        if volume[kind].is_object() && str_of(&volume[kind], field).is_empty() {
-            errors.push(Error::required(&path.child(kind).child(field), ""));
-        }
-    }
-    for kind in ["secret", "configMap", "projected", "downwardAPI"] {
-        if let Some(mode) = volume[kind]["defaultMode"].as_i64()
-            && !(0..=0o777).contains(&mode)
-        {
-            let text = "must be a number between 0 and 0777 (octal), both inclusive";
-            errors.push(Error::invalid(&path.child(kind).child("defaultMode"), mode, text));
-        }
-    }
-}
-
 /// On the host's network a container's port is the host's.
-fn host_network(spec: &Value, path: &Path, errors: &mut Errors) {
+fn host_network(spec: &Value, of_pod: bool, path: &Path, errors: &mut Errors) {
     if spec["hostNetwork"] != true {
         return;
     }
     for (at, container) in list(spec, "containers").iter().enumerate() {
         for (of, port) in list(container, "ports").iter().enumerate() {
             let host = port["hostPort"].as_i64().unwrap_or_default();
-            if host != 0 && Some(host) != port["containerPort"].as_i64() {
-                let path = path.child("containers").index(at).child("ports").index(of).child("containerPort");
-                let text = "must match `hostPort` when `hostNetwork` is true";
-                errors.push(Error::invalid(&path, port["containerPort"].clone(), text));
+            if (of_pod || host != 0) && host != port["containerPort"].as_i64().unwrap_or_default() {
+                let path = path.child("containers").index(at).child("ports").index(of).child("hostPort");
+                let text = "must match `containerPort` when `hostNetwork` is true";
+                errors.push(Error::invalid(&path, host, text));
             }
         }
     }
 }
 
-fn toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
-    let (key, operator) = (str_of(toleration, "key"), str_of(toleration, "operator"));
-    let (value, effect) = (str_of(toleration, "value"), str_of(toleration, "effect"));
-    if !key.is_empty() {
-        complain(text::qualified_name(key), key, &path.child("key"), errors);
-    } else if operator != "Exists" {
-        let text = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-        errors.push(Error::invalid(&path.child("operator"), operator, text));
+/// What a Pod waits for before it is scheduled, and before it is ready.
+fn gates(spec: &Value, path: &Path, errors: &mut Errors) {
+    for (at, gate) in list(spec, "readinessGates").iter().enumerate() {
+        let name = str_of(gate, "conditionType");
+        let path = path.child("readinessGates").index(at).child("conditionType");
+        complain(text::qualified_name(name), name, &path, errors);
     }
-    if !toleration["tolerationSeconds"].is_null() && effect != "NoExecute" {
-        let text = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-        errors.push(Error::invalid(&path.child("effect"), effect, text));
-    }
-    match operator {
-        "" | "Equal" => {
-            let complaints = text::label_value(value);
-            if !complaints.is_empty() {
-                errors.push(Error::invalid(&path.child("operator"), value, complaints.join(";")));
-            }
+    let mut names = BTreeSet::new();
+    for (at, gate) in list(spec, "schedulingGates").iter().enumerate() {
+        let (name, path) = (str_of(gate, "name"), path.child("schedulingGates").index(at));
+        complain(text::qualified_name(name), name, &path, errors);
+        if !names.insert(name) {
+            errors.push(Error::duplicate(&path, name));
         }
-        "Exists" if !value.is_empty() => {
-            let text = "value must be empty when `operator` is 'Exists'";
-            errors.push(Error::invalid(&path.child("operator"), value, text));
-        }
-        "Exists" => {}
-        other => errors.push(Error::not_supported(&path.child("operator"), other, TOLERATION_OPERATORS)),
-    }
-    if !effect.is_empty() && !EFFECTS.contains(&effect) {
-        errors.push(Error::not_supported(&path.child("effect"), effect, EFFECTS));
     }
 }
 
-fn spread(constraint: &Value, path: &Path, errors: &mut Errors) {
-    if constraint["maxSkew"].as_i64().unwrap_or_default() <= 0 {
-        errors.push(Error::invalid(&path.child("maxSkew"), constraint["maxSkew"].clone(), "must be greater than zero"));
+fn host_name(spec: &Value, path: &Path, errors: &mut Errors) {
+    let Some(name) = spec["hostnameOverride"].as_str() else { return };
+    let path = path.child("hostnameOverride");
+    if spec["setHostnameAsFQDN"] == true {
+        errors.push(Error::forbidden(&path, "may not be specified when setHostnameAsFQDN is true"));
     }
-    if str_of(constraint, "topologyKey").is_empty() {
-        errors.push(Error::required(&path.child("topologyKey"), "can not be empty"));
+    if spec["hostNetwork"] == true {
+        errors.push(Error::forbidden(&path, "may not be specified when hostNetwork is true"));
     }
-    one_of(constraint, "whenUnsatisfiable", &["DoNotSchedule", "ScheduleAnyway"], path, errors);
-    if constraint["labelSelector"].is_object() {
-        metadata::selector(&constraint["labelSelector"], &path.child("labelSelector"), errors);
+    if name.len() > 64 {
+        errors.push(Error::too_long(&path, 64));
     }
+    complain(text::dns_subdomain(name), name, &path, errors);
 }

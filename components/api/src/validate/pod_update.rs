@@ -13,7 +13,7 @@ pub(super) const CHANGEABLE: &str = "`spec.containers[*].image`,`spec.initContai
 /// What a change of a Pod's spec may not do.
 pub(super) fn changed(old: &Object, new: &Object) -> Errors {
     let (Some(before), Some(after)) = (old.get(&["spec"]), new.get(&["spec"])) else { return Errors::new() };
-    let mut errors = Errors::new();
+    let mut errors = annotations(old, new);
     let path = Path::new("spec");
     for containers in ["containers", "initContainers"] {
         if list(before, containers).len() != list(after, containers).len() {
@@ -22,11 +22,11 @@ pub(super) fn changed(old: &Object, new: &Object) -> Errors {
             return errors;
         }
         for (at, container) in list(after, containers).iter().enumerate() {
-            let image = container["image"].as_str().unwrap_or_default();
-            if image.trim() != image {
-                let text = "must not have leading or trailing whitespace";
-                errors.push(Error::invalid(&path.child(containers).index(at).child("image"), image, text));
+            let path = path.child(containers).index(at);
+            if super::str_of(container, "image").is_empty() {
+                errors.push(Error::required(&path.child("image"), ""));
             }
+            super::containers::trimmed_image(container, &path, &mut errors);
         }
     }
     deadline(before, after, &path, &mut errors);
@@ -38,9 +38,12 @@ pub(super) fn changed(old: &Object, new: &Object) -> Errors {
         ));
     }
     let gates = list(before, "schedulingGates");
-    for gate in list(after, "schedulingGates").iter().filter(|gate| !gates.contains(gate)) {
+    for (at, gate) in list(after, "schedulingGates").iter().enumerate().filter(|(_, gate)| !gates.contains(gate)) {
         let text = format!("only deletion is allowed, but found new scheduling gate '{}'", super::str_of(gate, "name"));
-        errors.push(Error::forbidden(&path.child("schedulingGates"), text));
+        errors.push(Error::forbidden(&path.child("schedulingGates").index(at).child("name"), text));
+    }
+    if !gates.is_empty() {
+        narrowed(before, after, &path, &mut errors);
     }
     if !same(Some(&unchangeable(before, before)), Some(&unchangeable(after, before))) {
         let gated = !gates.is_empty();
@@ -48,6 +51,36 @@ pub(super) fn changed(old: &Object, new: &Object) -> Errors {
             let text = format!("pod updates may not change fields other than {CHANGEABLE}");
             errors.push(Error::forbidden(&path, text));
         }
+    }
+    errors
+}
+
+/// Annotations that a Pod is made with or never has.
+pub(super) fn annotations(old: &Object, new: &Object) -> Errors {
+    let path = Path::new("metadata.annotations");
+    let mut errors = Errors::new();
+    let of = |pod: &Object| {
+        let all = pod.get(&["metadata", "annotations"]).and_then(Value::as_object).cloned();
+        all.unwrap_or_default()
+            .into_iter()
+            .filter_map(|(key, value)| {
+                let name = if key == super::pod::MIRROR {
+                    "mirror pod annotation"
+                } else if key.starts_with("container.apparmor.security.beta.kubernetes.io/") {
+                    "AppArmor annotations"
+                } else {
+                    return None;
+                };
+                Some((key, value, name))
+            })
+            .collect::<Vec<_>>()
+    };
+    let (before, after) = (of(old), of(new));
+    for (key, _, name) in before.iter().filter(|entry| !after.contains(entry)) {
+        errors.push(Error::forbidden(&path.key(key), format!("may not remove or update {name}")));
+    }
+    for (key, _, name) in after.iter().filter(|(key, ..)| !before.iter().any(|(own, ..)| own == key)) {
+        errors.push(Error::forbidden(&path.key(key), format!("may not add {name}")));
     }
     errors
 }
@@ -99,4 +132,32 @@ fn placed(spec: &Value) -> Value {
         spec["affinity"]["nodeAffinity"] = Value::Null;
     }
     spec
+}
+
+/// Where a Pod that waits behind a gate goes may only become less.
+fn narrowed(before: &Value, after: &Value, path: &Path, errors: &mut Errors) {
+    let kept = before["nodeSelector"].as_object().into_iter().flatten();
+    if kept.into_iter().any(|(key, value)| after["nodeSelector"].get(key) != Some(value)) {
+        let text = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        errors.push(Error::invalid(&path.child("nodeSelector"), after["nodeSelector"].clone(), text));
+    }
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    let terms = |spec: &'_ Value| list(&spec["affinity"]["nodeAffinity"][required], "nodeSelectorTerms").to_vec();
+    let (old, new) = (terms(before), terms(after));
+    let path = path.child("affinity.nodeAffinity").child(required).child("nodeSelectorTerms");
+    if !old.is_empty() && old.len() != new.len() {
+        let text = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        errors.push(Error::invalid(&path, new, text));
+        return;
+    }
+    for (at, (old, new)) in old.iter().zip(&new).enumerate() {
+        let fields = ["matchExpressions", "matchFields"];
+        let nothing = fields.iter().all(|field| list(old, field).is_empty());
+        let grows = |field: &str| list(new, field).starts_with(list(old, field));
+        let fits = if nothing { same(Some(old), Some(new)) } else { fields.iter().all(|field| grows(field)) };
+        if !fits {
+            let text = "only additions are allowed (no mutations or deletions)";
+            errors.push(Error::invalid(&path.index(at), new.clone(), text));
+        }
+    }
 }

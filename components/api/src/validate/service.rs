@@ -1,12 +1,11 @@
 //! Services.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{complain, containers, list, metadata, one_of, str_of, text};
+use super::{address, complain, containers, list, metadata, one_of, str_of, text};
 use crate::object::Object;
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
@@ -36,14 +35,43 @@ pub(super) fn whole(service: &Object) -> Errors {
         "ExternalName" => external(spec, &path, &mut errors),
         _ => {}
     }
+    if kind == "ExternalName" && spec["ipFamilyPolicy"].is_string() {
+        let text = "may not be set for ExternalName services";
+        errors.push(Error::forbidden(&path.child("ipFamilyPolicy"), text));
+    }
     ports(spec, &path, &mut errors);
     metadata::labels(spec.get("selector"), &path.child("selector"), &mut errors);
     one_of(spec, "sessionAffinity", AFFINITIES, &path, &mut errors);
     affinity(spec, &path, &mut errors);
     addresses(spec, &path, &mut errors);
     one_of(spec, "type", TYPES, &path, &mut errors);
+    balancer(spec, &path, &mut errors);
     policies(spec, &path, &mut errors);
     errors
+}
+
+/// What only a Service with a load balancer has.
+fn balancer(spec: &Value, path: &Path, errors: &mut Errors) {
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    let balanced = str_of(spec, "type") == "LoadBalancer";
+    let ranges = list(spec, "loadBalancerSourceRanges");
+    let of_ranges = path.child("LoadBalancerSourceRanges");
+    if !ranges.is_empty() && !balanced {
+        errors.push(Error::forbidden(&of_ranges, ONLY));
+    }
+    for (at, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
+        address::range(range.trim(), &[], &of_ranges.index(at), errors);
+    }
+    if !spec["allocateLoadBalancerNodePorts"].is_null() && !balanced {
+        errors.push(Error::forbidden(&path.child("allocateLoadBalancerNodePorts"), ONLY));
+    }
+    match spec["loadBalancerClass"].as_str() {
+        Some(class) if balanced => {
+            complain(text::qualified_name(class), class, &path.child("loadBalancerClass"), errors);
+        }
+        Some(_) => errors.push(Error::forbidden(&path.child("loadBalancerClass"), ONLY)),
+        None => {}
+    }
 }
 
 fn external(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -85,6 +113,9 @@ fn ports(spec: &Value, path: &Path, errors: &mut Errors) {
                 containers::number_of_port(target.as_i64().unwrap_or_default(), &path.child("targetPort"), errors)
             }
         }
+        if let Some(protocol) = port["appProtocol"].as_str() {
+            complain(text::qualified_name(protocol), protocol, &path.child("appProtocol"), errors);
+        }
         let protocol = str_of(port, "protocol");
         if !pairs.insert((protocol, number)) {
             let pair = serde_json::json!({"protocol": protocol, "port": number});
@@ -118,25 +149,79 @@ fn affinity(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn addresses(spec: &Value, path: &Path, errors: &mut Errors) {
-    let wrong = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-    let is_address = |value: &Value| value.as_str().is_some_and(|text| text.parse::<IpAddr>().is_ok());
-    for (at, address) in list(spec, "externalIPs").iter().enumerate() {
-        if !is_address(address) {
-            errors.push(Error::invalid(&path.child("externalIPs").index(at), address.clone(), wrong));
+    for (at, external) in list(spec, "externalIPs").iter().enumerate() {
+        let (path, before) = (path.child("externalIPs").index(at), errors.len());
+        address::check(external, &path, errors);
+        if errors.len() == before {
+            address::endpoint(external.as_str().unwrap_or_default(), &path, errors);
         }
     }
     if str_of(spec, "type") == "ExternalName" {
         return;
     }
-    let cluster = list(spec, "clusterIPs");
-    let path = path.child("clusterIPs");
+    families(spec, path, errors);
+    let all = list(spec, "clusterIPs");
+    let cluster: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
+    let path_of = path.child("clusterIPs");
+    let before = errors.len();
     for (at, address) in cluster.iter().enumerate() {
-        let none = at == 0 && address == "None";
-        if none && cluster.len() > 1 {
-            errors.push(Error::invalid(&path, cluster.to_vec(), "'None' must be the first and only value"));
-        } else if !none && !is_address(address) {
-            errors.push(Error::invalid(&path.index(at), address.clone(), wrong));
+        if at == 0 && *address == "None" {
+            if cluster.len() > 1 {
+                errors.push(Error::invalid(&path_of, all.to_vec(), "'None' must be the first and only value"));
+            }
+        } else {
+            address::check(&all[at], &path_of.index(at), errors);
         }
+    }
+    let sound = errors.len() == before;
+    if cluster.len() > 2 {
+        errors.push(Error::invalid(&path_of, all.to_vec(), "may only hold up to 2 values"));
+    }
+    if !sound {
+        return;
+    }
+    let six = cluster.iter().filter(|address| address.contains(':')).count();
+    if cluster.len() > 1 && !(cluster.len() == 2 && six == 1) {
+        let text = "may specify no more than one IP for each IP family";
+        errors.push(Error::invalid(&path_of, all.to_vec(), text));
+    }
+    for (at, (address, family)) in cluster.iter().zip(list(spec, "ipFamilies")).enumerate() {
+        let family = family.as_str().unwrap_or_default();
+        let is_six = address.contains(':');
+        if *address != "None" && (family == "IPv4" && is_six || family == "IPv6" && !is_six) {
+            let text = format!("expected an {family} value as indicated by `ipFamilies[{at}]`");
+            errors.push(Error::invalid(&path_of.index(at), *address, text));
+        }
+    }
+}
+
+/// The two forms of a new Service's first address agree. A change may be made of either, so it is not looked at here.
+pub(super) fn created(service: &Object) -> Errors {
+    let spec = service.get(&["spec"]).unwrap_or(&Value::Null);
+    let (first, all) = (str_of(spec, "clusterIP"), list(spec, "clusterIPs"));
+    let text = match (first, all.first().and_then(Value::as_str)) {
+        ("", Some(_)) => "must be empty when `clusterIP` is not specified",
+        (first, Some(other)) if first != other => "first value must match `clusterIP`",
+        _ => return Errors::new(),
+    };
+    vec![Error::invalid(&Path::new("spec.clusterIPs"), all.to_vec(), text)]
+}
+
+/// The families of a Service's addresses.
+fn families(spec: &Value, path: &Path, errors: &mut Errors) {
+    const POLICIES: &[&str] = &["PreferDualStack", "RequireDualStack", "SingleStack"];
+    let families: Vec<&str> = list(spec, "ipFamilies").iter().filter_map(Value::as_str).collect();
+    for (at, family) in families.iter().enumerate() {
+        let path = path.child("ipFamilies").index(at);
+        if !matches!(*family, "IPv4" | "IPv6") {
+            errors.push(Error::not_supported(&path, *family, &["IPv4", "IPv6"]));
+        }
+        if families[..at].contains(family) {
+            errors.push(Error::duplicate(&path, *family));
+        }
+    }
+    if let Some(policy) = spec["ipFamilyPolicy"].as_str().filter(|policy| !POLICIES.contains(policy)) {
+        errors.push(Error::not_supported(&path.child("ipFamilyPolicy"), policy, POLICIES));
     }
 }
 
@@ -151,6 +236,15 @@ fn policies(spec: &Value, path: &Path, errors: &mut Errors) {
     if !outside && !str_of(spec, "externalTrafficPolicy").is_empty() {
         let text = "may only be set for externally-accessible services";
         errors.push(Error::invalid(&path.child("externalTrafficPolicy"), str_of(spec, "externalTrafficPolicy"), text));
+    }
+    let checked = str_of(spec, "type") == "LoadBalancer" && str_of(spec, "externalTrafficPolicy") == "Local";
+    if let Some(port) = spec["healthCheckNodePort"].as_i64().filter(|port| *port != 0 && !checked) {
+        let text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        errors.push(Error::invalid(&path.child("healthCheckNodePort"), port, text));
+    }
+    const DISTRIBUTIONS: &[&str] = &["PreferClose", "PreferSameZone", "PreferSameNode"];
+    if let Some(way) = spec["trafficDistribution"].as_str().filter(|way| !DISTRIBUTIONS.contains(way)) {
+        errors.push(Error::not_supported(&path.child("trafficDistribution"), way, DISTRIBUTIONS));
     }
 }
 
@@ -175,5 +269,63 @@ pub(super) fn changed(old: &Object, new: &Object) -> Errors {
         let value = new.get(&["spec", "clusterIPs"]).cloned().unwrap_or(Value::Null);
         errors.push(Error::invalid(&Path::new("spec.clusterIPs").index(0), value, "may not change once set"));
     }
+    let balanced = |service: &Object| service.str(&["spec", "type"]) == "LoadBalancer";
+    let class = |service: &Object| service.get(&["spec", "loadBalancerClass"]).cloned().unwrap_or(Value::Null);
+    if balanced(old) && balanced(new) && class(old) != class(new) {
+        let path = Path::new("spec.loadBalancerClass");
+        errors.push(Error::invalid(&path, class(new), "may not change once set"));
+    }
+    let checked = |service: &Object| {
+        (balanced(service) && service.str(&["spec", "externalTrafficPolicy"]) == "Local")
+            .then(|| service.get(&["spec", "healthCheckNodePort"]).and_then(Value::as_i64))
+            .flatten()
+    };
+    if let (Some(before), Some(after)) = (checked(old), checked(new))
+        && before != after
+    {
+        errors.push(Error::forbidden(&Path::new("spec.healthCheckNodePort"), "field is immutable"));
+    }
     errors
+}
+
+/// Where a load balancer says that it is.
+pub(super) fn status(service: &Object) -> Errors {
+    let mut errors = Errors::new();
+    let path = Path::new("status.loadBalancer.ingress");
+    let status = service.get(&["status", "loadBalancer"]).unwrap_or(&Value::Null);
+    let places = list(status, "ingress");
+    if service.str(&["spec", "type"]) != "LoadBalancer" && !places.is_empty() {
+        errors.push(Error::forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'"));
+        return errors;
+    }
+    for (at, place) in places.iter().enumerate() {
+        let path = path.index(at);
+        let (ip, of_mode) = (str_of(place, "ip"), path.child("ipMode"));
+        if !ip.is_empty() {
+            address::check(&place["ip"], &path.child("ip"), &mut errors);
+        }
+        match (place["ipMode"].as_str(), ip.is_empty()) {
+            (None, false) => errors.push(Error::required(&of_mode, "must be specified when `ip` is set")),
+            (Some(_), true) => {
+                errors.push(Error::forbidden(&of_mode, "may not be specified when `ip` is not set"));
+            }
+            (Some(mode), false) if !matches!(mode, "VIP" | "Proxy") => {
+                errors.push(Error::not_supported(&of_mode, mode, &["Proxy", "VIP"]));
+            }
+            _ => {}
+        }
+        host_name(place, &path, &mut errors);
+    }
+    errors
+}
+
+/// The name of a place, which is no address.
+pub(super) fn host_name(place: &Value, path: &Path, errors: &mut Errors) {
+    let (name, path) = (str_of(place, "hostname"), path.child("hostname"));
+    if !name.is_empty() {
+        complain(text::dns_subdomain(name), name, &path, errors);
+        if name.parse::<std::net::IpAddr>().is_ok() {
+            errors.push(Error::invalid(&path, name, "must be a DNS name, not an IP address"));
+        }
+    }
 }

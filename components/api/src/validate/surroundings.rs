@@ -1,46 +1,39 @@
 //! What a Pod runs in: users and kernel parameters, names and addresses that it is told.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{complain, list, str_of, text};
+use super::{address, complain, list, str_of, text};
 
 /// The most name servers, search paths, and characters of all search paths that a resolver takes.
 const NAME_SERVERS: usize = 3;
 const SEARCH_PATHS: usize = 32;
 const SEARCH_CHARACTERS: usize = 2048;
-const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 const SYSCTL: &str = "must have at most 253 characters and match regex \
                       ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
-/// A Pod's or a container's users and groups.
-pub(super) fn users(context: &Value, path: &Path, errors: &mut Errors) {
-    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
-        if let Some(id) = context[field].as_i64()
-            && !(0..=i64::from(i32::MAX)).contains(&id)
-        {
-            errors.push(Error::invalid(&path.child(field), id, "must be between 0 and 2147483647, inclusive"));
-        }
-    }
-    if context["allowPrivilegeEscalation"] == false && context["privileged"] == true {
-        let text = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-        errors.push(Error::invalid(path, context.clone(), text));
-    }
-}
-
 /// The kernel parameters that a Pod sets.
-pub(super) fn sysctls(context: &Value, path: &Path, errors: &mut Errors) {
+pub(super) fn sysctls(spec: &Value, path: &Path, errors: &mut Errors) {
     let mut names = BTreeSet::new();
-    for (at, parameter) in list(context, "sysctls").iter().enumerate() {
+    for (at, parameter) in list(&spec["securityContext"], "sysctls").iter().enumerate() {
         let path = path.child("sysctls").index(at).child("name");
         match str_of(parameter, "name") {
             "" => errors.push(Error::required(&path, "")),
             name if !is_sysctl(name) => errors.push(Error::invalid(&path, name, SYSCTL)),
             name if !names.insert(name) => errors.push(Error::duplicate(&path, name)),
             _ => {}
+        }
+        let name = str_of(parameter, "name").replace('/', ".");
+        let of_network = name.starts_with("net.");
+        let of_messages = ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix))
+            || name == "kernel.sem";
+        for (namespaced, field) in [(of_network, "hostNetwork"), (of_messages, "hostIPC")] {
+            if namespaced && spec[field] == true {
+                let text = format!("may not be specified when '{field}' is true");
+                errors.push(Error::invalid(&path, str_of(parameter, "name"), text));
+            }
         }
     }
 }
@@ -77,7 +70,7 @@ pub(super) fn resolver(spec: &Value, path: &Path, errors: &mut Errors) {
         errors.push(Error::invalid(&path.child("nameservers"), servers.to_vec(), text));
     }
     for (at, server) in servers.iter().enumerate() {
-        address(server, &path.child("nameservers").index(at), errors);
+        address::check(server, &path.child("nameservers").index(at), errors);
     }
     let length: usize = searches.iter().filter_map(Value::as_str).map(|search| search.len() + 1).sum();
     for (wrong, text) in [
@@ -91,6 +84,10 @@ pub(super) fn resolver(spec: &Value, path: &Path, errors: &mut Errors) {
             errors.push(Error::invalid(&path.child("searches"), searches.to_vec(), text));
         }
     }
+    for (at, search) in searches.iter().filter_map(Value::as_str).enumerate().filter(|(_, search)| *search != ".") {
+        let search = search.strip_suffix('.').unwrap_or(search);
+        complain(text::dns_subdomain_or_service(search), search, &path.child("searches").index(at), errors);
+    }
     for (at, option) in list(config, "options").iter().enumerate() {
         if str_of(option, "name").is_empty() {
             errors.push(Error::required(&path.child("options").index(at), "must not be empty"));
@@ -102,16 +99,9 @@ pub(super) fn resolver(spec: &Value, path: &Path, errors: &mut Errors) {
 pub(super) fn host_aliases(spec: &Value, path: &Path, errors: &mut Errors) {
     for (at, alias) in list(spec, "hostAliases").iter().enumerate() {
         let path = path.child("hostAliases").index(at);
-        address(&alias["ip"], &path.child("ip"), errors);
+        address::check(&alias["ip"], &path.child("ip"), errors);
         for (at, name) in list(alias, "hostnames").iter().filter_map(Value::as_str).enumerate() {
             complain(text::dns_subdomain(name), name, &path.child("hostnames").index(at), errors);
         }
-    }
-}
-
-fn address(value: &Value, path: &Path, errors: &mut Errors) {
-    let text = value.as_str().unwrap_or_default();
-    if text.parse::<IpAddr>().is_err() {
-        errors.push(Error::invalid(path, text, ADDRESS));
     }
 }

@@ -174,7 +174,7 @@ fn other_kinds_are_refused_in_upstreams_words() {
             "apps",
             "ReplicaSet",
             apps(json!({})),
-            "spec.selector: Invalid value: {}: empty selector is invalid for replicaset",
+            "spec.selector: Invalid value: {}: empty selector is invalid for deployment",
         ),
         (
             "batch",
@@ -243,8 +243,8 @@ fn other_kinds_are_refused_in_upstreams_words() {
         (
             "discovery.k8s.io",
             "EndpointSlice",
-            json!({"metadata": {"name": "e"}, "addressType": "IPv4", "endpoints": [{"addresses": ["::1"]}]}),
-            "endpoints[0].addresses: Invalid value: \"::1\": must be an IPv4 address",
+            json!({"metadata": {"name": "e"}, "addressType": "IPv4", "endpoints": [{"addresses": ["::2"]}]}),
+            "endpoints[0].addresses: Invalid value: \"::2\": must be an IPv4 address",
         ),
         (
             "autoscaling",
@@ -290,7 +290,9 @@ fn a_stateful_set_may_mount_its_claims() {
     let mounts = json!([{"name": "data", "mountPath": "/data"}]);
     let spec = json!({
         "selector": {"matchLabels": {"a": "b"}},
-        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}],
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+        }}],
         "template": {
             "metadata": {"labels": {"a": "b"}},
             "spec": {"containers": [{"name": "c", "image": "i", "volumeMounts": mounts}]},

@@ -62,6 +62,44 @@ pub fn dns_subdomain(text: &str) -> Complaints {
     complaints
 }
 
+/// All names below one, which a star stands for.
+pub fn wildcard(text: &str) -> Complaints {
+    let mut complaints: Complaints = too_long(text, 253).into_iter().collect();
+    if !text.strip_prefix("*.").is_some_and(is_subdomain) {
+        let rule = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
+                    consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
+        complaints.push(explained(rule, &format!(r"\*\.{DNS_SUBDOMAIN}"), &["*.example.com"]));
+    }
+    complaints
+}
+
+/// DNS labels as of [`dns_subdomain`] that may have underscores, as names of services in DNS do.
+pub fn dns_subdomain_or_service(text: &str) -> Complaints {
+    let label = |label: &str| is_label(&label.strip_prefix('_').unwrap_or(label).replace('_', "-"));
+    let mut complaints: Complaints = too_long(text, 253).into_iter().collect();
+    if !text.split('.').all(label) {
+        let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', \
+                    and must start and end with an alphanumeric character";
+        let part = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+        complaints.push(explained(rule, &format!("{part}(\\.{part})*"), &["example.com"]));
+    }
+    complaints
+}
+
+/// What the name of an object begins with that is a [`dns_subdomain`]: what follows makes up for a dash at its end.
+pub fn dns_subdomain_prefix(text: &str) -> Complaints {
+    dns_subdomain(&format!("{}a", text.strip_suffix('-').unwrap_or(text)))
+}
+
+/// The name of a header of HTTP.
+pub fn header_name(text: &str) -> Complaints {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Complaints::new();
+    }
+    let rule = "a valid HTTP header must consist of alphanumeric characters or '-'";
+    vec![explained(rule, "[-A-Za-z0-9]+", &["X-Header-Name"])]
+}
+
 /// What can be a segment of a path.
 pub fn path_segment(text: &str) -> Complaints {
     if matches!(text, "." | "..") {
@@ -73,10 +111,12 @@ pub fn path_segment(text: &str) -> Complaints {
 
 /// An IP address as it is written canonically.
 pub fn ip_address(text: &str) -> Complaints {
-    match text.parse::<std::net::IpAddr>() {
-        Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
-        Ok(address) if address.to_string() != text => vec![format!("must be in canonical form (\"{address}\")")],
-        Ok(_) => Complaints::new(),
+    match (super::address::problem(text), text.parse::<std::net::IpAddr>()) {
+        (Some(why), _) => vec![why.to_owned()],
+        (None, Ok(address)) if address.to_string() != text => {
+            vec![format!("must be in canonical form (\"{address}\")")]
+        }
+        _ => Complaints::new(),
     }
 }
 

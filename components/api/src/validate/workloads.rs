@@ -8,6 +8,9 @@ use crate::object::Object;
 use crate::selector::LabelSelector;
 
 pub(super) fn whole(kind: &str, object: &Object) -> Errors {
+    if kind == "ControllerRevision" {
+        return revision(object);
+    }
     if !matches!(kind, "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet" | "ReplicationController") {
         return Errors::new();
     }
@@ -20,19 +23,16 @@ pub(super) fn whole(kind: &str, object: &Object) -> Errors {
     let strategy = &spec[if kind == "Deployment" { "strategy" } else { "updateStrategy" }];
     match kind {
         "Deployment" => deployment(&spec, strategy, &path, &mut errors),
-        "DaemonSet" | "StatefulSet" => {
-            let path = path.child("updateStrategy");
-            if !matches!(str_of(strategy, "type"), "RollingUpdate" | "OnDelete") {
-                let text = "must be 'RollingUpdate' or 'OnDelete'";
-                errors.push(Error::invalid(&path, strategy.clone(), text));
-            }
-        }
+        "DaemonSet" => daemon_set(strategy, &path.child("updateStrategy"), &mut errors),
+        "StatefulSet" => stateful_set(&spec, strategy, &path, &mut errors),
         _ => {}
     }
     if kind == "ReplicationController" {
         equality(&spec, &path, &mut errors);
     } else {
-        selects(&spec, &kind.to_lowercase(), &path, &mut errors);
+        // Upstream calls a ReplicaSet by the other name here.
+        let shown = if kind == "ReplicaSet" { "deployment".to_owned() } else { kind.to_lowercase() };
+        selects(&spec, &shown, &path, &mut errors);
     }
     let of_pods = path.child("template").child("spec");
     let mut template = pod::template(object, &["spec", "template"], &path.child("template"));
@@ -48,14 +48,15 @@ pub(super) fn whole(kind: &str, object: &Object) -> Errors {
         errors.push(Error::not_supported(&of_pods.child("restartPolicy"), policy, &["Always"]));
     }
     if !spec["template"]["spec"]["activeDeadlineSeconds"].is_null() {
-        let text = format!("activeDeadlineSeconds in {kind} is not Supported");
+        let shown = if kind == "Deployment" { "ReplicaSet" } else { kind };
+        let text = format!("activeDeadlineSeconds in {shown} is not Supported");
         errors.push(Error::forbidden(&of_pods.child("activeDeadlineSeconds"), text));
     }
     errors
 }
 
 /// That the selector selects something, and the template's Pods.
-pub(super) fn selects(spec: &Value, kind: &str, path: &Path, errors: &mut Errors) {
+fn selects(spec: &Value, kind: &str, path: &Path, errors: &mut Errors) {
     let selector = &spec["selector"];
     let path_of_selector = path.child("selector");
     if selector.is_null() {
@@ -72,6 +73,13 @@ pub(super) fn selects(spec: &Value, kind: &str, path: &Path, errors: &mut Errors
         return;
     }
     matches_template(LabelSelector::from_object(selector).ok(), spec, path, errors);
+}
+
+/// That the selector, where there is one, selects the template's Pods.
+pub(super) fn matches(spec: &Value, path: &Path, errors: &mut Errors) {
+    if !spec["selector"].is_null() {
+        matches_template(LabelSelector::from_object(&spec["selector"]).ok(), spec, path, errors);
+    }
 }
 
 fn matches_template(selector: Option<LabelSelector>, spec: &Value, path: &Path, errors: &mut Errors) {
@@ -106,8 +114,15 @@ fn deployment(spec: &Value, strategy: &Value, path: &Path, errors: &mut Errors) 
         }
         "Recreate" => {}
         "RollingUpdate" => {
+            if rolling.is_null() {
+                let text = "this should be defaulted and never be nil";
+                errors.push(Error::required(&path_of_strategy.child("rollingUpdate"), text));
+            }
+            for (field, most) in [("maxUnavailable", true), ("maxSurge", false)] {
+                portion(&rolling[field], most, &path_of_strategy.child("rollingUpdate").child(field), errors);
+            }
             let path = path_of_strategy.child("rollingUpdate").child("maxUnavailable");
-            let is_none = |field: &str| rolling[field] == 0 || rolling[field] == "0%" || rolling[field] == "0";
+            let is_none = |field: &str| share(&rolling[field]) == 0;
             if is_none("maxUnavailable") && is_none("maxSurge") {
                 let value = rolling["maxUnavailable"].clone();
                 errors.push(Error::invalid(&path, value, "may not be 0 when `maxSurge` is 0"));
@@ -122,6 +137,129 @@ fn deployment(spec: &Value, strategy: &Value, path: &Path, errors: &mut Errors) 
         let text = "must be greater than minReadySeconds";
         errors.push(Error::invalid(&path.child("progressDeadlineSeconds"), deadline, text));
     }
+}
+
+/// A number, or the number of a percentage.
+fn share(value: &Value) -> i64 {
+    let text = value.as_str().unwrap_or_default();
+    value.as_i64().unwrap_or_else(|| text.trim_end_matches('%').parse().unwrap_or_default())
+}
+
+/// A number that is not negative, or a percentage; perhaps up to all.
+pub(super) fn portion(value: &Value, up_to_all: bool, path: &Path, errors: &mut Errors) {
+    match value {
+        Value::Number(number) if number.as_i64().is_some_and(|number| number < 0) => {
+            errors.push(Error::invalid(path, value.clone(), "must be greater than or equal to 0"));
+        }
+        Value::String(text) => {
+            let number = text.strip_suffix('%').filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+            match number.and_then(|number| number.parse::<u32>().ok()) {
+                None => {
+                    let text = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
+                                '93%', regex used for validation is '[0-9]+%')";
+                    errors.push(Error::invalid(path, value.clone(), text));
+                }
+                Some(101..) if up_to_all => {
+                    errors.push(Error::invalid(path, value.clone(), "must not be greater than 100%"));
+                }
+                Some(_) => {}
+            }
+        }
+        _ => {}
+    }
+}
+
+fn daemon_set(strategy: &Value, path: &Path, errors: &mut Errors) {
+    let rolling = &strategy["rollingUpdate"];
+    match str_of(strategy, "type") {
+        "OnDelete" => {}
+        "RollingUpdate" if rolling.is_null() => errors.push(Error::required(&path.child("rollingUpdate"), "")),
+        "RollingUpdate" => {
+            let path = path.child("rollingUpdate");
+            for field in ["maxUnavailable", "maxSurge"] {
+                portion(&rolling[field], true, &path.child(field), errors);
+            }
+            match (share(&rolling["maxUnavailable"]) != 0, share(&rolling["maxSurge"]) != 0) {
+                (true, true) => {
+                    let text = "may not be set when maxUnavailable is non-zero";
+                    errors.push(Error::invalid(&path.child("maxSurge"), rolling["maxSurge"].clone(), text));
+                }
+                (false, false) => {
+                    errors.push(Error::required(&path.child("maxUnavailable"), "cannot be 0 when maxSurge is 0"));
+                }
+                _ => {}
+            }
+        }
+        _ => errors.push(Error::not_supported(path, strategy.clone(), &["RollingUpdate", "OnDelete"])),
+    }
+}
+
+fn stateful_set(spec: &Value, strategy: &Value, path: &Path, errors: &mut Errors) {
+    match str_of(spec, "podManagementPolicy") {
+        "" => errors.push(Error::required(&path.child("podManagementPolicy"), "")),
+        "OrderedReady" | "Parallel" => {}
+        other => {
+            let text = "must be 'OrderedReady' or 'Parallel'";
+            errors.push(Error::invalid(&path.child("podManagementPolicy"), other, text));
+        }
+    }
+    let (of_strategy, rolling) = (path.child("updateStrategy"), &strategy["rollingUpdate"]);
+    match str_of(strategy, "type") {
+        "" => errors.push(Error::required(&of_strategy, "")),
+        "OnDelete" if !rolling.is_null() => {
+            let text = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.push(Error::invalid(&of_strategy.child("rollingUpdate"), rolling.clone(), text));
+        }
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            let path = of_strategy.child("rollingUpdate");
+            not_negative(rolling, "partition", &path, errors);
+            let most = &rolling["maxUnavailable"];
+            if !most.is_null() {
+                let path = path.child("maxUnavailable");
+                portion(most, true, &path, errors);
+                if share(most) == 0 {
+                    errors.push(Error::invalid(&path, most.clone(), "cannot be 0"));
+                }
+            }
+        }
+        _ => {
+            let text = "must be 'RollingUpdate' or 'OnDelete'";
+            errors.push(Error::invalid(&of_strategy, strategy.clone(), text));
+        }
+    }
+    let retention = &spec["persistentVolumeClaimRetentionPolicy"];
+    for field in ["whenDeleted", "whenScaled"].into_iter().filter(|_| retention.is_object()) {
+        let policy = str_of(retention, field);
+        if !matches!(policy, "Retain" | "Delete") {
+            let path = path.child("persistentVolumeClaimRetentionPolicy").child(field);
+            errors.push(Error::not_supported(&path, policy, &["Retain", "Delete"]));
+        }
+    }
+    for (at, claim) in list(spec, "volumeClaimTemplates").iter().enumerate() {
+        let path = path.child("volumeClaimTemplates").index(at).child("spec");
+        super::claims::spec(&claim["spec"], &path, errors);
+    }
+    if let Some(start) = spec["ordinals"]["start"].as_i64().filter(|start| *start < 0) {
+        errors.push(Error::invalid(&path.child("ordinals.start"), start, "must be greater than or equal to 0"));
+    }
+    let service = str_of(spec, "serviceName");
+    if !service.is_empty() {
+        super::complain(super::text::dns_label(service), service, &path.child("serviceName"), errors);
+    }
+}
+
+fn revision(object: &Object) -> Errors {
+    let mut errors = Errors::new();
+    match object.get(&["data"]) {
+        None | Some(Value::Null) => errors.push(Error::required(&Path::new("data"), "data is mandatory")),
+        Some(Value::Object(_)) => {}
+        Some(_) => errors.push(Error::required(&Path::new("data"), "data must be a valid JSON object")),
+    }
+    if let Some(number) = object.get(&["revision"]).and_then(Value::as_i64).filter(|number| *number < 0) {
+        errors.push(Error::invalid(&Path::new("revision"), number, "must be greater than or equal to 0"));
+    }
+    errors
 }
 
 pub(super) fn changed(kind: &str, old: &Object, new: &Object) -> Errors {
