@@ -33,6 +33,7 @@ use parking_lot::Mutex;
 
 use crate::authz::Authorizer;
 use crate::cache::Cache;
+use crate::convert::Converter;
 use crate::options::{AdmissionOptions, Options};
 use crate::policy::{self, Policies};
 use crate::registry::subresource;
@@ -142,6 +143,7 @@ pub struct Context<'a> {
     pub authorizer: &'a Authorizer,
     pub options: &'a Options,
     pub etcd: &'a Etcd,
+    pub converter: &'a Converter,
 }
 
 type Mutator = fn(&Context<'_>, &Attributes<'_>, &mut Object) -> Result<(), Status>;

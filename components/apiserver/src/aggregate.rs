@@ -2,7 +2,7 @@
 //!
 //! - [`register`]: each group and version that this server has itself gets an APIService that says so.
 //! - [`probe`]: the others are looked at now and then; whether they answer stands in their status, and what they serve is
-//!   kept for discovery.
+//!   kept for discovery and the index of OpenAPI documents.
 //! - [`proxy`]: requests for them, with the user's name in headers that only a front proxy's certificate makes believable.
 //! - [`path`]: what such a request asks for, as authorization wants to know it.
 
@@ -35,6 +35,8 @@ pub struct Served {
     pub version: String,
     pub priority: i64,
     pub resources: Vec<Value>,
+    /// Where its OpenAPI document is, with the hash of it.
+    pub openapi: Option<String>,
     /// Whether the server answered when it was last asked.
     pub current: bool,
 }

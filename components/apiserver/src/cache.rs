@@ -7,7 +7,7 @@
 mod follower;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,7 +40,15 @@ pub struct Entry {
     /// Values of the resource's selectable fields, in the order of its row.
     fields: Vec<String>,
     pub json: Bytes,
+    /// The object in versions that a webhook has converted it into.
+    forms: OnceLock<Box<Forms>>,
 }
+
+/// An object in other versions than the stored one, by the places of those in its definition.
+type Forms = parking_lot::Mutex<Vec<(usize, Form)>>;
+
+/// Made by whoever needs it first; others wait for it rather than make it again.
+pub type Form = Arc<tokio::sync::OnceCell<Arc<Entry>>>;
 
 impl Entry {
     /// Encodes a stored object; `None` if it is not one.
@@ -49,16 +57,40 @@ impl Entry {
         if let Some(custom) = &spec.custom {
             custom.definition.restore(&mut object);
         }
+        Some(Self::of(spec, object, revision))
+    }
+
+    /// Encodes an object as it is.
+    pub fn of(spec: &ResourceSpec, mut object: Object, revision: i64) -> Self {
         object.set(&["metadata", "resourceVersion"], revision.to_string());
         let fields = spec.fields().map(|field| field_value(&object, field)).collect();
-        Some(Self {
+        Self {
             namespace: object.namespace().to_owned(),
             name: object.name().to_owned(),
             revision,
             labels: object.labels(),
             fields,
             json: Bytes::from(object.to_vec()),
-        })
+            forms: OnceLock::new(),
+        }
+    }
+
+    /// The place of the object's form in another version. It goes with the entry, so a version's forms are never more than
+    /// its objects.
+    pub fn form(&self, version: usize) -> Form {
+        let mut forms = self.forms.get_or_init(Box::default).lock();
+        if let Some((_, form)) = forms.iter().find(|(own, _)| *own == version) {
+            return form.clone();
+        }
+        let form = Form::default();
+        forms.push((version, form.clone()));
+        form
+    }
+
+    /// Whether the object is written in a version.
+    pub fn is_in(&self, api_version: &str) -> bool {
+        let rest = self.json.strip_prefix(br#"{"apiVersion":""#).and_then(|it| it.strip_prefix(api_version.as_bytes()));
+        rest.is_some_and(|rest| rest.starts_with(b"\""))
     }
 
     /// The object, decoded again; `None` never happens for what [`Entry::new`] made.
@@ -352,6 +384,17 @@ impl Resource {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_entry_keeps_its_form_in_another_version() {
+        let spec = registry::find("", "v1", "configmaps").unwrap().1;
+        let object = json!({"apiVersion": "a.b/v1", "metadata": {"name": "a"}});
+        let entry = Arc::new(Entry::new(spec, object.to_string().as_bytes(), 4).unwrap());
+        assert!(entry.is_in("a.b/v1") && !entry.is_in("a.b/v") && !entry.is_in("a.b/v2"));
+        assert!(entry.form(1).get().is_none());
+        assert!(entry.form(1).set(entry.clone()).is_ok());
+        assert!(entry.form(1).get().is_some() && entry.form(0).get().is_none());
+    }
 
     #[test]
     fn a_state_of_before_is_read_out_of_the_ring() {

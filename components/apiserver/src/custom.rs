@@ -58,25 +58,6 @@ pub fn update(request: &ResourceRequest, old: &Object, new: &Object) -> Result<(
     validate::custom(spec.group(), spec.kind(), Some(old), new, errors)
 }
 
-/// A stored object as the request's version has it.
-pub fn shown(spec: &ResourceSpec, mut object: Object) -> Object {
-    if let Some(custom) = &spec.custom {
-        custom.definition.restore(&mut object);
-        custom.definition.relabel(&mut object, custom.version());
-    }
-    object
-}
-
-/// An object of the request's version as it is stored.
-pub fn stored(spec: &ResourceSpec, object: &Object) -> Bytes {
-    let Some(custom) = &spec.custom else { return object.to_vec().into() };
-    let mut object = object.clone();
-    if let Some(storage) = custom.definition.storage() {
-        custom.definition.relabel(&mut object, storage);
-    }
-    object.to_vec().into()
-}
-
 /// The bytes of a cached object as a version shows it: only the version is different, or nothing.
 pub fn bytes(spec: &ResourceSpec, json: &Bytes) -> Bytes {
     let Some(custom) = &spec.custom else { return json.clone() };

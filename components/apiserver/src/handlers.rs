@@ -27,11 +27,12 @@ use crate::admission::{Admission, Attributes, Context, Operation};
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::cache::Cache;
+use crate::convert::Converter;
 use crate::options::Options;
 use crate::registry::{ResourceSpec, Storage, subresource};
 use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
-use crate::{custom, view};
+use crate::view;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +43,7 @@ pub struct Api {
     pub authenticator: Arc<Authenticator>,
     pub authorizer: Authorizer,
     pub admission: Admission,
+    pub converter: Converter,
 }
 
 /// A request's body and how it is to be read.
@@ -67,7 +69,7 @@ impl Api {
             (Verb::Create, "token") => self.request_token(request, &payload).await,
             (Verb::Get, _) => self.get(request).await,
             (Verb::List, _) => self.list(request).await,
-            (Verb::Watch, _) => self.watch(request),
+            (Verb::Watch, _) => self.watch(request).await,
             (Verb::Create, _) => self.create(request, &payload).await,
             (Verb::Update, _) => self.update(request, &payload).await,
             (Verb::Patch, _) => self.patch(request, &payload).await,
@@ -82,7 +84,13 @@ impl Api {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { cache: &self.cache, authorizer: &self.authorizer, options: &self.options, etcd: &self.etcd }
+        Context {
+            cache: &self.cache,
+            authorizer: &self.authorizer,
+            options: &self.options,
+            etcd: &self.etcd,
+            converter: &self.converter,
+        }
     }
 
     /// Lets admission change the object of a write; says whether somebody outside of the server did.
@@ -123,10 +131,20 @@ impl Api {
 
     /// The stored object of a name, read through etcd's quorum, with its revision.
     async fn stored(&self, request: &ResourceRequest, name: &str) -> Result<(Object, i64), Status> {
+        self.fetch(request, name).await.map(|(object, revision, _)| (object, revision))
+    }
+
+    /// [`Api::stored`], and whether the object is stored in a version in which it would not be stored now.
+    async fn fetch(&self, request: &ResourceRequest, name: &str) -> Result<(Object, i64, bool), Status> {
         let spec = &request.spec;
         let stored = self.etcd.get(&self.key(request, name)).await?;
         let stored = stored.ok_or_else(|| Status::not_found(spec.group(), spec.resource(), name))?;
-        Ok((custom::shown(spec, stored.object()?), stored.revision))
+        let mut object = stored.object()?;
+        let Some(custom) = &spec.custom else { return Ok((object, stored.revision, false)) };
+        let written = custom.definition.version_of(&object);
+        let is_stale = written.is_none_or(|version| !version.storage);
+        custom.definition.restore(&mut object);
+        Ok((self.converter.object(spec, object).await?, stored.revision, is_stale))
     }
 }
 
@@ -217,6 +235,16 @@ pub fn error_response(error: &Status) -> Response<Body> {
 
 /// Whether an entry is in the namespace asked for and selected.
 type Filter = Arc<dyn Fn(&crate::cache::Entry) -> bool + Send + Sync>;
+
+/// Whether an entry is in the namespace asked for.
+fn within(request: &ResourceRequest, entry: &crate::cache::Entry) -> bool {
+    request.namespace.is_empty() || entry.namespace == request.namespace
+}
+
+/// Whether the request selects by labels or fields.
+fn selects(request: &ResourceRequest) -> bool {
+    !request.parameter("labelSelector").is_empty() || !request.parameter("fieldSelector").is_empty()
+}
 
 fn filter(request: &ResourceRequest) -> Result<Filter, Status> {
     use kinit_api::selector::{FieldSelector, LabelSelector};

@@ -23,6 +23,7 @@ pub mod authz;
 pub mod bootstrap;
 pub mod cache;
 pub mod compaction;
+pub mod convert;
 pub mod custom;
 pub mod definitions;
 pub mod discovery;

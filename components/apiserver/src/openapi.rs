@@ -16,6 +16,7 @@ use kinit_schema::openapi::{self, Resource};
 use kinit_serving::{Body, full};
 use sha2::{Digest, Sha512};
 
+use crate::aggregate::Known;
 use crate::discovery::{all_subresources, verbs};
 use crate::registry::{Registry, Spec};
 use words::Packed;
@@ -146,13 +147,14 @@ fn versions(registry: &Registry) -> BTreeMap<String, Document> {
 /// Answers a path below `/openapi`.
 pub async fn respond(
     registry: Arc<Registry>,
+    known: Arc<Known>,
     path: &str,
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Status> {
     let document = match path.trim_end_matches('/') {
         "/openapi/v2" => v2_form(headers)?,
-        "/openapi/v3" => return blocking(move || index(&registry)).await,
+        "/openapi/v3" => return blocking(move || index(&registry, &known)).await,
         path => {
             let name = path.strip_prefix("/openapi/v3/").ok_or_else(Status::no_such_path)?;
             versions(&registry).remove(name).ok_or_else(Status::no_such_path)?
@@ -186,14 +188,15 @@ fn v2_form(headers: &HeaderMap) -> Result<Document, Status> {
     Err(Status::not_acceptable(&[JSON, V2_PROTO]))
 }
 
-fn index(registry: &Registry) -> Result<Response<Body>, Status> {
-    let paths: serde_json::Map<String, serde_json::Value> = versions(registry)
-        .into_iter()
-        .map(|(name, document)| {
-            let url = format!("/openapi/v3/{name}?hash={}", document.hash(registry));
-            (name, serde_json::json!({ "serverRelativeURL": url }))
-        })
-        .collect();
+fn index(registry: &Registry, known: &Known) -> Result<Response<Body>, Status> {
+    let own = versions(registry).into_iter().map(|(name, document)| {
+        let url = format!("/openapi/v3/{name}?hash={}", document.hash(registry));
+        (name, url)
+    });
+    let others = known.values().filter(|served| served.current);
+    let others = others.filter_map(|it| Some((format!("apis/{}/{}", it.group, it.version), it.openapi.clone()?)));
+    let paths: serde_json::Map<String, serde_json::Value> =
+        own.chain(others).map(|(name, url)| (name, serde_json::json!({ "serverRelativeURL": url }))).collect();
     Ok(crate::handlers::json_response(StatusCode::OK, serde_json::json!({ "paths": paths }).to_string()))
 }
 
@@ -256,7 +259,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        let response = respond(Arc::default(), path, query, &map).await.unwrap();
+        let response = respond(Arc::default(), Arc::default(), path, query, &map).await.unwrap();
         let (parts, body) = response.into_parts();
         (parts.status, parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
     }

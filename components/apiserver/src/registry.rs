@@ -51,6 +51,8 @@ pub struct ResourceSpec {
     pub storage: Storage,
     /// Whether a deletion is answered with the object that is gone, not only with `Status`.
     pub answers_deleted: bool,
+    /// Whether an update has to say which state it takes the place of.
+    pub conditional: bool,
     prefix: &'static str,
     /// The names of a custom resource are in here, and not in the fields above.
     pub custom: Option<Custom>,
@@ -76,6 +78,7 @@ impl ResourceSpec {
             fields: &[],
             storage: Storage::Own,
             answers_deleted: false,
+            conditional: false,
             prefix: resource,
             custom: None,
         }
@@ -86,6 +89,7 @@ impl ResourceSpec {
         let scope = if definition.namespaced { Scope::Namespaced } else { Scope::Cluster };
         let mut spec = Self::new("", "", "", "", scope);
         spec.status = definition.versions[version].status;
+        spec.conditional = true;
         let fields = definition.selectable();
         let prefix = match definition.name.split_once('.') {
             Some((plural, group)) => format!("{group}/{plural}"),
@@ -125,6 +129,11 @@ impl ResourceSpec {
         self
     }
 
+    pub(crate) const fn conditional(mut self) -> Self {
+        self.conditional = true;
+        self
+    }
+
     pub(crate) const fn stored_as(mut self, (group, version): (&'static str, &'static str)) -> Self {
         self.storage = Storage::As { group, version };
         self
@@ -151,6 +160,14 @@ impl ResourceSpec {
 
     pub fn kind(&self) -> &str {
         self.custom.as_ref().map_or(self.kind, |custom| &custom.definition.names.kind)
+    }
+
+    /// What clients of a version that is on its way out are warned with.
+    pub fn deprecation(&self) -> Option<&str> {
+        match &self.custom {
+            Some(custom) => custom.version().deprecation.as_deref(),
+            None => table::DEPRECATED.iter().find(|row| (row.0, row.1) == (self.group, self.kind)).map(|row| row.2),
+        }
     }
 
     /// The kind of lists.

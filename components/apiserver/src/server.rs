@@ -28,6 +28,7 @@ use crate::authz::Authorizer;
 use crate::authz::rbac::Ask;
 use crate::cache::Cache;
 use crate::compaction;
+use crate::convert::Converter;
 use crate::fields::Manager;
 use crate::flow::classify::{Digest, What};
 use crate::flow::{Admitted, Flow};
@@ -85,6 +86,7 @@ impl Server {
             authenticator: Arc::new(self.authenticator),
             authorizer: authorizer.clone(),
             admission: self.admission,
+            converter: Converter::new(cache.clone()),
         };
         let relay = Relay::new(options.kubelet.clone(), api.etcd.clone(), cache.clone())?;
         let listener = Listener::bind(SocketAddr::new(options.bind_address, options.secure_port), Some(self.tls))
@@ -195,8 +197,8 @@ impl Front {
             *seat = self.seat(&user, &verb, What::Path(path)).await?;
             self.api.authorizer.check_path(&user, &verb, path)?;
             if path.starts_with("/openapi/") && matches!(verb.as_str(), "get" | "head") {
-                return openapi::respond(self.api.cache.registry(), path, request.uri().query(), request.headers())
-                    .await;
+                let (registry, known) = (self.api.cache.registry(), self.aggregator.known());
+                return openapi::respond(registry, known, path, request.uri().query(), request.headers()).await;
             }
             return self.describe(&request);
         };
@@ -223,6 +225,9 @@ impl Front {
         let (parts, body) = request.into_parts();
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let payload = Payload { content_type: content_type.unwrap_or_default().to_owned(), bytes: read(body).await? };
+        if let Some(warning) = wanted.spec.deprecation() {
+            wanted.warnings.add(warning);
+        }
         let mut answer = self.api.handle(&wanted, payload).await.unwrap_or_else(|error| error_response(&error));
         wanted.warnings.write(answer.headers_mut());
         render::finish(&wanted.spec, wanted.format, answer).await

@@ -1,10 +1,11 @@
 //! Webhooks: servers that the cluster's configuration names, which are asked about objects.
 //!
 //! [`client`] speaks to them, [`target`] finds them. Admission's: [`hooks`] knows which there are and what they want to be
-//! asked about, [`review`] is what is said, [`dispatch`] asks.
+//! asked about, [`forms`] in which version, [`review`] is what is said, [`dispatch`] asks.
 
 pub mod client;
 pub mod dispatch;
+pub mod forms;
 pub mod hooks;
 pub mod review;
 pub mod target;

@@ -2,10 +2,12 @@
 //!
 //! - [`definition`]: a definition read from its object: names, versions, subresources, columns.
 //! - [`schema`]: what a version says of its objects.
+//! - [`convert`]: what a webhook is asked that brings objects into another version.
 //! - [`prune`], [`defaults`], [`check`]: fields that a schema lacks go, absent ones are filled in, wrong ones are told.
 
 pub mod check;
 pub mod columns;
+pub mod convert;
 pub mod defaults;
 pub mod definition;
 pub mod object;

@@ -99,7 +99,7 @@ fn owners(metadata: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// Keys and values of labels.
-pub(super) fn labels(labels: Option<&Value>, path: &Path, errors: &mut Errors) {
+pub fn labels(labels: Option<&Value>, path: &Path, errors: &mut Errors) {
     for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
         errors.extend(text::qualified_name(key).into_iter().map(|text| Error::invalid(path, key.as_str(), text)));
         let value = value.as_str().unwrap_or_default();
@@ -108,7 +108,7 @@ pub(super) fn labels(labels: Option<&Value>, path: &Path, errors: &mut Errors) {
 }
 
 /// Keys of annotations, whose case does not matter, and the size of them all.
-pub(super) fn annotations(annotations: Option<&Value>, path: &Path, errors: &mut Errors) {
+pub fn annotations(annotations: Option<&Value>, path: &Path, errors: &mut Errors) {
     let mut size = 0;
     for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
         let complaints = text::qualified_name(&key.to_lowercase());

@@ -10,10 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Aggregator, GROUP, Known, PATIENCE, RESOURCE, Served, is_available, is_remote, target_of};
 use crate::handlers::{Api, now};
+use crate::webhook::client::Target;
 
 /// How often APIServices are gone through, and how often a server that answers is looked at.
 const EVERY: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// As whom servers are looked at: somebody who may see all. A front proxy's certificate is worth nothing without a user.
+const USER: &[(&str, &str)] = &[("x-remote-user", "system:kube-aggregator"), ("x-remote-group", "system:masters")];
 
 /// What a look found: the condition's status, its reason and message.
 type Condition = (bool, &'static str, String);
@@ -34,9 +38,9 @@ impl Aggregator {
             };
             let due: Vec<&Object> = remote.iter().filter(|service| !fresh(service)).collect();
             let looks = due.iter().map(|service| self.look(service));
-            for (service, (condition, resources)) in due.iter().zip(futures::future::join_all(looks).await) {
+            for (service, (condition, found)) in due.iter().zip(futures::future::join_all(looks).await) {
                 looked.insert(service.name().to_owned(), Instant::now());
-                note(&mut known, service, condition.0, resources);
+                note(&mut known, service, condition.0, found);
                 if let Err(error) = report(&api, service, &condition).await {
                     tracing::debug!(%error, service = service.name(), "its condition could not be written");
                 }
@@ -52,7 +56,7 @@ impl Aggregator {
     }
 
     /// Asks a server what it serves of the group and version.
-    async fn look(&self, service: &Object) -> (Condition, Option<Vec<Value>>) {
+    async fn look(&self, service: &Object) -> (Condition, Option<Found>) {
         let text = |field| service.str(&["spec", "service", field]);
         let (namespace, name) = (text("namespace"), text("name"));
         if self.cache.find("", "services", namespace, name).is_none() {
@@ -68,18 +72,35 @@ impl Aggregator {
             let url = format!("https://{}{path}", target.authority);
             (false, "FailedDiscoveryCheck", format!("failing or missing response from {url}: {why}"))
         };
-        match self.client.get(&target, &path, PATIENCE).await {
+        match self.client.get(&target, &path, USER, PATIENCE).await {
             Err(why) => (refused(why), None),
             Ok((status, bytes)) if status.is_success() => {
                 let list = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
-                ((true, "Passed", "all checks passed".to_owned()), Some(discovered(&list)))
+                let openapi = self.described(&target, path.trim_start_matches('/')).await;
+                let found = Found { resources: discovered(&list), openapi };
+                ((true, "Passed", "all checks passed".to_owned()), Some(found))
             }
             Ok((status, _)) => (refused(format!("bad status from {path}: {}", status.as_u16())), None),
         }
     }
+
+    /// Where a server says that the OpenAPI document of a group and version (`apis/g/v1`) is.
+    async fn described(&self, target: &Target, name: &str) -> Option<String> {
+        let (status, bytes) = self.client.get(target, "/openapi/v3", USER, PATIENCE).await.ok()?;
+        let index: Value = serde_json::from_slice(&bytes).ok().filter(|_| status.is_success())?;
+        let url = index["paths"][name]["serverRelativeURL"].as_str()?;
+        // What is below other paths would not be led to that server.
+        url.starts_with(&format!("/openapi/v3/{name}")).then(|| url.to_owned())
+    }
 }
 
-fn note(known: &mut Known, service: &Object, current: bool, resources: Option<Vec<Value>>) {
+/// What a server that answers serves of a group and version.
+struct Found {
+    resources: Vec<Value>,
+    openapi: Option<String>,
+}
+
+fn note(known: &mut Known, service: &Object, current: bool, found: Option<Found>) {
     let text = |field| service.str(&["spec", field]).to_owned();
     let priority = service.get(&["spec", "groupPriorityMinimum"]).and_then(Value::as_i64).unwrap_or_default();
     let entry = known.entry(service.name().to_owned()).or_insert_with(|| Served {
@@ -87,11 +108,12 @@ fn note(known: &mut Known, service: &Object, current: bool, resources: Option<Ve
         version: text("version"),
         priority,
         resources: Vec::new(),
+        openapi: None,
         current,
     });
     (entry.priority, entry.current) = (priority, current);
-    if let Some(resources) = resources {
-        entry.resources = resources;
+    if let Some(found) = found {
+        (entry.resources, entry.openapi) = (found.resources, found.openapi);
     }
 }
 

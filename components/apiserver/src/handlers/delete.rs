@@ -7,8 +7,9 @@ use kinit_serving::Body;
 use serde_json::json;
 
 use super::write::ATTEMPTS;
-use super::{Api, Payload, body, dry_run, filter, json_response, now, object_response, success};
+use super::{Api, Payload, body, dry_run, filter, json_response, now, object_response, success, within};
 use crate::admission::{Attributes, Operation};
+use crate::convert;
 use crate::request::ResourceRequest;
 use crate::services;
 use crate::storage::WriteError;
@@ -81,7 +82,10 @@ impl Api {
         let options = body::delete_options(request, payload)?;
         let selected = filter(request)?;
         let (objects, _) = self.cache.list_consistent(request.index).await?;
-        for entry in objects.values().filter(|entry| selected(entry)) {
+        let converts = convert::asks(&request.spec);
+        let entries = objects.values().filter(|entry| (converts && within(request, entry)) || selected(entry));
+        let entries = self.converter.entries(&request.spec, entries.cloned().collect()).await?;
+        for entry in entries.iter().filter(|entry| selected(entry)) {
             let mut one = request.clone();
             one.namespace.clone_from(&entry.namespace);
             match self.delete_one(&one, &entry.name, &options).await {

@@ -1,5 +1,7 @@
 //! list, whole and by pages.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Response;
 use kinit_api::status::Status;
@@ -7,14 +9,44 @@ use kinit_serving::Body;
 use serde_json::json;
 
 use super::paging::{At, Page, Token};
-use super::{Api, filter};
-use crate::cache::Map;
+use super::{Api, Filter, filter, selects, within};
+use crate::cache::{Entry, Map};
 use crate::render::List;
 use crate::request::ResourceRequest;
-use crate::view;
+use crate::{convert, view};
 
 /// Lists of more bytes than this are written where they hold up nothing else.
 const LONG: usize = 1024 * 1024;
+/// How many objects are looked at between one question to a conversion webhook and the next.
+const AT_ONCE: usize = 1024;
+
+/// A page: its objects, the key of the last one, and how many there are after it.
+#[derive(Default)]
+struct Items {
+    items: Vec<Bytes>,
+    last: String,
+    rest: Option<usize>,
+}
+
+/// What is selected of objects that need nobody to convert them. Of a rest that has to be looked for, only that there is
+/// one is told.
+fn plain<'a>(
+    request: &ResourceRequest,
+    from: impl Iterator<Item = (&'a String, &'a Arc<Entry>)>,
+    limit: usize,
+    selected: &Filter,
+) -> Items {
+    let mut found = Items::default();
+    let mut wanted = from.filter(|(_, entry)| selected(entry));
+    for (key, entry) in wanted.by_ref().take(limit) {
+        found.items.push(view::bytes(&request.spec, &entry.json));
+        found.last.clone_from(key);
+    }
+    if wanted.next().is_some() {
+        found.rest = Some(if selects(request) { 1 } else { 1 + wanted.count() });
+    }
+    found
+}
 
 impl Api {
     pub(super) async fn list(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
@@ -25,20 +57,18 @@ impl Api {
             Some(after) if error.reason == "Expired" => expired(after),
             _ => error,
         })?;
-        let mut wanted =
-            objects.iter().filter(|(key, entry)| after.as_ref().is_none_or(|after| *key > after) && selected(entry));
-        let mut items = Vec::new();
-        let mut last = "";
-        for (key, entry) in wanted.by_ref().take(limit) {
-            items.push(view::bytes(&request.spec, &entry.json));
-            last = key;
-        }
+        let from = objects.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
+        let Items { items, last, rest } = if convert::asks(&request.spec) {
+            self.converted(request, from, limit, &selected).await?
+        } else {
+            plain(request, from, limit, &selected)
+        };
         let mut metadata = json!({"resourceVersion": revision.to_string()});
-        if wanted.next().is_some() {
-            metadata["continue"] = Token { revision, after: last.to_owned() }.encode().into();
+        if let Some(rest) = rest {
+            metadata["continue"] = Token { revision, after: last }.encode().into();
             // Nobody counts what a selector would have to look at.
-            if request.parameter("labelSelector").is_empty() && request.parameter("fieldSelector").is_empty() {
-                metadata["remainingItemCount"] = (1 + wanted.count()).into();
+            if !selects(request) {
+                metadata["remainingItemCount"] = rest.into();
             }
         }
         let format = request.format;
@@ -49,6 +79,35 @@ impl Api {
         }
         // The threads that serve everyone else are not held up by one long answer.
         tokio::task::spawn_blocking(move || list.respond(format)).await.map_err(Status::internal)?
+    }
+
+    /// What is selected of a resource whose objects a webhook converts. Selectors look at what it makes of them, so it is
+    /// asked about all of the namespace.
+    async fn converted<'a>(
+        &self,
+        request: &ResourceRequest,
+        from: impl Iterator<Item = (&'a String, &'a Arc<Entry>)> + Send,
+        limit: usize,
+        selected: &Filter,
+    ) -> Result<Items, Status> {
+        let mut from = from.filter(|(_, entry)| within(request, entry));
+        let mut found = Items::default();
+        loop {
+            let (keys, entries): (Vec<_>, Vec<_>) =
+                from.by_ref().take(AT_ONCE).map(|(key, it)| (key, it.clone())).unzip();
+            if keys.is_empty() {
+                return Ok(found);
+            }
+            let shown = self.converter.entries(&request.spec, entries).await?;
+            for (at, entry) in shown.iter().enumerate().filter(|(_, entry)| selected(entry)) {
+                if found.items.len() == limit {
+                    found.rest = Some(keys.len() - at + from.count());
+                    return Ok(found);
+                }
+                found.items.push(entry.json.clone());
+                found.last.clone_from(keys[at]);
+            }
+        }
     }
 
     /// The objects of the request's resource at a moment, and its revision.

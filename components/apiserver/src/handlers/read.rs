@@ -13,6 +13,7 @@ impl Api {
         if request.parameter("resourceVersion") == "0"
             && let Some(entry) = self.cache.find_in(request.index, &request.namespace, &request.name)
         {
+            let entry = self.converter.entry(&request.spec, &entry).await?;
             return Ok(json_response(StatusCode::OK, view::bytes(&request.spec, &entry.json)));
         }
         let (object, revision) = self.stored(request, &request.name).await?;

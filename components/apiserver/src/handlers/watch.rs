@@ -13,8 +13,9 @@ use kinit_serving::{Body, full};
 use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{Api, Filter, filter};
+use super::{Api, Filter, filter, selects, within};
 use crate::cache::{Cache, Change, Entry};
+use crate::convert::{self, Converter};
 use crate::registry::{ResourceSpec, Spec};
 use crate::render::Events;
 use crate::request::ResourceRequest;
@@ -26,7 +27,7 @@ const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 
 impl Api {
-    pub(super) fn watch(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
+    pub(super) async fn watch(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
         let selected = filter(request)?;
         let timeout = match request.parameter("timeoutSeconds") {
             "" => DEFAULT_TIMEOUT,
@@ -46,16 +47,19 @@ impl Api {
         let mut head: Vec<Event> = Vec::new();
         let mut encoder = Events::new(request.spec.clone(), request.format);
         let receiver;
+        let (converts, selecting) = (convert::asks(&request.spec), selects(request));
         // Without a version, and from 0, a watch begins with the present state, as upstream's does.
         if wants_initial || revision == 0 {
             let (objects, at, events) = self.cache.list_and_subscribe(request.index);
             receiver = events;
-            head.extend(
-                objects
-                    .values()
-                    .filter(|entry| selected(entry))
-                    .map(|entry| ("ADDED", view::bytes(&request.spec, &entry.json))),
-            );
+            let entries = objects
+                .values()
+                .filter(|entry| (converts && within(request, entry)) || selected(entry))
+                .cloned()
+                .collect();
+            let entries = self.converter.entries(&request.spec, entries).await?;
+            let shown = entries.iter().filter(|entry| selected(entry));
+            head.extend(shown.map(|entry| ("ADDED", view::bytes(&request.spec, &entry.json))));
             if wants_initial {
                 head.push(bookmark(&request.spec, at, true));
             }
@@ -69,9 +73,15 @@ impl Api {
                 }
             };
             receiver = events;
-            head.extend(missed.iter().filter_map(|change| encode(&request.spec, change, &selected)));
+            for change in missed {
+                let change =
+                    if converts { self.converter.change(&request.spec, change, selecting).await? } else { change };
+                head.extend(encode(&request.spec, &change, &selected));
+            }
         }
-        let live = Live { receiver, selected, spec: request.spec.clone(), cache: self.cache.clone(), bookmarks };
+        let converter = converts.then(|| self.converter.clone());
+        let spec = request.spec.clone();
+        let live = Live { receiver, selected, spec, cache: self.cache.clone(), bookmarks, converter, selecting };
         let events = stream::iter(head).chain(live.into_stream());
         let bounded = events.take_until(tokio::time::sleep(timeout));
         let answer = encoder.clone();
@@ -96,6 +106,9 @@ struct Live {
     spec: Spec,
     cache: Cache,
     bookmarks: bool,
+    /// There where a webhook may have to be asked for what is shown.
+    converter: Option<Converter>,
+    selecting: bool,
 }
 
 impl Live {
@@ -104,7 +117,17 @@ impl Live {
             loop {
                 let change = tokio::time::timeout(BOOKMARK_INTERVAL, live.receiver.recv()).await;
                 match change {
-                    Ok(Ok(change)) => {
+                    Ok(Ok(mut change)) => {
+                        if let Some(converter) = &live.converter {
+                            match converter.change(&live.spec, change, live.selecting).await {
+                                Ok(shown) => change = shown,
+                                Err(error) => {
+                                    // What comes after a change that cannot be shown must not be seen without it.
+                                    live.receiver = broadcast::channel(1).1;
+                                    return Some((("ERROR", error.to_value().to_string().into()), live));
+                                }
+                            }
+                        }
                         if let Some(bytes) = encode(&live.spec, &change, &live.selected) {
                             return Some((bytes, live));
                         }

@@ -1,5 +1,6 @@
 //! create, update and patch: each a loop around one compare-and-swap.
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
 use kinit_api::patch;
@@ -12,6 +13,7 @@ use super::apply::APPLY;
 use super::body::Facts;
 use super::{Api, Payload, body, dry_run, now, object_response};
 use crate::admission::{Attributes, Operation};
+use crate::registry::ResourceSpec;
 use crate::request::ResourceRequest;
 use crate::services::{self, Taken};
 use crate::storage::WriteError;
@@ -102,7 +104,17 @@ impl Api {
 
     pub(super) async fn update(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
         let sent = view::stored(&request.spec, body::object(request, payload)?);
-        let (object, revision) = self.change(request, |_| Ok(sent.clone())).await?;
+        let spec = &request.spec;
+        let is_blind = spec.conditional && matches!(sent.resource_version(), "" | "0");
+        let replaced = self.change(request, |_| {
+            if is_blind {
+                let text = "Invalid value: 0x0: must be specified for an update".to_owned();
+                let error = ("FieldValueInvalid", "metadata.resourceVersion".to_owned(), text);
+                return Err(Status::invalid(spec.group(), spec.kind(), &request.name, &[error]));
+            }
+            Ok(sent.clone())
+        });
+        let (object, revision) = replaced.await?;
         Ok(object_response(request, StatusCode::OK, object, revision))
     }
 
@@ -180,6 +192,14 @@ impl Api {
         Ok(object_response(request, StatusCode::OK, object, revision))
     }
 
+    /// An object of the request's version as it is stored.
+    async fn encoded(&self, spec: &ResourceSpec, object: &Object) -> Result<Bytes, Status> {
+        let Some(custom) = &spec.custom else { return Ok(object.to_vec().into()) };
+        let Some(storage) = custom.definition.storage() else { return Ok(object.to_vec().into()) };
+        let converted = self.converter.objects(&custom.definition, storage, vec![object.clone()]).await?;
+        Ok(converted.first().unwrap_or(object).to_vec().into())
+    }
+
     pub(super) async fn put(
         &self,
         request: &ResourceRequest,
@@ -187,7 +207,7 @@ impl Api {
         object: &Object,
         expected: i64,
     ) -> Result<i64, WriteError> {
-        let value = custom::stored(&request.spec, object);
+        let value = self.encoded(&request.spec, object).await.map_err(WriteError::Failed)?;
         if request.spec.is_event() {
             return self.etcd.put_for(key, value, expected, self.options.event_ttl).await;
         }
@@ -203,7 +223,7 @@ impl Api {
         let spec = &request.spec;
         let modified = || Status::modified(spec.group(), spec.resource(), &request.name);
         for _ in 0..ATTEMPTS {
-            let (mut old, revision) = self.stored(request, &request.name).await?;
+            let (mut old, revision, is_stale) = self.fetch(request, &request.name).await?;
             old.set(&["metadata", "resourceVersion"], revision.to_string());
             let mut new = make(&old)?;
             let expected = new.resource_version();
@@ -233,7 +253,7 @@ impl Api {
                 policy::check::check(spec, &new)?;
             }
             self.admit(&attributes, &new).await?;
-            if new == old || dry_run(request)? {
+            if (new == old && !is_stale) || dry_run(request)? {
                 return Ok((new, revision));
             }
             let is_service = spec.is("", "services") && request.subresource.is_empty();

@@ -25,13 +25,13 @@ impl Conditions {
         self.0.is_empty()
     }
 
-    /// Whether a webhook with these conditions is to be asked about the write. The error says which conditions have no
+    /// Whether a webhook with these conditions is to be asked about the write that is the request of an AdmissionReview. The error says which conditions have no
     /// value; if one of the others is false, that does not matter.
-    pub fn hold(&self, context: &Context<'_>, attributes: &Attributes<'_>, object: &Object) -> Result<bool, String> {
+    pub fn hold(&self, context: &Context<'_>, attributes: &Attributes<'_>, request: &Json) -> Result<bool, String> {
         if self.0.is_empty() {
             return Ok(true);
         }
-        let write = Write::new(attributes, object);
+        let write = Write::of(request.clone());
         let asker = write.asker(context, attributes);
         self.met(&Input::new(write.inputs(None, None, &asker, &[])))
     }
@@ -63,7 +63,11 @@ pub(super) struct Write {
 
 impl Write {
     pub fn new(attributes: &Attributes<'_>, object: &Object) -> Self {
-        let mut request = crate::webhook::review::request(attributes, object);
+        Self::of(crate::webhook::review::request(attributes, &attributes.request.spec, object, attributes.old))
+    }
+
+    /// A write by the request of its AdmissionReview.
+    fn of(mut request: Json) -> Self {
         let mut take = |field: &str| request.as_object_mut().and_then(|request| request.remove(field));
         let (object, old) = (take("object"), take("oldObject"));
         let present = |value: Option<Json>| value.filter(|value| !value.is_null());

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kinit_crd::definition::{Conversion, Definition, Version};
+use kinit_crd::definition::{Definition, Version};
 
 use super::{RESOURCES, ResourceSpec, Spec};
 
@@ -41,10 +41,7 @@ impl Store {
     fn new(index: usize, definition: Arc<Definition>) -> Option<Self> {
         let row = |at: usize| Arc::new(ResourceSpec::custom(definition.clone(), at));
         let storage = definition.versions.iter().position(|version| version.storage)?;
-        // No webhook is asked to convert objects, so versions that need it are not there, rather than there and wrong.
-        let is_shown = |at: usize| at == storage || definition.conversion == Conversion::None;
-        let versions = definition.versions.iter().enumerate();
-        let served = versions.filter(|(at, version)| version.served && is_shown(*at));
+        let served = definition.versions.iter().enumerate().filter(|(_, version)| version.served);
         let served = if definition.established { served.map(|(at, _)| row(at)).collect() } else { Vec::new() };
         Some(Self { index, spec: row(storage), served })
     }
@@ -122,6 +119,14 @@ impl Registry {
             return Some((index, spec.clone()));
         }
         self.rows.get(&format!("{group}/{version}/{resource}")).cloned()
+    }
+
+    /// The rows that show the objects of a store.
+    pub fn sharing(&self, index: usize) -> Vec<Spec> {
+        let builtin = RESOURCES.iter().filter(|spec| super::stored_at(spec) == Some(index));
+        let mut custom: Vec<&Spec> = self.rows.values().filter(|(own, _)| *own == index).map(|(_, it)| it).collect();
+        custom.sort_by_key(|spec| spec.custom.as_ref().map(|custom| custom.version));
+        builtin.chain(custom).cloned().collect()
     }
 
     /// [`Registry::find`] by the kind.
@@ -210,10 +215,8 @@ mod tests {
         assert_eq!((at, spec.kind(), spec.prefix(), spec.namespaced()), (index, "Foo", "example.com/foos", true));
         assert_eq!(served.stored_as(index).unwrap().version(), "v1");
         assert_eq!(served.rows().len(), RESOURCES.len() + 2);
-        let mut asks = definition(true);
-        asks.conversion = Conversion::Webhook { client: Value::Null, review_versions: Vec::new() };
-        let asks = empty.with(asks);
-        assert!(asks.find("example.com", "v1", "foos").is_some() && asks.find("example.com", "v2", "foos").is_none());
+        let versions: Vec<String> = served.sharing(index).iter().map(|spec| spec.api_version()).collect();
+        assert_eq!(versions, ["example.com/v1", "example.com/v2"]);
         let gone = served.without("foos.example.com");
         assert!(gone.of_key("example.com/foos/n/a").is_none() && gone.rows().len() == RESOURCES.len());
         assert_eq!(gone.with(definition(true)).store("foos.example.com").unwrap().index, index + 1);

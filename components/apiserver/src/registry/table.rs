@@ -74,6 +74,12 @@ const fn row(
     ResourceSpec::new(group, version, resource, kind, scope)
 }
 
+/// Group and kind of what is on its way out, and what its clients are warned with.
+pub(super) const DEPRECATED: &[(&str, &str, &str)] = &[
+    ("", "ComponentStatus", "v1 ComponentStatus is deprecated in v1.19+"),
+    ("", "Endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+];
+
 /// Every resource, sorted by group and name within it.
 pub static RESOURCES: LazyLock<Vec<Spec>> = LazyLock::new(|| TABLE.into_iter().map(Arc::new).collect());
 
@@ -115,24 +121,33 @@ const TABLE: [ResourceSpec; 68] = [
         .in_category("all")
         .under("services/specs")
         .answers_deleted(),
-    row(ADMISSION, "mutatingadmissionpolicies", "MutatingAdmissionPolicy", Cluster).in_category("api-extensions"),
+    row(ADMISSION, "mutatingadmissionpolicies", "MutatingAdmissionPolicy", Cluster)
+        .conditional()
+        .in_category("api-extensions"),
     row(ADMISSION, "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", Cluster)
+        .conditional()
         .in_category("api-extensions"),
     row(ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", Cluster)
+        .conditional()
         .in_category("api-extensions"),
     row(ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", Cluster)
+        .conditional()
         .status()
         .in_category("api-extensions"),
     row(ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", Cluster)
+        .conditional()
         .in_category("api-extensions"),
     row(ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", Cluster)
+        .conditional()
         .in_category("api-extensions"),
     row(APIEXTENSIONS, "customresourcedefinitions", "CustomResourceDefinition", Cluster)
+        .conditional()
         .short(&["crd", "crds"])
         .status()
         .in_category("api-extensions")
         .under("apiextensions.k8s.io/customresourcedefinitions"),
     row(APIREGISTRATION, "apiservices", "APIService", Cluster)
+        .conditional()
         .status()
         .in_category("api-extensions")
         .under("apiregistration.k8s.io/apiservices"),
@@ -166,7 +181,7 @@ const TABLE: [ResourceSpec; 68] = [
         .short(&["csr"])
         .status()
         .selected_by(&["spec.signerName"]),
-    row(COORDINATION, "leases", "Lease", Namespaced),
+    row(COORDINATION, "leases", "Lease", Namespaced).conditional(),
     row(DISCOVERY, "endpointslices", "EndpointSlice", Namespaced),
     row(EVENTS, "events", "Event", Namespaced).short(&["ev"]).selected_by(REGARDING_FIELDS).stored_as(CORE),
     row(FLOWCONTROL, "flowschemas", "FlowSchema", Cluster).status(),
@@ -176,8 +191,8 @@ const TABLE: [ResourceSpec; 68] = [
     row(NETWORKING, "ipaddresses", "IPAddress", Cluster).short(&["ip"]),
     row(NETWORKING, "networkpolicies", "NetworkPolicy", Namespaced).short(&["netpol"]),
     row(NETWORKING, "servicecidrs", "ServiceCIDR", Cluster).status(),
-    row(NODE, "runtimeclasses", "RuntimeClass", Cluster),
-    row(POLICY, "poddisruptionbudgets", "PodDisruptionBudget", Namespaced).short(&["pdb"]).status(),
+    row(NODE, "runtimeclasses", "RuntimeClass", Cluster).conditional(),
+    row(POLICY, "poddisruptionbudgets", "PodDisruptionBudget", Namespaced).conditional().short(&["pdb"]).status(),
     row(RBAC, "clusterrolebindings", "ClusterRoleBinding", Cluster),
     row(RBAC, "clusterroles", "ClusterRole", Cluster),
     row(RBAC, "rolebindings", "RoleBinding", Namespaced),
@@ -189,10 +204,10 @@ const TABLE: [ResourceSpec; 68] = [
         .selected_by(&["spec.driver", "spec.nodeName"])
         .answers_deleted(),
     row(SCHEDULING, "priorityclasses", "PriorityClass", Cluster).short(&["pc"]),
-    row(STORAGE, "csidrivers", "CSIDriver", Cluster).answers_deleted(),
-    row(STORAGE, "csinodes", "CSINode", Cluster).answers_deleted(),
-    row(STORAGE, "csistoragecapacities", "CSIStorageCapacity", Namespaced),
+    row(STORAGE, "csidrivers", "CSIDriver", Cluster).conditional().answers_deleted(),
+    row(STORAGE, "csinodes", "CSINode", Cluster).conditional().answers_deleted(),
+    row(STORAGE, "csistoragecapacities", "CSIStorageCapacity", Namespaced).conditional(),
     row(STORAGE, "storageclasses", "StorageClass", Cluster).short(&["sc"]).answers_deleted(),
-    row(STORAGE, "volumeattachments", "VolumeAttachment", Cluster).status().answers_deleted(),
+    row(STORAGE, "volumeattachments", "VolumeAttachment", Cluster).conditional().status().answers_deleted(),
     row(STORAGE, "volumeattributesclasses", "VolumeAttributesClass", Cluster).short(&["vac"]).answers_deleted(),
 ];

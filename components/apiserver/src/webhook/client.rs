@@ -73,7 +73,7 @@ impl Client {
 
     /// Posts JSON and gives the JSON of the answer. The error says what failed, in Go's words where clients match on them.
     pub async fn post(&self, target: &Target, path: &str, body: Bytes, timeout: Duration) -> Result<Bytes, String> {
-        let call = self.call(target, Method::POST, path, &body);
+        let call = self.call(target, Method::POST, path, &[], &body);
         match tokio::time::timeout(timeout, call).await {
             Ok(result) => result.map_err(|error| shown(target, path, &error)),
             Err(_) => Err(shown(target, path, "context deadline exceeded")),
@@ -81,14 +81,15 @@ impl Client {
         .and_then(|(status, bytes)| if status.is_success() { Ok(bytes) } else { Err(refused(status, &bytes)) })
     }
 
-    /// A GET whose answer is read whole.
+    /// A GET whose answer is read whole, with headers that say for whom it is.
     pub async fn get(
         &self,
         target: &Target,
         path: &str,
+        headers: &[(&'static str, &'static str)],
         timeout: Duration,
     ) -> Result<(http::StatusCode, Bytes), String> {
-        match tokio::time::timeout(timeout, self.call(target, Method::GET, path, &Bytes::new())).await {
+        match tokio::time::timeout(timeout, self.call(target, Method::GET, path, headers, &Bytes::new())).await {
             Ok(result) => result,
             Err(_) => Err("context deadline exceeded".to_owned()),
         }
@@ -99,9 +100,17 @@ impl Client {
         target: &Target,
         method: Method,
         path: &str,
+        headers: &[(&'static str, &'static str)],
         body: &Bytes,
     ) -> Result<(http::StatusCode, Bytes), String> {
-        let response = self.exchange(target, || request(target, &method, path, body.clone())).await?;
+        let make = || {
+            let mut request = request(target, &method, path, body.clone())?;
+            for (name, value) in headers {
+                request.headers_mut().insert(*name, HeaderValue::from_static(value));
+            }
+            Ok(request)
+        };
+        let response = self.exchange(target, make).await?;
         let (response, sender) = response;
         let (parts, incoming) = response.into_parts();
         let collected = Limited::new(incoming, MAX_ANSWER).collect().await.map_err(|error| error.to_string())?;

@@ -8,11 +8,13 @@ use kinit_api::status::Status;
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::forms::{self, Forms};
 use super::hooks::{self, Hook, Hooks};
 use super::review::{self, Answer};
 use crate::admission::{Attributes, Context, Operation};
 use crate::custom;
 use crate::fields;
+use crate::registry::Spec;
 
 /// What all webhooks share. Cheap to clone.
 #[derive(Clone)]
@@ -90,14 +92,17 @@ impl Webhooks {
             return Ok(());
         }
         rounds.begin(object);
+        let mut forms = Forms::default();
         for (at, hook) in all.iter().enumerate() {
-            if !called(context, attributes, object, hook).await? || rounds.second && !rounds.again.contains(&hook.uid) {
+            let Some((spec, request)) = called(context, attributes, object, hook, &mut forms).await? else { continue };
+            if rounds.second && !rounds.again.contains(&hook.uid) {
                 continue;
             }
             let place = format!("round_{}_index_{at}", u8::from(rounds.second));
-            let request = review::request(attributes, object);
-            let answer = self.ask(context, attributes, hook, &request, true).await;
-            let patched = answer.and_then(|answer| patched(attributes, hook, object, &answer));
+            let patched = match self.ask(context, attributes, hook, &request, true).await {
+                Ok(answer) => patched(context, attributes, hook, &spec, object, &answer).await,
+                Err(failure) => Err(failure),
+            };
             let notes = &attributes.request.annotations;
             match patched {
                 Ok(new) => {
@@ -106,6 +111,7 @@ impl Webhooks {
                     notes.add(format!("mutation.webhook.admission.k8s.io/{place}"), note.to_string());
                     if let Some(new) = new {
                         *object = new;
+                        forms.clear();
                     }
                     rounds.note(hook, changed);
                 }
@@ -133,32 +139,25 @@ impl Webhooks {
             return Ok(());
         }
         let mut relevant = Vec::new();
+        let mut forms = Forms::default();
         for hook in all.iter() {
-            if called(context, attributes, object, hook).await? {
-                relevant.push(hook);
+            if let Some((_, request)) = called(context, attributes, object, hook, &mut forms).await? {
+                relevant.push((hook, request));
             }
         }
         if relevant.is_empty() {
             return Ok(());
         }
-        let request = review::request(attributes, object);
-        let asked = relevant.iter().enumerate().map(|(at, hook)| {
-            let request = &request;
-            async move {
-                match self.ask(context, attributes, hook, request, false).await {
-                    Ok(_) => Ok(()),
-                    Err(Failure::Calling(why)) if hook.fails_open => {
-                        tracing::warn!(
-                            webhook = hook.name,
-                            why,
-                            "a webhook could not be asked; its policy is to go on"
-                        );
-                        let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{at}");
-                        attributes.request.annotations.add(key, &*hook.name);
-                        Ok(())
-                    }
-                    Err(failure) => Err(failure.status(hook)),
+        let asked = relevant.iter().enumerate().map(|(at, (hook, request))| async move {
+            match self.ask(context, attributes, hook, request, false).await {
+                Ok(_) => Ok(()),
+                Err(Failure::Calling(why)) if hook.fails_open => {
+                    tracing::warn!(webhook = hook.name, why, "a webhook could not be asked; its policy is to go on");
+                    let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{at}");
+                    attributes.request.annotations.add(key, &*hook.name);
+                    Ok(())
                 }
+                Err(failure) => Err(failure.status(hook)),
             }
         });
         futures::future::join_all(asked).await.into_iter().collect()
@@ -208,15 +207,18 @@ impl Failure {
     }
 }
 
-/// Whether the webhook is to be asked about the write.
+/// What the webhook is to be asked about the write, if anything, and in which version.
 async fn called(
     context: &Context<'_>,
     attributes: &Attributes<'_>,
     object: &Object,
     hook: &Hook,
-) -> Result<bool, Status> {
-    if !hook.rules_match(attributes) || !hook.selects(attributes, object).map_err(Status::internal)? {
-        return Ok(false);
+    forms: &mut Forms,
+) -> Result<Option<(Spec, Arc<Value>)>, Status> {
+    let others = || context.cache.registry().sharing(attributes.request.index);
+    let Some(spec) = hook.wants(attributes, others) else { return Ok(None) };
+    if !hook.selects(attributes, object).map_err(Status::internal)? {
+        return Ok(None);
     }
     if let Some(selector) = hook.namespaces(attributes).map_err(Status::internal)? {
         let labels = if hooks::is_namespace(attributes) {
@@ -230,20 +232,24 @@ async fn called(
             }
         };
         if !selector.matches(&labels) {
-            return Ok(false);
+            return Ok(None);
         }
     }
-    match hook.conditions.hold(context, attributes, object) {
-        Ok(held) => Ok(held),
-        Err(_) if hook.fails_open => Ok(false),
+    let request = forms.request(context, attributes, &spec, object).await?;
+    match hook.conditions.hold(context, attributes, &request) {
+        Ok(true) => Ok(Some((spec, request))),
+        Ok(false) => Ok(None),
+        Err(_) if hook.fails_open => Ok(None),
         Err(why) => Err(attributes.forbidden(why)),
     }
 }
 
 /// What the webhook's patch makes of the object; `None` where it sent none.
-fn patched(
+async fn patched(
+    context: &Context<'_>,
     attributes: &Attributes<'_>,
     hook: &Hook,
+    spec: &Spec,
     object: &Object,
     answer: &Answer,
 ) -> Result<Option<Object>, Failure> {
@@ -260,13 +266,18 @@ fn patched(
         let why = "attempted to modify the object, which is not supported for this operation";
         return Err(internal(format!("admission webhook {:?} {why}", hook.name)));
     }
-    let mut tree = object.clone().into_value();
+    let shown = forms::to(context, attributes, spec, object).await.map_err(Failure::Refused)?;
+    let mut tree = shown.into_value();
     json_patch::patch(&mut tree, &patch).map_err(|error| internal(error.to_string()))?;
     let mut new = Object::from_value(tree).ok_or_else(|| internal("the patch leaves no object".to_owned()))?;
-    let spec = &attributes.request.spec;
-    if attributes.kind().2 == spec.kind() {
+    let own = &attributes.request.spec;
+    let is_whole = attributes.kind().2 == own.kind();
+    if is_whole {
         fields::conform(spec, &mut new).map_err(|error| internal(error.to_string()))?;
-        custom::fill(spec, &mut new);
+    }
+    let mut new = forms::from(context, attributes, spec, new).await.map_err(Failure::Refused)?;
+    if is_whole {
+        custom::fill(own, &mut new);
     }
     Ok(Some(new))
 }

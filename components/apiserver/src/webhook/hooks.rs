@@ -12,6 +12,7 @@ use super::target::ClientConfig;
 use crate::admission::{Attributes, Operation};
 use crate::cache::{Cache, Map};
 use crate::policy::conditions::Conditions;
+use crate::registry::Spec;
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
@@ -120,10 +121,19 @@ impl Hook {
         list.iter().enumerate().map(one).collect()
     }
 
-    /// Whether one of the rules means the write, and if so, the group and version that the webhook wants it in.
-    pub fn rules_match(&self, attributes: &Attributes<'_>) -> bool {
-        let spec = &attributes.request.spec;
-        self.rules.iter().any(|rule| rule.matches(attributes, spec.group(), spec.version(), spec.resource()))
+    /// The version that the webhook wants to be asked in, if one of the rules means the write: the request's, or another
+    /// one of the same objects. `others` gives those.
+    pub fn wants(&self, attributes: &Attributes<'_>, others: impl FnOnce() -> Vec<Spec>) -> Option<Spec> {
+        let means = |rule: &Rule, spec: &Spec| rule.matches(attributes, spec.group(), spec.version(), spec.resource());
+        let own = &attributes.request.spec;
+        if self.rules.iter().any(|rule| means(rule, own)) {
+            return Some(own.clone());
+        }
+        if !self.equivalent || self.rules.is_empty() {
+            return None;
+        }
+        let others = others();
+        self.rules.iter().find_map(|rule| others.iter().find(|spec| means(rule, spec)).cloned())
     }
 
     /// Whether the object's labels are selected, before or after.
@@ -229,6 +239,26 @@ mod tests {
             let spec = &request.spec;
             let matched = rule.matches(&attributes, spec.group(), spec.version(), spec.resource());
             assert_eq!(matched, wanted, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn rules_for_another_version_mean_the_same_objects() {
+        let registry = crate::registry::Registry::default();
+        let path = "/apis/autoscaling/v1/namespaces/a/horizontalpodautoscalers";
+        let request = crate::request::parse(&registry, &http::Method::POST, path, None).unwrap().unwrap();
+        let attributes = Attributes::new(Operation::Create, &request, "h", None);
+        for (policy, version, wanted) in [
+            ("Exact", "v1", Some("v1")),
+            ("Exact", "v2", None),
+            ("Equivalent", "v2", Some("v2")),
+            ("Equivalent", "v9", None),
+        ] {
+            let configuration = json!({"webhooks": [{"matchPolicy": policy, "rules": [{"operations": ["*"],
+                "apiGroups": ["autoscaling"], "apiVersions": [version], "resources": ["*"]}]}]});
+            let hooks = Hook::all(&Object::from_value(configuration).unwrap());
+            let found = hooks[0].wants(&attributes, || registry.sharing(request.index));
+            assert_eq!(found.as_ref().map(|spec| spec.version()), wanted, "{policy} {version}");
         }
     }
 

@@ -8,6 +8,7 @@ use kinit_api::status::Status;
 use serde_json::{Value, json};
 
 use crate::admission::{Attributes, Operation};
+use crate::registry::ResourceSpec;
 use crate::request::Verb;
 
 /// What a webhook said.
@@ -65,17 +66,25 @@ pub fn options(attributes: &Attributes<'_>) -> Value {
 }
 
 /// The AdmissionReview's request but for its UID, the same for every webhook that is asked about the write.
-pub fn request(attributes: &Attributes<'_>, object: &Object) -> Value {
+/// `object` and `old` are in the version of `spec`.
+pub fn request(attributes: &Attributes<'_>, spec: &ResourceSpec, object: &Object, old: Option<&Object>) -> Value {
     let request = attributes.request;
-    let spec = &request.spec;
     let (group, version, kind) = attributes.kind();
-    let kind = json!({"group": group, "version": version, "kind": kind});
-    let resource = json!({"group": spec.group(), "version": spec.version(), "resource": spec.resource()});
+    let own_kind = json!({"group": group, "version": version, "kind": kind});
+    // A subresource's own kind is the same in all versions of its resource.
+    let of_resource = kind == request.spec.kind();
+    let kind = if of_resource {
+        json!({"group": spec.group(), "version": spec.version(), "kind": spec.kind()})
+    } else {
+        own_kind.clone()
+    };
+    let resource =
+        |spec: &ResourceSpec| json!({"group": spec.group(), "version": spec.version(), "resource": spec.resource()});
     let gone = attributes.operation == Operation::Delete;
-    let before = if gone { Some(object) } else { attributes.old };
+    let before = if gone { Some(object) } else { old };
     let shown = |object: &Object| object.clone().into_value();
     let mut review = json!({
-        "kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource,
+        "kind": kind, "resource": resource(spec), "requestKind": own_kind, "requestResource": resource(&request.spec),
         "operation": attributes.operation.as_str(),
         "userInfo": request.user.to_value(),
         "object": if gone { Value::Null } else { shown(object) },
@@ -179,7 +188,8 @@ mod tests {
         );
         let wanted = request.unwrap().unwrap();
         let object = Object::from_value(json!({"metadata": {"name": "p"}})).unwrap();
-        let review = super::request(&Attributes::new(Operation::Delete, &wanted, "p", None), &object);
+        let review =
+            super::request(&Attributes::new(Operation::Delete, &wanted, "p", None), &wanted.spec, &object, None);
         assert_eq!((&review["object"], &review["oldObject"]["metadata"]["name"]), (&Value::Null, &json!("p")));
         assert_eq!((&review["name"], &review["namespace"]), (&json!("p"), &json!("a")));
         assert_eq!(review["options"]["kind"], "DeleteOptions");
