@@ -2,6 +2,8 @@
 dist=${KINIT_DIST:-$PWD/target/dist}
 tmp=$(mktemp -d)
 pids=()
+api_authorization=(--authorization-mode Node,RBAC)
+api_flags=()               # more flags of the API server
 trap 'kill "${pids[@]}" 2> /dev/null; wait; rm -rf "$tmp"' EXIT
 pki=$tmp/pki
 etcd=https://127.0.0.1:${ETCD_PORT:-23791}
@@ -24,9 +26,10 @@ start_etcd() {
   etcd_pid=$!; pids+=($!)
 }
 start_api() {
-  "$dist/kube-apiserver" --bind-address 127.0.0.1 --secure-port $api_port --authorization-mode Node,RBAC --etcd-servers $etcd --etcd-cafile "$pki/etcd/ca.crt" \
+  "$dist/kube-apiserver" --bind-address 127.0.0.1 --secure-port $api_port "${api_authorization[@]}" --etcd-servers $etcd --etcd-cafile "$pki/etcd/ca.crt" \
     --etcd-certfile "$pki/apiserver-etcd-client.crt" --etcd-keyfile "$pki/apiserver-etcd-client.key" \
-    --tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" --client-ca-file "$pki/ca.crt" >> "$tmp/api.log" 2>&1 &
+    --tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" --client-ca-file "$pki/ca.crt" \
+    "${api_flags[@]}" >> "$tmp/api.log" 2>&1 &
   api_pid=$!; pids+=($!)
 }
 start_control_plane() {

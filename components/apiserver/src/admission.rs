@@ -153,17 +153,24 @@ type Validator = fn(&Context<'_>, &Attributes<'_>, &Object) -> Result<(), Status
 struct Plugin {
     name: &'static str,
     default: bool,
+    /// Whether it may be switched on at all.
+    served: bool,
     mutate: Option<Mutator>,
     validate: Option<Validator>,
 }
 
 impl Plugin {
     const fn on(name: &'static str) -> Self {
-        Self { name, default: true, mutate: None, validate: None }
+        Self { name, default: true, served: true, mutate: None, validate: None }
     }
 
     const fn off(name: &'static str) -> Self {
-        Self { name, default: false, mutate: None, validate: None }
+        Self { name, default: false, served: true, mutate: None, validate: None }
+    }
+
+    /// A plugin that upstream has and this server has not.
+    const fn unserved(name: &'static str) -> Self {
+        Self { name, default: false, served: false, mutate: None, validate: None }
     }
 
     const fn mutates(mut self, mutate: Mutator) -> Self {
@@ -184,23 +191,30 @@ const VALIDATING_WEBHOOKS: &str = "ValidatingAdmissionWebhook";
 const QUOTA: &str = "ResourceQuota";
 
 /// Every plugin in upstream's order: its name, whether it is on by default, and what it does. A row that does nothing
-/// stands for what is done elsewhere: what waits for an answer has a place of its own in [`Admission`].
+/// stands for what is done elsewhere (what waits for an answer has a place of its own in [`Admission`]), or for what
+/// upstream does behind a feature gate that is off.
 const PLUGINS: &[Plugin] = &[
     Plugin::off("AlwaysAdmit"),
+    Plugin::unserved("NamespaceAutoProvision"),
     Plugin::on("NamespaceLifecycle").mutates(namespaces::lifecycle),
     Plugin::off("NamespaceExists"),
+    Plugin::off("LimitPodHardAntiAffinityTopology").validates(optional::limit_anti_affinity),
     Plugin::on("LimitRanger").mutates(limits::defaults).validates(limits::check),
     Plugin::on("ServiceAccount").mutates(service_account::admit),
     Plugin::off("NodeRestriction").mutates(node::restrict),
     Plugin::on("TaintNodesByCondition").mutates(node::taint),
     Plugin::off("AlwaysPullImages").mutates(optional::pull_always),
+    Plugin::unserved("ImagePolicyWebhook"),
     Plugin::on("PodSecurity").validates(pod_security::check),
     Plugin::off("PodNodeSelector").mutates(optional::select_nodes),
     Plugin::on("Priority").mutates(pods::priority).validates(pods::one_default),
     Plugin::on("DefaultTolerationSeconds").mutates(pods::tolerations),
+    Plugin::unserved("PodTolerationRestriction"),
+    Plugin::unserved("EventRateLimit"),
     Plugin::off("ExtendedResourceToleration").mutates(optional::tolerate_devices),
     Plugin::on("DefaultStorageClass").mutates(storage::default_class),
     Plugin::on("StorageObjectInUseProtection").mutates(storage::protect),
+    Plugin::on("PodGroupProtection"),
     Plugin::off("OwnerReferencesPermissionEnforcement").validates(optional::owners),
     Plugin::on("PersistentVolumeClaimResize").validates(storage::resize),
     Plugin::on("RuntimeClass").mutates(runtime_class::set).validates(runtime_class::check),
@@ -210,11 +224,17 @@ const PLUGINS: &[Plugin] = &[
     Plugin::on("CertificateSubjectRestriction").validates(certificates::subject),
     Plugin::on("DefaultIngressClass").mutates(storage::default_ingress),
     Plugin::off("DenyServiceExternalIPs").validates(optional::deny_external),
+    Plugin::on("PodTopologyLabels").mutates(pods::topology),
+    Plugin::on("PodGroupWorkloadExists"),
+    Plugin::on("NodeDeclaredFeatureValidator"),
+    Plugin::on("JobValidation"),
+    Plugin::on("PodResizeValidator"),
     Plugin::on(MUTATING_POLICIES),
     Plugin::on(MUTATING_WEBHOOKS),
     Plugin::on(VALIDATING_POLICIES),
     Plugin::on(VALIDATING_WEBHOOKS),
     Plugin::on(QUOTA),
+    Plugin::off("AlwaysDeny").validates(optional::deny),
 ];
 
 /// The plugins that run.
@@ -239,6 +259,10 @@ impl Admission {
         if let Some(unknown) = named.clone().find(|name| !known(name)) {
             let all: Vec<&str> = PLUGINS.iter().map(|plugin| plugin.name).collect();
             anyhow::bail!("there is no admission plugin {unknown:?}; there are {}", all.join(", "));
+        }
+        let unserved = |name: &&String| PLUGINS.iter().any(|plugin| plugin.name == **name && !plugin.served);
+        if let Some(name) = options.enable_admission_plugins.iter().find(unserved) {
+            anyhow::bail!("--enable-admission-plugins: {name} is not served by this API server");
         }
         let on: HashSet<&str> = options.enable_admission_plugins.iter().map(String::as_str).collect();
         let off: HashSet<&str> = options.disable_admission_plugins.iter().map(String::as_str).collect();
@@ -338,5 +362,8 @@ mod tests {
         assert_eq!(mutators(&["--disable-admission-plugins=Priority"]), default - 1);
         let error = Admission::new(&options(&["--enable-admission-plugins=Nothing"])).err().unwrap();
         assert!(error.to_string().contains("\"Nothing\""), "{error}");
+        let error = Admission::new(&options(&["--enable-admission-plugins=EventRateLimit"])).err().unwrap();
+        assert!(error.to_string().contains("EventRateLimit is not served"), "{error}");
+        Admission::new(&options(&["--disable-admission-plugins=EventRateLimit"])).unwrap();
     }
 }

@@ -2,22 +2,40 @@
 
 pub mod bootstrap;
 pub mod certificates;
+mod claims;
+pub mod config;
 pub mod impersonation;
+mod jwt;
+pub mod oidc;
+mod token_file;
 pub mod tokens;
+pub mod webhook;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use kinit_api::status::Status;
 use kinit_serving::listener::Peer;
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry as Families;
 use sha2::{Digest, Sha256};
+
+pub use claims::condition;
 
 use crate::cache::Cache;
 use crate::options::AuthenticationOptions;
+use crate::reload::{Figures, Followed};
 use certificates::Certificates;
+use config::Anonymous;
+use jwt::Issuer;
+use token_file::TokenFile;
 use tokens::Tokens;
+use tokio_util::sync::CancellationToken;
+use webhook::TokenWebhook;
 
 /// Everybody who has proved to be somebody.
 pub const AUTHENTICATED: &str = "system:authenticated";
@@ -85,54 +103,115 @@ pub struct Authenticator {
     certificates: Certificates,
     pub tokens: Tokens,
     bootstrap_tokens: bool,
-    anonymous: bool,
+    token_file: TokenFile,
+    webhook: Option<TokenWebhook>,
+    /// How long the webhook's answers count.
+    webhook_ttl: Duration,
+    /// What the configuration file says.
+    current: ArcSwap<Current>,
+    followed: Mutex<Option<Followed>>,
+    figures: Figures,
+    options: AuthenticationOptions,
     /// Users of tokens, by the tokens' digests.
     recent: Mutex<HashMap<[u8; 32], (User, Instant)>>,
+}
+
+/// What may change while the server runs.
+struct Current {
+    issuers: Vec<Issuer>,
+    anonymous: Anonymous,
+}
+
+impl Current {
+    /// What a file's text and the flags say together.
+    fn new(options: &AuthenticationOptions, text: Option<&str>) -> anyhow::Result<Self> {
+        let mut issuers: Vec<Issuer> = options.oidc.issuer()?.map(Issuer::new).into_iter().collect();
+        let by_flag = if options.anonymous_auth.unwrap_or(true) { Anonymous::Everywhere } else { Anonymous::Nowhere };
+        let Some(text) = text else { return Ok(Self { issuers, anonymous: by_flag }) };
+        anyhow::ensure!(issuers.is_empty(), "authentication-config file and oidc-* flags are mutually exclusive");
+        let file = config::parse(text, &options.service_account_issuer).map_err(anyhow::Error::msg)?;
+        issuers.extend(file.issuers.into_iter().map(Issuer::new));
+        anyhow::ensure!(
+            file.anonymous.is_none() || options.anonymous_auth.is_none(),
+            "--anonymous-auth flag cannot be set when anonymous field is configured in authentication configuration file"
+        );
+        Ok(Self { issuers, anonymous: file.anonymous.unwrap_or(by_flag) })
+    }
 }
 
 impl Authenticator {
     /// Reads CAs and keys; errors name the file.
     pub fn new(options: &AuthenticationOptions) -> anyhow::Result<Self> {
+        let file = options.authentication_config.as_ref().map(|path| {
+            let named = || format!("--authentication-config: {}", path.display());
+            let text = std::fs::read_to_string(path).with_context(named)?;
+            let current = Current::new(options, Some(&text)).with_context(named)?;
+            anyhow::Ok((current, Followed::new(path.clone(), &text)))
+        });
+        let (current, followed) = match file.transpose()? {
+            Some((current, followed)) => (current, Some(followed)),
+            None => (Current::new(options, None)?, None),
+        };
+        let tokens =
+            options.token_auth_file.as_deref().map(TokenFile::load).transpose().context("--token-auth-file")?;
+        let webhook = TokenWebhook::new(&options.webhook).context("--authentication-token-webhook-config-file")?;
         Ok(Self {
             certificates: Certificates::new(options)?,
             tokens: Tokens::new(options)?,
             bootstrap_tokens: options.enable_bootstrap_token_auth,
-            anonymous: options.anonymous_auth,
+            token_file: tokens.unwrap_or_default(),
+            webhook,
+            webhook_ttl: options.webhook.cache_ttl,
+            current: ArcSwap::from_pointee(current),
+            followed: Mutex::new(followed),
+            figures: Figures::default(),
+            options: options.clone(),
             recent: Mutex::default(),
         })
     }
 
     /// Who asks. A credential that is there and is not good is an error, not an anonymous request.
-    pub fn user(&self, peer: Option<&Peer>, headers: &HeaderMap, cache: &Cache) -> Result<User, Status> {
+    pub async fn user(
+        &self,
+        peer: Option<&Peer>,
+        headers: &HeaderMap,
+        path: &str,
+        cache: &Cache,
+    ) -> Result<User, Status> {
         if let Some(user) = peer.and_then(|peer| self.certificates.user(peer, headers)) {
             return Ok(user.authenticated());
         }
         if let Some(token) = bearer(headers) {
-            return self.remembered(token, cache).ok_or_else(Status::unauthorized);
+            return self.remembered(token, cache).await.ok_or_else(Status::unauthorized);
         }
-        if self.anonymous { Ok(User::anonymous()) } else { Err(Status::unauthorized()) }
+        if self.current.load().anonymous.allows(path) { Ok(User::anonymous()) } else { Err(Status::unauthorized()) }
     }
 
     /// Whose token it is, found out at most every [`REMEMBERED_FOR`].
-    fn remembered(&self, token: &str, cache: &Cache) -> Option<User> {
+    async fn remembered(&self, token: &str, cache: &Cache) -> Option<User> {
         let digest: [u8; 32] = Sha256::digest(token).into();
         let known = self.recent.lock().get(&digest).filter(|(_, until)| *until > Instant::now()).cloned();
         if let Some((user, _)) = known {
             return Some(user);
         }
-        let (user, _) = self.token(token, &[], cache)?;
+        let (user, _, good_for) = self.find(token, &[], cache).await?;
         let mut recent = self.recent.lock();
         if recent.len() >= REMEMBERED {
             recent.clear();
         }
-        recent.insert(digest, (user.clone(), Instant::now() + REMEMBERED_FOR));
+        recent.insert(digest, (user.clone(), Instant::now() + good_for));
         Some(user)
     }
 
     /// Whose token it is and for which of `audiences` (empty: the API's own) it is good.
-    pub fn token(&self, token: &str, audiences: &[String], cache: &Cache) -> Option<(User, Vec<String>)> {
+    pub async fn token(&self, token: &str, audiences: &[String], cache: &Cache) -> Option<(User, Vec<String>)> {
+        self.find(token, audiences, cache).await.map(|(user, audiences, _)| (user, audiences))
+    }
+
+    /// [`Authenticator::token`], and how long that counts.
+    async fn find(&self, token: &str, audiences: &[String], cache: &Cache) -> Option<(User, Vec<String>, Duration)> {
         match self.tokens.user(token, audiences, cache) {
-            Ok(Some((user, audiences))) => return Some((user.authenticated(), audiences)),
+            Ok(Some((user, audiences))) => return Some((user.authenticated(), audiences, REMEMBERED_FOR)),
             Ok(None) => {}
             Err(reason) => {
                 tracing::info!(reason, "a ServiceAccount token was refused");
@@ -143,9 +222,74 @@ impl Authenticator {
         if !audiences.is_empty() && !audiences.iter().any(|wanted| api.contains(wanted)) {
             return None;
         }
-        let user = bootstrap::user(token, cache, jiff::Timestamp::now()).filter(|_| self.bootstrap_tokens)?;
-        let good_for = audiences.iter().filter(|wanted| api.contains(wanted)).cloned().collect();
-        Some((user.authenticated(), good_for))
+        // None of those that follow knows of audiences, so what they vouch for is for the API's own.
+        let good_for: Vec<String> = audiences.iter().filter(|wanted| api.contains(wanted)).cloned().collect();
+        let known = self.token_file.user(token);
+        let known =
+            known.or_else(|| bootstrap::user(token, cache, jiff::Timestamp::now()).filter(|_| self.bootstrap_tokens));
+        if let Some(user) = known {
+            return Some((user.authenticated(), good_for, REMEMBERED_FOR));
+        }
+        if let Some(user) = self.issued(token).await {
+            return Some((user.authenticated(), good_for, REMEMBERED_FOR));
+        }
+        match self.webhook.as_ref()?.user(token, audiences).await {
+            Ok(found) => found.map(|(user, audiences)| (user.authenticated(), audiences, self.webhook_ttl)),
+            Err(reason) => {
+                tracing::warn!(reason, "the webhook for tokens gave no answer");
+                None
+            }
+        }
+    }
+
+    /// The user of a token that somebody else has issued.
+    async fn issued(&self, token: &str) -> Option<User> {
+        let current = self.current.load_full();
+        let claims = tokens::peek(token)?;
+        let issuer = current.issuers.iter().find(|issuer| issuer.issued(&claims))?;
+        let user = issuer.user(token).await;
+        user.map_err(|reason| tracing::info!(reason, "a token of another issuer was refused")).ok()
+    }
+
+    pub fn register(&self, families: &mut Families) {
+        if self.options.authentication_config.is_some() {
+            self.figures.register("authentication", families);
+        }
+    }
+
+    /// Asks issuers for their keys, and follows the configuration file until `shutdown`.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.fetch()).await;
+        let followed = self.followed.lock().take();
+        let Some(mut followed) = followed else { return };
+        loop {
+            let text = tokio::select! {
+                () = shutdown.cancelled() => return,
+                text = followed.changed() => text,
+            };
+            let new = Current::new(&self.options, Some(&text));
+            self.figures.count(new.is_ok());
+            match new {
+                Ok(new) => {
+                    self.current.store(Arc::new(new));
+                    // Whoever is no longer believed is not remembered either.
+                    self.recent.lock().clear();
+                    tracing::info!("the authentication configuration has been reloaded");
+                    shutdown.run_until_cancelled(self.fetch()).await;
+                }
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "the changed authentication configuration is not used")
+                }
+            }
+        }
+    }
+
+    async fn fetch(&self) {
+        for issuer in &self.current.load_full().issuers {
+            if let Err(reason) = issuer.fetch().await {
+                tracing::warn!(reason, "an issuer's keys are not known yet");
+            }
+        }
     }
 }
 

@@ -1,52 +1,189 @@
-//! Whether the user may: kubelets by what runs on their node, everybody by RBAC.
+//! Whether the user may: kubelets by what runs on their node, everybody by RBAC, and whoever else the configuration names.
 
+mod abac;
 pub mod bootstrap;
+pub mod config;
 pub mod node;
 pub mod policy;
 pub mod rbac;
+mod webhook;
 
 use std::sync::Arc;
 
+use anyhow::Context;
+use arc_swap::ArcSwap;
 use kinit_api::status::{Status, qualified};
-use parking_lot::RwLock;
-use tokio::sync::{broadcast, watch};
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::registry::Registry as Families;
+use serde_json::Value;
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::authn::{MASTERS, User};
 use crate::cache::{Cache, Change};
 use crate::options::{AuthorizationMode, AuthorizationOptions};
 use crate::registry;
+use crate::reload::{Figures, Followed};
 use crate::request::ResourceRequest;
+use abac::Abac;
+use config::Entrant;
 use node::NodeAsk;
 use policy::Policy;
 use rbac::{Ask, Rule};
+use webhook::{Verdict, Webhook};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 const KINDS: [&str; 4] = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];
 
+/// One who is asked, in the order of the configuration.
+enum Link {
+    Mode(AuthorizationMode),
+    Abac(Abac),
+    Webhook(Webhook),
+}
+
+/// What was decided, and why if that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    pub allowed: bool,
+    /// Whether somebody said no, and not only nobody yes.
+    pub refused: bool,
+    pub reason: String,
+}
+
+/// How far a question came without a webhook.
+enum Step<'c> {
+    Done(Decision),
+    /// This webhook has to be asked this, and then those behind it.
+    Ask(&'c Webhook, Value, usize),
+}
+
+/// How many questions may hold up a thread, where those who ask can't wait.
+const IN_PLACE: usize = 4;
+
 /// Decides what users may do. Cheap to clone.
 #[derive(Clone)]
 pub struct Authorizer {
-    modes: Arc<[AuthorizationMode]>,
+    chain: Arc<ArcSwap<Vec<Link>>>,
     policy: Arc<RwLock<Policy>>,
     node_rules: Arc<[Rule]>,
     cache: Cache,
     fed: watch::Sender<bool>,
+    in_place: Arc<Semaphore>,
+    followed: Arc<Mutex<Option<Followed>>>,
+    figures: Arc<Figures>,
+}
+
+/// Brings the configuration to work.
+fn chain(entrants: Vec<Entrant>, options: &AuthorizationOptions) -> anyhow::Result<Vec<Link>> {
+    let link = |entrant| {
+        anyhow::Ok(match (entrant, &options.policy_file) {
+            (Entrant::Webhook(config), _) => Link::Webhook(Webhook::new(config)?),
+            (Entrant::Mode(AuthorizationMode::Abac), Some(file)) => Link::Abac(Abac::load(file)?),
+            (Entrant::Mode(mode), _) => Link::Mode(mode),
+        })
+    };
+    entrants.into_iter().map(link).collect()
+}
+
+impl Decision {
+    /// The reason as refusals end with it.
+    fn why(&self) -> String {
+        if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) }
+    }
+}
+
+impl From<Verdict> for Decision {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Allow(reason) => Self { allowed: true, refused: false, reason },
+            Verdict::Refuse(reason) => Self { allowed: false, refused: true, reason },
+            Verdict::NoOpinion => Self::default(),
+        }
+    }
+}
+
+impl Link {
+    fn mode(&self) -> AuthorizationMode {
+        match self {
+            Self::Mode(mode) => *mode,
+            Self::Abac(_) => AuthorizationMode::Abac,
+            Self::Webhook(_) => AuthorizationMode::Webhook,
+        }
+    }
 }
 
 impl Authorizer {
-    pub fn new(options: &AuthorizationOptions, cache: Cache) -> Self {
+    /// The error names a flag or a file.
+    pub fn new(options: &AuthorizationOptions, cache: Cache) -> anyhow::Result<Self> {
+        let (entrants, followed) = match &options.config {
+            Some(path) => {
+                let named = || format!("--authorization-config: {}", path.display());
+                let text = std::fs::read_to_string(path).with_context(named)?;
+                let entrants = config::parse(&text).map_err(anyhow::Error::msg).with_context(named)?;
+                (entrants, Some(Followed::new(path.clone(), &text)))
+            }
+            None => (config::of_flags(options).map_err(anyhow::Error::msg)?, None),
+        };
         let objects = bootstrap::objects();
         let node_role = objects
             .iter()
             .find(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "system:node");
-        Self {
-            modes: options.modes.clone().into(),
+        Ok(Self {
+            chain: Arc::new(ArcSwap::from_pointee(chain(entrants, options)?)),
             policy: Arc::default(),
             node_rules: node_role.map(rbac::rules_of).unwrap_or_default().into(),
             cache,
             fed: watch::channel(false).0,
+            in_place: Arc::new(Semaphore::new(IN_PLACE)),
+            followed: Arc::new(Mutex::new(followed)),
+            figures: Arc::default(),
+        })
+    }
+
+    pub fn register(&self, families: &mut Families) {
+        if self.followed.lock().is_some() {
+            self.figures.register("authorization", families);
         }
+    }
+
+    /// Follows the configuration file, until `shutdown`.
+    pub async fn reload(self, options: AuthorizationOptions, shutdown: CancellationToken) {
+        let followed = self.followed.lock().take();
+        let Some(mut followed) = followed else { return };
+        loop {
+            let text = tokio::select! {
+                () = shutdown.cancelled() => return,
+                text = followed.changed() => text,
+            };
+            let new = self.changed(&text, &options);
+            self.figures.count(new.is_ok());
+            match new {
+                Ok(new) => {
+                    self.chain.store(Arc::new(new));
+                    tracing::info!("the authorization configuration has been reloaded");
+                }
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "the changed authorization configuration is not used");
+                }
+            }
+        }
+    }
+
+    /// The chain that a file's new text says. Only webhooks may come and go.
+    fn changed(&self, text: &str, options: &AuthorizationOptions) -> anyhow::Result<Vec<Link>> {
+        let entrants = config::parse(text).map_err(anyhow::Error::msg)?;
+        let fixed = |mode: &AuthorizationMode| *mode != AuthorizationMode::Webhook;
+        let mut new: Vec<AuthorizationMode> = entrants.iter().map(Entrant::mode).filter(fixed).collect();
+        let mut old: Vec<AuthorizationMode> = self.chain.load().iter().map(Link::mode).filter(fixed).collect();
+        new.sort();
+        old.sort();
+        anyhow::ensure!(new == old, "authorizers other than webhooks can't be added or removed while the server runs");
+        chain(entrants, options)
+    }
+
+    fn has(&self, mode: AuthorizationMode) -> bool {
+        self.chain.load().iter().any(|link| link.mode() == mode)
     }
 
     /// Whether the roles and bindings have been read once.
@@ -101,14 +238,60 @@ impl Authorizer {
     }
 
     /// Whether `user` may do what is asked. `selected_node` is what a field selector asks for as `spec.nodeName`.
+    ///
+    /// For expressions and plugins, which cannot wait: a webhook that has not been asked yet holds up their thread.
     pub fn allows(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> bool {
-        user.in_group(MASTERS)
-            || self.modes.iter().any(|mode| match mode {
-                AuthorizationMode::AlwaysAllow => true,
-                AuthorizationMode::AlwaysDeny => false,
-                AuthorizationMode::Rbac => self.policy.read().allows(&user.name, &user.groups, ask),
-                AuthorizationMode::Node => self.node_allows(user, ask, selected_node),
-            })
+        if let Step::Done(decision) = self.walk(&self.chain.load(), 0, user, ask, selected_node) {
+            return decision.allowed;
+        }
+        let Ok(_turn) = self.in_place.try_acquire() else {
+            tracing::warn!("too many questions wait for webhooks; one is answered with no");
+            return false;
+        };
+        let decided = self.decide(user, ask, selected_node);
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(decided)).allowed
+    }
+
+    /// Whether `user` may do what is asked, and why.
+    pub async fn decide(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Decision {
+        let chain = self.chain.load_full();
+        let mut from = 0;
+        loop {
+            let (webhook, spec, place) = match self.walk(&chain, from, user, ask, selected_node) {
+                Step::Done(decision) => return decision,
+                Step::Ask(webhook, spec, place) => (webhook, spec, place),
+            };
+            match webhook.ask(spec).await {
+                Verdict::NoOpinion => from = place + 1,
+                verdict => return verdict.into(),
+            }
+        }
+    }
+
+    /// Asks those of the chain from a place on, as far as nobody has to be waited for.
+    fn walk<'c>(&self, chain: &'c [Link], from: usize, user: &User, ask: &Ask<'_>, node: &str) -> Step<'c> {
+        let allowed = || Step::Done(Decision { allowed: true, ..Decision::default() });
+        if user.in_group(MASTERS) {
+            return allowed();
+        }
+        for (place, link) in chain.iter().enumerate().skip(from) {
+            let allows = match link {
+                Link::Mode(AuthorizationMode::AlwaysAllow) => true,
+                Link::Mode(AuthorizationMode::Rbac) => self.policy.read().allows(&user.name, &user.groups, ask),
+                Link::Mode(AuthorizationMode::Node) => self.node_allows(user, ask, node),
+                Link::Mode(_) => false,
+                Link::Abac(abac) => abac.allows(user, ask),
+                Link::Webhook(webhook) => match webhook.known(user, ask) {
+                    Ok(Verdict::NoOpinion) => false,
+                    Ok(verdict) => return Step::Done(verdict.into()),
+                    Err(spec) => return Step::Ask(webhook, spec, place),
+                },
+            };
+            if allows {
+                return allowed();
+            }
+        }
+        Step::Done(Decision::default())
     }
 
     fn node_allows(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> bool {
@@ -146,9 +329,29 @@ impl Authorizer {
         }
     }
 
+    /// Why RBAC allows what is asked, in upstream's words; empty where something else does.
+    pub fn reason(&self, user: &User, ask: &Ask<'_>) -> String {
+        if user.in_group(MASTERS) || !self.has(AuthorizationMode::Rbac) {
+            return String::new();
+        }
+        let binding = self.policy.read().binding(&user.name, &user.groups, ask);
+        binding.map(|binding| format!("RBAC: allowed by {binding}")).unwrap_or_default()
+    }
+
+    /// Whether there may be more rules than are known: what webhooks allow cannot be listed.
+    pub fn rules_incomplete(&self, user: &User) -> Option<&'static str> {
+        if self.has(AuthorizationMode::Webhook) {
+            Some("webhook authorizer does not support user rule resolution")
+        } else if user.node().is_some() && self.has(AuthorizationMode::Node) {
+            Some("node authorizer does not support user rule resolution")
+        } else {
+            None
+        }
+    }
+
     /// Every rule that holds for the user in a namespace.
     pub fn rules_for(&self, user: &User, namespace: &str) -> Vec<Rule> {
-        if user.in_group(MASTERS) || self.modes.contains(&AuthorizationMode::AlwaysAllow) {
+        if user.in_group(MASTERS) || self.has(AuthorizationMode::AlwaysAllow) {
             let all = || vec!["*".to_owned()];
             let everything = Rule { verbs: all(), groups: all(), resources: all(), ..Rule::default() };
             return vec![everything, Rule { verbs: all(), urls: all(), ..Rule::default() }];
@@ -157,29 +360,24 @@ impl Authorizer {
     }
 
     /// Whether `user` may ask for a path that is no resource; `verb` is the method in small letters.
-    pub fn check_path(&self, user: &User, verb: &str, path: &str) -> Result<(), Status> {
-        if self.allows(user, &Ask::Path { verb, path }, "") {
+    pub async fn check_path(&self, user: &User, verb: &str, path: &str) -> Result<(), Status> {
+        let decision = self.decide(user, &Ask::Path { verb, path }, "").await;
+        if decision.allowed {
             return Ok(());
         }
-        Err(Status::forbidden("", "", "", format!("forbidden: User {:?} cannot {verb} path {path:?}", user.name)))
+        let message = format!("forbidden: User {:?} cannot {verb} path {path:?}{}", user.name, decision.why());
+        Err(Status::forbidden("", "", "", message))
     }
 
     /// Whether `user` may do what `request` asks.
-    pub fn check_request(&self, user: &User, request: &ResourceRequest) -> Result<(), Status> {
-        let ask = Ask::Resource {
-            verb: request.verb.as_str(),
-            group: request.spec.group(),
-            resource: request.spec.resource(),
-            subresource: &request.subresource,
-            name: request.authorized_name(),
-            namespace: request.authorized_namespace(),
-        };
-        self.check(user, &ask, request.selected("spec.nodeName"))
+    pub async fn check_request(&self, user: &User, request: &ResourceRequest) -> Result<(), Status> {
+        self.check(user, &request.ask(), request.selected("spec.nodeName")).await
     }
 
     /// Whether `user` may do what is asked of a resource; the error says what they may not.
-    pub fn check(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Result<(), Status> {
-        if self.allows(user, ask, selected_node) {
+    pub async fn check(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Result<(), Status> {
+        let decision = self.decide(user, ask, selected_node).await;
+        if decision.allowed {
             return Ok(());
         }
         let Ask::Resource { verb, group, resource, subresource, name, namespace } = *ask else {
@@ -193,9 +391,10 @@ impl Authorizer {
         };
         let shown = if name.is_empty() { String::new() } else { format!(" {name:?}") };
         let message = format!(
-            "{}{shown} is forbidden: User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}",
+            "{}{shown} is forbidden: User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}{}",
             qualified(group, resource),
             user.name,
+            decision.why(),
         );
         Err(Status::forbidden(group, resource, name, message))
     }

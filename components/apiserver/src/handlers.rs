@@ -134,15 +134,16 @@ impl Api {
         self.fetch(request, name).await.map(|(object, revision, _)| (object, revision))
     }
 
-    /// [`Api::stored`], and whether the object is stored in a version in which it would not be stored now.
+    /// [`Api::stored`], and whether the object would now be stored in another form: encrypted by another key, or in
+    /// another version.
     async fn fetch(&self, request: &ResourceRequest, name: &str) -> Result<(Object, i64, bool), Status> {
         let spec = &request.spec;
         let stored = self.etcd.get(&self.key(request, name)).await?;
         let stored = stored.ok_or_else(|| Status::not_found(spec.group(), spec.resource(), name))?;
         let mut object = stored.object()?;
-        let Some(custom) = &spec.custom else { return Ok((object, stored.revision, false)) };
+        let Some(custom) = &spec.custom else { return Ok((object, stored.revision, stored.stale)) };
         let written = custom.definition.version_of(&object);
-        let is_stale = written.is_none_or(|version| !version.storage);
+        let is_stale = stored.stale || written.is_none_or(|version| !version.storage);
         custom.definition.restore(&mut object);
         Ok((self.converter.object(spec, object).await?, stored.revision, is_stale))
     }
@@ -230,6 +231,8 @@ pub fn error_response(error: &Status) -> Response<Body> {
     if let Some(seconds) = error.details.as_ref().and_then(|details| details["retryAfterSeconds"].as_u64()) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    // Auditing tells the error without reading it out of the answer.
+    response.extensions_mut().insert(error.clone());
     response
 }
 

@@ -13,11 +13,11 @@
 //! is in the `kinit-api` crate, as functions of trees: decoding, defaults, the one form in which objects are kept, merging,
 //! validation. [`admission`] stands between defaults and validation, and asks [`webhook`]s. [`aggregate`] passes on what other
 //! servers serve, and [`flow`] gives every request a seat.
-//!
-//! Not here yet: encryption at rest, auditing.
+//! [`audit`] notes what was done, and [`encryption`] stands between objects and their bytes in etcd.
 
 pub mod admission;
 pub mod aggregate;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
@@ -27,6 +27,7 @@ pub mod convert;
 pub mod custom;
 pub mod definitions;
 pub mod discovery;
+pub mod encryption;
 pub mod endpoints;
 pub mod fields;
 pub mod flow;
@@ -38,6 +39,8 @@ pub mod options;
 pub mod policy;
 pub mod registry;
 mod relay;
+mod reload;
+mod remote;
 pub mod render;
 pub mod request;
 pub mod server;

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueEnum};
 use ipnet::IpNet;
 
+use crate::audit::AuditOptions;
+use crate::authn::oidc::OidcOptions;
+use crate::authn::webhook::TokenWebhookOptions;
+
 /// Serves the Kubernetes API out of etcd.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kube-apiserver", version = "v1.36.0")]
@@ -33,6 +37,8 @@ pub struct Options {
     pub authorization: AuthorizationOptions,
     #[command(flatten)]
     pub admission: AdmissionOptions,
+    #[command(flatten)]
+    pub audit: AuditOptions,
     #[command(flatten)]
     pub kubelet: KubeletOptions,
     /// Where ClusterIPs come from: one range, or one of each family
@@ -82,6 +88,12 @@ pub struct EtcdOptions {
     /// How long etcd keeps what objects were; 0 keeps it until somebody else compacts
     #[arg(long = "etcd-compaction-interval", default_value = "5m0s", value_parser = duration)]
     pub compaction_interval: std::time::Duration,
+    /// File that says which resources are encrypted in etcd, and how (EncryptionConfiguration)
+    #[arg(long)]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// Whether that file's changes are taken up while the server runs
+    #[arg(long, requires = "encryption_provider_config", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub encryption_provider_config_automatic_reload: bool,
 }
 
 /// Who clients may be.
@@ -91,8 +103,18 @@ pub struct AuthenticationOptions {
     #[arg(long)]
     pub client_ca_file: Option<PathBuf>,
     /// Whether requests without credentials are let in as system:anonymous
-    #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
-    pub anonymous_auth: bool,
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub anonymous_auth: Option<bool>,
+    /// File that says whose tokens are believed and who needs none (AuthenticationConfiguration); it is followed
+    #[arg(long)]
+    pub authentication_config: Option<PathBuf>,
+    /// File of tokens: token,user,uid,"group1,group2"
+    #[arg(long)]
+    pub token_auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub oidc: OidcOptions,
+    #[command(flatten)]
+    pub webhook: TokenWebhookOptions,
     /// Whether Secrets of type bootstrap.kubernetes.io/token in kube-system are credentials
     #[arg(long, default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub enable_bootstrap_token_auth: bool,
@@ -144,11 +166,32 @@ pub struct AuthenticationOptions {
 #[derive(Clone, Debug, Args)]
 pub struct AuthorizationOptions {
     /// Who is asked, in this order; the first that allows decides
-    #[arg(long = "authorization-mode", value_delimiter = ',', default_value = "AlwaysAllow")]
+    #[arg(id = "authorization-mode", long = "authorization-mode", value_delimiter = ',')]
     pub modes: Vec<AuthorizationMode>,
+    /// File that says who is asked (AuthorizationConfiguration), in place of the flags; it is followed
+    #[arg(
+        id = "authorization-config", long = "authorization-config",
+        conflicts_with_all = ["authorization-mode", "authorization-webhook-config-file", "authorization-policy-file"]
+    )]
+    pub config: Option<PathBuf>,
+    /// Kubeconfig file of the server that mode Webhook asks
+    #[arg(id = "authorization-webhook-config-file", long = "authorization-webhook-config-file")]
+    pub webhook_config_file: Option<PathBuf>,
+    /// How long its permissions count
+    #[arg(id = "authorization-webhook-cache-authorized-ttl", long = "authorization-webhook-cache-authorized-ttl", default_value = "5m0s", value_parser = duration)]
+    pub webhook_allowed_for: std::time::Duration,
+    /// How long its refusals count
+    #[arg(id = "authorization-webhook-cache-unauthorized-ttl", long = "authorization-webhook-cache-unauthorized-ttl", default_value = "30s", value_parser = duration)]
+    pub webhook_refused_for: std::time::Duration,
+    /// The version of the question
+    #[arg(id = "authorization-webhook-version", long = "authorization-webhook-version", default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]
+    pub webhook_version: String,
+    /// File of the policies of mode ABAC, one a line
+    #[arg(id = "authorization-policy-file", long = "authorization-policy-file")]
+    pub policy_file: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum AuthorizationMode {
     #[value(name = "AlwaysAllow")]
     AlwaysAllow,
@@ -158,6 +201,10 @@ pub enum AuthorizationMode {
     Node,
     #[value(name = "RBAC")]
     Rbac,
+    #[value(name = "ABAC")]
+    Abac,
+    #[value(name = "Webhook")]
+    Webhook,
 }
 
 /// What is looked at before a write.
@@ -209,7 +256,7 @@ fn port_range(text: &str) -> Result<PortRange, String> {
 }
 
 /// A duration as Go writes it: `1h30m`, `90s`, `500ms`.
-fn duration(text: &str) -> Result<std::time::Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<std::time::Duration, String> {
     let wrong = || format!("{text:?} is no duration, for example 1h0m0s");
     let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     span.try_into().map_err(|_| wrong())

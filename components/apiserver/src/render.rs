@@ -45,6 +45,7 @@ pub async fn finish(spec: &ResourceSpec, format: Format, response: Response<Body
         encoded(format, &value)?
     };
     let mut response = answer(format, parts.status, bytes);
+    *response.extensions_mut() = parts.extensions;
     for (name, value) in &parts.headers {
         if name != header::CONTENT_TYPE {
             response.headers_mut().append(name, value.clone());

@@ -8,6 +8,7 @@ use kinit_api::status::Status;
 
 use crate::admission::Annotations;
 use crate::authn::User;
+use crate::authz::rbac::Ask;
 use crate::fields::{Manager, Warnings};
 use crate::negotiate::Format;
 use crate::registry::{Registry, Spec};
@@ -89,6 +90,18 @@ impl ResourceRequest {
         let terms = self.parameter("fieldSelector").split(',');
         let values = terms.filter_map(|term| term.split_once("==").or_else(|| term.split_once('=')));
         values.filter(|(own, _)| own.trim() == path).map(|(_, value)| value.trim()).next().unwrap_or_default()
+    }
+
+    /// What authorization is asked.
+    pub fn ask(&self) -> Ask<'_> {
+        Ask::Resource {
+            verb: self.verb.as_str(),
+            group: self.spec.group(),
+            resource: self.spec.resource(),
+            subresource: &self.subresource,
+            name: self.authorized_name(),
+            namespace: self.authorized_namespace(),
+        }
     }
 
     /// The name that authorization is asked about: a list of one object is a list of that name.

@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::aggregate::Aggregator;
+use crate::audit::{Audit, Trail};
 use crate::authn::{Authenticator, User, impersonation};
 use crate::authz::Authorizer;
 use crate::authz::rbac::Ask;
@@ -41,6 +44,8 @@ use crate::{aggregate, bootstrap, definitions, discovery, negotiate, openapi, re
 
 /// The largest body that is read; upstream's limit.
 const MAX_BODY: usize = 3 * 1024 * 1024;
+/// The longest name that a client may give its request in the audit log.
+const MAX_AUDIT_ID: usize = 64;
 
 /// A server that does not listen yet.
 pub struct Server {
@@ -48,6 +53,7 @@ pub struct Server {
     tls: Tls,
     authenticator: Authenticator,
     admission: Admission,
+    audit: Option<Arc<Audit>>,
     address: watch::Sender<Option<SocketAddr>>,
 }
 
@@ -65,7 +71,8 @@ impl Server {
         let tls = Tls::new(TlsOptions::http(identity, client_auth))?;
         let authenticator = Authenticator::new(&options.authentication)?;
         let admission = Admission::new(&options.admission)?;
-        Ok(Self { options, tls, authenticator, admission, address: watch::channel(None).0 })
+        let audit = Audit::new(&options.audit)?;
+        Ok(Self { options, tls, authenticator, admission, audit, address: watch::channel(None).0 })
     }
 
     /// The address that clients reach, once the server listens.
@@ -77,7 +84,7 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let etcd = Etcd::new(&self.options)?;
         let (cache, follow) = Cache::new(etcd.clone(), shutdown.clone());
-        let authorizer = Authorizer::new(&self.options.authorization, cache.clone());
+        let authorizer = Authorizer::new(&self.options.authorization, cache.clone())?;
         let options = Arc::new(self.options);
         let api = Api {
             etcd,
@@ -97,8 +104,12 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(follow);
         tasks.spawn(authorizer.clone().follow(shutdown.clone()));
+        tasks.spawn(authorizer.clone().reload(options.authorization.clone(), shutdown.clone()));
         tasks.spawn(bootstrap::run(api.clone(), address.port(), written, shutdown.clone()));
         tasks.spawn(definitions::run(api.clone(), shutdown.clone()));
+        if let Some(encryption) = api.etcd.encryption() {
+            tasks.spawn(encryption.clone().run(shutdown.clone()));
+        }
         let interval = options.etcd.compaction_interval;
         tasks.spawn(compaction::run(api.etcd.clone(), cache.clone(), interval, shutdown.clone()));
         tasks.spawn(services::repair(api.clone(), shutdown.clone()));
@@ -121,6 +132,18 @@ impl Server {
         });
         check("poststarthook/rbac/bootstrap-roles", bootstrapped, "the default objects have not been written");
         check("rbac", authorizer.fed(), "the roles have not been read");
+        let metrics = Metrics::default();
+        tasks.spawn(api.authenticator.clone().run(shutdown.clone()));
+        metrics.register(|families| api.authenticator.register(families));
+        metrics.register(|families| authorizer.register(families));
+        if let Some(encryption) = api.etcd.encryption() {
+            encryption.add_checks(&health);
+            metrics.register(|families| encryption.register(families));
+        }
+        if let Some(audit) = &self.audit {
+            tasks.spawn(audit.clone().run(shutdown.clone()));
+            metrics.register(|families| audit.register(families));
+        }
         self.address.send_replace(Some(address));
         tracing::info!(%address, "serving");
         let front = Front {
@@ -129,7 +152,8 @@ impl Server {
             aggregator,
             flow,
             health,
-            metrics: Metrics::default(),
+            metrics,
+            audit: self.audit,
             address: advertised(&options, address),
         };
         listener.serve(front, Limits::default(), shutdown).await;
@@ -151,6 +175,7 @@ struct Front {
     flow: Option<Flow>,
     health: Health,
     metrics: Metrics,
+    audit: Option<Arc<Audit>>,
     address: String,
 }
 
@@ -163,31 +188,68 @@ impl Service<Request<Incoming>> for Front {
         let front = self.clone();
         Box::pin(async move {
             let mut seat = None;
-            let answer = front.answer(request, &mut seat).await;
-            let mut answer = answer.unwrap_or_else(|error| error_response(&error));
+            let id = audit_id(request.headers());
+            let mut trail = front.audit.as_ref().map(|audit| Trail::new(audit, &id, &request));
+            let answered = AssertUnwindSafe(front.answer(request, &mut seat, &mut trail)).catch_unwind().await;
+            let mut answer = match answered {
+                Ok(answer) => answer.unwrap_or_else(|error| error_response(&error)),
+                Err(panic) => {
+                    let why = panic.downcast_ref::<&str>().map_or_else(
+                        || panic.downcast_ref::<String>().cloned().unwrap_or_default(),
+                        |text| (*text).to_owned(),
+                    );
+                    if let Some(trail) = trail.take() {
+                        trail.panicked(&why).await;
+                    }
+                    error_response(&Status::internal(
+                        "This request caused apiserver to panic. Look in the logs for details.",
+                    ))
+                }
+            };
             if let Some(seat) = seat {
                 seat.write(answer.headers_mut());
             }
-            Ok(answer)
+            if let Ok(value) = HeaderValue::try_from(id) {
+                answer.headers_mut().insert("audit-id", value);
+            }
+            Ok(match trail {
+                Some(trail) => trail.finish(answer).await,
+                None => answer,
+            })
         })
     }
 }
 
 impl Front {
-    /// Answers a request; its seat is kept in `seat` until the answer's body begins.
-    async fn answer(&self, request: Request<Incoming>, seat: &mut Option<Admitted>) -> Result<Response<Body>, Status> {
+    /// Answers a request; its seat is kept in `seat` until the answer's body begins, and `trail` is told what it does.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        seat: &mut Option<Admitted>,
+        trail: &mut Option<Trail>,
+    ) -> Result<Response<Body>, Status> {
         let peer = request.extensions().get::<Peer>();
-        let user = self.api.authenticator.user(peer, request.headers(), &self.api.cache)?;
-        let user = self.impersonated(user, request.headers())?;
+        let path = request.uri().path();
+        let user = self.api.authenticator.user(peer, request.headers(), path, &self.api.cache).await;
+        if let Some(trail) = trail {
+            match &user {
+                Ok(user) => trail.user(user).await?,
+                Err(_) => trail.unknown().await,
+            }
+        }
+        let user = self.impersonated(user?, request.headers(), trail).await?;
         let path = request.uri().path();
         if let Some(service) = self.aggregator.takes(path) {
             let asked = aggregate::path::parse(request.method(), path, request.uri().query());
             if asked.resource.is_empty() || path.starts_with("/openapi/") {
-                self.api.authorizer.check_path(&user, asked.verb, path)?;
+                let verb = request.method().as_str().to_lowercase();
+                let checked = self.api.authorizer.check_path(&user, &verb, path).await;
+                self.decided(trail, &user, &Ask::Path { verb: &verb, path }, checked)?;
             } else {
                 let aggregate::path::Asked { verb, group, resource, namespace, name, .. } = asked;
                 let ask = Ask::Resource { verb, group, resource, subresource: &asked.subresource, name, namespace };
-                self.api.authorizer.check(&user, &ask, "")?;
+                let checked = self.api.authorizer.check(&user, &ask, "").await;
+                self.decided(trail, &user, &ask, checked)?;
             }
             return self.aggregator.relay(&service, &user, request).await;
         }
@@ -195,7 +257,8 @@ impl Front {
         let Some(mut wanted) = wanted else {
             let verb = request.method().as_str().to_lowercase();
             *seat = self.seat(&user, &verb, What::Path(path)).await?;
-            self.api.authorizer.check_path(&user, &verb, path)?;
+            let checked = self.api.authorizer.check_path(&user, &verb, path).await;
+            self.decided(trail, &user, &Ask::Path { verb: &verb, path }, checked)?;
             if path.starts_with("/openapi/") && matches!(verb.as_str(), "get" | "head") {
                 let (registry, known) = (self.api.cache.registry(), self.aggregator.known());
                 return openapi::respond(registry, known, path, request.uri().query(), request.headers()).await;
@@ -209,11 +272,15 @@ impl Front {
             let what = What::Resource { group, resource, subresource: &wanted.subresource, namespace };
             *seat = self.seat(&wanted.user, wanted.verb.as_str(), what).await?;
         }
-        self.api.authorizer.check_request(&wanted.user, &wanted)?;
+        let checked = self.api.authorizer.check_request(&wanted.user, &wanted).await;
+        self.decided(trail, &wanted.user, &wanted.ask(), checked)?;
+        if let Some(trail) = trail {
+            wanted.annotations = trail.annotations.clone();
+        }
         if relay::takes(&wanted) {
             if relay::runs(&wanted) {
                 let creation = ResourceRequest { verb: Verb::Create, ..wanted.clone() };
-                self.api.authorizer.check_request(&wanted.user, &creation)?;
+                self.api.authorizer.check_request(&wanted.user, &creation).await?;
             }
             if wanted.subresource != "log" {
                 self.api.connect(&wanted).await?;
@@ -228,9 +295,28 @@ impl Front {
         if let Some(warning) = wanted.spec.deprecation() {
             wanted.warnings.add(warning);
         }
+        if let Some(trail) = trail {
+            trail.body(&payload.content_type, &payload.bytes);
+        }
         let mut answer = self.api.handle(&wanted, payload).await.unwrap_or_else(|error| error_response(&error));
         wanted.warnings.write(answer.headers_mut());
         render::finish(&wanted.spec, wanted.format, answer).await
+    }
+
+    /// Tells the trail what authorization decided.
+    fn decided<T>(
+        &self,
+        trail: &Option<Trail>,
+        user: &User,
+        ask: &Ask<'_>,
+        checked: Result<T, Status>,
+    ) -> Result<T, Status> {
+        if let Some(trail) = trail.as_ref().filter(|trail| trail.is_on()) {
+            let allowed = checked.is_ok();
+            let reason = if allowed { self.api.authorizer.reason(user, ask) } else { String::new() };
+            trail.decided(allowed, &reason);
+        }
+        checked
     }
 
     /// A seat for a request, if seats are given out.
@@ -242,7 +328,7 @@ impl Front {
     }
 
     /// The user that the request is made as: the asking one, or another that they may be.
-    fn impersonated(&self, user: User, headers: &http::HeaderMap) -> Result<User, Status> {
+    async fn impersonated(&self, user: User, headers: &HeaderMap, trail: &mut Option<Trail>) -> Result<User, Status> {
         let Some((other, needed)) = impersonation::wanted(headers)? else { return Ok(user) };
         for need in &needed {
             let ask = Ask::Resource {
@@ -253,7 +339,11 @@ impl Front {
                 name: &need.name,
                 namespace: &need.namespace,
             };
-            self.api.authorizer.check(&user, &ask, "")?;
+            let checked = self.api.authorizer.check(&user, &ask, "").await;
+            self.decided(trail, &user, &ask, checked)?;
+        }
+        if let Some(trail) = trail {
+            trail.impersonates(&other);
         }
         Ok(other)
     }
@@ -284,6 +374,13 @@ impl Front {
         let document = document.ok_or_else(Status::no_such_path)?;
         Ok(json_response(StatusCode::OK, document.to_string()))
     }
+}
+
+/// The name of a request in the audit log: the client's, or a new one.
+fn audit_id(headers: &HeaderMap) -> String {
+    let given = headers.get("audit-id").and_then(|value| value.to_str().ok());
+    let given = given.filter(|given| (1..=MAX_AUDIT_ID).contains(&given.len()));
+    given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
 }
 
 async fn read(body: Incoming) -> Result<Bytes, Status> {

@@ -9,6 +9,7 @@ use kinit_api::status::Status;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
+use crate::encryption::Encryption;
 use crate::options::Options;
 use crate::registry::{self, Registry, ResourceSpec};
 
@@ -29,9 +30,17 @@ pub struct Stored {
     pub key: String,
     pub value: Bytes,
     pub revision: i64,
+    /// Whether the value would now be stored in another form, by another key for example.
+    pub stale: bool,
 }
 
 impl Stored {
+    /// The key and revision of a deletion.
+    pub fn without_value(kv: proto::KeyValue) -> Self {
+        let key = String::from_utf8_lossy(&kv.key).into_owned();
+        Self { key, value: Bytes::new(), revision: kv.mod_revision, stale: false }
+    }
+
     /// The object that the value is.
     pub fn object(&self) -> Result<Object, Status> {
         Object::from_slice(&self.value)
@@ -53,6 +62,8 @@ pub struct Etcd {
     channel: Channel,
     prefix: String,
     lease: Arc<tokio::sync::Mutex<Option<SharedLease>>>,
+    /// What values are encrypted with; nothing without a configuration.
+    encryption: Option<Arc<Encryption>>,
 }
 
 /// The lease that new keys of a limited life get.
@@ -73,11 +84,50 @@ const MAX_ANSWER: usize = 1 << 30;
 impl Etcd {
     /// Makes the client; connections are opened when they are needed and opened again when they break.
     pub fn new(options: &Options) -> anyhow::Result<Self> {
+        let encryption = options.etcd.encryption_provider_config.clone().map(|file| {
+            let follows = options.etcd.encryption_provider_config_automatic_reload;
+            Encryption::new(file, follows)
+        });
+        let encryption = encryption.transpose()?;
         Ok(Self {
             channel: crate::storage_link::channel(&options.etcd)?,
             prefix: options.etcd.prefix.clone(),
             lease: Arc::default(),
+            encryption: encryption.map(Arc::new),
         })
+    }
+
+    /// What values are encrypted with.
+    pub fn encryption(&self) -> Option<&Arc<Encryption>> {
+        self.encryption.as_ref()
+    }
+
+    /// A key without what all keys begin with.
+    fn own<'a>(&self, key: &'a str) -> &'a str {
+        key.strip_prefix(&self.prefix).map_or("", |own| own.trim_start_matches('/'))
+    }
+
+    /// What etcd holds as a value that can be read.
+    pub async fn opened(&self, kv: proto::KeyValue) -> Result<Stored, Status> {
+        let mut stored = Stored {
+            key: String::from_utf8_lossy(&kv.key).into_owned(),
+            value: kv.value,
+            revision: kv.mod_revision,
+            stale: false,
+        };
+        if let Some(encryption) = &self.encryption {
+            let opened = encryption.open(&stored.key, self.own(&stored.key), stored.value).await;
+            let opened = opened.map_err(|why| untransformed(&stored.key, &why))?;
+            (stored.value, stored.stale) = opened;
+        }
+        Ok(stored)
+    }
+
+    async fn opened_first(&self, kvs: Vec<proto::KeyValue>) -> Result<Option<Stored>, Status> {
+        match kvs.into_iter().next() {
+            Some(kv) => self.opened(kv).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The key of an object, as upstream lays the registry out.
@@ -118,7 +168,7 @@ impl Etcd {
     pub async fn get(&self, key: &str) -> Result<Option<Stored>, Status> {
         let request = proto::RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
         let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
-        Ok(answer.kvs.into_iter().next().map(stored))
+        self.opened_first(answer.kvs).await
     }
 
     /// An object by its names; an error says that there is none, or that what is there is no object.
@@ -151,7 +201,9 @@ impl Etcd {
                 revision = answer.header.unwrap_or_default().revision;
             }
             let next = answer.kvs.last().map(|kv| [kv.key.as_ref(), b"\0"].concat());
-            answer.kvs.into_iter().map(stored).for_each(&mut each);
+            for kv in answer.kvs {
+                each(self.opened(kv).await?);
+            }
             match next {
                 Some(next) if answer.more => key = Bytes::from(next),
                 _ => return Ok(revision),
@@ -207,7 +259,7 @@ impl Etcd {
             ..Default::default()
         };
         let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
-        Ok(answer.kvs.into_iter().map(|kv| stored(kv).key).collect())
+        Ok(answer.kvs.into_iter().map(|kv| Stored::without_value(kv).key).collect())
     }
 
     /// Deletes the key, whatever it holds.
@@ -217,6 +269,13 @@ impl Etcd {
     }
 
     async fn put_with_lease(&self, key: &str, value: Bytes, expected: i64, lease: i64) -> Result<i64, WriteError> {
+        let value = match &self.encryption {
+            Some(encryption) => {
+                let sealed = encryption.seal(key, self.own(key), value).await;
+                sealed.map_err(|why| WriteError::Failed(untransformed(key, &why)))?
+            }
+            None => value,
+        };
         let put = proto::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease };
         self.swap(key, expected, request_op::Request::RequestPut(put)).await
     }
@@ -245,9 +304,10 @@ impl Etcd {
             return Ok(answer.header.unwrap_or_default().revision);
         }
         let found = answer.responses.into_iter().find_map(|response| match response.response {
-            Some(response_op::Response::ResponseRange(range)) => range.kvs.into_iter().next().map(stored),
+            Some(response_op::Response::ResponseRange(range)) => Some(range.kvs),
             _ => None,
         });
+        let found = self.opened_first(found.unwrap_or_default()).await.map_err(WriteError::Failed)?;
         Err(WriteError::Mismatch(found))
     }
 
@@ -273,8 +333,10 @@ pub fn progress_request() -> proto::WatchRequest {
     proto::WatchRequest { request_union: Some(watch_request::RequestUnion::ProgressRequest(progress)) }
 }
 
-fn stored(kv: proto::KeyValue) -> Stored {
-    Stored { key: String::from_utf8_lossy(&kv.key).into_owned(), value: kv.value, revision: kv.mod_revision }
+/// A value that can't be sealed or opened.
+fn untransformed(key: &str, why: &str) -> Status {
+    tracing::warn!(key, why, "a value cannot be encrypted or decrypted");
+    Status::internal(format!("Internal error occurred: unable to transform key {key:?}: {why}"))
 }
 
 pub(crate) fn failed(error: tonic::Status) -> Status {

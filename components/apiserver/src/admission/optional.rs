@@ -27,6 +27,28 @@ pub fn pull_always(_: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Objec
     Ok(())
 }
 
+/// AlwaysDeny: nothing is written.
+pub fn deny(_: &Context<'_>, attributes: &Attributes<'_>, _: &Object) -> Result<(), Status> {
+    Err(attributes.forbidden("admission control is denying all modifications"))
+}
+
+/// LimitPodHardAntiAffinityTopology: Pods may keep others off their node, but not off more than that.
+pub fn limit_anti_affinity(_: &Context<'_>, attributes: &Attributes<'_>, pod: &Object) -> Result<(), Status> {
+    const NODE: &str = "kubernetes.io/hostname";
+    if !attributes.is("pods") || !matches!(attributes.operation, Operation::Create | Operation::Update) {
+        return Ok(());
+    }
+    let path = ["spec", "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
+    let terms = pod.get(&path).and_then(Value::as_array).into_iter().flatten();
+    let mut keys = terms.map(|term| term["topologyKey"].as_str().unwrap_or_default());
+    match keys.find(|key| *key != NODE) {
+        Some(key) => Err(attributes.forbidden(format!(
+            "affinity.PodAntiAffinity.RequiredDuringScheduling has TopologyKey {key} but only key {NODE} is allowed"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// ExtendedResourceToleration: nodes that are tainted for their devices take the Pods that ask for them.
 pub fn tolerate_devices(_: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Object) -> Result<(), Status> {
     if !attributes.is("pods") || !matches!(attributes.operation, Operation::Create | Operation::Update) {

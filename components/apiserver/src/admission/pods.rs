@@ -90,3 +90,25 @@ pub fn tolerations(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut
     }
     Ok(())
 }
+
+/// PodTopologyLabels: a Pod is told the zone and the region of the node that it is given.
+pub fn topology(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+    const LABELS: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
+    if attributes.operation != Operation::Create {
+        return Ok(());
+    }
+    let node = if attributes.is("pods") {
+        object.str(&["spec", "nodeName"])
+    } else if attributes.is("pods/binding") && object.str(&["target", "kind"]) == "Node" {
+        object.str(&["target", "name"])
+    } else {
+        ""
+    };
+    let Some(entry) = context.cache.find("", "nodes", "", node) else { return Ok(()) };
+    for label in LABELS {
+        if let Some(value) = entry.labels.get(label) {
+            object.set(&["metadata", "labels", label], value.clone());
+        }
+    }
+    Ok(())
+}

@@ -224,7 +224,7 @@ fn key_id(der: &[u8]) -> String {
 }
 
 /// The claims of a JWT, not verified; `None` if it is none.
-fn peek(token: &str) -> Option<Value> {
+pub(super) fn peek(token: &str) -> Option<Value> {
     let mut parts = token.split('.');
     let claims = parts.nth(1)?;
     parts.next()?;

@@ -72,7 +72,33 @@ impl Policy {
             Ask::Resource { namespace, .. } => namespace,
             Ask::Path { .. } => "",
         };
-        self.visit(user, groups, namespace, |rules| rules.iter().any(|rule| rule.allows(ask)))
+        self.visit(user, groups, namespace, |rules| rules.iter().any(|rule| rule.allows(ask))).is_some()
+    }
+
+    /// What allows what is asked, as upstream describes it.
+    pub fn binding(&self, user: &str, groups: &[String], ask: &Ask<'_>) -> Option<String> {
+        let namespace = match *ask {
+            Ask::Resource { namespace, .. } => namespace,
+            Ask::Path { .. } => "",
+        };
+        let found = self.visit(user, groups, namespace, |rules| rules.iter().any(|rule| rule.allows(ask)));
+        let (subject, (own, name)) = found?;
+        let binding = self.bindings.get(&(own.clone(), name.clone()))?;
+        let (role_kind, role) = (binding.role_kind(), &binding.role.1);
+        let (kind, shown) = match own.as_str() {
+            "" => ("ClusterRoleBinding", name),
+            own => ("RoleBinding", format!("{name}/{own}")),
+        };
+        let subject = match &subject {
+            Subject::Group(group) => format!("Group {group:?}"),
+            Subject::User(user) => {
+                match user.strip_prefix("system:serviceaccount:").and_then(|it| it.split_once(':')) {
+                    Some((namespace, account)) => format!("ServiceAccount {:?}", format!("{account}/{namespace}")),
+                    None => format!("User {user:?}"),
+                }
+            }
+        };
+        Some(format!("{kind} {shown:?} of {role_kind} {role:?} to {subject}"))
     }
 
     /// Every rule that holds for the user in a namespace; in none (empty) only the cluster-wide ones.
@@ -85,8 +111,14 @@ impl Policy {
         found
     }
 
-    /// Shows `stop` the rules of each binding of the user, until it answers true.
-    fn visit(&self, user: &str, groups: &[String], namespace: &str, mut stop: impl FnMut(&[Rule]) -> bool) -> bool {
+    /// Shows `stop` the rules of each binding of the user, until it answers true; gives that subject and binding.
+    fn visit(
+        &self,
+        user: &str,
+        groups: &[String],
+        namespace: &str,
+        mut stop: impl FnMut(&[Rule]) -> bool,
+    ) -> Option<(Subject, Key)> {
         let subjects =
             std::iter::once(Subject::User(user.to_owned())).chain(groups.iter().cloned().map(Subject::Group));
         for subject in subjects {
@@ -96,11 +128,11 @@ impl Policy {
                 }
                 let rules = self.bindings.get(key).and_then(|binding| self.roles.get(&binding.role));
                 if rules.is_some_and(|rules| stop(rules)) {
-                    return true;
+                    return Some((subject, key.clone()));
                 }
             }
         }
-        false
+        None
     }
 
     fn unbind(&mut self, key: &Key) {
@@ -116,6 +148,10 @@ impl Policy {
 }
 
 impl Binding {
+    fn role_kind(&self) -> &'static str {
+        if self.role.0.is_empty() { "ClusterRole" } else { "Role" }
+    }
+
     fn from_json(object: &Value, namespace: &str) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let role = &object["roleRef"];

@@ -122,12 +122,9 @@ impl Follower {
             let deleted = event.r#type() == proto::event::EventType::Delete;
             let Some(kv) = event.kv else { continue };
             reached = kv.mod_revision;
-            let stored = Stored {
-                key: String::from_utf8_lossy(&kv.key).into_owned(),
-                value: kv.value,
-                revision: kv.mod_revision,
-            };
             let registry = self.cache.registry();
+            // A deletion has no value.
+            let stored = if deleted { Stored::without_value(kv) } else { self.cache.etcd.opened(kv).await? };
             let Some((index, key)) = self.cache.etcd.row(&registry, &stored.key) else { continue };
             let entry = if deleted { None } else { entry(&registry, index, &stored).map(Arc::new) };
             if entry.is_none() && !deleted {

@@ -36,7 +36,7 @@ impl Api {
                 }
             }
             let creation = ResourceRequest { verb: Verb::Create, ..quiet.clone() };
-            self.authorizer.check_request(&request.user, &creation)?;
+            self.authorizer.check_request(&request.user, &creation).await?;
             if request.spec.namespaced() {
                 self.check_namespace(request).await?;
             }

@@ -19,6 +19,7 @@ impl Api {
         self.ask(&attributes, &mut binding).await?;
         let uid = binding.uid();
         let annotations = binding.get(&["metadata", "annotations"]).and_then(Value::as_object);
+        let labels = binding.labels();
         let node = binding.str(&["target", "name"]).to_owned();
         if node.is_empty() {
             let error = ("FieldValueRequired", "target.name".to_owned(), "Required value".to_owned());
@@ -44,6 +45,10 @@ impl Api {
             bound.set(&["spec", "nodeName"], node.clone());
             for (key, value) in annotations.into_iter().flatten() {
                 bound.set(&["metadata", "annotations", key], value.clone());
+            }
+            let own = bound.labels();
+            for (key, value) in labels.iter().filter(|(key, _)| !own.contains_key(*key)) {
+                bound.set(&["metadata", "labels", key], value.clone());
             }
             let scheduled =
                 json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});

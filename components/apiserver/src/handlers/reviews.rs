@@ -39,9 +39,9 @@ impl Api {
         self.ask(&attributes, &mut object).await?;
         let status = match resource {
             "selfsubjectreviews" => json!({"userInfo": request.user.to_value()}),
-            "tokenreviews" => self.review_token(&object)?,
+            "tokenreviews" => self.review_token(&object).await?,
             "selfsubjectrulesreviews" => self.review_rules(&request.user, &object)?,
-            "selfsubjectaccessreviews" => self.review_access(&request.user, &object)?,
+            "selfsubjectaccessreviews" => self.review_access(&request.user, &object).await?,
             _ => {
                 let attributes = |field| object.str(&["spec", "resourceAttributes", field]);
                 if resource.starts_with("local") && attributes("namespace") != request.namespace {
@@ -50,7 +50,7 @@ impl Api {
                     return Err(Status::invalid(request.spec.group(), request.spec.kind(), "", &errors));
                 }
                 let user = subject(request, &object)?;
-                self.review_access(&user, &object)?
+                self.review_access(&user, &object).await?
             }
         };
         if object.get(&["metadata"]).is_none() {
@@ -63,7 +63,7 @@ impl Api {
         Ok(json_response(StatusCode::CREATED, object.to_vec()))
     }
 
-    fn review_token(&self, review: &Object) -> Result<Value, Status> {
+    async fn review_token(&self, review: &Object) -> Result<Value, Status> {
         let token = review.str(&["spec", "token"]);
         if token.is_empty() {
             return Err(Status::bad_request("token is required for TokenReview in authentication"));
@@ -72,7 +72,7 @@ impl Api {
         let asked: Vec<String> = asked.iter().filter_map(Value::as_str).map(str::to_owned).collect();
         let own = self.authenticator.tokens.audiences().to_vec();
         let audiences = if asked.is_empty() { own } else { asked };
-        Ok(match self.authenticator.token(token, &audiences, &self.cache) {
+        Ok(match self.authenticator.token(token, &audiences, &self.cache).await {
             Some((user, audiences)) => {
                 json!({"authenticated": true, "user": user.to_value(), "audiences": audiences})
             }
@@ -80,7 +80,7 @@ impl Api {
         })
     }
 
-    fn review_access(&self, user: &User, review: &Object) -> Result<Value, Status> {
+    async fn review_access(&self, user: &User, review: &Object) -> Result<Value, Status> {
         let spec = review.get(&["spec"]).cloned().unwrap_or_default();
         let attributes = &spec["resourceAttributes"];
         let text = |field: &str| attributes[field].as_str().unwrap_or_default();
@@ -111,7 +111,17 @@ impl Api {
             attributes["fieldSelector"]["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
         let node = requirements.iter().find(|term| term["key"] == "spec.nodeName" && term["operator"] == "In");
         let node = node.and_then(|term| term["values"][0].as_str()).unwrap_or_default();
-        Ok(json!({"allowed": self.authorizer.allows(user, &ask, node)}))
+        let decision = self.authorizer.decide(user, &ask, node).await;
+        let mut status = json!({"allowed": decision.allowed});
+        if decision.refused {
+            status["denied"] = true.into();
+        }
+        let known = decision.allowed && decision.reason.is_empty();
+        let reason = if known { self.authorizer.reason(user, &ask) } else { decision.reason };
+        if !reason.is_empty() {
+            status["reason"] = reason.into();
+        }
+        Ok(status)
     }
 
     fn review_rules(&self, user: &User, review: &Object) -> Result<Value, Status> {
@@ -124,7 +134,13 @@ impl Api {
             let is_path = !rule.urls.is_empty();
             if is_path { &mut paths } else { &mut resources }.push(rule.to_json());
         }
-        Ok(json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": user.node().is_some()}))
+        let incomplete = self.authorizer.rules_incomplete(user);
+        let mut status =
+            json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete.is_some()});
+        if let Some(why) = incomplete {
+            status["evaluationError"] = why.into();
+        }
+        Ok(status)
     }
 
     /// The deprecated list of components; etcd is what this server can speak for.

@@ -17,7 +17,7 @@ use kinit_serving::trust::any_server;
 use kinit_serving::{Body, full};
 use parking_lot::Mutex;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 
@@ -57,18 +57,32 @@ struct Idle {
     since: Instant,
 }
 
+/// The certificate and the key that are shown to servers.
+#[derive(Clone)]
+pub enum Identity {
+    /// Read for each connection, as they are renewed.
+    Files(PathBuf, PathBuf),
+    Pem(String, String),
+}
+
 /// Calls servers. Cheap to clone; clones share their connections.
 #[derive(Clone, Default)]
 pub struct Client {
-    /// Certificate and key files that are shown to servers, read for each connection as they are renewed.
-    identity: Option<(PathBuf, PathBuf)>,
+    identity: Option<Identity>,
+    /// What every request says of who asks.
+    authorization: Option<HeaderValue>,
     idle: Arc<Mutex<HashMap<Target, Vec<Idle>>>>,
 }
 
 impl Client {
     /// A client that shows a certificate.
     pub fn with_identity(certificate: PathBuf, key: PathBuf) -> Self {
-        Self { identity: Some((certificate, key)), idle: Arc::default() }
+        Self { identity: Some(Identity::Files(certificate, key)), ..Self::default() }
+    }
+
+    /// A client that shows a certificate, or a header, or neither.
+    pub fn new(identity: Option<Identity>, authorization: Option<HeaderValue>) -> Self {
+        Self { identity, authorization, idle: Arc::default() }
     }
 
     /// Posts JSON and gives the JSON of the answer. The error says what failed, in Go's words where clients match on them.
@@ -107,6 +121,9 @@ impl Client {
             let mut request = request(target, &method, path, body.clone())?;
             for (name, value) in headers {
                 request.headers_mut().insert(*name, HeaderValue::from_static(value));
+            }
+            if let Some(value) = &self.authorization {
+                request.headers_mut().insert(header::AUTHORIZATION, value.clone());
             }
             Ok(request)
         };
@@ -191,9 +208,19 @@ impl Client {
             Trust::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
             Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(any_server(provider)),
         };
-        let Some((certificate, key)) = &self.identity else { return Ok(builder.with_no_client_auth()) };
-        let chain = kinit_serving::tls::read_certificates(certificate).map_err(|error| error.to_string())?;
-        let key = kinit_serving::tls::read_key(key).map_err(|error| error.to_string())?;
+        let (chain, key) = match &self.identity {
+            None => return Ok(builder.with_no_client_auth()),
+            Some(Identity::Files(certificate, key)) => (
+                kinit_serving::tls::read_certificates(certificate).map_err(|error| error.to_string())?,
+                kinit_serving::tls::read_key(key).map_err(|error| error.to_string())?,
+            ),
+            Some(Identity::Pem(certificate, key)) => (
+                CertificateDer::pem_slice_iter(certificate.as_bytes())
+                    .collect::<Result<_, _>>()
+                    .map_err(|error| error.to_string())?,
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| error.to_string())?,
+            ),
+        };
         builder.with_client_auth_cert(chain, key).map_err(text)
     }
 }

@@ -1,0 +1,174 @@
+//! Asking a webhook whether somebody may, by `SubjectAccessReview`.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use kinit_cel::{CALL_LIMIT, MATCH_BUDGET, Value as Cel};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::config::WebhookConfig;
+use super::rbac::Ask;
+use crate::authn::User;
+use crate::remote::Remote;
+
+/// How many answers are kept, and of which questions at most, in bytes.
+const REMEMBERED: usize = 8192;
+const MAX_QUESTION: usize = 10_000;
+
+/// What one who is asked says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Allow(String),
+    /// Whoever else would be asked is not.
+    Refuse(String),
+    NoOpinion,
+}
+
+/// A webhook and its answers.
+pub struct Webhook {
+    config: WebhookConfig,
+    remote: Remote,
+    recent: Mutex<HashMap<String, (Verdict, Instant)>>,
+}
+
+impl Webhook {
+    pub fn new(config: WebhookConfig) -> anyhow::Result<Self> {
+        let remote = Remote::load(&config.kubeconfig)?;
+        Ok(Self { config, remote, recent: Mutex::default() })
+    }
+
+    /// What is known of the question without asking; the question otherwise.
+    pub fn known(&self, user: &User, ask: &Ask<'_>) -> Result<Verdict, Value> {
+        let spec = question(user, ask);
+        match self.asked(&spec) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Verdict::NoOpinion),
+            Err(why) => return Ok(self.failed(&why)),
+        }
+        let known = self.recent.lock().get(&spec.to_string()).filter(|(_, until)| *until > Instant::now()).cloned();
+        known.map(|(verdict, _)| verdict).ok_or(spec)
+    }
+
+    /// Asks.
+    pub async fn ask(&self, spec: Value) -> Verdict {
+        let review = json!({"kind": "SubjectAccessReview", "metadata": {}, "spec": written(&spec, &self.config.version),
+            "apiVersion": format!("authorization.k8s.io/{}", self.config.version), "status": {"allowed": false}});
+        let answer = self.remote.ask(&review, self.config.timeout).await;
+        let verdict = match answer.and_then(|answer| read(&answer["status"])) {
+            Ok(verdict) => verdict,
+            Err(why) => return self.failed(&why),
+        };
+        let lasts = match &verdict {
+            Verdict::Allow(_) => self.config.allowed_for,
+            _ => self.config.refused_for,
+        };
+        let key = spec.to_string();
+        if !lasts.is_zero() && key.len() < MAX_QUESTION {
+            let mut recent = self.recent.lock();
+            if recent.len() >= REMEMBERED {
+                recent.clear();
+            }
+            recent.insert(key, (verdict.clone(), Instant::now() + lasts));
+        }
+        verdict
+    }
+
+    /// Whether the conditions let the question through.
+    fn asked(&self, spec: &Value) -> Result<bool, String> {
+        let mut budget = MATCH_BUDGET;
+        let mut failed = Ok(true);
+        for (source, program) in &self.config.conditions {
+            let given = [("request", Cel::of_json(spec, None))];
+            let (result, cost) = program.run(&given, CALL_LIMIT.min(budget));
+            budget = budget.saturating_sub(cost);
+            match result {
+                Ok(Cel::Bool(false)) => return Ok(false),
+                Ok(_) => {}
+                Err(error) => failed = Err(format!("expression '{source}' resulted in error: {error}")),
+            }
+        }
+        failed
+    }
+
+    fn failed(&self, why: &str) -> Verdict {
+        tracing::warn!(why, name = self.config.name, "a webhook for authorization gave no answer");
+        if self.config.refuses { Verdict::Refuse(why.to_owned()) } else { Verdict::NoOpinion }
+    }
+}
+
+/// The question's `spec`, with every field that conditions may look at.
+fn question(user: &User, ask: &Ask<'_>) -> Value {
+    let mut spec = json!({"user": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra});
+    match *ask {
+        Ask::Resource { verb, group, resource, subresource, name, namespace } => {
+            spec["resourceAttributes"] = json!({"verb": verb, "group": group, "resource": resource,
+                "subresource": subresource, "name": name, "namespace": namespace, "version": "*"});
+        }
+        Ask::Path { verb, path } => spec["nonResourceAttributes"] = json!({"verb": verb, "path": path}),
+    }
+    spec
+}
+
+/// The question without what is empty; the first beta calls groups otherwise.
+fn written(spec: &Value, version: &str) -> Value {
+    let full = |value: &Value| match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    };
+    let mut written = serde_json::Map::new();
+    for (field, value) in spec.as_object().into_iter().flatten().filter(|(_, value)| full(value)) {
+        let name = if version == "v1beta1" && field == "groups" { "group" } else { field };
+        let value = match value {
+            Value::Object(fields) if field.ends_with("Attributes") => fields
+                .iter()
+                .filter(|(_, value)| full(value))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            other => other.clone(),
+        };
+        written.insert(name.to_owned(), value);
+    }
+    Value::Object(written)
+}
+
+fn read(status: &Value) -> Result<Verdict, String> {
+    let flag = |name: &str| status[name] == true;
+    let reason = status["reason"].as_str().unwrap_or_default().to_owned();
+    match (flag("allowed"), flag("denied")) {
+        (true, true) => Err("webhook subject access review returned both allow and deny response".into()),
+        (true, false) => Ok(Verdict::Allow(reason)),
+        (false, true) => Ok(Verdict::Refuse(reason)),
+        (false, false) => match status["evaluationError"].as_str().unwrap_or_default() {
+            "" => Ok(Verdict::NoOpinion),
+            error => {
+                tracing::info!(error, "a webhook for authorization has no opinion");
+                Ok(Verdict::NoOpinion)
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_and_answers_have_the_fields_of_reviews() {
+        let ask = Ask::Resource { verb: "get", group: "", resource: "pods", subresource: "", name: "", namespace: "x" };
+        let spec = question(&User::new("ann", &["a"]), &ask);
+        assert_eq!(spec["resourceAttributes"]["name"], "");
+        let sent = written(&spec, "v1");
+        let attributes = json!({"verb": "get", "resource": "pods", "namespace": "x", "version": "*"});
+        assert_eq!(sent, json!({"user": "ann", "groups": ["a"], "resourceAttributes": attributes}));
+        assert_eq!(written(&spec, "v1beta1")["group"], json!(["a"]));
+        let path = question(&User::anonymous(), &Ask::Path { verb: "get", path: "/livez" });
+        assert_eq!(written(&path, "v1")["nonResourceAttributes"]["path"], "/livez");
+        assert_eq!(read(&json!({"allowed": true, "reason": "r"})), Ok(Verdict::Allow("r".into())));
+        assert_eq!(read(&json!({"allowed": false, "denied": true})), Ok(Verdict::Refuse(String::new())));
+        assert_eq!(read(&json!({"allowed": false})), Ok(Verdict::NoOpinion));
+        assert!(read(&json!({"allowed": true, "denied": true})).is_err());
+    }
+}
