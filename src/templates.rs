@@ -20,6 +20,9 @@ templates! {
     KUBELET_SERVICE = "kubelet/kubelet.service";
     KUBELET_DROP_IN = "kubelet/10-kubeadm.conf";
     KUBELET_CONFIG = "kubelet/config.yaml";
+    ENCRYPTION = "apiserver/encryption.yaml";
+    AUTHENTICATION = "apiserver/authentication.yaml";
+    AUDIT_POLICY = "apiserver/audit-policy.yaml";
     CLUSTER_ADMINS = "rbac/cluster-admins.yaml";
     CONFIG_MAPS = "rbac/config-maps.yaml";
     BOOTSTRAP = "rbac/bootstrap.yaml";

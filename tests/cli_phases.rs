@@ -136,6 +136,9 @@ async fn static_pods_are_as_kubeadm_makes_them() {
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         "--service-cluster-ip-range=10.96.0.0/12",
         "--authorization-mode=Node,RBAC",
+        "--encryption-provider-config=/etc/kubernetes/pki/encryption.yaml",
+        "--authentication-config=/etc/kubernetes/apiserver/authentication.yaml",
+        "--audit-log-path=/var/log/kinit/audit/audit.log",
     ] {
         assert!(api.iter().any(|argument| argument == wanted), "{wanted} is not in {api:?}");
     }
@@ -263,7 +266,8 @@ async fn certificates_are_uploaded_when_they_are_asked_for() {
     run(&asked).await;
     let secret = asked.api.object("/api/v1/namespaces/kube-system/secrets/kubeadm-certs").unwrap();
     let names: Vec<&String> = secret["data"].as_object().unwrap().keys().collect();
-    assert_eq!(names.len(), 8, "{names:?}");
+    assert_eq!(names.len(), 9, "{names:?}");
+    assert!(names.iter().any(|name| *name == "encryption.yaml"), "{names:?}");
     assert_eq!(asked.context.settings.certificate_key.as_deref().map(str::len), Some(64));
     let other = world("", InitOverrides::default());
     run(&other).await;

@@ -15,7 +15,7 @@ use crate::host::Change;
 use crate::phase::control_plane::EtcdStart;
 use crate::phase::init::InitContext;
 use crate::phase::{
-    Outcome, Phase, Result, certs, control_plane, kubeconfig, mark_control_plane, run_all, upload_certs,
+    Outcome, Phase, Result, certs, control_plane, kubeconfig, mark_control_plane, run_all, security, upload_certs,
 };
 
 /// What joining as a control plane needs beyond what a worker needs.
@@ -177,7 +177,7 @@ fn store(settings: &Settings, folder: &Path, found: &discovery::Found, files: Ve
         if let Some(parent) = path.parent() {
             kinit_pki::files::create_private_dir(parent)?;
         }
-        let mode = if name.ends_with(".key") { 0o600 } else { 0o644 };
+        let mode = if name.ends_with(".key") || name == security::ENCRYPTION { 0o600 } else { 0o644 };
         kinit_pki::files::write_atomic(&path, contents, mode)?;
         change = Change::Changed;
     }
@@ -201,13 +201,14 @@ async fn certificates(context: &InitContext) -> Result {
 /// The shared files that are not in `folder`. Keys of CAs may be missing: then every leaf has to be there.
 fn missing(settings: &Settings, folder: &Path) -> Vec<String> {
     let all = upload_certs::shared(settings, folder).into_iter();
-    all.filter(|(name, path)| !name.ends_with("ca.key") && !path.exists())
+    // A cluster that was made without encryption has no key for it either.
+    all.filter(|(name, path)| !name.ends_with("ca.key") && *name != security::ENCRYPTION && !path.exists())
         .map(|(_, path)| path.display().to_string())
         .collect()
 }
 
 fn static_pods(context: &InitContext) -> Result {
-    let mut all = Outcome::Unchanged;
+    let mut all = security::ensure(context, false)?;
     for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
         if control_plane::write(context, name, &EtcdStart::New)? == Outcome::Changed {
             all = Outcome::Changed;

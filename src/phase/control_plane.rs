@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::init::InitContext;
+use super::security::{self, Security};
 use super::{Outcome, Phase, Result, kubeconfig};
 use crate::config::net::host_port;
 use crate::config::v1beta4::{Arg, HostPathMount};
@@ -42,7 +43,7 @@ pub const PHASE: Phase<InitContext> = Phase::node(
     "writes the static pods of the control plane",
     &[
         Phase::leaf("apiserver", "writes kube-apiserver.yaml", |context| {
-            async move { write(context, "kube-apiserver", &EtcdStart::New) }.boxed()
+            async move { api_server_files(context) }.boxed()
         }),
         Phase::leaf("controller-manager", "writes kube-controller-manager.yaml", |context| {
             async move { write(context, "kube-controller-manager", &EtcdStart::New) }.boxed()
@@ -92,6 +93,13 @@ fn local_etcd(context: &InitContext) -> Result {
     write(context, "etcd", &EtcdStart::New)
 }
 
+/// Writes the API server's static pod, and what a new cluster's reads besides.
+fn api_server_files(context: &InitContext) -> Result {
+    let files = security::ensure(context, true)?;
+    let pod = write(context, "kube-apiserver", &EtcdStart::New)?;
+    Ok(if files == Outcome::Changed { files } else { pod })
+}
+
 /// Writes a static pod.
 pub fn write(context: &InitContext, name: &str, start: &EtcdStart) -> Result {
     let path = Path::new(MANIFESTS_DIR).join(format!("{name}.yaml"));
@@ -104,7 +112,7 @@ pub fn render(context: &InitContext, name: &str, start: &EtcdStart) -> anyhow::R
     let settings = &context.settings;
     let mut pod = match name {
         "etcd" => etcd(settings, start),
-        "kube-apiserver" => api_server(settings),
+        "kube-apiserver" => api_server(settings, Security::of(context)?),
         "kube-controller-manager" => controller_manager(settings),
         "kube-scheduler" => scheduler(settings),
         other => anyhow::bail!("there is no static pod {other}"),
@@ -294,7 +302,7 @@ pub fn etcd(settings: &InitSettings, start: &EtcdStart) -> StaticPod {
 }
 
 /// The static pod of the API server.
-pub fn api_server(settings: &InitSettings) -> StaticPod {
+pub fn api_server(settings: &InitSettings, security: Security) -> StaticPod {
     let paths = Paths::new(settings);
     let cluster = &settings.cluster;
     let own = settings.advertise_address.to_string();
@@ -342,6 +350,9 @@ pub fn api_server(settings: &InitSettings) -> StaticPod {
             );
         }
     }
+    ours.extend(security.flags(settings));
+    let mut mounts = api_server_mounts(settings);
+    mounts.extend(security.mounts(|name, path, read_only| mount(name, path, read_only, "DirectoryOrCreate")));
     let annotation = host_port(&own, settings.bind_port);
     StaticPod {
         name: "kube-apiserver",
@@ -360,7 +371,7 @@ pub fn api_server(settings: &InitSettings) -> StaticPod {
         },
         cpu: "250m",
         memory: None,
-        volumes: volumes(api_server_mounts(settings), &cluster.api_server.extra_volumes),
+        volumes: volumes(mounts, &cluster.api_server.extra_volumes),
     }
 }
 

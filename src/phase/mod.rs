@@ -18,6 +18,7 @@ pub mod kubeconfig;
 pub mod kubelet;
 pub mod mark_control_plane;
 mod run;
+pub mod security;
 pub mod upload_certs;
 pub mod upload_config;
 pub mod wait;
