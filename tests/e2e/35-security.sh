@@ -149,5 +149,5 @@ check "rules are told to be incomplete" says '"incomplete":true' ask magic -H 'C
 starting() { timeout 10 "$dist/kube-apiserver" --etcd-servers $etcd "$@"; }
 check "a wrong policy is refused by name" refuses 'audit-policy-file.*missing field' starting --audit-policy-file <(echo '{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{}]}')
 check "a wrong key is not shown" refuses 'secret is not of the expected length, got 3' starting --encryption-provider-config <(echo '{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [{resources: [secrets], providers: [{aescbc: {keys: [{name: a, secret: YWJj}]}}]}]}')
-check "a plugin that is not there is told" refuses 'EventRateLimit is not served' starting --enable-admission-plugins EventRateLimit
+check "a plugin that is not there is told" refuses 'ImagePolicyWebhook is not served' starting --enable-admission-plugins ImagePolicyWebhook
 finish

@@ -10,6 +10,8 @@
 //! Both run again when a write lost the race for its object, because what is admitted is the state that is stored.
 
 mod certificates;
+mod config;
+mod event_rate;
 mod limits;
 mod namespaces;
 mod node;
@@ -22,6 +24,7 @@ mod runtime_class;
 mod service_account;
 mod storage;
 
+pub use config::Configuration;
 pub use service_account::WARN_ONLY_SECONDS;
 
 use std::collections::{BTreeMap, HashSet};
@@ -144,6 +147,7 @@ pub struct Context<'a> {
     pub options: &'a Options,
     pub etcd: &'a Etcd,
     pub converter: &'a Converter,
+    pub configuration: &'a Configuration,
 }
 
 type Mutator = fn(&Context<'_>, &Attributes<'_>, &mut Object) -> Result<(), Status>;
@@ -189,6 +193,7 @@ const VALIDATING_POLICIES: &str = "ValidatingAdmissionPolicy";
 const MUTATING_WEBHOOKS: &str = "MutatingAdmissionWebhook";
 const VALIDATING_WEBHOOKS: &str = "ValidatingAdmissionWebhook";
 const QUOTA: &str = "ResourceQuota";
+const EVENT_RATES: &str = "EventRateLimit";
 
 /// Every plugin in upstream's order: its name, whether it is on by default, and what it does. A row that does nothing
 /// stands for what is done elsewhere (what waits for an answer has a place of its own in [`Admission`]), or for what
@@ -210,7 +215,7 @@ const PLUGINS: &[Plugin] = &[
     Plugin::on("Priority").mutates(pods::priority).validates(pods::one_default),
     Plugin::on("DefaultTolerationSeconds").mutates(pods::tolerations),
     Plugin::unserved("PodTolerationRestriction"),
-    Plugin::unserved("EventRateLimit"),
+    Plugin::off(EVENT_RATES).validates(event_rate::check),
     Plugin::off("ExtendedResourceToleration").mutates(optional::tolerate_devices),
     Plugin::on("DefaultStorageClass").mutates(storage::default_class),
     Plugin::on("StorageObjectInUseProtection").mutates(storage::protect),
@@ -240,6 +245,7 @@ const PLUGINS: &[Plugin] = &[
 /// The plugins that run.
 #[derive(Clone)]
 pub struct Admission {
+    configuration: Arc<Configuration>,
     mutators: Arc<[Mutator]>,
     validators: Arc<[Validator]>,
     policies: Policies,
@@ -264,11 +270,19 @@ impl Admission {
         if let Some(name) = options.enable_admission_plugins.iter().find(unserved) {
             anyhow::bail!("--enable-admission-plugins: {name} is not served by this API server");
         }
+        let configuration = options.admission_control_config_file.as_deref().map(Configuration::load).transpose()?;
+        let configuration = Arc::new(configuration.unwrap_or_default());
+        let limits_events = options.enable_admission_plugins.iter().any(|name| name == EVENT_RATES);
+        anyhow::ensure!(
+            !limits_events || !configuration.event_rates.is_empty(),
+            "{EVENT_RATES} needs its limits in --admission-control-config-file"
+        );
         let on: HashSet<&str> = options.enable_admission_plugins.iter().map(String::as_str).collect();
         let off: HashSet<&str> = options.disable_admission_plugins.iter().map(String::as_str).collect();
         let runs = |plugin: &&Plugin| (plugin.default || on.contains(plugin.name)) && !off.contains(plugin.name);
         let running = || PLUGINS.iter().filter(runs);
         Ok(Self {
+            configuration,
             mutators: running().filter_map(|plugin| plugin.mutate).collect(),
             validators: running().filter_map(|plugin| plugin.validate).collect(),
             policies: Policies::default(),
@@ -279,6 +293,11 @@ impl Admission {
             validating_webhooks: running().any(|plugin| plugin.name == VALIDATING_WEBHOOKS),
             quotas: running().any(|plugin| plugin.name == QUOTA).then(quota::Quotas::default),
         })
+    }
+
+    /// What plugins are told.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// Lets everything that may change `object` do so; says whether anything did that is not a plugin of the table, and so
@@ -362,8 +381,10 @@ mod tests {
         assert_eq!(mutators(&["--disable-admission-plugins=Priority"]), default - 1);
         let error = Admission::new(&options(&["--enable-admission-plugins=Nothing"])).err().unwrap();
         assert!(error.to_string().contains("\"Nothing\""), "{error}");
+        let error = Admission::new(&options(&["--enable-admission-plugins=ImagePolicyWebhook"])).err().unwrap();
+        assert!(error.to_string().contains("ImagePolicyWebhook is not served"), "{error}");
+        Admission::new(&options(&["--disable-admission-plugins=ImagePolicyWebhook"])).unwrap();
         let error = Admission::new(&options(&["--enable-admission-plugins=EventRateLimit"])).err().unwrap();
-        assert!(error.to_string().contains("EventRateLimit is not served"), "{error}");
-        Admission::new(&options(&["--disable-admission-plugins=EventRateLimit"])).unwrap();
+        assert!(error.to_string().contains("needs its limits"), "{error}");
     }
 }

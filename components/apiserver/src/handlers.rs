@@ -90,6 +90,7 @@ impl Api {
             options: &self.options,
             etcd: &self.etcd,
             converter: &self.converter,
+            configuration: self.admission.configuration(),
         }
     }
 

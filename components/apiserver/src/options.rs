@@ -216,6 +216,9 @@ pub struct AdmissionOptions {
     /// Default admission plugins not to run
     #[arg(long, value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    /// File with the configuration of admission plugins (AdmissionConfiguration)
+    #[arg(long)]
+    pub admission_control_config_file: Option<PathBuf>,
     /// Seconds that a Pod stays on a node that is not ready, where it does not say itself
     #[arg(long, default_value_t = 300)]
     pub default_not_ready_toleration_seconds: i64,

@@ -102,6 +102,21 @@ impl Policy {
     }
 }
 
+/// A namespace's labels together with the configured ones for what it says nothing of.
+fn with_defaults<'l>(
+    labels: &'l BTreeMap<String, String>,
+    defaults: &BTreeMap<String, String>,
+) -> std::borrow::Cow<'l, BTreeMap<String, String>> {
+    if defaults.is_empty() {
+        return std::borrow::Cow::Borrowed(labels);
+    }
+    let mut all = labels.clone();
+    for (field, value) in defaults {
+        all.entry(format!("{LABEL}{field}")).or_insert_with(|| value.clone());
+    }
+    std::borrow::Cow::Owned(all)
+}
+
 /// What of a Pod is against a standard, as reasons with details.
 fn against(standard: Standard, annotations: &Value, spec: &Value) -> Vec<(String, String)> {
     let minor = standard.minor.unwrap_or(NEWEST).min(NEWEST);
@@ -151,12 +166,27 @@ pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object
         let why = format!("failed to lookup namespace {:?}", request.namespace);
         return if enforced { Err(Status::internal(why)) } else { Ok(()) };
     };
-    let (policy, wrong) = Policy::of(&namespace.labels);
+    let configuration = context.configuration;
+    let exempt = |kind: &str| request.annotations.add("pod-security.kubernetes.io/exempt", kind);
+    if configuration.exempt.namespaces.contains(&request.namespace) {
+        exempt("namespace");
+        return Ok(());
+    }
+    if configuration.exempt.usernames.contains(&request.user.name) {
+        exempt("user");
+        return Ok(());
+    }
+    let (policy, wrong) = Policy::of(&with_defaults(&namespace.labels, &configuration.pod_security));
     if wrong.is_empty() && policy == Policy::default() {
         return Ok(());
     }
     let tree = object.clone().into_value();
     let pod = tree.pointer(path).unwrap_or(&Value::Null);
+    let class = pod["spec"]["runtimeClassName"].as_str().unwrap_or_default();
+    if configuration.exempt.runtime_classes.iter().any(|own| own == class) {
+        exempt("runtimeClass");
+        return Ok(());
+    }
     if enforced && attributes.old.is_some_and(|old| !significant(pod, &old.clone().into_value())) {
         return Ok(());
     }
@@ -198,8 +228,9 @@ fn significant(new: &Value, old: &Value) -> bool {
 
 /// A namespace's labels have to be right, and who makes its standard stricter is told what does not meet it.
 fn namespace(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
-    let (policy, wrong) = Policy::of(&object.labels());
-    let before = attributes.old.map(|old| Policy::of(&old.labels()));
+    let defaults = &context.configuration.pod_security;
+    let (policy, wrong) = Policy::of(&with_defaults(&object.labels(), defaults));
+    let before = attributes.old.map(|old| Policy::of(&with_defaults(&old.labels(), defaults)));
     if !wrong.is_empty() && before.as_ref().is_none_or(|(_, before)| *before != wrong) {
         let errors: Vec<(&str, String, String)> = wrong
             .into_iter()
@@ -210,6 +241,9 @@ fn namespace(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object
         return Err(Status::invalid("", "Namespace", attributes.name, &errors));
     }
     let Some((before, _)) = before else { return Ok(()) };
+    if context.configuration.exempt.namespaces.iter().any(|own| own == object.name()) {
+        return Ok(());
+    }
     let laxer = policy.enforce.minor == before.enforce.minor && policy.enforce.level <= before.enforce.level;
     if policy.enforce.level == Level::Privileged || laxer {
         return Ok(());

@@ -1,0 +1,169 @@
+//! `AdmissionConfiguration`: what plugins are told beyond being switched on. Pure.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use serde_yaml::Value;
+
+use super::event_rate::{EventRates, Limit};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct File {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    plugins: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    path: Option<PathBuf>,
+    configuration: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct EventRateFile {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    limits: Vec<Limit>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct PodSecurityFile {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    defaults: BTreeMap<String, String>,
+    #[serde(default)]
+    exemptions: Exemptions,
+}
+
+/// Whose Pods no standard is asked of.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Exemptions {
+    pub usernames: Vec<String>,
+    pub runtime_classes: Vec<String>,
+    pub namespaces: Vec<String>,
+}
+
+/// What all plugins are told.
+#[derive(Debug, Default)]
+pub struct Configuration {
+    /// Labels that a namespace is looked at as having, where it has none of its own.
+    pub pod_security: BTreeMap<String, String>,
+    pub exempt: Exemptions,
+    pub event_rates: EventRates,
+}
+
+impl Configuration {
+    /// Reads the file and those that it names; errors name them.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let named = || format!("--admission-control-config-file: {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(named)?;
+        Self::parse(&text, path.parent().unwrap_or(Path::new("/"))).with_context(named)
+    }
+
+    fn parse(text: &str, folder: &Path) -> anyhow::Result<Self> {
+        let file: File = serde_yaml::from_str(text)?;
+        expect(&file.api_version, &file.kind, "apiserver.config.k8s.io/v1", "AdmissionConfiguration")?;
+        let mut all = Self::default();
+        for entry in file.plugins {
+            let value = match (entry.path, entry.configuration) {
+                (Some(path), _) => {
+                    let path = folder.join(path);
+                    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+                    serde_yaml::from_str(&text).with_context(|| path.display().to_string())?
+                }
+                (None, Some(value)) => value,
+                (None, None) => continue,
+            };
+            all.add(&entry.name, value).with_context(|| format!("plugin {}", entry.name))?;
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, plugin: &str, value: Value) -> anyhow::Result<()> {
+        match plugin {
+            "PodSecurity" => {
+                let file: PodSecurityFile = serde_yaml::from_value(value)?;
+                expect(
+                    &file.api_version,
+                    &file.kind,
+                    "pod-security.admission.config.k8s.io/v1",
+                    "PodSecurityConfiguration",
+                )?;
+                for field in file.defaults.keys() {
+                    let known = ["enforce", "enforce-version", "audit", "audit-version", "warn", "warn-version"];
+                    ensure!(known.contains(&field.as_str()), "defaults: unknown field {field:?}");
+                }
+                self.pod_security = file.defaults;
+                self.exempt = file.exemptions;
+            }
+            "EventRateLimit" => {
+                let file: EventRateFile = serde_yaml::from_value(value)?;
+                expect(&file.api_version, &file.kind, "eventratelimit.admission.k8s.io/v1alpha1", "Configuration")?;
+                self.event_rates = EventRates::new(file.limits)?;
+            }
+            _ => bail!("it takes no configuration in this API server"),
+        }
+        Ok(())
+    }
+}
+
+fn expect(version: &str, kind: &str, wanted_version: &str, wanted_kind: &str) -> anyhow::Result<()> {
+    ensure!(
+        (version, kind) == (wanted_version, wanted_kind),
+        "a {wanted_kind} of {wanted_version} is expected, not a {kind} of {version}"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(plugins: &str) -> anyhow::Result<Configuration> {
+        let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n";
+        Configuration::parse(&format!("{head}{plugins}"), Path::new("/nowhere"))
+    }
+
+    #[test]
+    fn plugins_are_told_in_the_file_or_in_others() {
+        let all = parse(
+            "- name: PodSecurity\n  configuration:\n    apiVersion: pod-security.admission.config.k8s.io/v1\n    kind: \
+             PodSecurityConfiguration\n    defaults: {enforce: baseline, enforce-version: latest}\n    exemptions: \
+             {usernames: [a], namespaces: [kube-system]}\n- name: EventRateLimit\n  configuration:\n    apiVersion: \
+             eventratelimit.admission.k8s.io/v1alpha1\n    kind: Configuration\n    limits: [{type: Namespace, qps: 1, \
+             burst: 2}]\n",
+        )
+        .unwrap();
+        assert_eq!(all.pod_security["enforce"], "baseline");
+        assert_eq!(
+            (all.exempt.namespaces.as_slice(), all.exempt.runtime_classes.len()),
+            (&["kube-system".to_owned()][..], 0)
+        );
+        let cases = [
+            ("- {name: Priority, configuration: {}}", "takes no configuration"),
+            ("- {name: PodSecurity, path: a.yaml}", "/nowhere/a.yaml"),
+            ("- {name: PodSecurity, configuration: {apiVersion: v1, kind: Secret}}", "not a Secret of v1"),
+            (
+                "- {name: EventRateLimit, configuration: {apiVersion: eventratelimit.admission.k8s.io/v1alpha1, kind: \
+                 Configuration, limits: [{type: Planet, qps: 1, burst: 1}]}}",
+                "unknown variant `Planet`",
+            ),
+        ];
+        for (plugins, wanted) in cases {
+            let error = format!("{:#}", parse(plugins).err().unwrap());
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+}
