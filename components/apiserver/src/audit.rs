@@ -63,7 +63,6 @@ pub struct AuditOptions {
     log_buffer: usize,
     /// The version of events in the file
     #[arg(id = "audit-log-version", long = "audit-log-version", default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]
-    #[expect(dead_code, reason = "there is one version, and its name is all that is checked")]
     log_version: String,
     /// Kubeconfig file of the server that is told of events
     #[arg(id = "audit-webhook-config-file", long = "audit-webhook-config-file")]
@@ -85,7 +84,6 @@ pub struct AuditOptions {
     webhook_backoff: Duration,
     /// The version of events that the server is told
     #[arg(id = "audit-webhook-version", long = "audit-webhook-version", default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]
-    #[expect(dead_code, reason = "there is one version, and its name is all that is checked")]
     webhook_version: String,
 }
 

@@ -39,7 +39,7 @@ const KINDS: [&str; 4] = ["roles", "clusterroles", "rolebindings", "clusterroleb
 enum Link {
     Mode(AuthorizationMode),
     Abac(Abac),
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
 }
 
 /// What was decided, and why if that is known.
@@ -78,7 +78,7 @@ pub struct Authorizer {
 fn chain(entrants: Vec<Entrant>, options: &AuthorizationOptions) -> anyhow::Result<Vec<Link>> {
     let link = |entrant| {
         anyhow::Ok(match (entrant, &options.policy_file) {
-            (Entrant::Webhook(config), _) => Link::Webhook(Webhook::new(config)?),
+            (Entrant::Webhook(config), _) => Link::Webhook(Box::new(Webhook::new(config)?)),
             (Entrant::Mode(AuthorizationMode::Abac), Some(file)) => Link::Abac(Abac::load(file)?),
             (Entrant::Mode(mode), _) => Link::Mode(mode),
         })

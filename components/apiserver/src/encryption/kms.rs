@@ -36,12 +36,15 @@ const MAX_KEY_ID: usize = 1024;
 const MAX_SOURCE: usize = 1024;
 const MAX_ANNOTATIONS: usize = 32 * 1024;
 
+/// Opened seeds by the digests of their encrypted form, and until when they are kept.
+type Seeds = HashMap<[u8; 32], (Arc<Cipher>, Instant)>;
+
 /// A service and what is known of it.
 pub struct Kms {
     pub config: KmsConfig,
     channel: Channel,
     state: RwLock<Option<Arc<State>>>,
-    seeds: Mutex<HashMap<[u8; 32], (Arc<Cipher>, Instant)>>,
+    seeds: Mutex<Seeds>,
     health: RwLock<Result<(), String>>,
 }
 
