@@ -157,4 +157,13 @@ mod tests {
             assert!(!covers(&present, &other), "{other}");
         }
     }
+
+    #[tokio::test]
+    async fn a_service_that_has_its_address_is_left_alone() {
+        let api = crate::api::MemoryApi::default();
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "dns", "namespace": "a"},
+            "spec": {"clusterIP": "10.96.0.10"}});
+        assert_eq!(ensure(&api, &service).await.unwrap(), Change::Changed);
+        assert_eq!(ensure(&api, &service).await.unwrap(), Change::Unchanged);
+    }
 }

@@ -67,6 +67,10 @@ impl Api for MemoryApi {
                 let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
                 let path = format!("{path}/{name}");
                 if state.objects.contains_key(&path) {
+                    // Its address is taken, which a real API server sees first.
+                    if body.pointer("/spec/clusterIP").is_some() {
+                        return Err(refused(&path, 422, "Invalid"));
+                    }
                     return Err(refused(&path, 409, "AlreadyExists"));
                 }
                 Ok(state.store(&path, body))

@@ -1,5 +1,6 @@
 //! `kinit init`.
 
+use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -204,13 +205,16 @@ impl InitFlags {
 /// What the host itself gives as defaults.
 pub fn host_defaults() -> anyhow::Result<HostDefaults> {
     let host_name = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-    Ok(HostDefaults { host_name, address: default_address(), cri_socket: runtime_socket() })
+    // An address for documentation: whatever leads nowhere else leads to the default route.
+    Ok(HostDefaults { host_name, address: address_towards("192.0.2.1:9"), cri_socket: runtime_socket() })
 }
 
-/// The address that packets to the default route leave from. Connecting a datagram socket sends nothing.
-fn default_address() -> Option<std::net::IpAddr> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
+/// The address that packets to `endpoint` leave from. Connecting a datagram socket sends nothing.
+pub fn address_towards(endpoint: &str) -> Option<IpAddr> {
+    let to = endpoint.to_socket_addrs().ok()?.next()?;
+    let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
     let address = socket.local_addr().ok()?.ip();
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }

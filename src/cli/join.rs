@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kinit_preflight::Role;
 use tokio::sync::OnceCell;
 
-use super::init::{host_defaults, shown};
+use super::init::{address_towards, host_defaults, shown};
 use super::{CommonArgs, print};
 use crate::config::Documents;
 use crate::host::{Host, MemoryHost, RealHost, record};
@@ -234,7 +234,12 @@ pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
         overrides =
             JoinOverrides { endpoint: fetched.endpoint, token: fetched.token, hashes: fetched.hashes, ..overrides };
     }
-    let settings = JoinSettings::resolve(documents.join, overrides, &host_defaults()?)?;
+    let host = host_defaults()?;
+    let mut settings = JoinSettings::resolve(documents.join, overrides, &host)?;
+    if settings.control_plane.is_none() {
+        let address = settings.source.endpoint().and_then(address_towards);
+        settings.node = settings.node.at(address, &host);
+    }
     let named: Vec<String> = settings.skip_phases.iter().filter(|name| *name != "preflight").cloned().collect();
     validate_names(TREE, &named)?;
     let dry = if settings.dry_run { Some(Arc::new(MemoryHost::dry_run()?)) } else { None };

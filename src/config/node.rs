@@ -1,5 +1,6 @@
 //! How a node is registered.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::settings::{CONTAINERD_SOCKET, CONTROL_PLANE_KEY, HostDefaults, or};
@@ -17,6 +18,8 @@ pub struct NodeSettings {
     pub cri_socket: String,
     /// Taints that it is registered with.
     pub taints: Vec<Taint>,
+    /// The address that it is known by, where that is not the one that its default route leaves from.
+    pub address: Option<IpAddr>,
     /// More flags of the kubelet.
     pub kubelet_extra_args: Vec<Arg>,
     /// When the images of static pods are pulled.
@@ -62,13 +65,40 @@ impl NodeSettings {
             host_name,
             cri_socket,
             taints: registration.taints.clone().unwrap_or_else(default_taints),
+            address: None,
             kubelet_extra_args: registration.kubelet_extra_args.clone(),
             image_pull_policy: or(registration.image_pull_policy.clone(), "IfNotPresent"),
         })
     }
 
+    /// Makes the node known by the address at which the cluster reaches it. A kubelet left alone takes the address of
+    /// its default route, which all virtual machines behind one translating gateway share.
+    pub fn at(self, address: Option<IpAddr>, host: &HostDefaults) -> Self {
+        Self { address: address.filter(|address| Some(*address) != host.address), ..self }
+    }
+
     /// The socket's path.
     pub fn cri_path(&self) -> &Path {
         Path::new(self.cri_socket.strip_prefix("unix://").unwrap_or(&self.cri_socket))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_told_only_where_the_kubelet_would_take_another() {
+        let of = |text: &str| text.parse::<IpAddr>().ok();
+        for (own, towards, told) in [
+            ("10.0.2.15", "10.88.1.21", of("10.88.1.21")),
+            ("10.88.1.21", "10.88.1.21", None),
+            ("10.0.2.15", "", None),
+            ("", "10.88.1.21", of("10.88.1.21")),
+        ] {
+            let host = HostDefaults { host_name: "w1".into(), address: of(own), cri_socket: None };
+            let node = NodeSettings::resolve(&NodeRegistration::default(), &host, false).unwrap();
+            assert_eq!(node.at(of(towards), &host).address, told, "{own} {towards}");
+        }
     }
 }

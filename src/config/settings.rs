@@ -204,7 +204,7 @@ impl InitSettings {
         let mut cluster = Settings::resolve(cluster, documents.kubelet, documents.proxy)?;
         cluster.balanced = cluster.control_plane_endpoint.is_none();
         Ok(Self {
-            node: NodeSettings::resolve(&registration, host, true)?,
+            node: NodeSettings::resolve(&registration, host, true)?.at(Some(advertise_address), host),
             cluster,
             advertise_address,
             bind_port,

@@ -136,9 +136,10 @@ impl JoinSettings {
             registration.cri_socket = socket;
         }
         let ignore = [registration.ignore_preflight_errors.clone(), flags.ignore_preflight_errors.clone()].concat();
-        let node = NodeSettings::resolve(&registration, host, control_plane.is_some())?;
         let discovery = override_discovery(document.discovery, &flags);
         let source = source(&discovery)?;
+        let address = control_plane.as_ref().map(|own| own.advertise_address);
+        let node = NodeSettings::resolve(&registration, host, control_plane.is_some())?.at(address, host);
         let bootstrap_token = match discovery.tls_bootstrap_token.as_str() {
             "" => match &source {
                 Source::Token { token, .. } => Some(token.clone()),

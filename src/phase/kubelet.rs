@@ -92,6 +92,7 @@ pub fn arguments(node: &NodeSettings) -> Vec<String> {
     if node.name != node.host_name {
         ours.push(("hostname-override", node.name.clone()));
     }
+    ours.extend(node.address.map(|address| ("node-ip", address.to_string())));
     if !node.taints.is_empty() {
         let taints: Vec<String> = node
             .taints
