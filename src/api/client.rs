@@ -22,9 +22,9 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::{Api, Error, Verb};
+use super::{Api, Error, PATIENCE, Verb};
 
-/// An answer that takes longer is given up.
+/// An answer that takes longer is given up, unless whoever asks is more patient than usual.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Answers longer than this are refused: nothing that a bootstrapper reads is.
 const LIMIT: usize = 32 << 20;
@@ -44,6 +44,7 @@ pub enum Trust {
 pub struct KubeApi {
     source: Source,
     connection: OnceCell<Connection>,
+    patience: Duration,
 }
 
 enum Source {
@@ -62,17 +63,21 @@ struct Connection {
 impl KubeApi {
     /// The API that the kubeconfig at `path` points to. The file is read when it is first needed.
     pub fn from_file(path: PathBuf) -> Self {
-        Self { source: Source::File(path, None), connection: OnceCell::new() }
+        Self { source: Source::File(path, None), connection: OnceCell::new(), patience: PATIENCE }
     }
 
     /// The API at `url`, with the credentials in the kubeconfig at `path`. The file is read when it is first needed.
     pub fn from_file_at(path: PathBuf, url: &str) -> Self {
-        Self { source: Source::File(path, Some(url.to_owned())), connection: OnceCell::new() }
+        Self { source: Source::File(path, Some(url.to_owned())), connection: OnceCell::new(), patience: PATIENCE }
     }
 
     /// The API that a kubeconfig points to.
     pub fn from_kubeconfig(config: &Kubeconfig) -> Result<Self, Error> {
-        Ok(Self { source: Source::Given(Box::new(Connection::from_kubeconfig(config)?)), connection: OnceCell::new() })
+        Ok(Self {
+            source: Source::Given(Box::new(Connection::from_kubeconfig(config)?)),
+            connection: OnceCell::new(),
+            patience: PATIENCE,
+        })
     }
 
     /// The API at `url`, with no credentials but perhaps a bearer token.
@@ -80,7 +85,13 @@ impl KubeApi {
         Ok(Self {
             source: Source::Given(Box::new(Connection::new(url, trust, None, token)?)),
             connection: OnceCell::new(),
+            patience: PATIENCE,
         })
+    }
+
+    /// The same for a cluster that may take this long to come up, in place of a minute.
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     async fn connection(&self) -> Result<&Connection, Error> {
@@ -151,6 +162,10 @@ impl Connection {
 
 #[async_trait]
 impl Api for KubeApi {
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
     async fn call(&self, verb: Verb, path: &str, body: Option<&Value>) -> Result<Value, Error> {
         let connection = self.connection().await?;
         let unreachable = |reason: String| Error::Unreachable { url: connection.url.clone(), reason };
@@ -187,9 +202,10 @@ impl Api for KubeApi {
                 .map_err(|error| unreachable(error.to_string()))?;
             Ok::<_, Error>((code, body.to_bytes()))
         };
-        let (code, bytes) = tokio::time::timeout(TIMEOUT, exchange)
+        let limit = TIMEOUT.max(self.patience / 4);
+        let (code, bytes) = tokio::time::timeout(limit, exchange)
             .await
-            .map_err(|_| unreachable(format!("it did not answer within {}s", TIMEOUT.as_secs())))??;
+            .map_err(|_| unreachable(format!("it did not answer within {}s", limit.as_secs())))??;
         let value = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         if (200..300).contains(&code) {

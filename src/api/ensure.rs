@@ -8,8 +8,6 @@ use tokio::time::Instant;
 use super::{Api, Error, Verb};
 use crate::host::Change;
 
-/// How long a cluster that comes up may refuse before that counts.
-const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The kinds that kinit writes: kind, plural, whether they live in a namespace.
@@ -45,7 +43,7 @@ pub fn object_path(object: &Value) -> Result<(String, String), Error> {
 
 /// Makes an object be there with at least the fields given, waiting out a cluster that is still coming up.
 pub async fn ensure(api: &dyn Api, object: &Value) -> Result<Change, Error> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + api.patience();
     loop {
         match ensure_once(api, object).await {
             Err(error) if (error.is_passing() || error.code() == Some(409)) && Instant::now() < end => {
@@ -108,7 +106,7 @@ pub async fn get(api: &dyn Api, path: &str) -> Result<Option<Value>, Error> {
 
 /// Patches an object, waiting out a cluster that is still coming up.
 pub async fn patch(api: &dyn Api, path: &str, verb: Verb, body: &Value) -> Result<Value, Error> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + api.patience();
     loop {
         match api.call(verb, path, Some(body)).await {
             Err(error) if (error.is_passing() || matches!(error.code(), Some(404 | 409))) && Instant::now() < end => {

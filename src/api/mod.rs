@@ -7,6 +7,8 @@ mod client;
 mod ensure;
 mod memory;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::Value;
 
@@ -91,9 +93,17 @@ pub enum Verb {
     Delete,
 }
 
+/// How long a cluster that comes up may refuse before that counts: kubeadm's `kubernetesAPICall`.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One request to the API.
 #[async_trait]
 pub trait Api: Send + Sync {
+    /// How long a cluster that comes up may refuse before that counts.
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
     /// Sends `body` to `path` and gives the answer's object; an answer that is not JSON comes as a string.
     async fn call(&self, verb: Verb, path: &str, body: Option<&Value>) -> Result<Value, Error>;
 }

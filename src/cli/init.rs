@@ -245,8 +245,8 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
     } else {
         (
             Arc::new(RuntimeImages::new(settings.node.cri_path().to_owned())),
-            Arc::new(KubeApi::from_file(kubeconfig::path("admin.conf"))),
-            Arc::new(KubeApi::from_file(kubeconfig::path("super-admin.conf"))),
+            Arc::new(KubeApi::from_file(kubeconfig::path("admin.conf")).patient(settings.timeouts.api_call)),
+            Arc::new(KubeApi::from_file(kubeconfig::path("super-admin.conf")).patient(settings.timeouts.api_call)),
         )
     };
     let context = InitContext {

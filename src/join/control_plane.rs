@@ -108,7 +108,7 @@ async fn init_context(context: &JoinContext) -> anyhow::Result<&InitContext> {
             let admin = kubeconfig::path("admin.conf");
             // This node's own API server does not serve yet: administrators ask the one that was found.
             let api: Arc<dyn Api> = if context.host.is_real() {
-                Arc::new(KubeApi::from_file_at(admin, &joined.found.server))
+                Arc::new(KubeApi::from_file_at(admin, &joined.found.server).patient(context.settings.timeouts.api_call))
             } else {
                 Arc::new(WouldCall)
             };
