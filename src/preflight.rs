@@ -138,7 +138,10 @@ pub fn settle(findings: &[Finding], reporter: &Arc<dyn Reporter>) -> Result<(), 
         .map(|finding| finding.name.as_str())
         .collect();
     let count = if names.len() == 1 { "1 error".to_owned() } else { format!("{} errors", names.len()) };
-    Err(Failed(count, names.join(",")))
+    // One name may stand for several findings.
+    let mut seen = std::collections::BTreeSet::new();
+    let different: Vec<&str> = names.into_iter().filter(|name| seen.insert(*name)).collect();
+    Err(Failed(count, different.join(",")))
 }
 
 /// Marks in the record that a command begins to change the host.
