@@ -99,6 +99,18 @@ pub enum Error {
     InvalidAuthManagement,
     #[error("etcdserver: revision of auth store is old")]
     AuthOldRevision,
+    #[error("auth: token signing attempted with verify-only key")]
+    VerifyOnly,
+    #[error("etcdserver: cluster ID mismatch")]
+    ClusterMismatch,
+    #[error("etcdserver: wrong downgrade target version format")]
+    DowngradeFormat,
+    #[error("etcdserver: invalid downgrade target version")]
+    DowngradeTarget,
+    #[error("etcdserver: cluster has a downgrade job in progress")]
+    DowngradeRunning,
+    #[error("etcdserver: no inflight downgrade job")]
+    NoDowngrade,
     #[error("etcdserver: corrupt cluster")]
     Corrupt,
     #[error("etcdserver: server stopped")]
@@ -131,6 +143,8 @@ impl Error {
             | Self::PermissionNotGiven
             | Self::InvalidAuthManagement
             | Self::AuthOldRevision
+            | Self::DowngradeFormat
+            | Self::DowngradeTarget
             | Self::RequestTooLarge => Code::InvalidArgument,
             Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
             Self::NoSpace | Self::TooManyRequests => Code::ResourceExhausted,
@@ -153,6 +167,9 @@ impl Error {
             | Self::RoleExists
             | Self::RoleNotFound
             | Self::RoleNotGranted
+            | Self::ClusterMismatch
+            | Self::DowngradeRunning
+            | Self::NoDowngrade
             | Self::PermissionNotGranted => Code::FailedPrecondition,
             Self::PermissionDenied => Code::PermissionDenied,
             Self::InvalidAuthToken => Code::Unauthenticated,
@@ -163,6 +180,7 @@ impl Error {
             | Self::Unhealthy
             | Self::NoLeader
             | Self::LeaderChanged => Code::Unavailable,
+            Self::VerifyOnly => Code::Unknown,
             Self::Unsupported(_) => Code::Unimplemented,
             Self::Storage(_) => Code::Internal,
         }

@@ -45,7 +45,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         if !context.standing.leads() {
             continue;
         }
-        if since_checkpoint.elapsed() >= CHECKPOINTS {
+        if context.lease_checkpoints && since_checkpoint.elapsed() >= CHECKPOINTS {
             since_checkpoint = Instant::now();
             checkpoint(&context).await;
         }

@@ -6,7 +6,7 @@ use kinit_etcd::options::Options;
 use kinit_etcd::server::Server;
 
 fn main() -> ExitCode {
-    kinit_serving::process::main(|mut options: Options, shutdown| async move {
+    kinit_serving::process::start(Options::of_process(), |mut options: Options, shutdown| async move {
         if let Some(tool) = options.tool.take() {
             return kinit_etcd::tool::run(tool, &mut std::io::stdout());
         }

@@ -18,17 +18,30 @@ pub struct Identity {
     pub cluster: u64,
 }
 
-/// Learners that a cluster may have at once, as in etcd.
+/// Learners that a cluster may have at once, unless it is said otherwise.
 const MOST_LEARNERS: usize = 1;
 
 /// The members as of the last applied entry. Entries change them and nothing else does.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Roster {
     members: BTreeMap<u64, Member>,
     removed: BTreeSet<u64>,
+    most_learners: usize,
+    /// Empty while the cluster goes back to no version.
+    downgrade: String,
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        let most_learners = MOST_LEARNERS;
+        Self { members: BTreeMap::new(), removed: BTreeSet::new(), most_learners, downgrade: String::new() }
+    }
 }
 
 impl Roster {
+    /// The row that is no member's: the version that the cluster is to go back to.
+    pub const DOWNGRADE: u64 = 0;
+
     /// The members that a cluster begins with, as names with URLs, and the cluster's id.
     pub fn begin(named: &BTreeMap<String, Vec<String>>, token: &str) -> (Self, u64) {
         let member = |(name, urls): (&String, &Vec<String>)| {
@@ -38,14 +51,16 @@ impl Roster {
         };
         let members: BTreeMap<u64, Member> = named.iter().map(member).collect();
         let cluster = cluster_id(&members.keys().copied().collect::<Vec<_>>());
-        (Self { members, removed: BTreeSet::new() }, cluster)
+        (Self { members, ..Self::default() }, cluster)
     }
 
     /// From what was stored; an empty row is of a member that is gone.
     pub fn stored(rows: Vec<(u64, Vec<u8>)>) -> Result<Self, prost::DecodeError> {
         let mut roster = Self::default();
         for (id, row) in rows {
-            if row.is_empty() {
+            if id == Self::DOWNGRADE {
+                roster.downgrade = String::from_utf8_lossy(&row).into_owned();
+            } else if row.is_empty() {
                 roster.removed.insert(id);
             } else {
                 roster.members.insert(id, Member::decode(row.as_slice())?);
@@ -66,7 +81,22 @@ impl Roster {
     /// What stores it as it is.
     pub fn changes(&self) -> Vec<Change> {
         let gone = self.removed.iter().map(|id| Change::Member { id: *id, member: None });
-        self.members.values().map(put).chain(gone).collect()
+        let downgrade = (!self.downgrade.is_empty()).then(|| self.put_downgrade());
+        self.members.values().map(put).chain(gone).chain(downgrade).collect()
+    }
+
+    fn put_downgrade(&self) -> Change {
+        Change::Member { id: Self::DOWNGRADE, member: Some(self.downgrade.clone().into_bytes()) }
+    }
+
+    /// The version that the cluster is to go back to; empty while there is none.
+    pub fn downgrade(&self) -> &str {
+        &self.downgrade
+    }
+
+    /// So many learners the cluster may have at once. All members are to be told the same.
+    pub fn allow_learners(&mut self, most: usize) {
+        self.most_learners = most;
     }
 
     pub fn list(&self) -> Vec<Member> {
@@ -111,7 +141,7 @@ impl Roster {
                     return Err(Error::PeerUrlExists);
                 }
                 let learners = self.members.values().filter(|member| member.is_learner).count();
-                if member.is_learner && learners >= MOST_LEARNERS {
+                if member.is_learner && learners >= self.most_learners {
                     return Err(Error::TooManyLearners);
                 }
                 Ok(())
@@ -151,7 +181,12 @@ impl Roster {
     pub fn apply(&mut self, op: &Op) -> Option<Result<Vec<Change>, Error>> {
         if !matches!(
             op,
-            Op::MemberAdd(_) | Op::MemberRemove(_) | Op::MemberPromote(_) | Op::MemberUpdate(_) | Op::MemberPublish(_)
+            Op::MemberAdd(_)
+                | Op::MemberRemove(_)
+                | Op::MemberPromote(_)
+                | Op::MemberUpdate(_)
+                | Op::MemberPublish(_)
+                | Op::Downgrade(_)
         ) {
             return None;
         }
@@ -175,6 +210,10 @@ impl Roster {
                 member.name.clone_from(&request.name);
                 member.client_ur_ls = sorted(&request.client_urls);
             }),
+            Op::Downgrade(request) => {
+                self.downgrade.clone_from(&request.target);
+                vec![self.put_downgrade()]
+            }
             _ => Vec::new(),
         }))
     }

@@ -1,30 +1,28 @@
 //! A member: data directory, log, state machine, listeners, from start to end.
 
-use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::pin::Pin;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
-use http::{Request, Response, header};
-use hyper::body::Incoming;
 use kinit_serving::listener::{Limits, Listener};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{Tls, TlsError};
 use nix::fcntl::Flock;
+use nix::sys::mman::MlockAllFlags;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::body::Body;
 use tonic::service::Routes;
-use tower_service::Service;
 
 use crate::apply::Machine;
+use crate::auth::password;
+use crate::auth::provider::AuthToken;
+use crate::auth::token::Tokens;
 use crate::config::{Config, ConfigError, Listen};
+use crate::dispatch::Dispatch;
 use crate::fatal::Fatal;
 use crate::membership::Roster;
 use crate::metrics::{Figures, register};
@@ -38,10 +36,11 @@ use crate::peer::join::join;
 use crate::peer::{self, Peers};
 use crate::proto::peer::peer_server::PeerServer;
 use crate::raft::{self, Place};
+use crate::rpc::access::{Access, Side};
 use crate::rpc::http::Site;
 use crate::rpc::{Context, routes};
 use crate::wal::WalError;
-use crate::{compactor, expiry, gateway, publish, start};
+use crate::{compactor, corruption, expiry, publish, start};
 
 /// Connections with requests under way have this long after shutdown begins.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -57,7 +56,7 @@ pub enum ServerError {
     Wal(#[from] WalError),
     #[error(transparent)]
     Backend(#[from] BackendError),
-    #[error("{path}: {source}")]
+    #[error("cannot access data directory: {path}: {source}{}", owner(.path))]
     DataDir { path: PathBuf, source: io::Error },
     #[error("{path}: another server uses this data directory; stop it, or choose another --data-dir")]
     InUse { path: PathBuf },
@@ -74,12 +73,27 @@ pub enum ServerError {
     Thread(io::Error),
     #[error("cannot join the cluster: {0}")]
     Join(String),
+    #[error("--memory-mlock: cannot keep the process in memory: {0}")]
+    Memory(nix::errno::Errno),
     #[error(
         "the member has been permanently removed from the cluster; add it anew to bring it back, with an empty data directory"
     )]
     Removed,
     #[error("stopped: {0}")]
     Fatal(String),
+}
+
+/// A hint for whoever may not use a directory because it is somebody else's.
+fn owner(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let own = nix::unistd::geteuid().as_raw();
+    let found = path.ancestors().find_map(|path| std::fs::metadata(path).ok());
+    match found {
+        Some(found) if found.uid() != own && own != 0 => {
+            format!("; it belongs to user {}, and this process runs as user {own}", found.uid())
+        }
+        _ => String::new(),
+    }
 }
 
 /// Where a running member is reached.
@@ -133,6 +147,12 @@ struct Opened {
 impl Server {
     /// Checks the options.
     pub fn new(options: Options) -> Result<Self, ServerError> {
+        for note in &options.notes {
+            tracing::warn!("{note}");
+        }
+        for (flag, why) in options.foreign.idle() {
+            tracing::warn!(flag, why, "a flag has no effect here");
+        }
         Ok(Self { config: Config::new(options)?, ready: watch::Sender::new(None) })
     }
 
@@ -143,6 +163,10 @@ impl Server {
 
     /// Runs until `shutdown`, or until the disk fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServerError> {
+        if self.config.memory_mlock {
+            let all = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
+            nix::sys::mman::mlockall(all).map_err(ServerError::Memory)?;
+        }
         loop {
             match self.run_once(&shutdown).await? {
                 End::Stopped => return Ok(()),
@@ -170,7 +194,12 @@ impl Server {
 
         let tasks = TaskTracker::new();
         let end = context.shutdown.clone();
-        let limits = Limits { http2_streams: config.max_concurrent_streams, drain: DRAIN };
+        let limits = Limits {
+            http2_streams: config.max_concurrent_streams,
+            drain: DRAIN,
+            keep_alive: config.keep_alive,
+            keep_alive_timeout: config.keep_alive_timeout,
+        };
         let site = Site { context: context.clone(), metrics };
         let addresses = Addresses {
             clients: listeners.clients.iter().map(Listener::address).collect(),
@@ -180,12 +209,28 @@ impl Server {
         let peer_service = PeerServer::new(context.cluster.clone())
             .max_decoding_message_size(i32::MAX as usize)
             .max_encoding_message_size(i32::MAX as usize);
-        let for_peers = Dispatch { routes: Some(Routes::new(peer_service)), site: site.clone() };
+        let access = Access::new(config.access.clone(), Side::Clients);
+        let plain = Dispatch { routes: None, gateway: None, access, site };
+        let for_peers = Dispatch {
+            routes: Some(Routes::new(peer_service)),
+            access: Access::new(config.access.clone(), Side::Peers),
+            ..plain.clone()
+        };
         for listener in listeners.peers {
             tasks.spawn(listener.serve(for_peers.clone(), limits, end.clone()));
         }
         for listener in listeners.metrics {
-            tasks.spawn(listener.serve(Dispatch { routes: None, site: site.clone() }, limits, end.clone()));
+            tasks.spawn(listener.serve(plain.clone(), limits, end.clone()));
+        }
+        if config.features.initial_corrupt_check {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                checked = corruption::check_at_start(&context) => {
+                    if let Err(problem) = checked {
+                        fatal.raise(problem);
+                    }
+                }
+            }
         }
         let mut ended = tokio::select! {
             () = shutdown.cancelled() => Some(End::Stopped),
@@ -194,10 +239,23 @@ impl Server {
             () = publish::publish(&context, config) => None,
         };
         if ended.is_none() {
-            let dispatch = Dispatch { routes: Some(routes(&context)), site };
+            let services = routes(&context);
+            let gateway = config.gateway.then(|| services.clone());
+            // With URLs for plain HTTP the others are for gRPC alone.
+            let apart = !config.listen_http.is_empty();
+            let on_one = Dispatch { routes: Some(services), gateway: gateway.clone(), ..plain.clone() };
+            let grpc_alone = apart.then(|| Dispatch { gateway: None, ..on_one.clone() });
             for listener in listeners.clients {
-                tasks.spawn(listener.serve(dispatch.clone(), limits, end.clone()));
+                tasks.spawn(listener.serve(grpc_alone.clone().unwrap_or_else(|| on_one.clone()), limits, end.clone()));
             }
+            for listener in listeners.http {
+                tasks.spawn(listener.serve(
+                    Dispatch { gateway: gateway.clone(), ..plain.clone() },
+                    limits,
+                    end.clone(),
+                ));
+            }
+            tasks.spawn(corruption::run(context.clone(), config.clone(), end.clone()));
             tasks.spawn(expiry::run(context.clone(), end.clone()));
             tasks.spawn(compactor::run(context.clone(), config.auto_compaction, end.clone()));
             tracing::info!(
@@ -252,11 +310,21 @@ impl Server {
             }
         };
         let machine = Machine::new(restored, Instant::now()).map_err(|error| ServerError::Users(error.to_string()))?;
+        machine.roster.write().allow_learners(config.max_learners);
+        if let AuthToken::Simple { idle } = config.auth_token {
+            *machine.tokens.lock() = Tokens::new(idle);
+        }
         let machine = Arc::new(machine);
         let commits = {
             let fatal = fatal.clone();
             machine.store.spawn_commits(move |error| fatal.raise(error.to_string())).map_err(ServerError::Thread)?
         };
+        let (file, used) = machine.store.size();
+        if config.defragment_from.is_some_and(|threshold| file - used >= threshold) {
+            let store = machine.store.clone();
+            let defragmented = tokio::task::spawn_blocking(move || store.defragment()).await;
+            tracing::info!(before = file, after = machine.store.size().0, done = ?defragmented.is_ok(), "defragmented");
+        }
         let meta = machine.store.meta();
         let raft_config = raft::Config {
             id: identity.member,
@@ -303,6 +371,10 @@ impl Server {
             quota: config.quota,
             client_cert_auth: config.client_cert_auth,
             progress_interval: config.progress_interval,
+            leader_patience: config.heartbeat * config.election_ticks * 3,
+            auth_token: config.auth_token.clone(),
+            bcrypt_cost: password::cost(config.bcrypt_cost),
+            lease_checkpoints: config.features.lease_checkpoint,
             data_dir: config.data_dir.clone(),
             shutdown,
         };
@@ -313,58 +385,30 @@ impl Server {
     async fn bind(&self) -> Result<Listeners, ServerError> {
         let tls = self.config.tls.clone().map(Tls::new).transpose()?;
         let peer_tls = self.config.peer_tls.clone().map(Tls::new).transpose()?;
+        let shared = self.config.shared_ports;
         Ok(Listeners {
-            clients: bind(&self.config.listen_client, &tls).await?,
-            metrics: bind(&self.config.listen_metrics, &tls).await?,
-            peers: bind(&self.config.listen_peer, &peer_tls).await?,
+            clients: bind(&self.config.listen_client, &tls, shared).await?,
+            http: bind(&self.config.listen_http, &tls, shared).await?,
+            metrics: bind(&self.config.listen_metrics, &tls, shared).await?,
+            peers: bind(&self.config.listen_peer, &peer_tls, shared).await?,
         })
     }
 }
 
 struct Listeners {
     clients: Vec<Listener>,
+    http: Vec<Listener>,
     metrics: Vec<Listener>,
     peers: Vec<Listener>,
 }
 
-async fn bind(listens: &[Listen], tls: &Option<Tls>) -> Result<Vec<Listener>, ServerError> {
+async fn bind(listens: &[Listen], tls: &Option<Tls>, shared: bool) -> Result<Vec<Listener>, ServerError> {
     let mut listeners = Vec::new();
     for listen in listens {
         let tls = tls.clone().filter(|_| listen.tls);
-        listeners.push(Listener::bind(listen.address, tls).await.map_err(ServerError::Listen)?);
+        let bound =
+            if shared { Listener::bind_shared(listen.address, tls) } else { Listener::bind(listen.address, tls).await };
+        listeners.push(bound.map_err(ServerError::Listen)?);
     }
     Ok(listeners)
-}
-
-/// gRPC and plain HTTP on one port; on a metrics URL the latter alone.
-#[derive(Clone)]
-struct Dispatch {
-    routes: Option<Routes>,
-    site: Site,
-}
-
-impl hyper::service::Service<Request<Incoming>> for Dispatch {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let kind = request.headers().get(header::CONTENT_TYPE);
-        let grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        match &self.routes {
-            Some(routes) if grpc => {
-                let answer = routes.clone().call(request.map(Body::new));
-                Box::pin(answer)
-            }
-            Some(routes) if request.uri().path().starts_with("/v3/") => {
-                // JSON writes bytes in base64 and has names beside them.
-                let most = self.site.context.max_request_bytes * 2;
-                Box::pin(gateway::respond(routes.clone(), request, most).map(Ok))
-            }
-            _ => {
-                let site = self.site.clone();
-                Box::pin(async move { Ok(site.respond(&request).await.map(Body::new)) })
-            }
-        }
-    }
 }

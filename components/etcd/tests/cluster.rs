@@ -14,7 +14,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::tls::{Certificates, certificates};
 use common::{Client, free_addresses, installed, own_binary};
-use kinit_etcd::proto::rpc::{HashKvRequest, PutRequest, RangeRequest, StatusRequest};
+use kinit_etcd::mvcc::Revision;
+use kinit_etcd::mvcc::backend::Record;
+use kinit_etcd::mvcc::store::Store;
+use kinit_etcd::proto::mvcc::KeyValue;
+use kinit_etcd::proto::rpc::auth_client::AuthClient;
+use kinit_etcd::proto::rpc::{
+    AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthUserAddRequest, AuthUserGrantRoleRequest,
+    AuthenticateRequest, HashKvRequest, PutRequest, RangeRequest, StatusRequest,
+};
 use parking_lot::Mutex;
 
 struct Member {
@@ -76,6 +84,7 @@ impl Cluster {
             .args(["--initial-cluster", &initial_cluster, "--initial-cluster-state", state])
             .args(["--peer-cert-file", &cert.display().to_string(), "--peer-key-file", &key.display().to_string()])
             .args(["--peer-trusted-ca-file", &ca.display().to_string(), "--peer-client-cert-auth=true"])
+            .arg("--feature-gates=InitialCorruptCheck=true")
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -298,4 +307,67 @@ async fn a_snapshot_begins_a_cluster_of_three() {
         let kv = client.kv.range(request).await.expect("readable").into_inner().kvs.remove(0);
         assert_eq!((kv.value.as_ref(), kv.version), (&b"newer"[..], 2));
     }
+}
+
+/// Writes another value into a stopped member's store, as a broken disk would.
+fn falsify(store: &Path, key: &str, revision: i64) {
+    let store = Store::open(store).expect("a store").store;
+    let key_value = KeyValue {
+        key: Bytes::from(key.to_owned()),
+        value: Bytes::from_static(b"false"),
+        create_revision: revision,
+        mod_revision: revision,
+        version: 1,
+        lease: 0,
+    };
+    let mut import = store.importer(store.meta());
+    import.push(Revision { main: revision, sub: 0 }, Record::encode(&key_value, false)).expect("written");
+    import.finish(Vec::new()).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_know_the_same_users_and_who_has_other_data() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut cluster = Cluster::new(directory.path(), &["a", "b", "c"]);
+    for name in ["a", "b", "c"] {
+        cluster.start(name, "new");
+    }
+    cluster.leader().await;
+    let mut auth = Vec::new();
+    let mut kv = Vec::new();
+    for address in cluster.addresses() {
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("a URL");
+        auth.push(AuthClient::new(channel.connect().await.expect("connected")));
+        kv.push(Client::connect(address).await.kv);
+    }
+    let put = PutRequest { key: Bytes::from_static(b"k"), value: Bytes::from_static(b"true"), ..Default::default() };
+    let revision = kv[0].put(put.clone()).await.expect("written").into_inner().header.expect("a header").revision;
+
+    let root = || "root".to_owned();
+    let user = AuthUserAddRequest { name: root(), password: root(), ..Default::default() };
+    auth[0].user_add(user).await.expect("added");
+    auth[1].role_add(AuthRoleAddRequest { name: root() }).await.expect("added");
+    auth[2].user_grant_role(AuthUserGrantRoleRequest { user: root(), role: root() }).await.expect("granted");
+    auth[0].auth_enable(AuthEnableRequest {}).await.expect("enabled");
+    let proof = AuthenticateRequest { name: root(), password: root() };
+    let token = auth[1].authenticate(proof).await.expect("proved").into_inner().token;
+    assert_eq!(kv[2].put(put.clone()).await.expect_err("nobody").message(), "etcdserver: user name is empty");
+    // Who was given a token by one member goes on with another, which may hear of it a moment later.
+    let mut with_token = tonic::Request::new(AuthDisableRequest {});
+    with_token.metadata_mut().insert("token", token.parse().expect("text"));
+    let mut range = tonic::Request::new(RangeRequest { key: Bytes::from_static(b"k"), ..Default::default() });
+    *range.metadata_mut() = with_token.metadata().clone();
+    assert_eq!(kv[1].range(range).await.expect("read").into_inner().kvs.len(), 1);
+    auth[1].auth_disable(with_token).await.expect("disabled");
+
+    let c = cluster.members.get_mut("c").expect("known");
+    c.stop("-TERM");
+    let store = c.data.join("member/store");
+    falsify(&store, "k", revision);
+    cluster.leader().await;
+    cluster.start("c", "new");
+    let mut child = cluster.members.get_mut("c").and_then(|c| c.child.take()).expect("started");
+    let ended = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic").expect("it ends");
+    let said = std::fs::read_to_string(directory.path().join("c.log")).expect("readable");
+    assert!(ended.code() == Some(1) && said.contains("data differ"), "{said}");
 }

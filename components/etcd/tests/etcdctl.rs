@@ -4,7 +4,7 @@ mod common;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use common::tls::{Certificates, certificates};
 use common::{Ours, installed};
@@ -16,9 +16,9 @@ struct Ctl<'a> {
 }
 
 impl Ctl<'_> {
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
-        use std::io::Write;
-        let mut child = Command::new(self.program)
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.program);
+        command
             .env_clear()
             .env("ETCDCTL_API", "3")
             .arg(format!("--endpoints=https://{}", self.address))
@@ -29,9 +29,13 @@ impl Ctl<'_> {
             .args(arguments)
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .expect("etcdctl starts");
+            .stderr(std::process::Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        use std::io::Write;
+        let mut child = self.command(arguments).spawn().expect("etcdctl starts");
         child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("writable");
         child.wait_with_output().expect("etcdctl ends")
     }
@@ -74,6 +78,8 @@ async fn etcdctl_works() {
         keys(&ctl);
         leases(&ctl);
         upkeep(&ctl);
+        members(&ctl);
+        streams(&ctl);
         users(&ctl);
         let stranger = common::tls::certificates(directory.path(), "stranger");
         let stranger = Certificates { ca: certificates.ca.clone(), ..stranger };
@@ -120,6 +126,55 @@ fn upkeep(ctl: &Ctl<'_>) {
     assert!(ctl.ok(&["defrag"]).contains("Finished"));
     assert_eq!(ctl.ok(&["alarm", "list"]), "");
     assert_eq!(ctl.ok(&["get", "a"]), "a\n1\n");
+}
+
+fn members(ctl: &Ctl<'_>) {
+    let own = ctl.ok(&["member", "list"]).split(',').next().expect("an id").to_owned();
+    assert!(ctl.ok(&["member", "add", "m2", "--learner", "--peer-urls=http://127.0.0.1:1"]).contains("added"));
+    let list = ctl.ok(&["member", "list"]);
+    let other = list.lines().find(|line| line.contains("unstarted")).expect("it has not started");
+    let other = other.split(',').next().expect("an id");
+    assert!(ctl.ok(&["member", "update", other, "--peer-urls=http://127.0.0.1:2"]).contains("updated"));
+    assert!(ctl.fails(&["member", "promote", other]).contains("in sync with leader"));
+    assert!(ctl.ok(&["member", "remove", other]).contains("removed"));
+    assert!(ctl.fails(&["member", "remove", other]).contains("member not found"));
+    assert!(ctl.ok(&["move-leader", &own]).contains("transferred"));
+    assert_eq!(ctl.ok(&["alarm", "disarm"]), "");
+}
+
+fn streams(ctl: &Ctl<'_>) {
+    let mut watch = ctl.command(&["watch", "seen", "--rev=1", "--prev-kv"]).spawn().expect("etcdctl starts");
+    ctl.ok(&["put", "seen", "first"]);
+    until(&mut watch, "first");
+    let mut elect = ctl.command(&["elect", "office", "somebody"]).spawn().expect("etcdctl starts");
+    until(&mut elect, "somebody");
+    ctl.ok(&["put", "from/1", "x"]);
+    // The mirror is in the same place, under another name.
+    let mirror = ["make-mirror", "--prefix=from", "--dest-prefix=to"];
+    let place = |name, path: &std::path::Path| format!("--dest-{name}={}", path.display());
+    let certificates = ctl.certificates;
+    let more = [
+        place("cacert", &certificates.ca),
+        place("cert", &certificates.cert),
+        place("key", &certificates.key),
+        format!("https://{}", ctl.address),
+    ];
+    let arguments: Vec<&str> = mirror.into_iter().chain(more.iter().map(String::as_str)).collect();
+    let mut mirror = ctl.command(&arguments).spawn().expect("etcdctl starts");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while ctl.ok(&["get", "to/1"]) != "to/1\nx\n" {
+        assert!(std::time::Instant::now() < deadline, "nothing is mirrored");
+    }
+    mirror.kill().and_then(|()| mirror.wait()).expect("ended");
+}
+
+/// Reads what a command says until a line has this, and ends it.
+fn until(child: &mut Child, text: &str) {
+    use std::io::BufRead;
+    let lines = std::io::BufReader::new(child.stdout.take().expect("piped")).lines();
+    let found = lines.map_while(Result::ok).any(|line| line.contains(text));
+    child.kill().and_then(|()| child.wait()).expect("ended");
+    assert!(found, "{text} is not said");
 }
 
 /// The certificate's common name is a user's name.

@@ -332,13 +332,12 @@ async fn probes_are_answered_on_both_listeners() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_is_not_ours_to_use_is_refused() {
-    use clap::Parser;
     use kinit_etcd::options::Options;
     use kinit_etcd::server::Server;
 
     let start = |data: &std::path::Path| {
         let data = format!("--data-dir={}", data.display());
-        let options = Options::parse_from(["etcd", &data, "--listen-client-urls=http://127.0.0.1:0"]);
+        let options = Options::of(["etcd", &data, "--listen-client-urls=http://127.0.0.1:0"]).expect("good flags");
         let server = Server::new(options).expect("good options");
         async move {
             let running = server.run(tokio_util::sync::CancellationToken::new());

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
-use clap::Parser;
 use common::{Client, Ours, Process, installed};
 use kinit_etcd::options::Options;
 use kinit_etcd::proto::mvcc::KeyValue;
@@ -19,7 +18,7 @@ fn etcdctl(program: &Path, arguments: &[&str]) {
 }
 
 fn tool(arguments: &[&str]) -> Result<String, String> {
-    let options = Options::parse_from(["etcd", "snapshot"].iter().chain(arguments));
+    let options = Options::of(["etcd", "snapshot"].iter().chain(arguments)).expect("good flags");
     let mut out = Vec::new();
     match kinit_etcd::tool::run(options.tool.expect("a tool"), &mut out) {
         Ok(()) => Ok(String::from_utf8(out).expect("text")),

@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustls_pki_types::CertificateDer;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections beyond this wait in the kernel's backlog until one ends.
 const MAX_CONNECTIONS: usize = 20_000;
+
+/// Connections that wait to be accepted, as the standard library takes.
+const BACKLOG: u32 = 1024;
 
 /// Who is on the other side; in each request's extensions.
 #[derive(Clone, Debug)]
@@ -42,11 +45,20 @@ pub struct Limits {
     pub http2_streams: u32,
     /// After shutdown begins, connections with requests under way have this long before they are dropped.
     pub drain: Duration,
+    /// How often a quiet HTTP/2 client is asked whether it is there; never without.
+    pub keep_alive: Option<Duration>,
+    /// How long its answer may take.
+    pub keep_alive_timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { http2_streams: 1000, drain: Duration::from_secs(5) }
+        Self {
+            http2_streams: 1000,
+            drain: Duration::from_secs(5),
+            keep_alive: Some(Duration::from_secs(30)),
+            keep_alive_timeout: Duration::from_secs(15),
+        }
     }
 }
 
@@ -62,6 +74,21 @@ impl Listener {
     pub async fn bind(address: SocketAddr, tls: Option<Tls>) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
         let socket = TcpListener::bind(address).await.map_err(named)?;
+        let address = socket.local_addr().map_err(named)?;
+        Ok(Self { socket, address, tls })
+    }
+
+    /// Binds `address`, which other processes may have bound in the same way: the kernel shares connections out.
+    pub fn bind_shared(address: SocketAddr, tls: Option<Tls>) -> io::Result<Self> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+        let bind = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_reuseaddr(true)?;
+            socket.set_reuseport(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        let socket = bind().map_err(named)?;
         let address = socket.local_addr().map_err(named)?;
         Ok(Self { socket, address, tls })
     }
@@ -90,8 +117,8 @@ impl Listener {
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.http2_streams)
-            .keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(15));
+            .keep_alive_interval(limits.keep_alive)
+            .keep_alive_timeout(limits.keep_alive_timeout);
         let http = Arc::new(http);
 
         loop {

@@ -8,6 +8,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// What the command line says of logging. Kubernetes' verbosity 0 to 3 is information, 4 and 5 debug, more is trace.
 pub trait LogOptions {
@@ -15,6 +16,14 @@ pub trait LogOptions {
     fn verbosity(&self) -> u8;
     /// Whether `--logging-format=json` was given.
     fn json(&self) -> bool {
+        false
+    }
+    /// The least level that is logged, where it is above information.
+    fn least(&self) -> Option<&'static str> {
+        None
+    }
+    /// Whether the log goes to standard output.
+    fn to_stdout(&self) -> bool {
         false
     }
 }
@@ -27,8 +36,17 @@ where
     F: FnOnce(O, CancellationToken) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
-    let options = O::parse();
-    init_logging(options.verbosity(), options.json());
+    start(O::parse(), run)
+}
+
+/// [`main`] for options that come together in a way of their own.
+pub fn start<O, F, R>(options: O, run: F) -> ExitCode
+where
+    O: LogOptions,
+    F: FnOnce(O, CancellationToken) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    init(options.verbosity(), options.least(), options.json(), options.to_stdout());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(worker_threads())
         .max_blocking_threads(32)
@@ -62,22 +80,28 @@ fn worker_threads() -> usize {
 
 /// Logs to standard error; `RUST_LOG` overrules `--v`.
 pub fn init_logging(verbosity: u8, json: bool) {
-    let level = match verbosity {
+    init(verbosity, None, json, false);
+}
+
+fn init(verbosity: u8, least: Option<&str>, json: bool, to_stdout: bool) {
+    let level = least.unwrap_or(match verbosity {
         0..=3 => "info",
         4..=5 => "debug",
         _ => "trace",
-    };
+    });
     // Below the highest verbosity the transport's own chatter hides what a component does.
-    let quiet = if verbosity > 6 {
+    let quiet = if verbosity > 6 || least.is_some() {
         ""
     } else {
         ",hyper=info,h2=info,rustls=info,tower=info,hyper_util=info,kube_client::client::builder=off"
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level}{quiet}")));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let (writer, ansi) = if to_stdout {
+        (BoxMakeWriter::new(std::io::stdout), std::io::stdout().is_terminal())
+    } else {
+        (BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal())
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(ansi);
     // A second initialisation happens only in tests that boot several components in one process; the first one stays.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_util::sync::CancellationToken;
 
 /// How often the files are looked at; a rotated certificate is served at most this much later.
@@ -29,6 +29,10 @@ pub enum TlsError {
     Pair { cert: PathBuf, key: PathBuf, source: rustls::Error },
     #[error("cannot make a self-signed certificate: {0}")]
     SelfSigned(String),
+    #[error("the cipher suite {0:?} is not known or not safe; known are {1}")]
+    Suite(String, String),
+    #[error("{path}: not usable as a list of revoked certificates: {reason}")]
+    Revoked { path: PathBuf, reason: String },
 }
 
 /// Where the server's own certificate comes from.
@@ -58,12 +62,34 @@ pub struct TlsOptions {
     pub client_auth: ClientAuth,
     /// Protocols offered by ALPN in order of preference, for example `h2` and `http/1.1`.
     pub alpn: Vec<Vec<u8>>,
+    /// Cipher suites of TLS 1.2 by their IANA names; all that are safe without any. Those of TLS 1.3 are always there.
+    pub cipher_suites: Vec<String>,
+    /// The versions that are spoken.
+    pub versions: Versions,
+    /// Files with the client certificates that their CA has revoked.
+    pub revoked: Vec<PathBuf>,
+}
+
+/// The versions of TLS that a server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Versions {
+    #[default]
+    Both,
+    Tls12,
+    Tls13,
 }
 
 impl TlsOptions {
     /// HTTP/2 and HTTP/1.1 with the given identity and client rule.
     pub fn http(identity: Identity, client_auth: ClientAuth) -> Self {
-        Self { identity, client_auth, alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()] }
+        Self {
+            identity,
+            client_auth,
+            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            cipher_suites: Vec::new(),
+            versions: Versions::default(),
+            revoked: Vec::new(),
+        }
     }
 }
 
@@ -125,6 +151,7 @@ impl Tls {
         if let ClientAuth::Optional(cas) | ClientAuth::Required(cas) = &self.options.client_auth {
             files.extend(cas.iter().cloned());
         }
+        files.extend(self.options.revoked.iter().cloned());
         files
     }
 }
@@ -134,11 +161,16 @@ fn stamps(files: &[PathBuf]) -> Vec<Option<SystemTime>> {
 }
 
 fn build(options: &TlsOptions) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(provider(&options.cipher_suites)?);
+    let versions: Vec<&'static SupportedProtocolVersion> = match options.versions {
+        Versions::Both => rustls::ALL_VERSIONS.to_vec(),
+        Versions::Tls12 => vec![&rustls::version::TLS12],
+        Versions::Tls13 => vec![&rustls::version::TLS13],
+    };
     let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&versions)
         .map_err(|error| TlsError::SelfSigned(error.to_string()))?;
-    let builder = match client_verifier(&options.client_auth, provider)? {
+    let builder = match client_verifier(&options.client_auth, &options.revoked, provider)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
@@ -158,8 +190,27 @@ fn build(options: &TlsOptions) -> Result<ServerConfig, TlsError> {
     Ok(config)
 }
 
+/// The cryptography with these suites of TLS 1.2, or with all.
+fn provider(suites: &[String]) -> Result<CryptoProvider, TlsError> {
+    let mut provider = ring::default_provider();
+    if suites.is_empty() {
+        return Ok(provider);
+    }
+    let name = |suite: &SupportedCipherSuite| suite.suite().as_str().unwrap_or_default().to_owned();
+    let old = |suite: &SupportedCipherSuite| suite.tls13().is_none();
+    let known: Vec<String> = provider.cipher_suites.iter().filter(|suite| old(suite)).map(name).collect();
+    // What TLS 1.3 has cannot be chosen; its names, as the field writes them, change nothing.
+    let of_13 = |suite: &str| suite.starts_with("TLS_AES_") || suite.starts_with("TLS_CHACHA20_");
+    if let Some(unknown) = suites.iter().find(|suite| !known.contains(suite) && !of_13(suite)) {
+        return Err(TlsError::Suite(unknown.clone(), known.join(", ")));
+    }
+    provider.cipher_suites.retain(|suite| !old(suite) || suites.contains(&name(suite)));
+    Ok(provider)
+}
+
 fn client_verifier(
     auth: &ClientAuth,
+    revoked: &[PathBuf],
     provider: Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
     let (files, required) = match auth {
@@ -176,7 +227,20 @@ fn client_verifier(
         }
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder = if required { builder } else { builder.allow_unauthenticated() };
+    let mut builder = if required { builder } else { builder.allow_unauthenticated() };
+    for path in revoked {
+        let failed = |reason: String| TlsError::Revoked { path: path.clone(), reason };
+        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let lists = if bytes.starts_with(b"-----BEGIN") {
+            CertificateRevocationListDer::pem_slice_iter(&bytes)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| failed(error.to_string()))?
+        } else {
+            vec![CertificateRevocationListDer::from(bytes)]
+        };
+        // Only what a list says counts; a CA without a list has revoked nothing.
+        builder = builder.with_crls(lists).only_check_end_entity_revocation().allow_unknown_revocation_status();
+    }
     let verifier = builder.build().map_err(|error| TlsError::ClientCa {
         path: files.first().cloned().unwrap_or_default(),
         reason: error.to_string(),

@@ -62,6 +62,7 @@ impl Alarms {
                 | Op::MemberPromote(_)
                 | Op::MemberUpdate(_)
                 | Op::MemberPublish(_)
+                | Op::Downgrade(_)
         );
         if self.raised.is_empty() || about_cluster {
             return None;

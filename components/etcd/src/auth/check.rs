@@ -76,7 +76,8 @@ impl Auth {
             | Op::MemberUpdate(_)
             | Op::MemberPublish(_)
             | Op::AuthToken(_)
-            | Op::LeaseCheckpoints(_) => self.may_manage(asker),
+            | Op::LeaseCheckpoints(_)
+            | Op::Downgrade(_) => self.may_manage(asker),
             Op::AuthEnable(_)
             | Op::AuthDisable(_)
             | Op::AuthUserAdd(_)

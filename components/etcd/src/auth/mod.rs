@@ -1,10 +1,12 @@
 //! Users, roles and what they may do.
 //!
 //! [`Auth`] is state like any other: it changes by log entries alone and decides by itself. What proves who somebody is
-//! ([`token`], [`password`]) belongs to this member. Rules, errors, revisions and hashes are etcd's.
+//! ([`provider`], [`token`], [`jwt`], [`password`]) belongs to this member. Rules, errors, revisions and hashes are etcd's.
 
 pub mod check;
+pub mod jwt;
 pub mod password;
+pub mod provider;
 mod ranges;
 pub mod token;
 

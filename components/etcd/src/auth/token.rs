@@ -1,11 +1,11 @@
-//! Tokens: what a client shows after it has given its password once. They live in this member's memory.
+//! Simple tokens: what a client shows after it has given its password once. They live in the members' memory.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// A token that is not used for this long is forgotten, as in etcd.
+/// A token that is not used for this long is forgotten, unless it is said otherwise.
 const IDLE: Duration = Duration::from_secs(300);
 
 struct Held {
@@ -21,24 +21,35 @@ pub fn make() -> Option<String> {
 }
 
 /// The tokens given out.
-#[derive(Default)]
 pub struct Tokens {
     held: HashMap<String, Held>,
+    idle: Duration,
     /// When those that ran out were last forgotten.
     swept: Option<Instant>,
 }
 
+impl Default for Tokens {
+    fn default() -> Self {
+        Self::new(IDLE)
+    }
+}
+
 impl Tokens {
+    /// None yet; each is forgotten when it is not used for so long.
+    pub fn new(idle: Duration) -> Self {
+        Self { held: HashMap::new(), idle, swept: None }
+    }
+
     /// Takes up a token that was given to a user.
     pub fn hold(&mut self, token: String, user: &str, now: Instant) {
         self.sweep(now);
-        self.held.insert(token, Held { user: user.to_owned(), until: now + IDLE });
+        self.held.insert(token, Held { user: user.to_owned(), until: now + self.idle });
     }
 
     /// Whose token it is; using it keeps it.
     pub fn user(&mut self, token: &str, now: Instant) -> Option<String> {
         let held = self.held.get_mut(token).filter(|held| held.until > now)?;
-        held.until = now + IDLE;
+        held.until = now + self.idle;
         Some(held.user.clone())
     }
 
@@ -49,7 +60,7 @@ impl Tokens {
 
     /// Forgets what ran out, now and then.
     fn sweep(&mut self, now: Instant) {
-        if self.swept.is_none_or(|last| now.duration_since(last) > IDLE) {
+        if self.swept.is_none_or(|last| now.duration_since(last) > self.idle) {
             self.held.retain(|_, held| held.until > now);
             self.swept = Some(now);
         }

@@ -35,6 +35,22 @@ fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
+/// Sets the meta pages' own words and checksums right, in a file of any bytes. Says whether there is room for them.
+pub fn mend(bytes: &mut [u8]) -> bool {
+    if bytes.len() < 2 * PAGE {
+        return false;
+    }
+    for page in [0, PAGE] {
+        let meta = &mut bytes[page + HEADER..page + HEADER + META_BYTES + 8];
+        for (at, word) in [(0, MAGIC), (4, VERSION), (8, PAGE as u32)] {
+            meta[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        let sum = checksum(&meta[..META_BYTES]);
+        meta[META_BYTES..].copy_from_slice(&sum.to_le_bytes());
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;

@@ -13,9 +13,38 @@ const DEEPEST: usize = 64;
 /// Takes an element's flags, key and value.
 type Each<'a> = dyn FnMut(u32, &[u8], &[u8]) -> io::Result<()> + 'a;
 
+/// Something that is read by places.
+pub trait Source {
+    fn length(&self) -> io::Result<u64>;
+    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+impl Source for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+}
+
+impl Source for &[u8] {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+
+    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let found = self.get(start..start.saturating_add(buffer.len()));
+        buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
 /// A file open for reading.
-pub struct Reader {
-    file: File,
+pub struct Reader<S = File> {
+    file: S,
     page_size: usize,
     /// The first page behind the file.
     high: u64,
@@ -30,23 +59,31 @@ struct Page {
 impl Reader {
     /// Opens a file and finds its root.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Self::new(File::open(path)?)
+    }
+}
+
+impl<S: Source> Reader<S> {
+    /// Finds the root.
+    pub fn new(file: S) -> io::Result<Self> {
         let mut first = vec![0; PAGE];
-        file.read_exact_at(&mut first, 0)?;
+        file.read(&mut first, 0)?;
         // A damaged first page does not say how large pages are; then the usual size has to do.
         let page_size = valid_meta(&first).map_or(PAGE, |meta| word(meta, 8) as usize);
         let mut second = vec![0; PAGE];
-        file.read_exact_at(&mut second, page_size as u64)?;
+        file.read(&mut second, page_size as u64)?;
         let metas = [first, second];
         let newest = metas.iter().filter_map(|page| valid_meta(page)).max_by_key(|meta| long(meta, 48));
         let meta = newest.ok_or_else(|| damaged("it has no valid meta page"))?;
-        Ok(Self { page_size, root: long(meta, 16), high: long(meta, 40), file })
+        // What is claimed to be behind the file's end is not there, and nothing is to be made as large as it.
+        let pages = file.length()? / page_size as u64;
+        Ok(Self { page_size, root: long(meta, 16), high: long(meta, 40).min(pages), file })
     }
 
     /// The names of the buckets.
     pub fn buckets(&self) -> io::Result<Vec<Vec<u8>>> {
         let mut names = Vec::new();
-        self.visit(self.root, 0, &mut |_, key, _| {
+        self.visit(self.root, &mut |_, key, _| {
             names.push(key.to_vec());
             Ok(())
         })?;
@@ -56,7 +93,7 @@ impl Reader {
     /// Hands every row of a bucket to `each`; a bucket that is not there has none.
     pub fn bucket(&self, name: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut found = None;
-        self.visit(self.root, 0, &mut |flags, key, value| {
+        self.visit(self.root, &mut |flags, key, value| {
             if key == name && flags & BUCKET != 0 {
                 found = Some(value.to_vec());
             }
@@ -70,20 +107,24 @@ impl Reader {
             let page = Page { bytes: bucket.get(16..).unwrap_or_default().to_vec() };
             return page.rows(&mut row);
         }
-        self.visit(root, 0, &mut row)
+        self.visit(root, &mut row)
     }
 
-    fn visit(&self, id: u64, depth: usize, each: &mut Each<'_>) -> io::Result<()> {
-        if depth > DEEPEST {
-            return Err(damaged("a tree has no end"));
-        }
+    fn visit(&self, root: u64, each: &mut Each<'_>) -> io::Result<()> {
+        // A tree has each page once; one that comes to more goes round in circles.
+        let mut left = self.high;
+        self.descend(root, 0, &mut left, each)
+    }
+
+    fn descend(&self, id: u64, depth: usize, left: &mut u64, each: &mut Each<'_>) -> io::Result<()> {
+        *left = left.checked_sub(1).filter(|_| depth <= DEEPEST).ok_or_else(|| damaged("a tree has no end"))?;
         let page = self.page(id)?;
         match page.flags() {
             LEAF => page.rows(each),
             BRANCH => {
                 for number in 0..page.count() {
                     let element = page.slice(HEADER + number * ELEMENT, ELEMENT)?;
-                    self.visit(long(element, 8), depth + 1, each)?;
+                    self.descend(long(element, 8), depth + 1, left, each)?;
                 }
                 Ok(())
             }
@@ -97,14 +138,14 @@ impl Reader {
         }
         let offset = id.checked_mul(self.page_size as u64).ok_or_else(|| damaged("a page is out of the file"))?;
         let mut bytes = vec![0; self.page_size];
-        self.file.read_exact_at(&mut bytes, offset)?;
+        self.file.read(&mut bytes, offset)?;
         let overflow = word(&bytes, 12);
         if overflow > 0 {
             if id + u64::from(overflow) >= self.high {
                 return Err(damaged("a page goes on behind the file"));
             }
             bytes.resize((overflow as usize + 1) * self.page_size, 0);
-            self.file.read_exact_at(&mut bytes, offset)?;
+            self.file.read(&mut bytes, offset)?;
         }
         Ok(Page { bytes })
     }

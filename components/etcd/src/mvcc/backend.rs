@@ -15,6 +15,7 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefini
 use super::Revision;
 use super::pending::Batch;
 use crate::auth::Stored;
+use crate::failpoint::pass;
 use crate::proto::mvcc::KeyValue;
 
 const HISTORY: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("history");
@@ -143,8 +144,20 @@ pub struct View {
 impl Backend {
     /// Opens the file, or makes it.
     pub fn open(path: &Path) -> Result<Self, BackendError> {
-        let named = failed(path);
-        let database = Database::builder().set_cache_size(CACHE).create(path).map_err(|error| named(error.into()))?;
+        let database =
+            Database::builder().set_cache_size(CACHE).create(path).map_err(|error| failed(path)(error.into()))?;
+        Self::begin(path, database)
+    }
+
+    /// One that is kept nowhere.
+    pub fn in_memory() -> Result<Self, BackendError> {
+        let path = Path::new("memory");
+        let kept = redb::backends::InMemoryBackend::new();
+        let database = Database::builder().create_with_backend(kept).map_err(|error| failed(path)(error.into()))?;
+        Self::begin(path, database)
+    }
+
+    fn begin(path: &Path, database: Database) -> Result<Self, BackendError> {
         let backend = Self { path: path.to_owned(), database: Mutex::new(database), used: AtomicU64::new(0) };
         // Tables are made at once, so that a view never misses one.
         backend.write(|transaction| {
@@ -327,6 +340,11 @@ impl Backend {
         self.database.lock().compact().map(drop).map_err(|error| failed(&self.path)(error.into()))
     }
 
+    /// A failure of the file, by its name.
+    pub fn failure(&self, error: std::io::Error) -> BackendError {
+        failed(&self.path)(redb::Error::Io(error))
+    }
+
     /// Counts a record that is in the file.
     pub fn count_used(&self, record: usize) {
         self.used.fetch_add(stored(record), Ordering::Relaxed);
@@ -356,7 +374,9 @@ impl Backend {
         // Without this a start after a crash reads the whole file.
         transaction.set_quick_repair(true);
         let result = work(&transaction).map_err(&named)?;
+        pass("store.commit").map_err(|error| named(redb::Error::Io(error)))?;
         transaction.commit().map_err(|error| named(error.into()))?;
+        pass("store.committed").map_err(|error| named(redb::Error::Io(error)))?;
         Ok(result)
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::backend::BackendError;
 use super::store::Store;
+use crate::failpoint::pass;
 
 /// How long a change may be pending.
 const DELAY: Duration = Duration::from_secs(1);
@@ -173,6 +174,7 @@ impl Store {
         }
         // What is dropped may still be pending; removing it is only possible behind it.
         self.commit_now()?;
+        pass("compaction").map_err(|error| self.backend.failure(error))?;
         dropped.sort_unstable();
         let mut chunks = dropped.chunks(CHUNK).peekable();
         if chunks.peek().is_none() {

@@ -58,7 +58,15 @@ pub struct Restored {
 impl Store {
     /// Opens the store's file and builds the index from it.
     pub fn open(path: &Path) -> Result<Restored, BackendError> {
-        let backend = Backend::open(path)?;
+        Self::over(Backend::open(path)?)
+    }
+
+    /// An empty store that is kept nowhere.
+    pub fn in_memory() -> Result<Restored, BackendError> {
+        Self::over(Backend::in_memory()?)
+    }
+
+    fn over(backend: Backend) -> Result<Restored, BackendError> {
         let meta = backend.meta()?;
         let view = Arc::new(backend.view()?);
         let mut index = Index::default();

@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::failpoint::pass;
 use crate::raft::{Config, HardState, Log, Place, Raft};
 use crate::wal::{Recovered, Wal, WalError};
+
+/// What the files are called that another member's snapshot passes through.
+const UNFINISHED: [&str; 3] = ["store.incoming-", "store.taking-", "snapshot.incoming-"];
 
 /// Where a snapshot of another member waits for taking the store's place.
 pub fn incoming(member_dir: &Path, index: u64) -> PathBuf {
@@ -16,13 +20,15 @@ pub fn finish_snapshot(member_dir: &Path, restarted: Option<Place>) -> std::io::
     if let Some(place) = restarted {
         let waiting = incoming(member_dir, place.index);
         if waiting.exists() {
+            pass("snapshot.rename")?;
             std::fs::rename(&waiting, member_dir.join("store"))?;
+            pass("snapshot.renamed")?;
             std::fs::File::open(member_dir)?.sync_all()?;
         }
     }
     for entry in std::fs::read_dir(member_dir)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("store.incoming-") {
+        if UNFINISHED.iter().any(|prefix| entry.file_name().to_string_lossy().starts_with(prefix)) {
             std::fs::remove_file(entry.path())?;
         }
     }

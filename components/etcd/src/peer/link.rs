@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -98,18 +99,32 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Since when there is a stream, while there is one.
+#[derive(Default)]
+struct Connected {
+    now: AtomicBool,
+    since: Mutex<Option<Instant>>,
+}
+
+impl Connected {
+    fn set(&self, now: bool) {
+        *self.since.lock() = now.then(Instant::now);
+        self.now.store(now, Ordering::Relaxed);
+    }
+}
+
 /// See the module. It ends when it is dropped.
 pub struct Link {
     to: Arc<To>,
     messages: mpsc::Sender<Message>,
-    connected: Arc<AtomicBool>,
+    connected: Arc<Connected>,
     _end: DropGuard,
 }
 
 impl Link {
     pub fn start(runtime: &tokio::runtime::Handle, to: To, inbox: Arc<Inbox>) -> Self {
         let (messages, receiver) = mpsc::channel(WAITING);
-        let (to, connected, end) = (Arc::new(to), Arc::new(AtomicBool::new(false)), CancellationToken::new());
+        let (to, connected, end) = (Arc::new(to), Arc::new(Connected::default()), CancellationToken::new());
         let task = Task { to: to.clone(), connected: connected.clone(), inbox, receiver };
         let stop = end.clone();
         runtime.spawn(async move {
@@ -130,7 +145,12 @@ impl Link {
     }
 
     pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.connected.now.load(Ordering::Relaxed)
+    }
+
+    /// How long the member has been connected to.
+    pub fn connected_for(&self) -> Option<Duration> {
+        self.connected.since.lock().map(|since| since.elapsed())
     }
 
     pub fn urls(&self) -> &[String] {
@@ -144,7 +164,7 @@ impl Link {
 
 struct Task {
     to: Arc<To>,
-    connected: Arc<AtomicBool>,
+    connected: Arc<Connected>,
     inbox: Arc<Inbox>,
     receiver: mpsc::Receiver<Message>,
 }
@@ -160,7 +180,7 @@ impl Task {
                 }
                 Err(error) => error,
             };
-            self.connected.store(false, Ordering::Relaxed);
+            self.connected.set(false);
             self.inbox.control(Control::Unreachable(self.to.id));
             if ended.contains(REMOVED) {
                 return self.inbox.control(Control::Removed);
@@ -178,7 +198,7 @@ impl Task {
         let (batches, stream) = mpsc::channel(AHEAD);
         // What waited for the connection is old.
         while self.receiver.try_recv().is_ok() {}
-        self.connected.store(true, Ordering::Relaxed);
+        self.connected.set(true);
         let call = client.messages(self.to.address(ReceiverStream::new(stream)));
         tokio::pin!(call);
         let receiver = &mut self.receiver;

@@ -14,6 +14,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
@@ -119,6 +120,14 @@ impl Peers {
     /// Whether a member is connected to just now.
     pub fn is_connected(&self, id: u64) -> bool {
         id == self.shared.identity.member || self.shared.links.lock().get(&id).is_some_and(Link::is_connected)
+    }
+
+    /// How long a member has been connected to; this one always was.
+    pub fn connected_for(&self, id: u64) -> Option<Duration> {
+        if id == self.shared.identity.member {
+            return Some(Duration::MAX);
+        }
+        self.shared.links.lock().get(&id).and_then(Link::connected_for)
     }
 
     /// A member, to be asked something.

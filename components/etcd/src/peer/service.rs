@@ -17,7 +17,9 @@ use crate::node::inbox::Inbox;
 use crate::node::standing::Standing;
 use crate::proto::log::command::Op;
 use crate::proto::peer::peer_server::Peer;
-use crate::proto::peer::{Batch, Empty, LeaseId, LeaseTime, MemberId, RosterAnswer, SnapshotPiece};
+use crate::proto::peer::{
+    Batch, Empty, HashAnswer, HashQuestion, LeaseId, LeaseTime, MemberId, RosterAnswer, SnapshotPiece,
+};
 use crate::proto::rpc::{MemberPromoteRequest, MemberPromoteResponse};
 
 /// Entries of the leader's log of which a learner must have nine in ten before it gets a vote.
@@ -107,6 +109,12 @@ impl Peer for Service {
     async fn promote(&self, request: Request<MemberId>) -> Result<Response<MemberPromoteResponse>, Status> {
         let MemberId { id } = self.as_leader(request)?;
         Ok(Response::new(Service::promote(self, id).await?))
+    }
+
+    async fn hash(&self, request: Request<HashQuestion>) -> Result<Response<HashAnswer>, Status> {
+        admit(request.metadata(), self.identity, &self.machine)?;
+        let found = crate::corruption::hash(self.machine.store.clone(), request.into_inner().revision).await?;
+        Ok(Response::new(HashAnswer { hash: found.hash, compacted: found.compacted }))
     }
 
     async fn roster(&self, _: Request<Empty>) -> Result<Response<RosterAnswer>, Status> {

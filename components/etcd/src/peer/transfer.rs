@@ -12,6 +12,7 @@ use tonic::{Status, Streaming};
 
 use super::link::To;
 use crate::apply::Machine;
+use crate::failpoint::pass;
 use crate::membership::Identity;
 use crate::node::open::incoming;
 use crate::proto::peer::SnapshotPiece;
@@ -75,7 +76,9 @@ pub async fn receive(
         let _removed = RemoveOnDrop(beside.clone());
         let (place, roster) = restore_member(&path, &beside, own)?;
         std::fs::File::open(&beside)?.sync_all()?;
+        pass("snapshot.take")?;
         std::fs::rename(&beside, incoming(&directory, place.index))?;
+        pass("snapshot.taken")?;
         std::fs::File::open(&directory)?.sync_all()?;
         Ok::<_, anyhow::Error>((place, roster))
     });

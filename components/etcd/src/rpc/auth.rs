@@ -6,10 +6,11 @@ use tonic::{Request, Response, Status};
 
 use super::{Context, mismatched};
 use crate::apply::Reply;
-use crate::auth::password;
+use crate::auth::provider::AuthToken;
 use crate::auth::token::make;
+use crate::auth::{Asker, password};
 use crate::error::Error;
-use crate::proto::log::AuthToken;
+use crate::proto::log::AuthToken as LoggedToken;
 use crate::proto::log::command::Op;
 use crate::proto::rpc::auth_server::Auth;
 use crate::proto::rpc::*;
@@ -17,7 +18,7 @@ use crate::proto::rpc::*;
 pub struct Service(pub Arc<Context>);
 
 impl Service {
-    async fn change(&self, asker: crate::auth::Asker, op: Op) -> Result<Option<ResponseHeader>, Error> {
+    async fn change(&self, asker: Asker, op: Op) -> Result<Option<ResponseHeader>, Error> {
         match self.0.propose(asker, op).await? {
             Reply::Auth => Ok(self.0.header()),
             _ => Err(mismatched()),
@@ -26,8 +27,8 @@ impl Service {
 }
 
 /// Hashing takes tens of milliseconds of computing, so it is kept off the threads that serve requests.
-async fn hashed(password: String) -> Result<String, Error> {
-    let hash = tokio::task::spawn_blocking(move || password::hash(&password)).await.ok().flatten();
+async fn hashed(password: String, cost: u32) -> Result<String, Error> {
+    let hash = tokio::task::spawn_blocking(move || password::hash(&password, cost)).await.ok().flatten();
     hash.ok_or_else(|| Error::Storage("no random bytes for a password's salt".to_owned()))
 }
 
@@ -65,7 +66,7 @@ macro_rules! changes {
                 let password = std::mem::take(&mut request.password);
                 request.hashed_password = match request.options {
                     Some(options) if options.no_password => String::new(),
-                    _ => hashed(password).await?,
+                    _ => hashed(password, self.0.bcrypt_cost).await?,
                 };
                 let header = self.change(asker, Op::AuthUserAdd(request)).await?;
                 Ok(Response::new(AuthUserAddResponse { header }))
@@ -78,7 +79,8 @@ macro_rules! changes {
                 let asker = self.0.asker(&request)?;
                 self.0.machine.auth.read().may_manage(&asker)?;
                 let mut request = request.into_inner();
-                request.hashed_password = hashed(std::mem::take(&mut request.password)).await?;
+                let password = std::mem::take(&mut request.password);
+                request.hashed_password = hashed(password, self.0.bcrypt_cost).await?;
                 let header = self.change(asker, Op::AuthUserChangePassword(request)).await?;
                 Ok(Response::new(AuthUserChangePasswordResponse { header }))
             }
@@ -161,6 +163,8 @@ async fn authenticate(
     request: AuthenticateRequest,
 ) -> Result<Response<AuthenticateResponse>, Status> {
     let AuthenticateRequest { name, password } = request;
+    // The user may have been added by way of another member a moment ago.
+    context.catch_up().await?;
     let (stored, revision) = {
         let auth = context.machine.auth.read();
         if !auth.enabled() {
@@ -178,8 +182,14 @@ async fn authenticate(
     if !matches.is_ok_and(|matches| matches) || !unchanged {
         return Err(Error::AuthFailed.into());
     }
-    let token = make().ok_or_else(|| Error::Storage("no random bytes for a token".to_owned()))?;
-    // Every member must know it, because the client may go on with another one.
-    context.proposer.propose(Op::AuthToken(AuthToken { user: name, token: token.clone() })).await?;
+    let token = match &context.auth_token {
+        AuthToken::Jwt(jwt) => jwt.token(&Asker { user: name, revision }).ok_or(Error::VerifyOnly)?,
+        AuthToken::Simple { .. } => {
+            let token = make().ok_or_else(|| Error::Storage("no random bytes for a token".to_owned()))?;
+            // Every member must know it, because the client may go on with another one.
+            context.proposer.propose(Op::AuthToken(LoggedToken { user: name, token: token.clone() })).await?;
+            token
+        }
+    };
     Ok(Response::new(AuthenticateResponse { header: context.header(), token }))
 }

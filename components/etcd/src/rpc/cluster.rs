@@ -1,6 +1,8 @@
 //! The Cluster service.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 use url::Url;
@@ -17,6 +19,10 @@ use crate::proto::rpc::{
     MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest, MemberUpdateResponse,
 };
 
+/// A member is relied on once it has been connected to for so long, as in etcd. What is missing of it is waited for.
+const HEALTHY: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 pub struct Service(pub Arc<Context>);
 
 impl Service {
@@ -32,25 +38,71 @@ impl Service {
         }
     }
 
-    /// Voters that are there, of those that would vote.
-    fn check_quorum(&self, without: Option<u64>, more: usize) -> Result<(), Error> {
+    /// Refuses a new member while not all voters are there, or while it would leave too few that ever were.
+    async fn check_addition(&self, votes: bool) -> Result<(), Error> {
         if !self.0.strict_reconfig {
             return Ok(());
         }
-        let mut members = self.0.machine.roster.read().voting();
-        if let Some(id) = without {
-            members.voters.remove(&id);
+        let started = self.started(None);
+        let voters = self.voters();
+        if votes && !ready_for(started, voters.len() + 1) {
+            return Err(Error::NotEnoughStarted);
         }
-        let connected = members.voters.iter().filter(|id| self.0.cluster.peers.is_connected(**id)).count();
-        let quorum = (members.voters.len() + more) / 2 + 1;
-        if connected >= quorum {
-            Ok(())
-        } else if without.is_some() {
-            Err(Error::NotEnoughStarted)
-        } else {
-            Err(Error::Unhealthy)
+        self.connected(&voters, voters.len()).await.map_err(|()| Error::Unhealthy)
+    }
+
+    /// Refuses a removal that would leave too few voters.
+    async fn check_removal(&self, id: u64) -> Result<(), Error> {
+        let voters = self.voters();
+        let peers = &self.0.cluster.peers;
+        // Who is not there is not missed.
+        if !self.0.strict_reconfig || !voters.contains(&id) {
+            return Ok(());
+        }
+        let left = voters.len() - 1;
+        if self.started(Some(id)) < left / 2 + 1 {
+            return Err(Error::NotEnoughStarted);
+        }
+        if !peers.is_connected(id) {
+            return Ok(());
+        }
+        // The one that goes is connected, too, and does not count.
+        self.connected(&voters, left / 2 + 2).await.map_err(|()| Error::Unhealthy)
+    }
+
+    fn voters(&self) -> BTreeSet<u64> {
+        self.0.machine.roster.read().voting().voters
+    }
+
+    /// Voters that have told their names, which they do when they start.
+    fn started(&self, without: Option<u64>) -> usize {
+        let members = self.0.machine.roster.read().list();
+        members
+            .iter()
+            .filter(|member| !member.is_learner && !member.name.is_empty() && Some(member.id) != without)
+            .count()
+    }
+
+    /// Waits until so many of these have been connected to for long enough to rely on. Who is not connected at all is
+    /// not waited for.
+    async fn connected(&self, members: &BTreeSet<u64>, needed: usize) -> Result<(), ()> {
+        let peers = &self.0.cluster.peers;
+        loop {
+            let times: Vec<Duration> = members.iter().filter_map(|id| peers.connected_for(*id)).collect();
+            if times.len() < needed {
+                return Err(());
+            }
+            if times.iter().filter(|time| **time >= HEALTHY).count() >= needed {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
+}
+
+/// Whether so many members that have started are a quorum with one that has not. A second member is let in by the first.
+fn ready_for(started: usize, voters: usize) -> bool {
+    (started == 1 && voters == 2) || started >= voters / 2 + 1
 }
 
 fn check_urls(urls: &[String]) -> Result<(), Error> {
@@ -64,10 +116,7 @@ impl Cluster for Service {
         self.0.managed_by(&request)?;
         let MemberAddRequest { peer_ur_ls, is_learner } = request.into_inner();
         check_urls(&peer_ur_ls)?;
-        if !is_learner {
-            // Until it is started it counts and does not answer.
-            self.check_quorum(None, 1)?;
-        }
+        self.check_addition(!is_learner).await?;
         // The same URLs may come back after a removal, under another id.
         let id = rand::random::<u64>().max(1);
         let member = Member { id, peer_ur_ls, is_learner, ..Member::default() };
@@ -81,10 +130,7 @@ impl Cluster for Service {
     ) -> Result<Response<MemberRemoveResponse>, Status> {
         self.0.managed_by(&request)?;
         let request = request.into_inner();
-        let votes = self.0.machine.roster.read().voting().voters.contains(&request.id);
-        if votes {
-            self.check_quorum(Some(request.id), 0)?;
-        }
+        self.check_removal(request.id).await?;
         let members = self.change(Op::MemberRemove(request)).await?;
         Ok(Response::new(MemberRemoveResponse { header: self.0.header(), members }))
     }
@@ -123,5 +169,19 @@ impl Cluster for Service {
         };
         response.header = self.0.header();
         Ok(Response::new(response))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_voter_must_leave_a_quorum_that_has_started() {
+        let table =
+            [(1, 2, true), (2, 3, true), (1, 3, false), (3, 4, true), (2, 4, false), (3, 5, true), (2, 5, false)];
+        for (started, voters, ready) in table {
+            assert_eq!(ready_for(started, voters), ready, "{started} of {voters}");
+        }
     }
 }

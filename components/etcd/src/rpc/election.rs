@@ -60,6 +60,7 @@ impl Election for Service {
         let asker = self.0.asker(&request)?;
         let name = request.into_inner().name;
         turns::may_look(&self.0, &asker, &name)?;
+        self.0.catch_up().await?;
         let response = turns::first(&self.0, &name)?;
         let kv = response.kvs.into_iter().next().ok_or_else(|| Status::unknown("election: no leader"))?;
         Ok(Response::new(LeaderResponse { header: self.0.complete(response.header), kv: Some(kv) }))
@@ -71,6 +72,7 @@ impl Election for Service {
         let asker = self.0.asker(&request)?;
         let (context, name) = (self.0.clone(), request.into_inner().name);
         turns::may_look(&context, &asker, &name)?;
+        context.catch_up().await?;
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         tokio::spawn(async move {
             let mut changes = turns::changes(&context, &name);

@@ -9,6 +9,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Context;
 use crate::auth::Asker;
+use crate::auth::provider::AuthToken;
 use crate::error::Error;
 
 /// What a request shows of who sent it.
@@ -40,17 +41,24 @@ impl Context {
             return Ok(Asker::default());
         }
         let user = match (&credentials.token, &credentials.common_name) {
-            (Some(token), _) => {
-                self.machine.tokens.lock().user(token, Instant::now()).ok_or(Error::InvalidAuthToken)?
-            }
+            (Some(token), _) => match &self.auth_token {
+                // It is of the time when it was signed, so that one of before a change is told from one of now.
+                AuthToken::Jwt(jwt) => return jwt.user(token).ok_or(Error::InvalidAuthToken),
+                AuthToken::Simple { .. } => {
+                    self.machine.tokens.lock().user(token, Instant::now()).ok_or(Error::InvalidAuthToken)?
+                }
+            },
             (None, Some(name)) => name.clone(),
             (None, None) => String::new(),
         };
         Ok(Asker { user, revision })
     }
 
-    /// Who sent a request.
+    /// Who sent a request. Some want no answer of a member that knows no leader.
     pub fn asker<T>(&self, request: &Request<T>) -> Result<Asker, Error> {
+        if needs_leader(request) && self.standing.leader() == 0 {
+            return Err(Error::NoLeader);
+        }
         self.identify(&self.credentials(request))
     }
 
@@ -59,6 +67,11 @@ impl Context {
         let asker = self.asker(request)?;
         self.machine.auth.read().may_manage(&asker)
     }
+}
+
+/// Whether a request is only for a member that knows its leader.
+pub fn needs_leader<T>(request: &Request<T>) -> bool {
+    request.metadata().get("hasleader").is_some_and(|value| value == "true")
 }
 
 /// The common name of the client's own certificate.

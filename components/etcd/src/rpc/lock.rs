@@ -21,6 +21,8 @@ impl Lock for Service {
         let LockRequest { name, lease } = request.into_inner();
         let turn = turns::enter(&self.0, &asker, &name, lease, Bytes::new()).await?;
         turns::wait(&self.0, &name, &turn).await?;
+        // The lease may have run out at the leader meanwhile.
+        self.0.catch_up().await?;
         if turns::look(&self.0, &turn.key)?.is_none() {
             return Err(Status::unknown("mutex: session is expired"));
         }

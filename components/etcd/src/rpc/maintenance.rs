@@ -12,9 +12,12 @@ use tonic::{Request, Response, Status};
 use super::{Context, mismatched};
 use crate::apply::Reply;
 use crate::config::{CLUSTER_VERSION, VERSION};
+use crate::downgrade;
 use crate::error::Error;
+use crate::proto::log::Downgrade;
 use crate::proto::log::command::Op;
 use crate::proto::rpc::alarm_request::AlarmAction;
+use crate::proto::rpc::downgrade_request::DowngradeAction;
 use crate::proto::rpc::maintenance_server::Maintenance;
 use crate::proto::rpc::{
     AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo, DowngradeRequest,
@@ -33,12 +36,12 @@ pub struct Service(pub Arc<Context>);
 
 impl Service {
     async fn hash_of(&self, revision: i64) -> Result<crate::mvcc::hash::Hash, Error> {
-        let store = self.0.machine.store.clone();
-        // A compaction that is under way has removed part of what it will; the hash is of the state after it.
-        let asked = store.meta().compacted;
-        let mut done = store.compaction_done();
-        done.wait_for(|done| *done >= asked).await.map_err(|_| Error::Stopped)?;
-        blocking(move || store.hash(revision)).await
+        crate::corruption::hash(self.0.machine.store.clone(), revision).await
+    }
+
+    async fn set_downgrade(&self, target: String) -> Result<(), Error> {
+        self.0.check_voter()?;
+        self.0.proposer.propose(Op::Downgrade(Downgrade { target })).await.map(drop)
     }
 }
 
@@ -98,6 +101,7 @@ impl Maintenance for Service {
         if context.standing.leader() == 0 {
             errors.push(Error::NoLeader.to_string());
         }
+        let downgrade = context.machine.roster.read().downgrade().to_owned();
         Ok(Response::new(StatusResponse {
             header: context.header(),
             version: VERSION.to_owned(),
@@ -111,7 +115,7 @@ impl Maintenance for Service {
             is_learner: context.is_learner(),
             storage_version: CLUSTER_VERSION.to_owned(),
             db_size_quota: context.quota.map_or(-1, u64::cast_signed),
-            downgrade_info: Some(DowngradeInfo::default()),
+            downgrade_info: Some(DowngradeInfo { enabled: !downgrade.is_empty(), target_version: downgrade }),
         }))
     }
 
@@ -186,6 +190,26 @@ impl Maintenance for Service {
 
     async fn downgrade(&self, request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
         self.0.managed_by(&request)?;
-        Err(Error::Unsupported("etcdserver: downgrades are not supported".into()).into())
+        let request = request.into_inner();
+        let Ok(action) = DowngradeAction::try_from(request.action) else {
+            return Err(Status::unknown("etcdserver: unknown method"));
+        };
+        if action == DowngradeAction::Cancel {
+            self.0.catch_up().await?;
+            // To call off what is not under way is no failure, as in etcd.
+            if !self.0.machine.roster.read().downgrade().is_empty() {
+                self.set_downgrade(String::new()).await?;
+            }
+        } else {
+            let (major, minor) = downgrade::target(&request.version)?;
+            self.0.catch_up().await?;
+            if !self.0.machine.roster.read().downgrade().is_empty() {
+                return Err(Error::DowngradeRunning.into());
+            }
+            if action == DowngradeAction::Enable {
+                self.set_downgrade(format!("{major}.{minor}.0")).await?;
+            }
+        }
+        Ok(Response::new(DowngradeResponse { header: self.0.header(), version: downgrade::cluster_version() }))
     }
 }

@@ -1,5 +1,6 @@
 //! The services: each checks a request, hands it on, and fills the answer's header in.
 
+pub mod access;
 mod auth;
 mod cluster;
 mod election;
@@ -23,6 +24,7 @@ use tonic::transport::Channel;
 
 use crate::apply::{Machine, Reply};
 use crate::auth::Asker;
+use crate::auth::provider::AuthToken;
 use crate::error::Error;
 use crate::membership::Identity;
 use crate::mvcc::store::ReadView;
@@ -59,6 +61,13 @@ pub struct Context {
     /// Whether a client certificate's common name says who asks.
     pub client_cert_auth: bool,
     pub progress_interval: Duration,
+    /// Streams that need a leader end when there is none for so long.
+    pub leader_patience: Duration,
+    /// What users are given once they have proved themselves, and how hard it is to guess their passwords.
+    pub auth_token: AuthToken,
+    pub bcrypt_cost: u32,
+    /// Whether the leader says how much time long leases have left.
+    pub lease_checkpoints: bool,
     /// Where a snapshot is written while it is sent.
     pub data_dir: PathBuf,
     pub shutdown: CancellationToken,
@@ -111,7 +120,7 @@ impl Context {
     }
 
     /// Waits until this member has applied everything that was acknowledged anywhere before.
-    async fn catch_up(&self) -> Result<(), Error> {
+    pub async fn catch_up(&self) -> Result<(), Error> {
         if self.standing.is_alone() {
             return Ok(());
         }

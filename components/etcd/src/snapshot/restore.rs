@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::{AUTH_ENABLED, AUTH_REVISION, FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, parse_revision_key};
 use crate::bolt::PAGE;
-use crate::bolt::read::Reader;
+use crate::bolt::read::{Reader, Source};
 use crate::membership::{Identity, Roster};
-use crate::mvcc::backend::{BackendError, Change, Meta};
+use crate::mvcc::backend::{BackendError, Change, Meta, Record};
 use crate::mvcc::store::Store;
 use crate::proto::lease::Lease;
 use crate::proto::rpc::{AlarmMember, Member};
@@ -71,6 +71,23 @@ pub fn status(path: &Path, check_hash: bool) -> Result<Status, RestoreError> {
         })
         .map_err(&named)?;
     Ok(status)
+}
+
+/// Reads all that is in a snapshot's bytes and keeps nothing of it.
+pub fn read_through(bytes: &[u8]) -> io::Result<()> {
+    let reader = Reader::new(bytes)?;
+    reader.buckets()?;
+    reader.bucket(bucket::KEY, |key, value| {
+        let (_, tombstone) = parse_revision_key(key).ok_or_else(not_a_revision)?;
+        let mut record = BytesMut::with_capacity(value.len() + 1);
+        record.put_u8(u8::from(tombstone));
+        record.put_slice(value);
+        Record::decode(record.freeze()).map(drop).map_err(io::Error::other)
+    })?;
+    reader.bucket(bucket::ALARM, |alarm, _| AlarmMember::decode(alarm).map(drop).map_err(io::Error::other))?;
+    leases(&reader)?;
+    members(&reader)?;
+    users(&reader).map(drop)
 }
 
 /// Restores a snapshot into `data_dir`, which must not be there or be empty. The member that is started on it begins a
@@ -181,7 +198,7 @@ struct MemberRow {
     is_learner: bool,
 }
 
-fn members(reader: &Reader) -> io::Result<Roster> {
+fn members(reader: &Reader<impl Source>) -> io::Result<Roster> {
     let mut rows = Vec::new();
     reader.bucket(bucket::MEMBERS, |_, row| {
         let row: MemberRow = serde_json::from_slice(row)?;
@@ -200,10 +217,26 @@ fn members(reader: &Reader) -> io::Result<Roster> {
         rows.extend(id.map(|id| (id, Vec::new())));
         Ok(())
     })?;
+    reader.bucket(bucket::CLUSTER, |name, row| {
+        if name == b"downgrade" {
+            let row: DowngradeRow = serde_json::from_slice(row)?;
+            rows.extend(row.enabled.then_some((Roster::DOWNGRADE, row.target.into_bytes())));
+        }
+        Ok(())
+    })?;
     Roster::stored(rows).map_err(io::Error::other)
 }
 
-fn leases(reader: &Reader) -> io::Result<Vec<Change>> {
+/// The version that a cluster is to go back to, as its row has it.
+#[derive(serde::Deserialize)]
+struct DowngradeRow {
+    #[serde(rename = "target-version", default)]
+    target: String,
+    #[serde(default)]
+    enabled: bool,
+}
+
+fn leases(reader: &Reader<impl Source>) -> io::Result<Vec<Change>> {
     let mut changes = Vec::new();
     reader.bucket(bucket::LEASE, |_, value| {
         let lease = Lease::decode(value).map_err(io::Error::other)?;
@@ -214,7 +247,7 @@ fn leases(reader: &Reader) -> io::Result<Vec<Change>> {
 }
 
 /// Users, roles, and whether they count.
-fn users(reader: &Reader) -> io::Result<Vec<Change>> {
+fn users(reader: &Reader<impl Source>) -> io::Result<Vec<Change>> {
     let mut changes = Vec::new();
     let text = |name: &[u8]| String::from_utf8(name.to_vec()).map_err(io::Error::other);
     reader.bucket(bucket::AUTH_USERS, |name, user| {

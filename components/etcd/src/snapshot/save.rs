@@ -53,7 +53,7 @@ pub fn save(machine: &Machine, directory: &Path) -> Result<(File, u64), SaveErro
     bucket(bucket::AUTH, auth_rows(auth.enabled, auth.revision))?;
     bucket(bucket::AUTH_ROLES, auth.roles)?;
     bucket(bucket::AUTH_USERS, auth.users)?;
-    bucket(bucket::CLUSTER, vec![(b"clusterVersion".to_vec(), CLUSTER_VERSION.into())])?;
+    bucket(bucket::CLUSTER, cluster_rows(&roster))?;
     let keys = history.rows()?.map(|row| {
         let (revision, record) = row?;
         let tombstone = record.first() == Some(&1);
@@ -67,6 +67,15 @@ pub fn save(machine: &Machine, directory: &Path) -> Result<(File, u64), SaveErro
     bucket(bucket::META, meta_rows(&history, &roster))?;
     writer.finish()?;
     Ok((file, history.meta.applied))
+}
+
+fn cluster_rows(roster: &Roster) -> Rows {
+    let mut rows = vec![(b"clusterVersion".to_vec(), CLUSTER_VERSION.into())];
+    if !roster.downgrade().is_empty() {
+        let downgrade = serde_json::json!({ "target-version": roster.downgrade(), "enabled": true });
+        rows.push((b"downgrade".to_vec(), downgrade.to_string().into_bytes()));
+    }
+    rows
 }
 
 fn alarm_rows(alarms: &[AlarmMember]) -> Rows {

@@ -49,6 +49,11 @@ impl Kind {
         }
     }
 
+    /// Some kind for any number.
+    pub fn from_number(number: u8) -> Self {
+        Self::from_byte(number % 5 + 1).unwrap_or(Self::Segment)
+    }
+
     fn byte(self) -> u8 {
         match self {
             Self::Segment => 1,

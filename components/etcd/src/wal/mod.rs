@@ -7,7 +7,7 @@
 //! The log knows nothing of what its entries mean. Entries that a leader replaces are written again behind the old ones,
 //! and reading makes the later ones count ([`replay`]). Segments that nobody needs are removed by [`Wal::release`].
 
-mod frame;
+pub(crate) mod frame;
 mod replay;
 mod segment;
 
@@ -19,6 +19,7 @@ use frame::Kind;
 use replay::Replay;
 use segment::{Segment, SegmentName};
 
+use crate::failpoint::pass;
 use crate::raft::{Entry, HardState, Place};
 
 /// A segment is closed when it has this many bytes. Tests open hundreds of them.
@@ -105,6 +106,29 @@ impl Wal {
         Ok((wal, replay.found))
     }
 
+    /// What a log of one segment with these bytes would say, and where it ends.
+    pub fn read(bytes: &[u8]) -> Result<(Recovered, u64), WalError> {
+        let path = Path::new("segment");
+        let mut replay = Replay::new(1);
+        let read = replay.segment(path, SegmentName { sequence: 0, first_index: 1 }, bytes)?;
+        if let Some(offset) = read.broken {
+            let damaged = |reason: &str| WalError::Damaged { path: path.to_owned(), offset, reason: reason.to_owned() };
+            frame::torn(&bytes[offset as usize..]).map_err(damaged)?;
+        }
+        Ok((replay.found, read.end))
+    }
+
+    /// The bytes of a segment with two batches, as it is written.
+    pub fn image(state: HardState, first: &[Entry], second: &[Entry]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let start = frame::begin(&mut bytes);
+        frame::finish(&mut bytes, start, Kind::Segment, 1);
+        for batch in [first, second] {
+            put_batch(&mut bytes, state, batch, 1);
+        }
+        bytes
+    }
+
     /// Whether there is a log in `directory`.
     pub fn exists(directory: &Path) -> bool {
         directory.is_dir() && segment::list(directory).is_ok_and(|names| !names.is_empty())
@@ -134,14 +158,8 @@ impl Wal {
     /// state, as one frame, and syncs. They are durable when this returns; after an error the log must not be used
     /// again, because it is not known what reached the disk.
     pub fn append(&mut self, state: HardState, entries: &[Entry]) -> Result<(), WalError> {
-        let first_index = entries.first().map_or(self.next_index, |entry| entry.index);
         self.buffer.clear();
-        let start = frame::begin(&mut self.buffer);
-        replay::put_hard_state(&mut self.buffer, state);
-        for entry in entries {
-            frame::put_entry(&mut self.buffer, entry);
-        }
-        frame::finish(&mut self.buffer, start, Kind::Append, first_index);
+        let first_index = put_batch(&mut self.buffer, state, entries, self.next_index);
         self.write()?;
         self.next_index = first_index + entries.len() as u64;
         self.hard_state = state;
@@ -155,6 +173,7 @@ impl Wal {
         replay::put_hard_state(&mut self.buffer, state);
         replay::put_place(&mut self.buffer, place);
         frame::finish(&mut self.buffer, start, Kind::Restart, self.next_index);
+        pass("wal.restart").map_err(WalError::io(&self.directory))?;
         self.write()?;
         self.next_index = place.index + 1;
         self.hard_state = state;
@@ -198,12 +217,24 @@ impl Wal {
                 break;
             }
             let path = self.directory.join(self.closed[place].file_name());
-            std::fs::remove_file(&path).map_err(WalError::io(&path))?;
+            pass("wal.release").and_then(|()| std::fs::remove_file(&path)).map_err(WalError::io(&path))?;
             removed += 1;
         }
         self.closed.drain(..removed);
         Ok(())
     }
+}
+
+/// Appends a batch's frame, and says with which index the batch begins; `next` for one without entries.
+fn put_batch(buffer: &mut Vec<u8>, state: HardState, entries: &[Entry], next: u64) -> u64 {
+    let first_index = entries.first().map_or(next, |entry| entry.index);
+    let start = frame::begin(buffer);
+    replay::put_hard_state(buffer, state);
+    for entry in entries {
+        frame::put_entry(buffer, entry);
+    }
+    frame::finish(buffer, start, Kind::Append, first_index);
+    first_index
 }
 
 /// Makes the names in a directory durable.

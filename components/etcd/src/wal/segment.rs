@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::frame::{self, Kind};
 use super::{SEGMENT_SIZE, WalError, sync_directory};
+use crate::failpoint::pass;
 
 /// A segment's place in the log; its file's name says it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,8 +76,11 @@ impl Segment {
         let mut header = Vec::new();
         let start = frame::begin(&mut header);
         frame::finish(&mut header, start, Kind::Segment, name.first_index);
+        pass("wal.create").map_err(WalError::io(&unfinished))?;
         file.write_all_at(&header, 0).and_then(|()| file.sync_all()).map_err(WalError::io(&unfinished))?;
+        pass("wal.rename").map_err(WalError::io(&unfinished))?;
         std::fs::rename(&unfinished, &path).map_err(WalError::io(&path))?;
+        pass("wal.renamed").map_err(WalError::io(&path))?;
         sync_directory(directory)?;
         Ok(Self { name, path, file, end: header.len() as u64 })
     }
@@ -101,9 +105,11 @@ impl Segment {
 
     /// Writes one frame at the end and syncs it.
     pub fn write(&mut self, frame: &[u8]) -> Result<(), WalError> {
-        self.file
-            .write_all_at(frame, self.end)
+        pass("wal.write")
+            .and_then(|()| self.file.write_all_at(frame, self.end))
+            .and_then(|()| pass("wal.sync"))
             .and_then(|()| self.file.sync_data())
+            .and_then(|()| pass("wal.synced"))
             .map_err(WalError::io(&self.path))?;
         self.end += frame.len() as u64;
         Ok(())

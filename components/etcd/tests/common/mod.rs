@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use clap::Parser;
 use kinit_etcd::options::Options;
 use kinit_etcd::proto::rpc::kv_client::KvClient;
 use kinit_etcd::proto::rpc::lease_client::LeaseClient;
@@ -45,7 +44,7 @@ impl Ours {
             arguments.push("--listen-peer-urls=http://127.0.0.1:0");
         }
         arguments.extend(flags);
-        let server = Server::new(Options::parse_from(arguments)).expect("good options");
+        let server = Server::new(Options::of(arguments).expect("good flags")).expect("good options");
         let (handle, stop) = (server.handle(), CancellationToken::new());
         let running = tokio::spawn(server.run(stop.clone()));
         let Some(addresses) = handle.ready().await else {
@@ -134,10 +133,16 @@ pub struct Process {
 impl Process {
     /// Starts a program with etcd's flags.
     pub fn start(program: &Path, data: &Path, flags: &[&str]) -> Self {
+        Self::start_with(program, data, flags, &[])
+    }
+
+    /// The same with an environment.
+    pub fn start_with(program: &Path, data: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let [client, peer] = free_addresses();
         let url = |address: SocketAddr| format!("http://{address}");
         let child = Command::new(program)
             .env_clear()
+            .envs(environment.iter().copied())
             .args(["--data-dir", &data.display().to_string(), "--name=default"])
             .args(["--listen-client-urls", &url(client), "--advertise-client-urls", &url(client)])
             .args(["--listen-peer-urls", &url(peer), "--initial-advertise-peer-urls", &url(peer)])

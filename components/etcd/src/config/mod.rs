@@ -1,26 +1,33 @@
 //! What the options mean: checked, parsed and with every default filled in.
 
+mod cluster;
+mod features;
+mod tls;
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kinit_serving::tls::{ClientAuth, Identity, TlsOptions};
+use kinit_serving::tls::TlsOptions;
 use url::Url;
 
-use crate::options::{ClusterState, CompactionMode, Options};
+use crate::auth::provider::{AuthToken, AuthTokenError};
+use crate::options::{ClusterState, CompactionMode, Options, parse_duration};
 use crate::peer::PeerTls;
+
+pub use cluster::initial_cluster;
+pub use features::Features;
 
 /// The version that clients are told. Features that clients ask for by version are those of this one.
 pub const VERSION: &str = "3.6.8";
 /// The cluster's version: the one that all members have in common.
 pub const CLUSTER_VERSION: &str = "3.6.0";
 
+/// Longer than any connection.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// The quota when none is given.
 const DEFAULT_QUOTA: u64 = 2 << 30;
-
-/// The features that can be switched, with whether they are on and cannot be switched otherwise yet.
-const FEATURES: [(&str, bool); 1] = [("InitialCorruptCheck", true)];
 
 /// What is wrong with the options. Each names the flag and says what would be right.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +42,16 @@ pub enum ConfigError {
     NoClientCa,
     #[error("--{flag}: {value:?} is no duration; write it as 5s, 10m or 1h30m")]
     Duration { flag: &'static str, value: String },
+    #[error("--{0} must be more than nothing")]
+    NoTime(&'static str),
+    #[error("--{0} has no meaning here: {1}")]
+    Foreign(&'static str, &'static str),
+    #[error("--tls-min-version is newer than --tls-max-version")]
+    Versions,
+    #[error("--cipher-suites choose among those of TLS 1.2, which --tls-min-version leaves out")]
+    Suites,
+    #[error("--auth-token: {0}")]
+    AuthToken(#[from] AuthTokenError),
     #[error("--auto-compaction-retention: {0:?} is no number of revisions")]
     Revisions(String),
     #[error("--feature-gates: {0}")]
@@ -75,6 +92,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub wal_dir: PathBuf,
     pub listen_client: Vec<Listen>,
+    /// For plain HTTP alone; gRPC alone is then on the others.
+    pub listen_http: Vec<Listen>,
     pub listen_metrics: Vec<Listen>,
     pub tls: Option<TlsOptions>,
     pub client_cert_auth: bool,
@@ -103,182 +122,141 @@ pub struct Config {
     pub quota: Option<u64>,
     pub auto_compaction: AutoCompaction,
     pub progress_interval: Duration,
+    pub features: Features,
+    pub keep_alive: Option<Duration>,
+    pub keep_alive_timeout: Duration,
+    /// Whether ports are shared with other processes.
+    pub shared_ports: bool,
+    pub gateway: bool,
+    pub access: Access,
+    pub memory_mlock: bool,
+    /// Free bytes of the store from which on it is defragmented at start.
+    pub defragment_from: Option<u64>,
+    pub max_learners: usize,
+    pub auth_token: AuthToken,
+    pub bcrypt_cost: u32,
+    /// How often the leader compares all members' data.
+    pub corrupt_check: Option<Duration>,
+    pub compact_hash_check: Duration,
+}
+
+/// Who may ask, beyond what TLS says.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Names of which a client's certificate must have one; any without.
+    pub client_hostnames: Vec<String>,
+    pub peer_names: Vec<String>,
+    pub peer_hostnames: Vec<String>,
+    /// Origins and hosts; `*` is any.
+    pub origins: Vec<String>,
+    pub hosts: Vec<String>,
 }
 
 impl Config {
     /// Checks the options.
     pub fn new(options: Options) -> Result<Self, ConfigError> {
-        check_features(&options.feature_gates)?;
-        let initial_cluster =
-            initial_cluster(&options.name, &options.initial_cluster, &options.initial_advertise_peer_urls)?;
-        let (heartbeat, election) = (options.heartbeat_interval, options.election_timeout);
+        let Options { member, clustering, security, auth, monitoring, features, foreign, .. } = options;
+        if let Some((flag, instead)) = foreign.refused() {
+            return Err(ConfigError::Foreign(flag, instead));
+        }
+        let features = Features::new(&features)?;
+        let peer_urls = clustering.initial_advertise_peer_urls;
+        let initial_cluster = initial_cluster(&member.name, &clustering.initial_cluster, &peer_urls)?;
+        for url in &clustering.advertise_client_urls {
+            cluster::check_url("advertise-client-urls", url)?;
+        }
+        let (heartbeat, election) = (member.heartbeat_interval, member.election_timeout);
         if heartbeat == 0 || election < 5 * heartbeat || election > 50_000 {
             return Err(ConfigError::Timing { heartbeat, election });
         }
-        let tls = tls(&options)?;
-        let peer_tls = peer_tls(&options)?;
-        let mut listen_peer = Vec::new();
-        for url in &options.listen_peer_urls {
-            for listen in addresses("listen-peer-urls", url)? {
-                if !listen.tls || peer_tls.is_some() {
-                    listen_peer.push(listen);
-                } else if initial_cluster.len() > 1 {
-                    return Err(ConfigError::NoPeerCertificate);
-                } else {
-                    // Nobody else is there to be served yet.
-                    tracing::warn!(url, "--peer-cert-file and --peer-key-file are not given: no other member can join");
-                }
-            }
-        }
-        let listen = |flag: &'static str, urls: &[String]| -> Result<Vec<Listen>, ConfigError> {
-            let mut listens = Vec::new();
-            for url in urls {
-                for listen in addresses(flag, url)? {
-                    if listen.tls && tls.is_none() {
-                        return Err(ConfigError::NoCertificate { flag });
-                    }
-                    listens.push(listen);
-                }
-            }
-            Ok(listens)
-        };
-        let listen_client = listen("listen-client-urls", &options.listen_client_urls)?;
-        let listen_metrics = listen("listen-metrics-urls", &options.listen_metrics_urls)?;
-        let data_dir = options.data_dir.unwrap_or_else(|| PathBuf::from(format!("{}.etcd", options.name)));
-        let wal_dir = options.wal_dir.unwrap_or_else(|| data_dir.join("member").join("wal"));
-        let progress = &options.watch_progress_notify_interval;
-        let progress_interval = duration(progress)
-            .filter(|interval| !interval.is_zero())
-            .ok_or_else(|| ConfigError::Duration { flag: "watch-progress-notify-interval", value: progress.clone() })?;
+        let (tls, peer_tls) = (tls::clients(&security)?, tls::peers(&security)?);
+        let listen_peer = peer_listens(&member.listen_peer_urls, peer_tls.is_some(), initial_cluster.len() > 1)?;
+        let listen = |flag, urls: &[String]| listens(flag, urls, tls.is_some());
+        let data_dir = member.data_dir.unwrap_or_else(|| PathBuf::from(format!("{}.etcd", member.name)));
+        let some = |period: Duration| (!period.is_zero()).then_some(period);
+        let needed = |flag, period: Duration| some(period).ok_or(ConfigError::NoTime(flag));
         Ok(Self {
-            name: options.name,
-            wal_dir,
+            wal_dir: member.wal_dir.unwrap_or_else(|| data_dir.join("member").join("wal")),
             data_dir,
-            listen_client,
-            listen_metrics,
-            tls,
-            client_cert_auth: options.client_cert_auth,
-            advertise_client_urls: options.advertise_client_urls,
+            listen_client: listen("listen-client-urls", &member.listen_client_urls)?,
+            listen_http: listen("listen-client-http-urls", &member.listen_client_http_urls)?,
+            listen_metrics: listen("listen-metrics-urls", &monitoring.listen_metrics_urls)?,
+            name: member.name,
+            client_cert_auth: security.client_cert_auth,
+            advertise_client_urls: clustering.advertise_client_urls,
             listen_peer,
+            peer_files: tls::peer_files(&security),
+            tls,
             peer_tls,
-            peer_files: PeerTls {
-                cert: options.peer_cert_file,
-                key: options.peer_key_file,
-                ca: options.peer_trusted_ca_file,
-            },
-            peer_urls: options.initial_advertise_peer_urls,
+            peer_urls,
             initial_cluster,
-            joins: options.initial_cluster_state == ClusterState::Existing,
+            joins: clustering.initial_cluster_state == ClusterState::Existing,
             heartbeat: Duration::from_millis(heartbeat),
             election_ticks: (election / heartbeat) as u32,
-            pre_vote: options.pre_vote,
-            strict_reconfig: options.strict_reconfig_check,
-            kept_entries: options.snapshot_count,
-            cluster_token: options.initial_cluster_token,
-            max_request_bytes: options.max_request_bytes as usize,
-            max_txn_ops: options.max_txn_ops as usize,
-            max_concurrent_streams: options.max_concurrent_streams,
-            quota: match options.quota_backend_bytes {
+            pre_vote: clustering.pre_vote,
+            strict_reconfig: clustering.strict_reconfig_check,
+            kept_entries: member.snapshot_catchup_entries.unwrap_or(member.snapshot_count),
+            cluster_token: clustering.initial_cluster_token,
+            max_request_bytes: member.max_request_bytes as usize,
+            max_txn_ops: member.max_txn_ops as usize,
+            max_concurrent_streams: member.max_concurrent_streams,
+            quota: match member.quota_backend_bytes {
                 0 => Some(DEFAULT_QUOTA),
                 bytes => u64::try_from(bytes).ok(),
             },
-            auto_compaction: auto_compaction(options.auto_compaction_mode, &options.auto_compaction_retention)?,
-            progress_interval,
+            auto_compaction: auto_compaction(clustering.auto_compaction_mode, &clustering.auto_compaction_retention)?,
+            progress_interval: needed("watch-progress-notify-interval", member.watch_progress_notify_interval)?,
+            features,
+            keep_alive: some(member.grpc_keepalive_interval),
+            keep_alive_timeout: some(member.grpc_keepalive_timeout).unwrap_or(FOREVER),
+            shared_ports: member.socket_reuse_port,
+            gateway: member.enable_grpc_gateway,
+            access: Access {
+                client_hostnames: security.client_cert_allowed_hostname,
+                peer_names: security.peer_cert_allowed_cn,
+                peer_hostnames: security.peer_cert_allowed_hostname,
+                origins: security.cors,
+                hosts: security.host_whitelist,
+            },
+            memory_mlock: member.memory_mlock,
+            defragment_from: Some(member.bootstrap_defrag_threshold_megabytes << 20).filter(|bytes| *bytes > 0),
+            max_learners: clustering.max_learners,
+            auth_token: AuthToken::parse(&auth.auth_token, Duration::from_secs(auth.auth_token_ttl))?,
+            bcrypt_cost: auth.bcrypt_cost,
+            corrupt_check: some(monitoring.corrupt_check_time),
+            compact_hash_check: needed("compact-hash-check-time", monitoring.compact_hash_check_time)?,
         })
     }
 }
 
-fn check_features(gates: &[String]) -> Result<(), ConfigError> {
-    for gate in gates.iter().filter(|gate| !gate.is_empty()) {
-        let parsed = gate.split_once('=').and_then(|(name, on)| Some((name, on.parse::<bool>().ok()?)));
-        let (name, on) =
-            parsed.ok_or_else(|| ConfigError::Feature(format!("{gate:?} is not NAME=true or NAME=false")))?;
-        match FEATURES.iter().find(|(known, _)| *known == name) {
-            Some((_, always)) if *always == on => {}
-            Some((_, always)) => {
-                return Err(ConfigError::Feature(format!("{name} is always {always} here; leave it out")));
+fn listens(flag: &'static str, urls: &[String], tls: bool) -> Result<Vec<Listen>, ConfigError> {
+    let mut listens = Vec::new();
+    for url in urls {
+        for listen in addresses(flag, url)? {
+            if listen.tls && !tls {
+                return Err(ConfigError::NoCertificate { flag });
             }
-            None => return Err(ConfigError::Feature(format!("no feature is named {name:?}"))),
+            listens.push(listen);
         }
     }
-    Ok(())
+    Ok(listens)
 }
 
-/// The members that are named, each with its URLs; this one alone when none is.
-pub fn initial_cluster(
-    name: &str,
-    named: &[String],
-    own_urls: &[String],
-) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
-    let wrong = |problem: String| Err(ConfigError::Cluster(problem));
-    let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for member in named.iter().filter(|member| !member.is_empty()) {
-        let Some((name, url)) = member.split_once('=') else { return wrong(format!("{member:?} is not NAME=URL")) };
-        check_url("initial-cluster", url)?;
-        members.entry(name.to_owned()).or_default().push(url.to_owned());
+fn peer_listens(urls: &[String], tls: bool, others: bool) -> Result<Vec<Listen>, ConfigError> {
+    let mut listens = Vec::new();
+    for url in urls {
+        for listen in addresses("listen-peer-urls", url)? {
+            if !listen.tls || tls {
+                listens.push(listen);
+            } else if others {
+                return Err(ConfigError::NoPeerCertificate);
+            } else {
+                // Nobody else is there to be served yet.
+                tracing::warn!(url, "--peer-cert-file and --peer-key-file are not given: no other member can join");
+            }
+        }
     }
-    for url in own_urls {
-        check_url("initial-advertise-peer-urls", url)?;
-    }
-    let sorted = |urls: &[String]| {
-        let mut urls = urls.to_vec();
-        urls.sort();
-        urls
-    };
-    let own = sorted(own_urls);
-    if members.is_empty() {
-        members.insert(name.to_owned(), own);
-        return Ok(members);
-    }
-    match members.get(name) {
-        None => wrong(format!("this member's name {name:?} is not in it")),
-        Some(urls) if sorted(urls) != own => wrong(format!(
-            "it has {} for this member, but --initial-advertise-peer-urls has {}",
-            urls.join(","),
-            own.join(",")
-        )),
-        Some(_) => Ok(members),
-    }
-}
-
-fn check_url(flag: &'static str, url: &str) -> Result<(), ConfigError> {
-    let wrong = |reason: &str| ConfigError::Url { flag, url: url.to_owned(), reason: reason.to_owned() };
-    let parsed = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
-    match parsed.scheme() {
-        "http" | "https" if parsed.has_host() => Ok(()),
-        _ => Err(wrong("it is no http or https URL")),
-    }
-}
-
-fn peer_tls(options: &Options) -> Result<Option<TlsOptions>, ConfigError> {
-    if options.peer_client_cert_auth && options.peer_trusted_ca_file.is_none() {
-        return Err(ConfigError::NoPeerCa);
-    }
-    let (Some(cert), Some(key)) = (&options.peer_cert_file, &options.peer_key_file) else {
-        let half = options.peer_cert_file.is_some() || options.peer_key_file.is_some();
-        return if half { Err(ConfigError::HalfPair("peer-cert", "peer-key")) } else { Ok(None) };
-    };
-    let client_auth = match &options.peer_trusted_ca_file {
-        Some(ca) => ClientAuth::Required(vec![ca.clone()]),
-        None => ClientAuth::None,
-    };
-    Ok(Some(TlsOptions::http(Identity::Files { cert: cert.clone(), key: key.clone() }, client_auth)))
-}
-
-fn tls(options: &Options) -> Result<Option<TlsOptions>, ConfigError> {
-    if options.client_cert_auth && options.trusted_ca_file.is_none() {
-        return Err(ConfigError::NoClientCa);
-    }
-    let (Some(cert), Some(key)) = (&options.cert_file, &options.key_file) else {
-        let half = options.cert_file.is_some() || options.key_file.is_some();
-        return if half { Err(ConfigError::HalfPair("cert", "key")) } else { Ok(None) };
-    };
-    // A trusted CA alone already asks for certificates; etcd does the same.
-    let client_auth = match &options.trusted_ca_file {
-        Some(ca) => ClientAuth::Required(vec![ca.clone()]),
-        None => ClientAuth::None,
-    };
-    Ok(Some(TlsOptions::http(Identity::Files { cert: cert.clone(), key: key.clone() }, client_auth)))
+    Ok(listens)
 }
 
 fn addresses(flag: &'static str, url: &str) -> Result<Vec<Listen>, ConfigError> {
@@ -312,7 +290,7 @@ fn auto_compaction(mode: CompactionMode, retention: &str) -> Result<AutoCompacti
         CompactionMode::Periodic => {
             // A bare number means hours.
             let hours = retention.parse::<u64>().ok().map(|hours| Duration::from_secs(hours * 3600));
-            match hours.or_else(|| duration(retention)) {
+            match hours.or_else(|| parse_duration(retention)) {
                 Some(Duration::ZERO) => Ok(AutoCompaction::Off),
                 Some(period) => Ok(AutoCompaction::Periodic(period)),
                 None => Err(ConfigError::Duration { flag: "auto-compaction-retention", value: retention.to_owned() }),
@@ -321,42 +299,13 @@ fn auto_compaction(mode: CompactionMode, retention: &str) -> Result<AutoCompacti
     }
 }
 
-/// A duration as Go writes it: numbers with units, `1h30m`, `500ms`.
-fn duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|character: char| character.is_ascii_digit()).unwrap_or(rest.len());
-        let seconds = match &rest[..unit] {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
-        rest = &rest[unit..];
-    }
-    (!text.is_empty()).then_some(total)
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
     fn config(arguments: &[&str]) -> Result<Config, String> {
         let arguments = std::iter::once("etcd").chain(arguments.iter().copied());
-        let options = Options::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        let options = Options::of(arguments).map_err(|error| error.to_string())?;
         Config::new(options).map_err(|error| error.to_string())
     }
 
@@ -389,6 +338,7 @@ mod tests {
         assert_eq!(config.wal_dir, PathBuf::from("/var/lib/etcd/member/wal"));
         assert_eq!(config.progress_interval, Duration::from_secs(5));
         assert_eq!(config.quota, Some(DEFAULT_QUOTA));
+        assert!(config.features.initial_corrupt_check && !config.features.compact_hash_check);
     }
 
     #[test]
@@ -400,6 +350,17 @@ mod tests {
             (&["--cert-file=/a"], "together"),
             (&["--client-cert-auth"], "--trusted-ca-file"),
             (&["--watch-progress-notify-interval=soon"], "no duration"),
+            (&["--watch-progress-notify-interval=0"], "more than nothing"),
+            (&["--enable-pprof"], "--enable-pprof has no meaning"),
+            (&["--unsafe-no-fsync=true"], "on the disk"),
+            (&["--discovery-endpoints=http://h:1"], "--initial-cluster"),
+            (&["--logger=capnslog"], "zap"),
+            (&["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], "newer"),
+            (&["--auth-token=jwt"], "sign-method"),
+            (&["--auth-token=paper"], "simple or jwt"),
+            (&["--feature-gates=LeaseCheckpointPersist=true"], "needs LeaseCheckpoint"),
+            (&["--feature-gates=CompactHashCheck=true", "--experimental-compact-hash-check-enabled"], "leave that out"),
+            (&["--feature-gates=StopGRPCServiceOnDefrag=true"], "always false"),
             (&["--auto-compaction-retention=x"], "no duration"),
             (&["--auto-compaction-mode=revision", "--auto-compaction-retention=1h"], "revisions"),
             (&["--feature-gates=Nothing=true"], "no feature"),
@@ -411,23 +372,6 @@ mod tests {
         for (arguments, expected) in table {
             let error = config(arguments).expect_err("refused");
             assert!(error.contains(expected), "{arguments:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn durations_as_go_writes_them() {
-        let table = [
-            ("5s", Some(Duration::from_secs(5))),
-            ("1h30m", Some(Duration::from_secs(5400))),
-            ("500ms", Some(Duration::from_millis(500))),
-            ("1.5h", Some(Duration::from_secs(5400))),
-            ("0", Some(Duration::ZERO)),
-            ("5", None),
-            ("", None),
-            ("m", None),
-        ];
-        for (text, expected) in table {
-            assert_eq!(duration(text), expected, "{text:?}");
         }
     }
 
