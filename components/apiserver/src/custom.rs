@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
-use kinit_api::{defaults, validate};
+use kinit_api::{defaults, validate, warnings};
 
 use crate::registry::ResourceSpec;
 use crate::request::ResourceRequest;
+use crate::strategy::pods;
 
 /// Fills in defaults.
 pub fn fill(spec: &ResourceSpec, object: &mut Object) {
@@ -16,6 +17,33 @@ pub fn fill(spec: &ResourceSpec, object: &mut Object) {
             let (group, version) = spec.stored_form();
             defaults::apply(group, version, spec.kind(), object);
         }
+    }
+}
+
+/// Fills in defaults of a new object that has had them, and has lost its status since. The status has defaults of its own;
+/// the rest can only lack some where `all` says that somebody else has changed it.
+pub fn fill_again(spec: &ResourceSpec, object: &mut Object, all: bool) {
+    // What versions a definition has decides what its status begins with.
+    if all || spec.custom.is_some() || defines(spec) {
+        fill(spec, object);
+        return;
+    }
+    if !spec.status {
+        return;
+    }
+    let mut bare = Object::default();
+    for field in ["apiVersion", "kind"] {
+        if let Some(value) = object.get(&[field]) {
+            bare.set(&[field], value.clone());
+        }
+    }
+    if let Some(status) = object.get(&["status"]) {
+        bare.set(&["status"], status.clone());
+    }
+    fill(spec, &mut bare);
+    match bare.remove(&["status"]) {
+        Some(status) => object.set(&["status"], status),
+        None => drop(object.remove(&["status"])),
     }
 }
 
@@ -31,7 +59,11 @@ pub fn create(request: &ResourceRequest, object: &Object) -> Result<(), Status> 
         let errors = kinit_crd::validate::definition(None, object);
         return validate::custom(spec.group(), spec.kind(), None, object, errors);
     }
-    let Some(custom) = &spec.custom else { return validate::create(spec.group(), spec.kind(), object) };
+    let Some(custom) = &spec.custom else {
+        validate::create(spec.group(), spec.kind(), object)?;
+        warn(request, None, object);
+        return Ok(());
+    };
     if custom.definition.terminating {
         let text = "create not allowed while custom resource definition is terminating".to_owned();
         return Err(Status { message: text, ..Status::method_not_allowed() });
@@ -39,18 +71,33 @@ pub fn create(request: &ResourceRequest, object: &Object) -> Result<(), Status> 
     validate::custom(spec.group(), spec.kind(), None, object, custom.version().check(None, object))
 }
 
+/// Tells the client what is right and still not as it may have been meant.
+fn warn(request: &ResourceRequest, old: Option<&Object>, object: &Object) {
+    if !request.internal {
+        let all = warnings::of(request.spec.group(), request.spec.kind(), old, object);
+        all.into_iter().for_each(|text| request.warnings.add(text));
+    }
+}
+
 /// Whether an object may become another.
 pub fn update(request: &ResourceRequest, old: &Object, new: &Object) -> Result<(), Status> {
     let spec = &request.spec;
     let Some(custom) = &spec.custom else {
-        if !request.subresource.is_empty() || new == old {
+        // Nothing is wrong with what does not change, nor with what the server does on the way of another request.
+        if new == old || request.internal && !request.subresource.is_empty() {
             return Ok(());
+        }
+        if !request.subresource.is_empty() {
+            let classes = (old.str(&["status", "qosClass"]), pods::qos_class(new));
+            return validate::subresource(spec.group(), spec.kind(), &request.subresource, old, new, classes);
         }
         if defines(spec) {
             let errors = kinit_crd::validate::definition(Some(old), new);
             return validate::custom(spec.group(), spec.kind(), Some(old), new, errors);
         }
-        return validate::update(spec.group(), spec.kind(), old, new);
+        validate::update(spec.group(), spec.kind(), old, new)?;
+        warn(request, Some(old), new);
+        return Ok(());
     };
     let version = custom.version();
     let errors =

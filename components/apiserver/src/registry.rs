@@ -51,8 +51,6 @@ pub struct ResourceSpec {
     pub storage: Storage,
     /// Whether a deletion is answered with the object that is gone, not only with `Status`.
     pub answers_deleted: bool,
-    /// Whether an update has to say which state it takes the place of.
-    pub conditional: bool,
     prefix: &'static str,
     /// The names of a custom resource are in here, and not in the fields above.
     pub custom: Option<Custom>,
@@ -78,7 +76,6 @@ impl ResourceSpec {
             fields: &[],
             storage: Storage::Own,
             answers_deleted: false,
-            conditional: false,
             prefix: resource,
             custom: None,
         }
@@ -89,7 +86,6 @@ impl ResourceSpec {
         let scope = if definition.namespaced { Scope::Namespaced } else { Scope::Cluster };
         let mut spec = Self::new("", "", "", "", scope);
         spec.status = definition.versions[version].status;
-        spec.conditional = true;
         let fields = definition.selectable();
         let prefix = match definition.name.split_once('.') {
             Some((plural, group)) => format!("{group}/{plural}"),
@@ -126,11 +122,6 @@ impl ResourceSpec {
 
     pub(crate) const fn answers_deleted(mut self) -> Self {
         self.answers_deleted = true;
-        self
-    }
-
-    pub(crate) const fn conditional(mut self) -> Self {
-        self.conditional = true;
         self
     }
 

@@ -1,10 +1,14 @@
 //! How kinds' lives differ: what is set on creation and update, and how an object goes. Pure functions of the object.
 
+pub mod lives;
+pub mod pods;
+mod subresources;
+
 use kinit_api::object::Object;
-use kinit_api::quantity::Quantity;
 use kinit_api::status::Status;
 use serde_json::{Value, json};
 
+use crate::handlers::now;
 use crate::registry::ResourceSpec;
 use crate::request::ResourceRequest;
 use crate::services;
@@ -61,22 +65,33 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
     object.remove(&["metadata", "deletionGracePeriodSeconds"]);
     object.set(&["metadata", "uid"], uid);
     object.set(&["metadata", "creationTimestamp"], now);
-    if spec.status {
+    // A kubelet that makes its node says at once what the node is like.
+    if spec.status && !spec.is("", "nodes") {
         object.remove(&["status"]);
     }
-    if spec.custom.is_some() || object.get(&["spec"]).is_some() {
+    if lives::begins(spec) {
         object.set(&["metadata", "generation"], 1);
     }
     match (spec.group(), spec.resource()) {
         ("", "namespaces") => {
-            object.set(&["spec", "finalizers"], json!(["kubernetes"]));
+            let own = object.get(&["spec", "finalizers"]).and_then(Value::as_array);
+            let mut finalizers = own.cloned().unwrap_or_default();
+            if !finalizers.iter().any(|finalizer| finalizer == "kubernetes") {
+                finalizers.push("kubernetes".into());
+            }
+            object.set(&["spec", "finalizers"], finalizers);
             object.set(&["status", "phase"], "Active");
         }
-        ("", "pods") => {
+        ("", "pods") => pods::prepare(object),
+        ("", "persistentvolumeclaims") => {
+            data_sources(object);
             object.set(&["status", "phase"], "Pending");
-            object.set(&["status", "qosClass"], qos_class(object));
         }
-        ("", "persistentvolumes" | "persistentvolumeclaims") => object.set(&["status", "phase"], "Pending"),
+        ("", "persistentvolumes") => {
+            object.set(&["status", "phase"], "Pending");
+            object.set(&["status", "lastPhaseTransitionTime"], now);
+        }
+        ("apps", "daemonsets") => set_template_generation(object, 1),
         ("batch", "jobs") => kinit_api::defaults::job_selector(object, uid),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             // Who asks is what the server says, not what the request claims.
@@ -124,8 +139,13 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
     match request.subresource.as_str() {
         "status" => {
             only(old, new, &["status"], metadata_with_status(spec));
-            if (spec.group(), spec.resource()) == ("certificates.k8s.io", "certificatesigningrequests") {
-                keep_conditions(old, new, &["Approved", "Denied"]);
+            match (spec.group(), spec.resource()) {
+                ("certificates.k8s.io", "certificatesigningrequests") => {
+                    subresources::keep_conditions(old, new, &["Approved", "Denied"]);
+                }
+                ("", "pods") => subresources::pod_status(old, new),
+                ("", "persistentvolumes") => subresources::phase(old, new, &now()),
+                _ => {}
             }
         }
         "cleanup" => only(old, new, &["status"], &["finalizers"]),
@@ -133,9 +153,9 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
         "ephemeralcontainers" => only(old, new, &["spec", "ephemeralContainers"], &[]),
         "approval" => {
             only(old, new, &["status", "conditions"], FREE_METADATA);
-            keep_conditions(old, new, &["Failed"]);
+            subresources::keep_conditions(old, new, &["Failed"]);
         }
-        "resize" => resize(old, new),
+        "resize" => subresources::resize(old, new),
         _ => main_update(spec, old, new),
     }
     Ok(())
@@ -205,6 +225,9 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
             }
         }
         ("", "services") => services::drop_type_dependent(old, new),
+        ("", "secrets") if new.str(&["type"]).is_empty() => copy(old, new, &["type"]),
+        ("", "persistentvolumeclaims") => data_sources(new),
+        ("apps", "daemonsets") => copy(old, new, &["metadata", "annotations", TEMPLATE_GENERATION]),
         ("", "pods") => {
             if let Some(containers) = old.get(&["spec", "ephemeralContainers"]) {
                 new.set(&["spec", "ephemeralContainers"], containers.clone());
@@ -226,78 +249,38 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
     }
 }
 
-/// Conditions of these types are as they were.
-fn keep_conditions(old: &Object, new: &mut Object, types: &[&str]) {
-    let list =
-        |object: &Object| object.get(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
-    let is_kept = |condition: &Value| condition["type"].as_str().is_some_and(|own| types.contains(&own));
-    let kept = list(old).into_iter().filter(is_kept);
-    let others: Vec<Value> = list(new).into_iter().filter(|condition| !is_kept(condition)).collect();
-    let all: Vec<Value> = kept.chain(others).collect();
-    if !all.is_empty() || new.get(&["status", "conditions"]).is_some() {
-        new.set(&["status", "conditions"], all);
-    }
-}
-
-/// A resize changes the containers' resources and how they take to a resize.
-fn resize(old: &Object, new: &mut Object) {
-    let mut resized = old.clone();
-    for field in ["containers", "initContainers"] {
-        let wanted = new.get(&["spec", field]).and_then(Value::as_array).cloned().unwrap_or_default();
-        let Some(containers) = resized.get_mut(&["spec", field]).and_then(Value::as_array_mut) else { continue };
-        for container in containers {
-            let Some(same) = wanted.iter().find(|other| other["name"] == container["name"]) else { continue };
-            for part in ["resources", "resizePolicy"] {
-                if let Some(value) = same.get(part) {
-                    container[part] = value.clone();
-                }
-            }
-        }
-    }
-    *new = resized;
-}
-
 /// Counts a change of what is wished for.
 pub fn set_generation(request: &ResourceRequest, old: &Object, new: &mut Object) {
-    // A custom resource without the subresource has a status that is as any other field.
-    let status_counts = request.spec.custom.is_some() && !request.spec.status;
-    let counted = |object: &Object| {
-        let mut rest = object.clone();
-        rest.remove(&["metadata"]);
-        if !status_counts {
-            rest.remove(&["status"]);
-        }
-        rest
-    };
-    let has_generation = old.get(&["metadata", "generation"]).is_some();
-    let watched =
-        has_generation && !matches!(request.subresource.as_str(), "status" | "approval" | "finalize" | "cleanup");
-    if watched && counted(old) != counted(new) {
-        new.set(&["metadata", "generation"], old.generation() + 1);
+    let spec = &request.spec;
+    let watched = !matches!(request.subresource.as_str(), "status" | "approval" | "finalize" | "cleanup");
+    if !watched || !lives::advances(spec, old, new) {
+        return;
+    }
+    new.set(&["metadata", "generation"], old.generation() + 1);
+    if spec.is("apps", "daemonsets") {
+        let path = ["spec", "template"];
+        let count = old.str(&["metadata", "annotations", TEMPLATE_GENERATION]).parse().unwrap_or(1);
+        let changed = i64::from(old.get(&path) != new.get(&path));
+        set_template_generation(new, count + changed);
     }
 }
 
-/// How a Pod fares when its node runs short: upstream's three classes.
-fn qos_class(pod: &Object) -> &'static str {
-    let mut guaranteed = true;
-    let mut any = false;
-    for field in ["containers", "initContainers"] {
-        for container in pod.get(&["spec", field]).and_then(Value::as_array).into_iter().flatten() {
-            let amount = |kind: &str, name: &str| {
-                let text = container["resources"][kind][name].as_str().unwrap_or_default();
-                text.parse::<Quantity>().ok().filter(|quantity| !quantity.is_zero())
-            };
-            for name in ["cpu", "memory"] {
-                let (request, limit) = (amount("requests", name), amount("limits", name));
-                any |= request.is_some() || limit.is_some();
-                guaranteed &= limit.is_some() && (request.is_none() || request == limit);
-            }
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
+/// Where a DaemonSet counts the changes of its template alone.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn set_template_generation(object: &mut Object, least: i64) {
+    let path = ["metadata", "annotations", TEMPLATE_GENERATION];
+    let own: i64 = object.str(&path).parse().unwrap_or(0);
+    object.set(&path, own.max(least).to_string());
+}
+
+/// Either of a claim's two sources stands for the other, where that can be.
+fn data_sources(claim: &mut Object) {
+    let (old, new) = (["spec", "dataSource"], ["spec", "dataSourceRef"]);
+    match (claim.get(&old).cloned(), claim.get(&new).cloned()) {
+        (Some(source), None) => claim.set(&new, source),
+        (None, Some(source)) if source["namespace"].as_str().unwrap_or_default().is_empty() => claim.set(&old, source),
+        _ => {}
     }
 }
 
@@ -321,7 +304,7 @@ pub fn delete(spec: &ResourceSpec, object: &mut Object, options: &DeleteOptions,
     if !object.is_being_deleted() {
         object.set(&["metadata", "deletionTimestamp"], now);
         object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
-        if object.get(&["spec"]).is_some() {
+        if object.generation() > 0 {
             object.set(&["metadata", "generation"], object.generation() + 1);
         }
     } else if let Some(wanted) = options.grace_period_seconds {
@@ -381,16 +364,6 @@ mod tests {
         let mut secret = object(json!({"data": {"a": "eA=="}, "stringData": {"a": "y", "b": "z"}}));
         normalize(secrets, &mut secret);
         assert_eq!(secret.into_value(), json!({"data": {"a": "eQ==", "b": "eg=="}}));
-    }
-
-    #[test]
-    fn classes_follow_requests_and_limits() {
-        let class = |resources: Value| qos_class(&object(json!({"spec": {"containers": [{"resources": resources}]}})));
-        assert_eq!(class(json!({})), "BestEffort");
-        assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
-        let both = json!({"cpu": "1", "memory": "1Gi"});
-        assert_eq!(class(json!({"requests": both, "limits": {"cpu": "1000m", "memory": "1Gi"}})), "Guaranteed");
-        assert_eq!(class(json!({"requests": {"cpu": "500m"}, "limits": both})), "Burstable");
     }
 
     #[test]

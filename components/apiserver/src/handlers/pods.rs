@@ -25,6 +25,12 @@ impl Api {
             let error = ("FieldValueRequired", "target.name".to_owned(), "Required value".to_owned());
             return Err(Status::invalid("", "Binding", &request.name, &[error]));
         }
+        let kind = binding.str(&["target", "kind"]);
+        if !matches!(kind, "" | "Node") {
+            let text = format!("Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
+            let error = ("FieldValueNotSupported", "target.kind".to_owned(), text);
+            return Err(Status::invalid("", "Binding", &request.name, &[error]));
+        }
         let write = ResourceRequest { internal: true, ..request.clone() };
         self.change(&write, |current| {
             if !uid.is_empty() && uid != current.uid() {
@@ -41,6 +47,11 @@ impl Api {
                 let why = format!("pod {} is already assigned to node {assigned:?}", request.name);
                 return Err(Status::conflict("", "pods/binding", &request.name, &why));
             }
+            let gates = current.get(&["spec", "schedulingGates"]).and_then(Value::as_array);
+            if gates.is_some_and(|gates| !gates.is_empty()) {
+                let why = format!("pod {} has non-empty .spec.schedulingGates", request.name);
+                return Err(Status::conflict("", "pods/binding", &request.name, &why));
+            }
             let mut bound = current.clone();
             bound.set(&["spec", "nodeName"], node.clone());
             for (key, value) in annotations.into_iter().flatten() {
@@ -50,6 +61,8 @@ impl Api {
             for (key, value) in labels.iter().filter(|(key, _)| !own.contains_key(*key)) {
                 bound.set(&["metadata", "labels", key], value.clone());
             }
+            // Where it was to go once others had made room is of no more use.
+            bound.remove(&["status", "nominatedNodeName"]);
             let scheduled =
                 json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
             let conditions =

@@ -14,13 +14,16 @@ use super::body::Facts;
 use super::{Api, Payload, body, dry_run, now, object_response};
 use crate::admission::{Attributes, Operation};
 use crate::registry::ResourceSpec;
-use crate::request::ResourceRequest;
+use crate::request::{ResourceRequest, Verb};
 use crate::services::{self, Taken};
 use crate::storage::WriteError;
 use crate::{custom, fields, names, policy, strategy, view};
 
 /// A write that loses the race this often is answered with a conflict.
 pub(super) const ATTEMPTS: usize = 16;
+/// What an update of an object that has to say its version, and does not, is told.
+const UNVERSIONED: &str = "Invalid value: 0: must be specified for an update";
+
 impl Api {
     pub(super) async fn create(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
         let object = view::stored(&request.spec, body::object(request, payload)?);
@@ -44,7 +47,7 @@ impl Api {
         let prefix = object.str(&["metadata", "generateName"]).to_owned();
         let shown = if object.name().is_empty() { prefix.clone() } else { object.name().to_owned() };
         let attributes = Attributes::new(Operation::Create, request, &shown, None);
-        self.mutate(&attributes, &mut object).await?;
+        let changed_outside = self.mutate(&attributes, &mut object).await?;
         let generated = object.name().is_empty() && !prefix.is_empty();
         for _ in 0..ATTEMPTS {
             let mut object = object.clone();
@@ -53,8 +56,7 @@ impl Api {
             }
             let uid = uuid::Uuid::new_v4().to_string();
             strategy::prepare_create(request, &mut object, &uid, &now())?;
-            // The status that has just been taken away has defaults of its own.
-            custom::fill(spec, &mut object);
+            custom::fill_again(spec, &mut object, changed_outside);
             custom::create(request, &object)?;
             policy::check::check(spec, &object)?;
             self.admit(&attributes, &object).await?;
@@ -104,18 +106,34 @@ impl Api {
 
     pub(super) async fn update(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
         let sent = view::stored(&request.spec, body::object(request, payload)?);
-        let spec = &request.spec;
-        let is_blind = spec.conditional && matches!(sent.resource_version(), "" | "0");
-        let replaced = self.change(request, |_| {
-            if is_blind {
-                let text = "Invalid value: 0x0: must be specified for an update".to_owned();
-                let error = ("FieldValueInvalid", "metadata.resourceVersion".to_owned(), text);
-                return Err(Status::invalid(spec.group(), spec.kind(), &request.name, &[error]));
+        let may_create = request.subresource.is_empty() && strategy::lives::creates(&request.spec);
+        match self.change(request, |_| Ok(sent.clone())).await {
+            Err(status) if status.code == 404 && may_create => self.create_by_update(request, sent).await,
+            result => {
+                let (object, revision) = result?;
+                Ok(object_response(request, StatusCode::OK, object, revision))
             }
-            Ok(sent.clone())
-        });
-        let (object, revision) = replaced.await?;
-        Ok(object_response(request, StatusCode::OK, object, revision))
+        }
+    }
+
+    /// Makes what an update was about and is not there.
+    async fn create_by_update(&self, request: &ResourceRequest, mut sent: Object) -> Result<Response<Body>, Status> {
+        let spec = &request.spec;
+        if !sent.uid().is_empty() {
+            let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: ", sent.uid());
+            return Err(Status::conflict(spec.group(), spec.resource(), &request.name, &why));
+        }
+        let creation = ResourceRequest { verb: Verb::Create, ..request.clone() };
+        self.authorizer.check_request(&request.user, &creation).await?;
+        if spec.namespaced() {
+            self.check_namespace(request).await?;
+        }
+        sent.remove(&["metadata", "resourceVersion"]);
+        if sent.name().is_empty() {
+            sent.set(&["metadata", "name"], request.name.clone());
+        }
+        let (object, revision) = self.store_new(&creation, sent).await?;
+        Ok(object_response(request, StatusCode::CREATED, object, revision))
     }
 
     /// Stores an object that the server itself has changed.
@@ -227,7 +245,12 @@ impl Api {
             old.set(&["metadata", "resourceVersion"], revision.to_string());
             let mut new = make(&old)?;
             let expected = new.resource_version();
-            if !expected.is_empty() && expected != "0" && expected != old.resource_version() {
+            let says = !matches!(expected, "" | "0");
+            if !says && !request.internal && request.verb == Verb::Update && strategy::lives::versioned(spec) {
+                let error = ("FieldValueInvalid", "metadata.resourceVersion".to_owned(), UNVERSIONED.to_owned());
+                return Err(Status::invalid(spec.group(), spec.resource(), &request.name, &[error]));
+            }
+            if says && expected != old.resource_version() {
                 return Err(modified());
             }
             for object in [&mut old, &mut new] {

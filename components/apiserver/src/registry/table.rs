@@ -121,33 +121,24 @@ const TABLE: [ResourceSpec; 68] = [
         .in_category("all")
         .under("services/specs")
         .answers_deleted(),
-    row(ADMISSION, "mutatingadmissionpolicies", "MutatingAdmissionPolicy", Cluster)
-        .conditional()
-        .in_category("api-extensions"),
+    row(ADMISSION, "mutatingadmissionpolicies", "MutatingAdmissionPolicy", Cluster).in_category("api-extensions"),
     row(ADMISSION, "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", Cluster)
-        .conditional()
         .in_category("api-extensions"),
     row(ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", Cluster)
-        .conditional()
         .in_category("api-extensions"),
     row(ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", Cluster)
-        .conditional()
         .status()
         .in_category("api-extensions"),
     row(ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", Cluster)
-        .conditional()
         .in_category("api-extensions"),
     row(ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", Cluster)
-        .conditional()
         .in_category("api-extensions"),
     row(APIEXTENSIONS, "customresourcedefinitions", "CustomResourceDefinition", Cluster)
-        .conditional()
         .short(&["crd", "crds"])
         .status()
         .in_category("api-extensions")
         .under("apiextensions.k8s.io/customresourcedefinitions"),
     row(APIREGISTRATION, "apiservices", "APIService", Cluster)
-        .conditional()
         .status()
         .in_category("api-extensions")
         .under("apiregistration.k8s.io/apiservices"),
@@ -181,7 +172,7 @@ const TABLE: [ResourceSpec; 68] = [
         .short(&["csr"])
         .status()
         .selected_by(&["spec.signerName"]),
-    row(COORDINATION, "leases", "Lease", Namespaced).conditional(),
+    row(COORDINATION, "leases", "Lease", Namespaced),
     row(DISCOVERY, "endpointslices", "EndpointSlice", Namespaced),
     row(EVENTS, "events", "Event", Namespaced).short(&["ev"]).selected_by(REGARDING_FIELDS).stored_as(CORE),
     row(FLOWCONTROL, "flowschemas", "FlowSchema", Cluster).status(),
@@ -191,8 +182,8 @@ const TABLE: [ResourceSpec; 68] = [
     row(NETWORKING, "ipaddresses", "IPAddress", Cluster).short(&["ip"]),
     row(NETWORKING, "networkpolicies", "NetworkPolicy", Namespaced).short(&["netpol"]),
     row(NETWORKING, "servicecidrs", "ServiceCIDR", Cluster).status(),
-    row(NODE, "runtimeclasses", "RuntimeClass", Cluster).conditional(),
-    row(POLICY, "poddisruptionbudgets", "PodDisruptionBudget", Namespaced).conditional().short(&["pdb"]).status(),
+    row(NODE, "runtimeclasses", "RuntimeClass", Cluster),
+    row(POLICY, "poddisruptionbudgets", "PodDisruptionBudget", Namespaced).short(&["pdb"]).status(),
     row(RBAC, "clusterrolebindings", "ClusterRoleBinding", Cluster),
     row(RBAC, "clusterroles", "ClusterRole", Cluster),
     row(RBAC, "rolebindings", "RoleBinding", Namespaced),
@@ -204,10 +195,10 @@ const TABLE: [ResourceSpec; 68] = [
         .selected_by(&["spec.driver", "spec.nodeName"])
         .answers_deleted(),
     row(SCHEDULING, "priorityclasses", "PriorityClass", Cluster).short(&["pc"]),
-    row(STORAGE, "csidrivers", "CSIDriver", Cluster).conditional().answers_deleted(),
-    row(STORAGE, "csinodes", "CSINode", Cluster).conditional().answers_deleted(),
-    row(STORAGE, "csistoragecapacities", "CSIStorageCapacity", Namespaced).conditional(),
+    row(STORAGE, "csidrivers", "CSIDriver", Cluster).answers_deleted(),
+    row(STORAGE, "csinodes", "CSINode", Cluster).answers_deleted(),
+    row(STORAGE, "csistoragecapacities", "CSIStorageCapacity", Namespaced),
     row(STORAGE, "storageclasses", "StorageClass", Cluster).short(&["sc"]).answers_deleted(),
-    row(STORAGE, "volumeattachments", "VolumeAttachment", Cluster).conditional().status().answers_deleted(),
+    row(STORAGE, "volumeattachments", "VolumeAttachment", Cluster).status().answers_deleted(),
     row(STORAGE, "volumeattributesclasses", "VolumeAttributesClass", Cluster).short(&["vac"]).answers_deleted(),
 ];
