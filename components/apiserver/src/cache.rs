@@ -5,6 +5,7 @@
 //! client lists again, as the API's contract says.
 
 mod follower;
+mod frames;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,8 @@ use kinit_api::status::Status;
 use parking_lot::RwLock;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+pub use frames::Frames;
 
 use crate::registry::{self, RESOURCES, Registry, ResourceSpec};
 use crate::storage::{Etcd, Stored};
@@ -136,6 +139,8 @@ pub struct Change {
     pub revision: i64,
     pub old: Option<Arc<Entry>>,
     pub new: Option<Arc<Entry>>,
+    /// What watchers send of it; only while it is on its way to them.
+    pub frames: Option<Arc<Frames>>,
 }
 
 /// Objects by `namespace/name` or `name`.
@@ -360,7 +365,7 @@ impl Resource {
         if old.is_none() && new.is_none() {
             return;
         }
-        let change = Change { revision, old, new };
+        let change = Change { revision, old, new, frames: None };
         if state.ring.len() == RING
             && let Some(dropped) = state.ring.pop_front()
         {
@@ -369,7 +374,7 @@ impl Resource {
         state.ring.push_back(change.clone());
         if let Some(sender) = &state.sender {
             // No receiver is no error: nobody watches any more.
-            let _ = sender.send(change);
+            let _ = sender.send(Change { frames: Some(Arc::default()), ..change });
         }
     }
 

@@ -1,6 +1,7 @@
 //! watch: a stream of events, each one's bytes shared by all who see it.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,7 +60,7 @@ impl Api {
                 .collect();
             let entries = self.converter.entries(&request.spec, entries).await?;
             let shown = entries.iter().filter(|entry| selected(entry));
-            head.extend(shown.map(|entry| ("ADDED", view::bytes(&request.spec, &entry.json))));
+            head.extend(shown.map(|entry| Event::Object("ADDED", view::bytes(&request.spec, &entry.json))));
             if wants_initial {
                 head.push(bookmark(&request.spec, at, true));
             }
@@ -79,14 +80,25 @@ impl Api {
                 head.extend(encode(&request.spec, &change, &selected));
             }
         }
-        let converter = converts.then(|| self.converter.clone());
-        let spec = request.spec.clone();
-        let live = Live { receiver, selected, spec, cache: self.cache.clone(), bookmarks, converter, selecting };
+        let live = Live {
+            receiver,
+            selected,
+            spec: request.spec.clone(),
+            cache: self.cache.clone(),
+            bookmarks,
+            converter: converts.then(|| self.converter.clone()),
+            selecting,
+            // What a webhook converts is not what the change was stored as, and so not what others send.
+            sharing: encoder.shared().filter(|_| !converts).map(|protobuf| (protobuf, encoder.clone())),
+        };
         let events = stream::iter(head).chain(live.into_stream());
         let bounded = events.take_until(tokio::time::sleep(timeout));
         let answer = encoder.clone();
-        let frames = bounded.filter_map(move |(kind, object)| {
-            let encoded = encoder.encode(kind, &object);
+        let frames = bounded.filter_map(move |event| {
+            let encoded = match event {
+                Event::Object(kind, object) => encoder.encode(kind, &object),
+                Event::Frame(frame) => Ok(frame),
+            };
             if let Err(error) = &encoded {
                 tracing::warn!(%error, "an event could not be encoded; its watcher does not see it");
             }
@@ -97,8 +109,13 @@ impl Api {
     }
 }
 
-/// What happened, and the object as JSON.
-type Event = (&'static str, Bytes);
+/// What a watcher is sent.
+enum Event {
+    /// What happened, and the object as JSON.
+    Object(&'static str, Bytes),
+    /// What others are sent too, as it goes over the wire.
+    Frame(Bytes),
+}
 
 struct Live {
     receiver: broadcast::Receiver<Change>,
@@ -109,9 +126,27 @@ struct Live {
     /// There where a webhook may have to be asked for what is shown.
     converter: Option<Converter>,
     selecting: bool,
+    /// How frames are made that other watchers send as well, and whether they are protobuf.
+    sharing: Option<(bool, Events)>,
 }
 
 impl Live {
+    /// A change as this watcher sends it.
+    fn event(&self, change: &Change) -> Option<Event> {
+        let (Some((protobuf, encoder)), Some(frames)) = (&self.sharing, &change.frames) else {
+            return encode(&self.spec, change, &self.selected);
+        };
+        let (kind, entry) = seen(change, &self.selected)?;
+        let make = || encoder.clone().encode(kind, &object_of(kind, &entry, change));
+        match frames.get(kind, *protobuf, make) {
+            Ok(frame) => Some(Event::Frame(frame)),
+            Err(error) => {
+                tracing::warn!(%error, "an event could not be encoded; its watchers do not see it");
+                None
+            }
+        }
+    }
+
     fn into_stream(self) -> impl Stream<Item = Event> + Send {
         stream::unfold(self, |mut live| async move {
             loop {
@@ -124,12 +159,12 @@ impl Live {
                                 Err(error) => {
                                     // What comes after a change that cannot be shown must not be seen without it.
                                     live.receiver = broadcast::channel(1).1;
-                                    return Some((("ERROR", error.to_value().to_string().into()), live));
+                                    return Some((Event::Object("ERROR", error.to_value().to_string().into()), live));
                                 }
                             }
                         }
-                        if let Some(bytes) = encode(&live.spec, &change, &live.selected) {
-                            return Some((bytes, live));
+                        if let Some(event) = live.event(&change) {
+                            return Some((event, live));
                         }
                     }
                     // Closed: the cache started over, or this watcher fell behind. The client lists again.
@@ -148,15 +183,25 @@ impl Live {
     }
 }
 
-/// A change as this watcher sees it: an object that comes into its selection is added, one that leaves it is deleted.
-fn encode(spec: &ResourceSpec, change: &Change, selected: &Filter) -> Option<Event> {
-    let sees = |entry: &Option<std::sync::Arc<Entry>>| entry.as_ref().filter(|entry| selected(entry)).cloned();
+/// What a change is to a watcher: an object that comes into its selection is added, one that leaves it is deleted.
+fn seen(change: &Change, selected: &Filter) -> Option<(&'static str, Arc<Entry>)> {
+    let sees = |entry: &Option<Arc<Entry>>| entry.as_ref().filter(|entry| selected(entry)).cloned();
     match (sees(&change.old), sees(&change.new)) {
-        (None, Some(new)) => Some(("ADDED", view::bytes(spec, &new.json))),
-        (Some(_), Some(new)) => Some(("MODIFIED", view::bytes(spec, &new.json))),
-        (Some(old), None) => Some(("DELETED", view::bytes(spec, &deleted(&old, change.revision)))),
+        (None, Some(new)) => Some(("ADDED", new)),
+        (Some(_), Some(new)) => Some(("MODIFIED", new)),
+        (Some(old), None) => Some(("DELETED", old)),
         (None, None) => None,
     }
+}
+
+/// The object that an event shows, as it is stored.
+fn object_of(kind: &str, entry: &Entry, change: &Change) -> Bytes {
+    if kind == "DELETED" { deleted(entry, change.revision) } else { entry.json.clone() }
+}
+
+fn encode(spec: &ResourceSpec, change: &Change, selected: &Filter) -> Option<Event> {
+    let (kind, entry) = seen(change, selected)?;
+    Some(Event::Object(kind, view::bytes(spec, &object_of(kind, &entry, change))))
 }
 
 /// The last state of an object that is gone, at the revision of its end.
@@ -177,5 +222,5 @@ fn bookmark(spec: &ResourceSpec, revision: i64, initial_events_end: bool) -> Eve
     if initial_events_end {
         object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
-    ("BOOKMARK", object.to_string().into())
+    Event::Object("BOOKMARK", object.to_string().into())
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Columns, beta, partial};
 use crate::negotiate::{Encoding, Form, Format, JSON};
-use crate::registry::Spec;
+use crate::registry::{Spec, Storage};
 
 /// Encodes one watcher's events. Tables have their columns in the first event only.
 #[derive(Clone, Debug)]
@@ -21,6 +21,15 @@ pub struct Events {
 impl Events {
     pub fn new(spec: Spec, format: Format) -> Self {
         Self { spec, format, headed: false }
+    }
+
+    /// Whether all who ask for whole objects as this client does get the same bytes, and whether those are protobuf.
+    pub fn shared(&self) -> Option<bool> {
+        let stored = self.spec.custom.is_none() && self.spec.storage == Storage::Own;
+        (stored
+            && self.format.form == Form::Whole
+            && matches!(self.format.encoding, Encoding::Json | Encoding::Protobuf))
+        .then_some(self.format.encoding == Encoding::Protobuf)
     }
 
     pub(super) fn content_type(&self) -> &'static str {
