@@ -1,11 +1,13 @@
 //! Flow control: no client takes the server from the others. FlowSchemas sort requests into priority levels ([`classify`]),
 //! and each level has a share of the server's seats; what finds no seat waits for one, or is told to come again.
 //!
-//! A level's requests wait in the order of their arrival, and a flow (a user's or a namespace's requests) may have only so
-//! many of them waiting. Requests that run long, such as watches, hold a seat at their start only.
+//! Requests wait in a level's queues, of which a flow (a user's or a namespace's requests) is dealt a hand ([`queues`]).
+//! Requests that run long, such as watches, hold a seat at their start only.
 
 pub mod classify;
 pub mod defaults;
+mod level;
+mod queues;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,29 +18,18 @@ use kinit_api::object::Object;
 use kinit_api::status::Status;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
 use crate::handlers::{Api, now};
 use classify::{Digest, Rules};
+use level::{Level, Seat, share};
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const LEVELS: &str = "prioritylevelconfigurations";
 const SCHEMAS: &str = "flowschemas";
-/// How long a request waits for a seat, and how often the schemas' conditions are looked at.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How often the schemas' conditions are looked at.
 const EVERY: Duration = Duration::from_secs(2);
-
-/// A priority level's seats.
-struct Level {
-    uid: String,
-    /// None for the exempt level, whose requests need no seat.
-    seats: Option<Arc<Semaphore>>,
-    /// Requests that one flow may have waiting; none where a level does not let them wait.
-    patience: usize,
-    waiting: Mutex<HashMap<String, usize>>,
-}
 
 /// Schemas and levels as they are at a moment.
 #[derive(Default)]
@@ -61,7 +52,7 @@ pub struct Flow {
 pub struct Admitted {
     schema: String,
     level: String,
-    _seat: Option<OwnedSemaphorePermit>,
+    _seat: Option<Seat>,
 }
 
 impl Admitted {
@@ -87,11 +78,8 @@ impl Flow {
         let state = self.state();
         let Some(found) = state.rules.find(digest) else { return Ok(None) };
         let Some(level) = state.levels.get(&found.level) else { return Ok(None) };
-        let seat = match &level.seats {
-            None => None,
-            Some(seats) => Some(level.seat(seats, &format!("{}/{}", found.uid, found.distinguisher)).await?),
-        };
-        Ok(Some(Admitted { schema: found.uid, level: level.uid.clone(), _seat: seat }))
+        let seat = level.seat((&found.uid, &found.distinguisher)).await?;
+        Ok(Some(Admitted { schema: found.uid, level: level.uid().to_owned(), _seat: seat }))
     }
 
     /// The newest schemas and levels; their seats are shared out anew when any of them changes.
@@ -148,112 +136,5 @@ impl Flow {
         update.subresource = "status".to_owned();
         update.internal = true;
         api.store_changed(&update, changed).await
-    }
-}
-
-impl Level {
-    async fn seat(&self, seats: &Arc<Semaphore>, flow: &str) -> Result<OwnedSemaphorePermit, Status> {
-        if let Ok(seat) = seats.clone().try_acquire_owned() {
-            return Ok(seat);
-        }
-        let full = || {
-            let mut status = Status::too_many_requests("too many requests, please try again later");
-            status.details = Some(json!({"retryAfterSeconds": 1}));
-            status
-        };
-        let place = Place::take(self, flow).ok_or_else(full)?;
-        let seat = tokio::time::timeout(PATIENCE, seats.clone().acquire_owned()).await;
-        drop(place);
-        // The semaphore is never closed.
-        seat.map_err(|_| full())?.map_err(|_| full())
-    }
-}
-
-/// A place among those that wait, given back when it is dropped.
-struct Place<'a> {
-    level: &'a Level,
-    flow: &'a str,
-}
-
-impl<'a> Place<'a> {
-    fn take(level: &'a Level, flow: &'a str) -> Option<Self> {
-        let mut waiting = level.waiting.lock();
-        let count = waiting.get(flow).copied().unwrap_or_default();
-        if count >= level.patience {
-            return None;
-        }
-        waiting.insert(flow.to_owned(), count + 1);
-        Some(Self { level, flow })
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self.level.waiting.lock();
-        let count = waiting.get(self.flow).copied().unwrap_or_default();
-        if count <= 1 {
-            waiting.remove(self.flow);
-        } else {
-            waiting.insert(self.flow.to_owned(), count - 1);
-        }
-    }
-}
-
-/// Levels by name, each with its share of all seats. A level whose share stays keeps who sits and waits.
-fn share(levels: &[Object], total: usize, before: &HashMap<String, Arc<Level>>) -> HashMap<String, Arc<Level>> {
-    let number = |level: &Object, path: &[&str], otherwise: u64| {
-        let path = [&["spec", "limited"], path].concat();
-        usize::try_from(level.get(&path).and_then(Value::as_u64).unwrap_or(otherwise)).unwrap_or(usize::MAX)
-    };
-    let limited = |level: &&Object| level.str(&["spec", "type"]) != "Exempt";
-    let shares = |level: &Object| number(level, &["nominalConcurrencyShares"], 30);
-    let sum: usize = levels.iter().filter(limited).map(shares).sum::<usize>().max(1);
-    let one = |level: &Object| {
-        let seats = limited(&level).then(|| (total * shares(level)).div_ceil(sum).max(1));
-        let queues = level.str(&["spec", "limited", "limitResponse", "type"]) == "Queue";
-        let of_queues = |field: &str, otherwise| number(level, &["limitResponse", "queuing", field], otherwise);
-        // A flow's hand of queues, each of which holds so many.
-        let patience = if queues { of_queues("handSize", 8) * of_queues("queueLengthLimit", 50) } else { 0 };
-        let kept = before.get(level.name()).filter(|kept| kept.patience == patience && kept.uid == level.uid());
-        let kept = kept.filter(|kept| kept.seats.as_ref().map(|own| own.available_permits()) == seats);
-        let fresh = || {
-            let seats = seats.map(|count| Arc::new(Semaphore::new(count)));
-            Arc::new(Level { uid: level.uid().to_owned(), seats, patience, waiting: Mutex::default() })
-        };
-        (level.name().to_owned(), kept.cloned().unwrap_or_else(fresh))
-    };
-    levels.iter().map(one).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn level(name: &str, shares: u64, response: &Value) -> Object {
-        Object::from_value(json!({"metadata": {"name": name, "uid": name}, "spec": {"type": "Limited",
-            "limited": {"nominalConcurrencyShares": shares, "limitResponse": response}}}))
-        .unwrap()
-    }
-
-    #[tokio::test]
-    async fn seats_are_shared_and_those_without_one_wait_or_go() {
-        let queue = json!({"type": "Queue", "queuing": {"handSize": 1, "queueLengthLimit": 1, "queues": 4}});
-        let levels = [level("a", 3, &queue), level("b", 1, &json!({"type": "Reject"}))];
-        let shared = share(&levels, 4, &HashMap::new());
-        let seats = |name: &str| shared[name].seats.clone().unwrap();
-        assert_eq!((seats("a").available_permits(), seats("b").available_permits()), (3, 1));
-        let (a, b) = (&shared["a"], &shared["b"]);
-        let _taken = b.seat(&seats("b"), "f").await.unwrap();
-        assert_eq!(b.seat(&seats("b"), "f").await.unwrap_err().code, 429);
-        let held = seats("a").acquire_many_owned(3).await.unwrap();
-        let all = seats("a");
-        let (waited, refused) = tokio::join!(a.seat(&all, "f"), async {
-            let refused = a.seat(&all, "f").await;
-            drop(held);
-            refused
-        });
-        assert!(waited.is_ok());
-        assert_eq!(refused.unwrap_err().code, 429);
-        assert!(a.waiting.lock().is_empty());
     }
 }
