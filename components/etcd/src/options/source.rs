@@ -270,7 +270,8 @@ mod tests {
     #[test]
     fn flags_come_from_the_line_and_the_environment() {
         let name = ("ETCD_NAME", "a");
-        let table: [(&[&str], &[(&str, &str)], Result<&str, &str>); 7] = [
+        type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], Result<&'a str, &'a str>);
+        let table: [Case<'_>; 7] = [
             (&["-name", "a", "--data-dir=/d"], &[], Ok("--name a --data-dir=/d")),
             (&["-name=a"], &[("HOME", "/root")], Ok("--name=a")),
             (&["--quota-backend-bytes", "-1"], &[], Ok("--quota-backend-bytes -1")),

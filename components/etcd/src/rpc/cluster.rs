@@ -102,7 +102,7 @@ impl Service {
 
 /// Whether so many members that have started are a quorum with one that has not. A second member is let in by the first.
 fn ready_for(started: usize, voters: usize) -> bool {
-    (started == 1 && voters == 2) || started >= voters / 2 + 1
+    (started == 1 && voters == 2) || started > voters / 2
 }
 
 fn check_urls(urls: &[String]) -> Result<(), Error> {
