@@ -6,7 +6,7 @@
 port=${HOOK_PORT:-19443}
 certificate() {             # for the webhook, by itself
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=hook \
-    -addext 'subjectAltName=IP:127.0.0.1' -keyout "$tmp/hook.key" -out "$tmp/hook.crt"
+    -addext 'subjectAltName=IP:127.0.0.1' -addext basicConstraints=critical,CA:FALSE -keyout "$tmp/hook.key" -out "$tmp/hook.crt"
 }
 webhook() { python3 tests/e2e/clients/convert.py "$port" "$tmp/hook.crt" "$tmp/hook.key" "$tmp/hook.log" & hook_pid=$!; pids+=($!); }
 listening() { curl -s --cacert "$tmp/hook.crt" "https://127.0.0.1:$port/" -o /dev/null; }
@@ -72,7 +72,7 @@ check "objects stored before are shown all the same" within 10 equals 'a b' kube
 check "a webhook that ends" kill "$hook_pid"
 check "is told of" within 5 refuses 'conversion webhook for example.com/v1, Kind=Host failed: Post' kubectl get hosts.v2.example.com a
 kubectl create --dry-run=client -o json -f <(definition v2) > "$tmp/blind.json"
-check "an update has to say what it replaces" refuses 'metadata.resourceVersion: Invalid value: 0x0: must be specified for an update' \
+check "an update has to say what it replaces" refuses 'metadata.resourceVersion: Invalid value: 0: must be specified for an update' \
   kubectl replace --raw /apis/apiextensions.k8s.io/v1/customresourcedefinitions/hosts.example.com -f "$tmp/blind.json"
 
 finish

@@ -109,7 +109,7 @@ kind: PersistentVolumeClaim
 metadata: {name: later}
 spec: {storageClassName: later, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
 T
-check "its claim waits for a Pod" says "waiting for first consumer" within 30 says WaitForFirstConsumer kubectl events --for pvc/later
+check "its claim waits for a Pod" within 30 says "waiting for first consumer" kubectl events --for pvc/later
 check "the Pod is made" apply <<'T'
 apiVersion: v1
 kind: Pod

@@ -6,17 +6,13 @@ use crate::error::Error;
 /// Major and minor version.
 pub type Version = (u64, u64);
 
-/// The version in a text, `3.5` or `3.5.1`.
+/// The version in a text, `3.5` or `3.5.1`, whatever build or release before the final one it is.
 pub fn parse(text: &str) -> Option<Version> {
-    let mut parts = text.split('.');
-    let mut number = || parts.next()?.parse().ok();
-    let version = (number()?, number()?);
-    match parts.next() {
-        None => Some(version),
-        Some(patch) => {
-            let number = patch.split(['-', '+']).next().unwrap_or_default();
-            (parts.next().is_none() && number.parse::<u64>().is_ok()).then_some(version)
-        }
+    let released = text.split(['-', '+']).next()?;
+    let numbers: Vec<u64> = released.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    match numbers[..] {
+        [major, minor] | [major, minor, _] => Some((major, minor)),
+        _ => None,
     }
 }
 

@@ -19,6 +19,7 @@ struct Side<'a> {
 }
 
 fn options(security: &Security, side: Side<'_>) -> Result<Option<TlsOptions>, ConfigError> {
+    let versions = versions(security)?;
     let (Some(cert), Some(key)) = (side.cert, side.key) else {
         let half = side.cert.is_some() || side.key.is_some();
         return if half { Err(ConfigError::HalfPair(side.flags.0, side.flags.1)) } else { Ok(None) };
@@ -29,7 +30,7 @@ fn options(security: &Security, side: Side<'_>) -> Result<Option<TlsOptions>, Co
         None => ClientAuth::None,
     };
     let mut options = TlsOptions::http(Identity::Files { cert: cert.clone(), key: key.clone() }, client_auth);
-    options.versions = versions(security)?;
+    options.versions = versions;
     if options.versions == Versions::Tls13 && !security.cipher_suites.is_empty() {
         return Err(ConfigError::Suites);
     }
