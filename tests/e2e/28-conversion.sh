@@ -10,6 +10,7 @@ certificate() {             # for the webhook, by itself
 }
 webhook() { python3 tests/e2e/clients/convert.py "$port" "$tmp/hook.crt" "$tmp/hook.key" "$tmp/hook.log" & hook_pid=$!; pids+=($!); }
 listening() { curl -s --cacert "$tmp/hook.crt" "https://127.0.0.1:$port/" -o /dev/null; }
+quiet() { "$@" 2> /dev/null; }      # without the warning that a version is deprecated
 calls() { wc -l < "$tmp/hook.log"; }
 field() { kubectl get "$1" -o "jsonpath={$2}"; }
 host() { printf '{"apiVersion":"example.com/%s","kind":"Host","metadata":{"name":"%s"},%s}' "$@"; }
@@ -51,13 +52,13 @@ check "the webhook listens" within 10 listening
 check "a definition is created" kubectl create -f <(definition v1)
 check "and established" kubectl wait --for=condition=established --timeout=10s crd/hosts.example.com
 check "an object of the stored version" within 5 create v1 a '"hostPort":"a:80"'
-check "is shown in the other" equals 'a 80' field hosts.v2.example.com/a '.host} {.port'
+check "is shown in the other" equals 'a 80' quiet field hosts.v2.example.com/a '.host} {.port'
 check "one of the other version" create v2 b '"host":"b","port":"81"'
 check "is stored in the first" equals 'b:81' field hosts.v1.example.com/b .hostPort
 check "a deprecated version warns" says 'example.com/v2 Host is deprecated' kubectl get hosts.v2.example.com
-check "lists are converted" equals 'a b' kubectl get hosts.v2.example.com -o 'jsonpath={.items[*].host}'
-check "each state of an object once" equals "$(calls)" eval 'kubectl get hosts.v2.example.com > /dev/null; calls'
-check "fields of the version select" equals b kubectl get hosts.v2.example.com --field-selector port=81 -o 'jsonpath={.items[*].metadata.name}'
+check "lists are converted" equals 'a b' quiet kubectl get hosts.v2.example.com -o 'jsonpath={.items[*].host}'
+check "each state of an object once" equals "$(calls)" eval 'kubectl get hosts.v2.example.com > /dev/null 2>&1; calls'
+check "fields of the version select" equals b quiet kubectl get hosts.v2.example.com --field-selector port=81 -o 'jsonpath={.items[*].metadata.name}'
 check "no others do" refuses 'field label not supported' kubectl get hosts.v2.example.com --field-selector hostPort=a:80
 kubectl get hosts.v2.example.com --watch-only --request-timeout 60s -o 'jsonpath={.host}:{.port}{"\n"}' > "$tmp/watch" 2> /dev/null &
 pids+=($!)
@@ -68,7 +69,7 @@ check "a patch in the other version" kubectl patch hosts.v2.example.com a --type
 check "is stored" equals 'a:83' field hosts.v1.example.com/a .hostPort
 check "the other version is the stored one now" kubectl apply -f <(definition v2)
 check "which is noted" equals '["v1","v2"]' field crd/hosts.example.com .status.storedVersions
-check "objects stored before are shown all the same" within 10 equals 'a b' kubectl get hosts.v2.example.com -o 'jsonpath={.items[*].host}'
+check "objects stored before are shown all the same" within 10 equals 'a b' quiet kubectl get hosts.v2.example.com -o 'jsonpath={.items[*].host}'
 check "a webhook that ends" kill "$hook_pid"
 check "is told of" within 5 refuses 'conversion webhook for example.com/v1, Kind=Host failed: Post' kubectl get hosts.v2.example.com a
 kubectl create --dry-run=client -o json -f <(definition v2) > "$tmp/blind.json"

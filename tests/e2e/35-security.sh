@@ -11,7 +11,7 @@ stored() {                  # what etcd holds under a key, as it is
     tr -d '\0'
 }
 starts() { local start=$1; shift; local value; value=$("$@") && [ "${value:0:${#start}}" = "$start" ] || { echo "${value:0:60}"; return 1; }; }
-ask() { local token=$1; shift; curl -sS --cacert "$pki/ca.crt" -H "Authorization: Bearer $token" "$@"; }
+ask() { local token=$1; shift; curl -sS -A e2e --cacert "$pki/ca.crt" -H "Authorization: Bearer $token" "$@"; }
 token() { python3 "$stand_in" token "$tmp/issuer.key" "https://127.0.0.1:$port" "$@"; }
 noted() { python3 "$stand_in" noted "$tmp/audit.log" "$@"; }
 encryption() {              # a file in which these providers keep Secrets
