@@ -140,13 +140,15 @@ impl Process {
     pub fn start_with(program: &Path, data: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let [client, peer] = free_addresses();
         let url = |address: SocketAddr| format!("http://{address}");
+        // Its identity comes of what it says of itself, which is the same at every start, as an operator's flags are.
+        let identity = "http://127.0.0.1:2380";
         let child = Command::new(program)
             .env_clear()
             .envs(environment.iter().copied())
             .args(["--data-dir", &data.display().to_string(), "--name=default"])
             .args(["--listen-client-urls", &url(client), "--advertise-client-urls", &url(client)])
-            .args(["--listen-peer-urls", &url(peer), "--initial-advertise-peer-urls", &url(peer)])
-            .args(["--initial-cluster", &format!("default={}", url(peer)), "--log-level=error"])
+            .args(["--listen-peer-urls", &url(peer), "--initial-advertise-peer-urls", identity])
+            .args(["--initial-cluster", &format!("default={identity}"), "--log-level=error"])
             .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
