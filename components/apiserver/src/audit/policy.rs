@@ -288,7 +288,7 @@ mod tests {
             ("- {level: None, nonResourceURLs: [/a], namespaces: [x]}", "both regular resources"),
             ("- {level: None, resources: [{group: apps/v1}]}", "without a version"),
             ("- {level: None, resources: [{resourceNames: [a]}]}", "requires at least one resource"),
-            ("[]", "0 rules"),
+            (" []", "0 rules"),
         ];
         for (rules, wanted) in cases {
             let error = policy(rules).err().unwrap_or_default();

@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told() {
         let cases = [
-            (file("[]"), "at least one authorization mode"),
+            (file(" []"), "at least one authorization mode"),
             (file("- {type: RBAC, name: a}\n- {type: RBAC, name: b}"), "type: Duplicate value"),
             (file("- {type: RBAC, name: a}\n- {type: Node, name: a}"), "name: Duplicate value"),
             (file("- {type: Nobody, name: a}"), "Unsupported value: \"Nobody\""),
