@@ -85,7 +85,10 @@ pub async fn replace(
             continue;
         };
         reporter.warn(&format!("{} did not become ready: {}", one.name, describe(&error)));
-        let back = take_back(host, api, node, &all[..=index], patience, reporter).await;
+        // As in kubeadm, etcd goes back only if it failed itself: what the new one wrote may be more than the old one reads.
+        let replaced: Vec<&Replacement> =
+            all[..=index].iter().filter(|each| each.name != "etcd" || one.name == "etcd").collect();
+        let back = take_back(host, api, node, &replaced, patience, reporter).await;
         let state = if back.is_ok() { "all runs again as before" } else { "not all runs as before either" };
         anyhow::bail!(
             "the new {} did not become ready within {}s; {state}\nhint: its logs are under /var/log/pods; the manifests before are in {}",
@@ -102,7 +105,7 @@ async fn take_back(
     host: &dyn Host,
     api: &dyn Api,
     node: &str,
-    replaced: &[Replacement],
+    replaced: &[&Replacement],
     patience: Duration,
     reporter: &dyn Reporter,
 ) -> anyhow::Result<()> {
