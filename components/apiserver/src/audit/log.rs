@@ -3,6 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use flate2::Compression;
@@ -31,6 +33,7 @@ pub struct LogFile {
     rotation: Rotation,
     file: File,
     written: u64,
+    tidier: Tidier,
 }
 
 impl Log {
@@ -44,7 +47,8 @@ impl Log {
         }
         let file = append(path)?;
         let written = file.metadata()?.len();
-        Ok(Self::File(LogFile { path: path.to_owned(), rotation, file, written }))
+        let tidier = Tidier::start(path.to_owned(), rotation.clone())?;
+        Ok(Self::File(LogFile { path: path.to_owned(), rotation, file, written, tidier }))
     }
 
     /// Writes one line.
@@ -72,14 +76,45 @@ impl LogFile {
         std::fs::rename(&self.path, &backup)?;
         self.file = append(&self.path)?;
         self.written = 0;
-        let (path, rotation) = (self.path.clone(), self.rotation.clone());
-        // Compressing takes longer than a request may wait.
-        std::thread::spawn(move || {
-            if let Err(error) = tidy(&path, &rotation) {
-                tracing::warn!(%error, path = %path.display(), "old audit logs cannot be tidied up");
-            }
-        });
+        self.tidier.wake();
         Ok(())
+    }
+}
+
+/// The one thread that tidies up a log: compressing takes longer than a request may wait, and two at once would take each
+/// other's files. It has ended when this is dropped.
+struct Tidier {
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Tidier {
+    fn start(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
+        let (wake, woken) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("audit-log".to_owned()).spawn(move || {
+            while woken.recv().is_ok() {
+                if let Err(error) = tidy(&path, &rotation) {
+                    tracing::warn!(%error, path = %path.display(), "old audit logs cannot be tidied up");
+                }
+            }
+        })?;
+        Ok(Self { wake: Some(wake), thread: Some(thread) })
+    }
+
+    /// One turn that is still to come sees every file that is there, so a full queue needs no other.
+    fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            let _ = wake.try_send(());
+        }
+    }
+}
+
+impl Drop for Tidier {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -151,6 +186,7 @@ mod tests {
         log.write(b"12\n").unwrap();
         log.write(b"next\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "next\n");
+        drop(log);
         let now: Timestamp = "2000-01-02T03:04:05Z".parse().unwrap();
         assert!(backup(&path, now).ends_with("audit-2000-01-02T03-04-05.000.log"));
         for day in 1..4 {
