@@ -78,8 +78,12 @@ async fn look(monitors: &Monitors, actor: &Actor, uid: &str) -> Result<Option<Du
         Fate::Keep => {}
         Fate::Delete => {
             // Who waits for this one waits for those that it owns too.
-            let has_own = kinds.contains(&Owner::Waiting) && !monitors.graph.lock().owned_by(uid).is_empty();
-            delete(&client, uid, &node, has_own).await?;
+            let owned = if kinds.contains(&Owner::Waiting) { monitors.graph.lock().owned_by(uid) } else { Vec::new() };
+            // One that it owns may wait for it in a circle, which is opened here: the next look deletes it.
+            if owned.iter().any(|(_, child)| child.waits_for(FOREGROUND)) && node.blocks_any() {
+                return unblock(&client, uid, &node).await.map(|()| again);
+            }
+            delete(&client, uid, &node, !owned.is_empty()).await?;
         }
         Fate::Cut => {
             let solid = node.owners.iter().zip(&kinds).filter(|(_, kind)| **kind == Owner::Solid);
@@ -133,6 +137,13 @@ fn api_of(client: &kube::Client, node: &Node) -> Api<DynamicObject> {
     }
 }
 
+/// Lets an object's owners go before it.
+async fn unblock(client: &kube::Client, uid: &str, node: &Node) -> Result<(), kube::Error> {
+    let free = |owner: &OwnerReference| OwnerReference { block_owner_deletion: Some(false), ..owner.clone() };
+    let owners: Vec<_> = node.owners.iter().map(free).collect();
+    cut(client, uid, node, owners.iter().collect()).await
+}
+
 /// Gives an object other owners.
 async fn cut(client: &kube::Client, uid: &str, node: &Node, owners: Vec<&OwnerReference>) -> Result<(), kube::Error> {
     let patch = Patch::Merge(json!({"metadata":
@@ -161,8 +172,7 @@ async fn release(client: &kube::Client, uid: &str, node: &Node, owned: &[(String
         }
         return drop_finalizer(client, uid, node, ORPHAN).await;
     }
-    let blocks = |child: &Node| child.owners.iter().any(|one| one.uid == uid && one.block_owner_deletion == Some(true));
-    if node.waits_for(FOREGROUND) && !owned.iter().any(|(_, child)| blocks(child)) {
+    if node.waits_for(FOREGROUND) && !owned.iter().any(|(_, child)| child.blocks(uid)) {
         return drop_finalizer(client, uid, node, FOREGROUND).await;
     }
     Ok(())

@@ -67,6 +67,16 @@ impl Node {
         !self.kind.namespaced || self.namespace == other.namespace
     }
 
+    /// Whether an owner has to wait until this is gone.
+    pub fn blocks(&self, owner: &str) -> bool {
+        self.owners.iter().any(|one| one.uid == owner && one.block_owner_deletion == Some(true))
+    }
+
+    /// Whether any owner has to.
+    pub fn blocks_any(&self) -> bool {
+        self.owners.iter().any(|one| one.block_owner_deletion == Some(true))
+    }
+
     fn place(&self) -> Place {
         (self.kind.resource.plural.clone(), self.kind.resource.group.clone(), self.namespace.clone(), self.name.clone())
     }
@@ -173,6 +183,9 @@ impl Graph {
             // Who waits for those that it owns has one less.
             todo.push(owner.clone());
         }
+        if let Some(old) = &old {
+            todo.extend(after.iter().filter(|owner| old.blocks(owner) && !node.blocks(owner)).cloned());
+        }
         for owner in after.difference(&before) {
             self.owned.entry(owner.clone()).or_default().insert(uid.clone());
         }
@@ -267,6 +280,9 @@ mod tests {
         assert_eq!(names(graph.owned_by("a")), ["b"]);
         let ends = json!({"deletionTimestamp": "2027-01-01T00:00:00Z", "finalizers": [FOREGROUND]});
         assert_eq!(put(&mut graph, "a", ends), ["a", "b"]);
+        let mut free = owner("a");
+        free["blockOwnerDeletion"] = json!(false);
+        assert_eq!(put(&mut graph, "b", json!({"ownerReferences": [free]})), ["a", "b"]);
         assert_eq!(graph.remove("b"), ["a"]);
         assert!(graph.is_gone("b") && graph.owned_by("a").is_empty());
         assert!(graph.remove("b").is_empty());
