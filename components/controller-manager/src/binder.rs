@@ -234,9 +234,8 @@ async fn set_phase(actor: &Actor, volume: &PersistentVolume, phase: &str) -> Res
 
 /// Says what a volume is now: free, taken, or given up by a claim that is gone.
 async fn release(caches: &Caches, actor: &Actor, key: &str) -> Result<(), kube::Error> {
-    let Some(volume) = caches.volumes.get(key).filter(|volume| volume.metadata.deletion_timestamp.is_none()) else {
-        return Ok(());
-    };
+    // One that is being deleted is told too: what protects it waits for this.
+    let Some(volume) = caches.volumes.get(key) else { return Ok(()) };
     let Some(held) = reference(&volume) else { return set_phase(actor, &volume, "Available").await };
     let Some(uid) = held.uid.as_ref().filter(|uid| !uid.is_empty()) else {
         return set_phase(actor, &volume, "Available").await;
