@@ -25,6 +25,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
+use kinit_serving::draining::Received;
 use kinit_serving::{Body, full};
 use rand::seq::IndexedRandom;
 
@@ -69,7 +70,7 @@ impl Relay {
     }
 
     /// Relays a request that [`takes`] says yes to.
-    pub async fn answer(&self, wanted: &ResourceRequest, request: Request<Incoming>) -> Result<Response<Body>, Status> {
+    pub async fn answer(&self, wanted: &ResourceRequest, request: Request<Received>) -> Result<Response<Body>, Status> {
         let query = Query::parse(request.uri().query());
         match (wanted.subresource.as_str(), request.method()) {
             ("log", &Method::GET) => self.log(wanted, &query, request).await,
@@ -89,7 +90,7 @@ impl Relay {
         &self,
         wanted: &ResourceRequest,
         query: &Query,
-        request: Request<Incoming>,
+        request: Request<Received>,
     ) -> Result<Response<Body>, Status> {
         let asked = query::for_logs(&wanted.name, query)?;
         let pod = self.etcd.object("", "pods", &wanted.namespace, &wanted.name).await?;
@@ -122,7 +123,7 @@ impl Relay {
         &self,
         wanted: &ResourceRequest,
         query: &Query,
-        request: Request<Incoming>,
+        request: Request<Received>,
     ) -> Result<Response<Body>, Status> {
         let (namespace, name) = (&wanted.namespace, &wanted.name);
         let pod = self.etcd.object("", "pods", namespace, name).await?;
@@ -145,7 +146,7 @@ impl Relay {
         streams::run(&self.backend, endpoint, path, streams, request).await
     }
 
-    async fn proxy(&self, wanted: &ResourceRequest, request: Request<Incoming>) -> Result<Response<Body>, Status> {
+    async fn proxy(&self, wanted: &ResourceRequest, request: Request<Received>) -> Result<Response<Body>, Status> {
         let resource = wanted.spec.resource();
         // Clients may send the colons of `scheme:name:port` encoded.
         let name = wanted.name.replace("%3A", ":").replace("%3a", ":");

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use kinit_api::status::Status;
 use kinit_serving::Body;
+use kinit_serving::draining::Received;
 use kinit_serving::health::{Health, Scope};
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
@@ -186,6 +187,7 @@ impl Service<Request<Incoming>> for Front {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let front = self.clone();
+        let request = request.map(Received::new);
         Box::pin(async move {
             let mut seat = None;
             let id = audit_id(request.headers());
@@ -224,7 +226,7 @@ impl Front {
     /// Answers a request; its seat is kept in `seat` until the answer's body begins, and `trail` is told what it does.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Received>,
         seat: &mut Option<Admitted>,
         trail: &mut Option<Trail>,
     ) -> Result<Response<Body>, Status> {
@@ -348,7 +350,7 @@ impl Front {
         Ok(other)
     }
 
-    fn describe(&self, request: &Request<Incoming>) -> Result<Response<Body>, Status> {
+    fn describe(&self, request: &Request<Received>) -> Result<Response<Body>, Status> {
         let (method, path, query) = (request.method(), request.uri().path(), request.uri().query());
         if method != http::Method::GET && method != http::Method::HEAD {
             return Err(Status::method_not_allowed());
@@ -383,7 +385,7 @@ fn audit_id(headers: &HeaderMap) -> String {
     given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
 }
 
-async fn read(body: Incoming) -> Result<Bytes, Status> {
+async fn read(body: Received) -> Result<Bytes, Status> {
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Status::too_large(MAX_BODY)),

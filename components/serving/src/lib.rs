@@ -15,6 +15,7 @@
 //!
 //! There is deliberately no routing here and no knowledge of Kubernetes' API.
 
+pub mod draining;
 pub mod health;
 pub mod host;
 pub mod listener;

@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
+use kinit_serving::draining::Received;
 use kinit_serving::{Body, full};
 
 use super::{Aggregator, is_available, target_of};
@@ -18,7 +18,7 @@ impl Aggregator {
         &self,
         service: &Object,
         user: &User,
-        request: Request<Incoming>,
+        request: Request<Received>,
     ) -> Result<Response<Body>, Status> {
         if !is_available(service) {
             return Err(Status::unavailable("service unavailable"));

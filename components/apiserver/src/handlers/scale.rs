@@ -48,13 +48,16 @@ impl Api {
     ) -> Result<(Object, i64), Status> {
         let mut whole = ResourceRequest { internal: true, ..request.clone() };
         whole.subresource.clear();
+        let modified = || Status::modified(request.spec.group(), request.spec.resource(), &request.name);
         for _ in 0..ATTEMPTS {
             let (stored, revision) = self.stored(request, &request.name).await?;
             let old = Object::from_value(scale_of(&request.spec, &stored, revision)).expect("a Scale is an object");
             let made = Object::from_value(make(&old.clone().into_value())?);
             let mut scale = made.ok_or_else(|| Status::bad_request("the body is not a Scale"))?;
-            // The version that the client read is the one that it may change.
-            let named = !matches!(scale.resource_version(), "" | "0");
+            // The version that the client read is the one that it may change; a patch that names none goes for the next, too.
+            if !matches!(scale.resource_version(), "" | "0") && scale.resource_version() != old.resource_version() {
+                return Err(modified());
+            }
             let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
             self.mutate(&attributes, &mut scale).await?;
             let replicas = scale.get(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
@@ -64,7 +67,6 @@ impl Api {
                 return Err(Status::invalid("autoscaling", "Scale", &request.name, &errors));
             }
             self.admit(&attributes, &scale).await?;
-            let expected = if named { scale.resource_version().to_owned() } else { revision.to_string() };
             let changed = self.change(&whole, |current| {
                 let mut scaled = current.clone();
                 match custom_scale(&request.spec) {
@@ -74,15 +76,15 @@ impl Api {
                     }
                     None => scaled.set(&["spec", "replicas"], replicas),
                 }
-                scaled.set(&["metadata", "resourceVersion"], expected.clone());
+                scaled.set(&["metadata", "resourceVersion"], revision.to_string());
                 Ok(scaled)
             });
             match changed.await {
-                Err(status) if status.reason == "Conflict" && !named => {}
+                Err(status) if status.reason == "Conflict" => {}
                 result => return result,
             }
         }
-        Err(Status::modified(request.spec.group(), request.spec.resource(), &request.name))
+        Err(modified())
     }
 }
 

@@ -12,6 +12,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use kinit_api::status::Status;
 use kinit_serving::Body;
+use kinit_serving::draining::Received;
 use kinit_serving::trust::any_server;
 use rustls::ClientConfig;
 use rustls::crypto::ring;
@@ -180,7 +181,7 @@ pub fn switched(response: &Response<Incoming>) -> bool {
 }
 
 /// Answers the client as the backend did, and joins the two connections until either ends.
-pub fn join(request: Request<Incoming>, mut response: Response<Incoming>) -> Response<Body> {
+pub fn join(request: Request<Received>, mut response: Response<Incoming>) -> Response<Body> {
     let mut reply = Response::new(kinit_serving::full(""));
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     reply.headers_mut().clone_from(response.headers());

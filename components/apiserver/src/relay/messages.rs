@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use kinit_serving::Body;
+use kinit_serving::draining::Received;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::websocket;
@@ -36,7 +37,7 @@ pub fn wanted(headers: &HeaderMap) -> Option<Format> {
 }
 
 /// Answers with the body in messages.
-pub fn answer(request: Request<Incoming>, format: Format, body: Incoming) -> Response<Body> {
+pub fn answer(request: Request<Received>, format: Format, body: Incoming) -> Response<Body> {
     let reply = websocket::accepted(request.headers(), format.protocol);
     tokio::spawn(async move {
         let Ok(client) = hyper::upgrade::on(request).await else { return };

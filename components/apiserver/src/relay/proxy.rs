@@ -3,8 +3,8 @@
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use kinit_api::status::Status;
+use kinit_serving::draining::Received;
 use kinit_serving::listener::Peer;
 use kinit_serving::{Body, full};
 use url::Url;
@@ -24,7 +24,7 @@ pub async fn run(
     backend: &Backend,
     endpoint: Endpoint,
     segments: usize,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Result<Response<Body>, Status> {
     let (prefix, rest) = split(request.uri().path(), segments);
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -72,14 +72,14 @@ fn redirect(to: &str) -> Result<Response<Body>, Status> {
     Ok(response)
 }
 
-fn host(request: &Request<Incoming>) -> String {
+fn host(request: &Request<Received>) -> String {
     let header = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
     let of_uri = request.uri().authority().map(http::uri::Authority::as_str);
     header.or(of_uri).unwrap_or_default().to_owned()
 }
 
 /// Tells the backend what the client asked for, and from where.
-fn tell_origin(headers: &mut HeaderMap, request: &Request<Incoming>, path: &str) {
+fn tell_origin(headers: &mut HeaderMap, request: &Request<Received>, path: &str) {
     let mut set = |name: &'static str, value: String| {
         if let Ok(value) = value.parse() {
             headers.insert(HeaderName::from_static(name), value);

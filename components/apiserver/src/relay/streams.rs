@@ -1,8 +1,8 @@
 //! exec, attach and port-forward: upgraded connections from a client to a kubelet.
 
 use http::{HeaderMap, Method, Request, Response, header};
-use hyper::body::Incoming;
 use kinit_api::status::Status;
+use kinit_serving::draining::Received;
 use kinit_serving::{Body, full};
 
 use super::backend::{self, Backend};
@@ -19,7 +19,7 @@ pub async fn run(
     endpoint: Endpoint,
     path: String,
     streams: Streams,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Result<Response<Body>, Status> {
     let headers = request.headers();
     if !websocket::is_wanted(headers) || !websocket::offered(headers).contains(&translate::PROTOCOL) {
@@ -41,7 +41,7 @@ pub async fn forward_ports(
     backend: &Backend,
     endpoint: Endpoint,
     path: String,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Result<Response<Body>, Status> {
     let headers = request.headers();
     let protocols = tunnel::protocols(headers);
@@ -64,7 +64,7 @@ async fn pass(
     backend: &Backend,
     endpoint: Endpoint,
     path: String,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Result<Response<Body>, Status> {
     if !request.headers().contains_key(header::UPGRADE) {
         return Err(Status::bad_request("Upgrade request required"));

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use hyper_util::rt::TokioIo;
+use kinit_serving::draining::Received;
 use kinit_serving::listener::{Limits, Listener};
 use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -74,7 +75,7 @@ async fn front() -> SocketAddr {
     };
     let backend = Backend::new(options).unwrap();
     serve(None, move |request| {
-        let (backend, endpoint) = (backend.clone(), endpoint.clone());
+        let (backend, endpoint, request) = (backend.clone(), endpoint.clone(), request.map(Received::new));
         async move {
             let path = request.uri().to_string();
             let streams = Streams { stdout: true, ..Streams::default() };

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use kinit_api::status::Status;
+use kinit_serving::draining::Received;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -90,7 +91,7 @@ pub async fn refusal(response: http::Response<Incoming>) -> Status {
 
 /// Carries the conversation of a client whose upgrade was accepted. `kubelet` is what became of the kubelet's side: a
 /// refusal is told to the client as the outcome.
-pub async fn run(request: Request<Incoming>, kubelet: Result<http::Response<Incoming>, Status>, streams: Streams) {
+pub async fn run(request: Request<Received>, kubelet: Result<http::Response<Incoming>, Status>, streams: Streams) {
     let Ok(client) = hyper::upgrade::on(request).await else { return };
     let client = TokioIo::new(client);
     let upgraded = match kubelet {

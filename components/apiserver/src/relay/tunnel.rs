@@ -4,6 +4,7 @@
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use kinit_serving::draining::Received;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -26,7 +27,7 @@ pub fn agreed(inner: &str) -> String {
 }
 
 /// Carries bytes until either side ends.
-pub async fn run(request: Request<Incoming>, mut response: http::Response<Incoming>) {
+pub async fn run(request: Request<Received>, mut response: http::Response<Incoming>) {
     let (client, kubelet) = tokio::join!(hyper::upgrade::on(request), hyper::upgrade::on(&mut response));
     let (Ok(client), Ok(kubelet)) = (client, kubelet) else { return };
     if let Err(error) = carry(TokioIo::new(client), TokioIo::new(kubelet)).await {
