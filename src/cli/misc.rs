@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::output::{Format, emit};
 use super::{Cli, print};
-use crate::config::settings::KUBERNETES_VERSION;
 
 /// Flags of `kinit version`.
 #[derive(Debug, clap::Args)]
@@ -24,19 +23,20 @@ pub struct VersionArgs {
 
 /// Runs `kinit version`.
 pub fn version(args: &VersionArgs) -> anyhow::Result<()> {
+    let kubernetes = kinit_version::kubernetes();
     if args.short {
-        return print(&format!("{KUBERNETES_VERSION}\n"));
+        return print(&format!("{kubernetes}\n"));
     }
     let own = env!("CARGO_PKG_VERSION");
-    let mut numbers = KUBERNETES_VERSION.trim_start_matches('v').split('.');
+    let mut numbers = kubernetes.trim_start_matches('v').split('.');
     let data = json!({"clientVersion": {
         "major": numbers.next(),
         "minor": numbers.next(),
-        "gitVersion": KUBERNETES_VERSION,
+        "gitVersion": kubernetes,
         "kinitVersion": own,
         "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
     }});
-    emit(args.output, &data, || format!("kinit {own}, Kubernetes {KUBERNETES_VERSION}\n"))
+    emit(args.output, &data, || format!("kinit {own}, Kubernetes {kubernetes}\n"))
 }
 
 /// Runs `kinit completion`.

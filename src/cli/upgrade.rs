@@ -12,7 +12,7 @@ use super::init::host_defaults;
 use super::output::{Format, emit, table};
 use super::{CommonArgs, print};
 use crate::api::{Api, KubeApi, WouldCall};
-use crate::config::settings::{InitOverrides, KUBERNETES_VERSION, Timeouts};
+use crate::config::settings::{InitOverrides, Timeouts};
 use crate::config::v1beta4::{NodeRegistration, UpgradeConfiguration};
 use crate::config::{Documents, NodeSettings};
 use crate::host::{Host, MemoryHost, RealHost};
@@ -192,7 +192,7 @@ fn document(shared: &SharedArgs) -> anyhow::Result<UpgradeConfiguration> {
 
 /// The version that is asked for, which can only be this build's.
 fn target(given: Option<&str>, file: &str) -> anyhow::Result<Version> {
-    let own: Version = KUBERNETES_VERSION.parse().map_err(anyhow::Error::msg)?;
+    let own: Version = kinit_version::kubernetes().parse().map_err(anyhow::Error::msg)?;
     let wanted = given.or(Some(file).filter(|text| !text.is_empty()));
     if let Some(text) = wanted.filter(|text| !["stable", "latest"].contains(text)) {
         let wanted: Version =

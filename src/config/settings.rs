@@ -17,8 +17,6 @@ use super::v1beta4::{
 use super::{Documents, Error};
 use crate::patches::Patches;
 
-/// The Kubernetes version that this build brings.
-pub const KUBERNETES_VERSION: &str = "v1.36.0";
 /// Where the images that kinit makes itself are named from.
 pub const IMAGE_REPOSITORY: &str = "kinit.local";
 /// Port of the API server unless told otherwise.
@@ -452,12 +450,13 @@ pub(super) fn duration(field: &str, text: &str) -> Result<Duration, Error> {
 
 fn version(text: &str) -> Result<String, Error> {
     let wanted = match text {
-        "" | "stable" | "stable-1" | "stable-1.36" | "latest" => KUBERNETES_VERSION.to_owned(),
+        "" | "stable" | "stable-1" | "stable-1.36" | "latest" => kinit_version::kubernetes().to_owned(),
         text if text.starts_with('v') => text.to_owned(),
         text => format!("v{text}"),
     };
-    if wanted != KUBERNETES_VERSION {
-        let hint = format!("this build brings {KUBERNETES_VERSION} only; leave the version out");
+    let own = kinit_version::kubernetes();
+    if wanted != own {
+        let hint = format!("this build brings {own} only; leave the version out");
         return Err(Error::value("kubernetesVersion", text, "cannot be installed", hint));
     }
     Ok(wanted)

@@ -135,7 +135,7 @@ mod tests {
         let node = NodeSettings::resolve(&NodeRegistration::default(), &host, true).unwrap();
         let manifest = json!({"metadata": {"annotations": {ADDRESS: "10.0.0.7:7443"}}});
         let settings = settings(&cluster, &node, &manifest, InitOverrides::default()).unwrap();
-        assert_eq!(settings.cluster.kubernetes_version, crate::config::settings::KUBERNETES_VERSION);
+        assert_eq!(settings.cluster.kubernetes_version, kinit_version::kubernetes());
         assert_eq!((settings.advertise_address.to_string().as_str(), settings.bind_port), ("10.0.0.7", 7443));
         assert_eq!(settings.cluster.kubelet, Some(json!({"maxPods": 7})));
         assert_eq!(settings.cluster.pod_subnet.to_string(), "10.9.0.0/16");

@@ -12,7 +12,7 @@ use crate::authn::webhook::TokenWebhookOptions;
 
 /// Serves the Kubernetes API out of etcd.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "kube-apiserver", version = "v1.36.0")]
+#[command(name = "kube-apiserver", version = kinit_version::kubernetes())]
 pub struct Options {
     /// The address on which to serve
     #[arg(long, default_value = "0.0.0.0")]

@@ -7,7 +7,7 @@ use clap::Parser;
 
 /// kube-controller-manager runs the loops that bring a cluster to where its objects say it should be.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "kube-controller-manager", version = "v1.36.0")]
+#[command(name = "kube-controller-manager", version = kinit_version::kubernetes())]
 pub struct Options {
     /// Give each new node a range of pod addresses
     #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set)]

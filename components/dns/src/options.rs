@@ -7,7 +7,7 @@ use clap::Parser;
 
 /// cluster-dns answers for the names of a Kubernetes cluster's Services and pods.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "cluster-dns", version = "v1.36.0")]
+#[command(name = "cluster-dns", version = kinit_version::kubernetes())]
 pub struct Options {
     /// The cluster's domain
     #[arg(long, visible_alias = "domain", value_name = "NAME", default_value = "cluster.local")]

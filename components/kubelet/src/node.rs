@@ -23,7 +23,6 @@ use crate::options::Options;
 use crate::pod::claims::Room;
 use crate::pod::facts;
 
-const VERSION: &str = "v1.36.0";
 /// How often the status is told if nothing changes.
 const STATUS_PERIOD: Duration = Duration::from_secs(60);
 /// How often it is looked at.
@@ -289,7 +288,7 @@ async fn node_info(context: &Context) -> Value {
         "containerRuntimeVersion": runtime.unwrap_or_default(),
         "kernelVersion": read("/proc/sys/kernel/osrelease"),
         "kubeProxyVersion": "",
-        "kubeletVersion": VERSION,
+        "kubeletVersion": kinit_version::kubernetes(),
         "machineID": read("/etc/machine-id"),
         "operatingSystem": "linux",
         "osImage": name,

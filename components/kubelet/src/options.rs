@@ -7,7 +7,7 @@ use clap::Parser;
 
 /// kubelet runs pods on a node of a Kubernetes cluster.
 #[derive(Debug, Clone, Default, Parser)]
-#[command(name = "kubelet", version = "v1.36.0")]
+#[command(name = "kubelet", version = kinit_version::kubernetes())]
 pub struct Options {
     /// File with a KubeletConfiguration
     #[arg(long, value_name = "FILE")]

@@ -6,7 +6,7 @@ use clap::Parser;
 
 /// kinit-network keeps the pod network of one node.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "kinit-network", version = "v1.36.0")]
+#[command(name = "kinit-network", version = kinit_version::kubernetes())]
 pub struct Options {
     /// How the API server is reached; it must not be by a Service's address
     #[arg(long, value_name = "FILE")]

@@ -6,7 +6,7 @@ use clap::Parser;
 
 /// kube-proxy has a node's kernel send packets for Services to their endpoints.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "kube-proxy", version = "v1.36.0")]
+#[command(name = "kube-proxy", version = kinit_version::kubernetes())]
 pub struct Options {
     /// File with a KubeProxyConfiguration
     #[arg(long, value_name = "FILE")]

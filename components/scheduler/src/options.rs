@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 /// kube-scheduler gives each pod of a Kubernetes cluster a node.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "kube-scheduler", version = "v1.36.0")]
+#[command(name = "kube-scheduler", version = kinit_version::kubernetes())]
 pub struct Options {
     /// File with a KubeSchedulerConfiguration
     #[arg(long, value_name = "FILE")]

@@ -68,7 +68,7 @@ pub trait Sink {
 
 /// The OpenAPI v3 document of the resources given, which are those of one group and version.
 pub fn v3(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words) -> Vec<u8> {
-    let mut paths = Json::new(br#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":"v1.36.0"},"paths":{"#);
+    let mut paths = Json::new("openapi", "3.0.0");
     each(resources, custom, words, Dialect::V3, &mut paths);
     paths.text.extend_from_slice(
         br#"},"securitySchemes":{"BearerToken":{"type":"apiKey","description":"Bearer token","name":"authorization","in":"header"}}}}"#,
@@ -78,7 +78,7 @@ pub fn v3(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words) -> Vec
 
 /// The OpenAPI v2 document of all resources.
 pub fn v2(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words) -> Vec<u8> {
-    let mut paths = Json::new(br#"{"swagger":"2.0","info":{"title":"Kubernetes","version":"v1.36.0"},"paths":{"#);
+    let mut paths = Json::new("swagger", "2.0");
     paths.between = br#"},"definitions":{"#;
     each(resources, custom, words, Dialect::V2, &mut paths);
     paths.text.extend_from_slice(
@@ -125,8 +125,12 @@ struct Json {
 }
 
 impl Json {
-    fn new(start: &[u8]) -> Self {
-        Self { text: start.to_vec(), between: br#"},"components":{"schemas":{"#, in_schemas: false }
+    /// The start of a document whose first field, `form`, says which version of OpenAPI it is in.
+    fn new(form: &str, number: &str) -> Self {
+        let version = kinit_version::kubernetes();
+        let start =
+            format!(r#"{{"{form}":"{number}","info":{{"title":"Kubernetes","version":"{version}"}},"paths":{{"#);
+        Self { text: start.into_bytes(), between: br#"},"components":{"schemas":{"#, in_schemas: false }
     }
 
     fn member(&mut self, name: &str, value: &Value) {

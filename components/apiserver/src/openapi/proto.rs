@@ -113,7 +113,7 @@ pub fn document(resources: &[Resource<'_>], custom: &openapi::Custom, words: &dy
     openapi::each(resources, custom, words, Dialect::V2, &mut parts);
     let mut output = Vec::with_capacity(parts.paths.len() + parts.definitions.len() + 64);
     bytes(&mut output, 1, b"2.0");
-    let info = serde_json::json!({"title": "Kubernetes", "version": "v1.36.0"});
+    let info = serde_json::json!({"title": "Kubernetes", "version": kinit_version::kubernetes()});
     form(&mut output, 2, Form::Message(&INFO), &info);
     bytes(&mut output, DOCUMENT_PATHS, &parts.paths);
     drop(parts.paths);
