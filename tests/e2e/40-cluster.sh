@@ -74,7 +74,8 @@ check "with its Pods" kubectl wait pods -l app=app --for delete --timeout 60s
 check "a command runs in a Pod" names_a_pod kubectl exec "$(pod_of w1)" -- hostname
 check "with input" equals hello bash -c "echo hello | kubectl --kubeconfig $KUBECONFIG exec -i $(pod_of w2) -- cat"
 check "its exit code comes back" equals 7 bash -c "kubectl --kubeconfig $KUBECONFIG exec $(pod_of w1) -- sh -c 'exit 7' 2> /dev/null; echo \$?"
-check "a Pod is run and its logs followed" says "line 3" kubectl run talk --image kinit.local/web:1 --restart Never --attach --rm --command -- sh -c 'for i in 1 2 3; do echo "line $i"; sleep 0.3; done'
+# It speaks when it is spoken to: what is said before anybody is attached is never heard, here as anywhere.
+check "a Pod is run and heard to its end" says "line 3" bash -c "echo go | kubectl --kubeconfig $KUBECONFIG run talk --image kinit.local/web:1 --restart Never -i --rm --command -- sh -c 'read go; for i in 1 2 3; do echo \"line \$i\"; sleep 0.3; done'"
 kubectl run logs --image kinit.local/web:1 --restart Never --command -- sh -c 'for i in 1 2 3; do echo "line $i"; sleep 0.5; done' > /dev/null 2>&1
 check "a Pod starts" kubectl wait pod/logs --for 'jsonpath={.status.phase}=Running' --timeout 30s
 check "its log is followed to the end" says "line 3" kubectl logs -f logs

@@ -126,6 +126,17 @@ pub fn tail(path: &Path, lines: usize) -> Vec<u8> {
     last.iter().filter_map(|line| render(line, &wanted, true)).flat_map(|(text, _)| text).collect()
 }
 
+/// The file that a log goes on in, if it was begun anew.
+async fn successor(file: &File, path: &Path) -> Option<File> {
+    use std::os::unix::fs::MetadataExt;
+    let own = file.metadata().await.ok()?;
+    let present = tokio::fs::metadata(path).await.ok()?;
+    if (own.dev(), own.ino()) == (present.dev(), present.ino()) {
+        return None;
+    }
+    File::open(path).await.ok()
+}
+
 /// Sends the log to `out` until it ends, or its reader goes away. While it is followed, `ended` tells whether the
 /// container has ended.
 pub async fn send<F, Fut>(path: PathBuf, wanted: Wanted, out: Sender<Bytes>, ended: F) -> std::io::Result<()>
@@ -143,6 +154,7 @@ where
     let mut pending: Vec<u8> = Vec::new();
     let mut buffer = vec![0; BLOCK];
     let (mut begins, mut last) = (true, false);
+    let mut next = None;
     loop {
         let count = file.read(&mut buffer).await?;
         pending.extend_from_slice(&buffer[..count]);
@@ -162,7 +174,21 @@ where
         if count > 0 {
             continue;
         }
-        if !wanted.follow || last {
+        if !wanted.follow {
+            return Ok(());
+        }
+        // Once there is a new file nothing is written to the old one, which is read to its end before.
+        match next.take() {
+            Some(new) => {
+                file = new;
+                continue;
+            }
+            None => next = successor(&file, &path).await,
+        }
+        if next.is_some() {
+            continue;
+        }
+        if last {
             return Ok(());
         }
         // What was written just before the end is read once more.
@@ -218,5 +244,30 @@ mod tests {
         assert_eq!(read(Wanted { since, ..Wanted::default() }).await, "two\nthree\n");
         let stamped = read(Wanted { timestamps: true, ..Wanted::default() }).await;
         assert!(stamped.starts_with("2027-01-01T00:00:00Z one\n2027-01-01T00:00:01Z two\n"), "{stamped}");
+    }
+
+    #[tokio::test]
+    async fn a_log_is_followed_into_its_next_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.log");
+        std::fs::write(&path, LOG).unwrap();
+        let (out, mut chunks) = tokio::sync::mpsc::channel(8);
+        let (looks, log) = (std::cell::Cell::new(0), path.clone());
+        // The log is begun anew while it is followed; the container ends later.
+        let ended = || {
+            looks.set(looks.get() + 1);
+            if looks.get() == 1 {
+                std::fs::write(&log, format!("{LOG}2027-01-01T00:00:03Z stdout F four\n")).unwrap();
+                std::fs::rename(&log, log.with_extension("old")).unwrap();
+                std::fs::write(&log, "2027-01-01T00:00:04Z stdout F five\n").unwrap();
+            }
+            std::future::ready(looks.get() == 3)
+        };
+        send(path, Wanted { follow: true, ..Wanted::default() }, out, ended).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(chunk) = chunks.recv().await {
+            all.extend_from_slice(&chunk);
+        }
+        assert_eq!(String::from_utf8(all).unwrap(), "one\ntwo\nthree\nfour\nfive\n");
     }
 }

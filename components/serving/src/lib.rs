@@ -7,6 +7,7 @@
 //!   handshake, puts a [`listener::Peer`] into each request's extensions, and drains on shutdown.
 //! - [`health`] and [`metrics`]: `/healthz`, `/livez`, `/readyz` (with a path per check) and `/metrics`, as one small
 //!   router that a component asks first and falls through from.
+//! - [`join`]: two connections made one, without losing what was said last.
 //! - [`host`]: running programs of the host out of an image that holds nothing but this one.
 //! - [`process`]: the `main` of every binary: logging, signals, the runtime, the exit code.
 //!
@@ -18,6 +19,7 @@
 pub mod draining;
 pub mod health;
 pub mod host;
+pub mod join;
 pub mod listener;
 pub mod metrics;
 pub mod process;

@@ -6,15 +6,12 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use kinit_cri::Runtime;
 use kinit_cri::v1::{AttachRequest, ExecRequest, ExecSyncRequest, PortForwardRequest, StreamUrl};
 use kinit_serving::text;
 
 use super::query::Query;
 use super::{Answer, Api, Refusal, internal, refuse};
 
-/// What each direction of a joined connection holds at most.
-const BUFFER: usize = 16 << 10;
 /// Seconds that a command of `/run` may take.
 const RUN_LIMIT: i64 = 60;
 
@@ -36,7 +33,7 @@ impl Api {
                 let container_id = self.running_container(namespace, pod, container).await?;
                 let cmd = query.all("command").map(str::to_owned).collect();
                 let wanted = ExecRequest { container_id, cmd, tty, stdin, stdout, stderr };
-                self.join(request, runtime.exec(Runtime::request(wanted)).await).await
+                self.join(request, runtime.exec(tonic::Request::new(wanted)).await).await
             }
             ["attach", namespace, pod, container] | ["attach", namespace, pod, _, container] => {
                 if !(stdin || stdout || stderr) {
@@ -44,7 +41,7 @@ impl Api {
                 }
                 let container_id = self.running_container(namespace, pod, container).await?;
                 let wanted = AttachRequest { container_id, tty, stdin, stdout, stderr };
-                self.join(request, runtime.attach(Runtime::request(wanted)).await).await
+                self.join(request, runtime.attach(tonic::Request::new(wanted)).await).await
             }
             ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
                 let state = self.state(namespace, pod).await?;
@@ -53,14 +50,14 @@ impl Api {
                 let ports = query.all("port").chain(query.all("ports")).flat_map(|ports| ports.split(','));
                 let port = ports.filter_map(|port| port.parse().ok()).collect();
                 let wanted = PortForwardRequest { pod_sandbox_id: sandbox.id.clone(), port };
-                self.join(request, runtime.port_forward(Runtime::request(wanted)).await).await
+                self.join(request, runtime.port_forward(tonic::Request::new(wanted)).await).await
             }
             ["run", namespace, pod, container] | ["run", namespace, pod, _, container] => {
                 let container_id = self.running_container(namespace, pod, container).await?;
                 let command = query.get("cmd").unwrap_or_default();
                 let cmd = command.split_whitespace().map(str::to_owned).collect();
                 let wanted = ExecSyncRequest { container_id, cmd, timeout: RUN_LIMIT };
-                let answer = runtime.exec_sync(Runtime::request(wanted)).await;
+                let answer = runtime.exec_sync(tonic::Request::new(wanted)).await;
                 let answer = answer.map_err(|status| internal(status.message()))?.into_inner();
                 Ok(text(StatusCode::OK, [answer.stdout, answer.stderr].concat()))
             }
@@ -107,9 +104,7 @@ impl Api {
         let ours = hyper::upgrade::on(request);
         tokio::spawn(async move {
             let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
-            let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
-            // Either side may go away at any time; that ends the stream.
-            let _ = tokio::io::copy_bidirectional_with_sizes(&mut ours, &mut theirs, BUFFER, BUFFER).await;
+            kinit_serving::join::join(TokioIo::new(ours), TokioIo::new(theirs)).await;
         });
         Ok(switched)
     }
