@@ -10,11 +10,23 @@ use kube::api::{ObjectMeta, PostParams};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a leader that says nothing stays leader.
-const LIFE: Duration = Duration::from_secs(15);
-/// A leader that could not renew for this long gives up.
-const PATIENCE: Duration = Duration::from_secs(10);
-const RENEW: Duration = Duration::from_secs(2);
+/// How often leading is tried, and renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// How long a leader that says nothing stays leader.
+    pub life: Duration,
+    /// A leader that could not renew for this long gives up.
+    pub patience: Duration,
+    /// The pause between two tries.
+    pub renew: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { life: seconds(15), patience: seconds(10), renew: seconds(2) }
+    }
+}
 
 /// Who wants to lead, and by which Lease.
 #[derive(Debug, Clone)]
@@ -25,6 +37,8 @@ pub struct Candidate {
     pub name: String,
     /// Who this is; no other may have it.
     pub identity: String,
+    /// How often it tries.
+    pub times: Times,
 }
 
 impl Candidate {
@@ -34,6 +48,7 @@ impl Candidate {
             namespace: "kube-system".into(),
             name: name.into(),
             identity: format!("{host}_{:016x}", rand::random::<u64>()),
+            times: Times::default(),
         }
     }
 }
@@ -54,7 +69,7 @@ pub async fn lead(
             Err(error) => tracing::debug!(%error, lease = candidate.name, "cannot try to lead"),
         }
         tokio::select! {
-            () = tokio::time::sleep(if seen.is_some() { RENEW } else { Duration::from_millis(200) }) => {}
+            () = tokio::time::sleep(if seen.is_some() { candidate.times.renew } else { Duration::from_millis(200) }) => {}
             () = shutdown.cancelled() => return None,
         }
     }
@@ -64,9 +79,9 @@ pub async fn lead(
     tokio::spawn(async move {
         let mut last = Instant::now();
         let mut seen = None;
-        while last.elapsed() < PATIENCE {
+        while last.elapsed() < candidate.times.patience {
             tokio::select! {
-                () = tokio::time::sleep(RENEW) => {}
+                () = tokio::time::sleep(candidate.times.renew) => {}
                 () = lost.cancelled() => {
                     release(&api, &candidate).await;
                     return;
@@ -92,12 +107,13 @@ async fn acquire(
     seen: &mut Option<(String, Instant)>,
 ) -> Result<bool, kube::Error> {
     let now = MicroTime(Timestamp::now());
+    let own = candidate.times.life.as_secs() as i32;
     let Some(mut lease) = api.get_opt(&candidate.name).await? else {
         let made = Lease {
             metadata: ObjectMeta { name: Some(candidate.name.clone()), ..Default::default() },
             spec: Some(LeaseSpec {
                 holder_identity: Some(candidate.identity.clone()),
-                lease_duration_seconds: Some(LIFE.as_secs() as i32),
+                lease_duration_seconds: Some(own),
                 acquire_time: Some(now.clone()),
                 renew_time: Some(now),
                 lease_transitions: Some(0),
@@ -117,7 +133,7 @@ async fn acquire(
                 return Ok(false);
             }
         };
-        let life = Duration::from_secs(spec.lease_duration_seconds.unwrap_or(LIFE.as_secs() as i32).max(1) as u64);
+        let life = Duration::from_secs(spec.lease_duration_seconds.unwrap_or(own).max(1) as u64);
         if begin.elapsed() < life {
             return Ok(false);
         }
@@ -127,7 +143,7 @@ async fn acquire(
         spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0) + 1);
     }
     spec.holder_identity = Some(candidate.identity.clone());
-    spec.lease_duration_seconds = Some(LIFE.as_secs() as i32);
+    spec.lease_duration_seconds = Some(own);
     spec.renew_time = Some(now);
     conflict_is_no(api.replace(&candidate.name, &PostParams::default(), &lease).await)
 }

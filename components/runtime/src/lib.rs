@@ -5,6 +5,7 @@
 //! - [`queue`]: [`Queue`], keys to work on: each once at a time, later ones merged, failures with growing pauses.
 //! - [`figures`]: how much went through the queues, for `/metrics`.
 //! - [`events`]: what people are told through the API.
+//! - [`span`]: [`Span`], a duration in a configuration file.
 //! - [`leader`]: leader election by a Lease, so that one of several replicas works.
 //!
 //! The road is always the same: watch -> cache -> key -> plan, made from caches alone -> actions through the client. A
@@ -18,7 +19,9 @@ pub mod figures;
 pub mod informer;
 pub mod leader;
 pub mod queue;
+pub mod span;
 
 pub use client::{Error, from_kubeconfig};
 pub use informer::{Change, Informer, key_of};
 pub use queue::{Queue, work};
+pub use span::Span;
