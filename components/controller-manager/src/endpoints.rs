@@ -304,7 +304,9 @@ fn slices(service: &Service, own: &[Arc<Pod>], context: &Context) -> Vec<Value> 
     for pod in own.iter().filter(|pod| address(pod).is_some_and(|ip| !ip.contains(':'))) {
         let ports = json!(ports(service, pod));
         let entry = by_ports.entry(ports.to_string()).or_insert_with(|| (ports, Vec::new()));
-        entry.1.push(endpoint(pod, publishes_all(service), &zone));
+        let mut value = endpoint(pod, publishes_all(service), &zone);
+        hint(&mut value, distribution(service));
+        entry.1.push(value);
     }
     if by_ports.is_empty() {
         let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref()).map(|_| json!([])).unwrap_or_default();
@@ -337,6 +339,31 @@ fn endpoint(pod: &Pod, publish: bool, zone: &dyn Fn(&str) -> Option<String>) -> 
         value["hostname"] = json!(host);
     }
     value
+}
+
+/// How near a service's clients its traffic is to stay, if it says so by its field and not by the older annotation.
+fn distribution(service: &Service) -> Option<&str> {
+    let annotations = service.metadata.annotations.as_ref();
+    let automatic = ["service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"]
+        .iter()
+        .find_map(|key| annotations?.get(*key))
+        .is_some_and(|mode| matches!(mode.as_str(), "Auto" | "auto"));
+    service.spec.as_ref()?.traffic_distribution.as_deref().filter(|_| !automatic)
+}
+
+/// Says whom an endpoint that takes connections is meant for: its zone, and its node if traffic is to stay there.
+fn hint(endpoint: &mut Value, distribution: Option<&str>) {
+    let node = match distribution {
+        Some("PreferSameNode") => endpoint.get("nodeName"),
+        Some("PreferClose" | "PreferSameZone") => None,
+        _ => return,
+    };
+    let mut hints = serde_json::Map::new();
+    hints.extend(endpoint.get("zone").map(|zone| ("forZones".to_owned(), json!([{"name": zone}]))));
+    hints.extend(node.map(|node| ("forNodes".to_owned(), json!([{"name": node}]))));
+    if endpoint["conditions"]["ready"] == json!(true) && !hints.is_empty() {
+        endpoint["hints"] = Value::Object(hints);
+    }
 }
 
 fn same_slice(present: &EndpointSlice, wanted: &Value) -> bool {
@@ -380,5 +407,25 @@ mod tests {
         assert_eq!(value["conditions"], json!({"ready": true, "serving": true, "terminating": false}));
         let value = endpoint(&pod("a", false), true, &|_| Some("z".into()));
         assert_eq!((&value["conditions"]["ready"], &value["zone"]), (&json!(true), &json!("z")));
+    }
+
+    #[test]
+    fn hints_follow_the_services_wish() {
+        let (zone, node) = (json!([{"name": "z"}]), json!([{"name": "n"}]));
+        for (wish, mode, ready, wanted) in [
+            ("PreferClose", "", true, json!({"forZones": zone})),
+            ("PreferSameZone", "Disabled", true, json!({"forZones": zone})),
+            ("PreferSameNode", "", true, json!({"forZones": zone, "forNodes": node})),
+            ("PreferSameNode", "", false, Value::Null),
+            ("PreferSameNode", "Auto", true, Value::Null),
+            ("Other", "", true, Value::Null),
+        ] {
+            let mut service = service();
+            service.spec.as_mut().unwrap().traffic_distribution = Some(wish.into());
+            service.metadata.annotations = Some([("service.kubernetes.io/topology-mode".into(), mode.into())].into());
+            let mut value = endpoint(&pod("a", ready), false, &|_| Some("z".into()));
+            hint(&mut value, distribution(&service));
+            assert_eq!(value["hints"], wanted, "{wish} {mode} {ready}");
+        }
     }
 }

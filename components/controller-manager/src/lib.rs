@@ -4,15 +4,16 @@
 //! - [`pods`], [`claim`]: what every controller that makes pods has in common: selecting, owning, creating, deleting.
 //! - [`revisions`]: the history of a pod template.
 //! - One module per controller; where there is something to decide, the deciding part is a pure function with its tests
-//!   beside it: [`nodeipam`], [`nodelifecycle`], [`nodettl`], [`certificates`], [`rootca`], [`serviceaccount`], [`namespace`],
+//!   beside it: [`nodeipam`], [`nodelifecycle`], [`nodettl`], [`certificates`], [`rootca`], [`serviceaccount`], [`servicecidr`], [`namespace`],
 //!   [`replicas`] for [`replicaset`] and [`replication`], [`deployment`], [`daemonset`], [`statefulset`], [`job`], [`cronjob`], [`ttl`],
-//!   [`disruption`], [`autoscaling`], [`quota`], [`binder`], [`ephemeral`], [`protection`], [`podgc`], [`endpoints`], [`mirroring`], [`garbage`], [`bootstrap`].
+//!   [`disruption`], [`autoscaling`], [`quota`], [`binder`], [`ephemeral`], [`attach`], [`protection`], [`podgc`], [`endpoints`], [`mirroring`], [`garbage`], [`bootstrap`].
 //! - [`server`]: health, leader election, and the table of controllers.
 //!
 //! **Invariant**: controllers do not call each other. They meet in the API's objects only.
 //!
 //! Start reading at [`server::Server::run`].
 
+pub mod attach;
 pub mod autoscaling;
 pub mod binder;
 pub mod bootstrap;
@@ -45,6 +46,7 @@ pub mod roleaggregation;
 pub mod rootca;
 pub mod server;
 pub mod serviceaccount;
+pub mod servicecidr;
 pub mod statefulset;
 pub mod ttl;
 pub mod write;

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{Caches, Context};
 use crate::options::Options;
 use crate::{
-    autoscaling, binder, bootstrap, certificates, cronjob, daemonset, deployment, disruption, endpoints, ephemeral,
-    garbage, job, mirroring, namespace, nodeipam, nodelifecycle, nodettl, podgc, protection, quota, replicaset,
-    replication, roleaggregation, rootca, serviceaccount, statefulset, ttl,
+    attach, autoscaling, binder, bootstrap, certificates, cronjob, daemonset, deployment, disruption, endpoints,
+    ephemeral, garbage, job, mirroring, namespace, nodeipam, nodelifecycle, nodettl, podgc, protection, quota,
+    replicaset, replication, roleaggregation, rootca, serviceaccount, servicecidr, statefulset, ttl,
 };
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -62,6 +62,7 @@ const CONTROLLERS: &[Controller] = controllers! {
     "resourcequota-controller" | "resourcequota" => quota::run,
     "endpointslice-mirroring-controller" | "endpointslicemirroring" => mirroring::run,
     "persistentvolume-binder-controller" | "persistentvolume-binder" => binder::run,
+    "persistentvolume-attach-detach-controller" | "attachdetach" => attach::run,
     "ephemeral-volume-controller" | "ephemeral-volume" => ephemeral::run,
     "persistentvolumeclaim-protection-controller" | "pvc-protection" => protection::claims_in_use,
     "persistentvolume-protection-controller" | "pv-protection" => protection::volumes_in_use,
@@ -69,19 +70,18 @@ const CONTROLLERS: &[Controller] = controllers! {
     "endpoints-controller" | "endpoint" => endpoints::run,
     "endpointslice-controller" | "endpointslice" => endpoints::run_slices,
     "garbage-collector-controller" | "garbagecollector" => garbage::run,
+    "service-cidr-controller" => servicecidr::run,
     "bootstrap-signer-controller" | "bootstrapsigner" => bootstrap::sign,
     "token-cleaner-controller" | "tokencleaner" => bootstrap::clean,
 };
 
 /// Controllers of upstream's that are not there: whoever switches them off has what they want.
 const ABSENT: &[&str] = &[
-    "attachdetach",
     "cloud-node-lifecycle",
     "device-taint-eviction-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "legacy-service-account-token-cleaner",
     "legacy-serviceaccount-token-cleaner-controller",
-    "persistentvolume-attach-detach-controller",
     "persistentvolume-expander",
     "persistentvolume-expander-controller",
     "podcertificaterequest-cleaner-controller",
@@ -92,7 +92,6 @@ const ABSENT: &[&str] = &[
     "route",
     "selinux-warning-controller",
     "service",
-    "service-cidr-controller",
     "serviceaccount-token",
     "serviceaccount-token-controller",
     "storage-version-gc",
