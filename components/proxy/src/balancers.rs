@@ -108,6 +108,11 @@ fn answer((namespace, name): &Name, endpoints: usize, healthy: bool) -> http::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Place;
+
+    fn place(node: &str) -> Place {
+        Place { node: node.into(), ..Place::default() }
+    }
 
     #[test]
     fn only_ready_endpoints_of_this_node_count() {
@@ -122,7 +127,7 @@ mod tests {
                 {"addresses": ["10.244.1.3"], "nodeName": "w1", "conditions": {"ready": false}},
                 {"addresses": ["10.244.2.2"], "nodeName": "w2", "conditions": {"ready": true}}]}))
         .expect("an EndpointSlice");
-        let at = |node: &str| wanted(&State::of([&service], [&slice], node));
+        let at = |node: &str| wanted(&State::of([&service], [&slice], &place(node)));
         let name = ("a".to_owned(), "web".to_owned());
         assert_eq!(at("w1"), BTreeMap::from([(30100, (name.clone(), 1))]));
         assert_eq!(at("w3"), BTreeMap::from([(30100, (name, 0))]));
@@ -137,7 +142,7 @@ mod tests {
             "healthCheckNodePort": free, "ports": [{"port": 80}]}}))
         .expect("a Service");
         let mut balancers = Balancers::new(Arc::new(AtomicBool::new(true)), CancellationToken::new());
-        balancers.follow(&State::of([&service], [], "w1")).await;
+        balancers.follow(&State::of([&service], [], &place("w1"))).await;
         assert!(tokio::net::TcpStream::connect(("127.0.0.1", free)).await.is_ok());
         let (namespace, name) = ("a".to_owned(), "web".to_owned());
         assert_eq!(answer(&(namespace.clone(), name.clone()), 0, true).status(), 503);

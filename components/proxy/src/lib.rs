@@ -5,6 +5,7 @@
 //! - [`render`]: the pure heart: service ports and endpoints -> [`ruleset::Ruleset`], one table for each family.
 //! - [`ruleset`]: chains, sets and maps as data, and the difference of two of them as one nftables transaction.
 //! - [`conntrack`]: which of the kernel's known UDP flows lead to endpoints that are gone.
+//! - [`tune`]: the kernel's table of connections.
 //! - [`balancers`]: telling load balancers whether this node has endpoints.
 //! - [`run`]: the shell: watches, transactions, health and metrics. [`config`] and [`options`]: what it is told.
 //!
@@ -21,5 +22,6 @@ pub mod render;
 pub mod ruleset;
 pub mod run;
 pub mod service;
+pub mod tune;
 
 pub use run::Server;

@@ -11,10 +11,12 @@ use crate::ruleset::{Chain, Collection, Ruleset};
 use crate::service::{Endpoint, PortName, ServicePort, State};
 
 /// Settings that hold for all Services.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Ranges of pods: traffic from elsewhere to a Service is masqueraded.
     pub cluster_ranges: Vec<String>,
+    /// The interfaces that pods' packets come by, where pods are known by that; a `*` at the end stands for any rest.
+    pub pod_interface: Option<String>,
     /// Masquerade all traffic to Services.
     pub masquerade_all: bool,
     /// The bit that marks packets to be masqueraded.
@@ -65,8 +67,8 @@ struct Family<'a> {
     ip: &'static str,
     /// The statement that has a packet masqueraded later.
     mark: String,
-    /// The match of packets that pods sent.
-    from_pods: Option<String>,
+    /// The match of packets that pods sent, and of those that others did.
+    from_pods: Option<[String; 2]>,
     rules: Ruleset,
 }
 
@@ -80,7 +82,11 @@ impl<'a> Family<'a> {
             six,
             ip,
             mark: format!("meta mark set meta mark or {:#x}", settings.mark),
-            from_pods: (!ranges.is_empty()).then(|| ranges.join(", ")),
+            from_pods: match &settings.pod_interface {
+                Some(name) => Some(["", "!= "].map(|not| format!("iifname {not}\"{name}\""))),
+                None if ranges.is_empty() => None,
+                None => Some(["", "!= "].map(|not| format!("{ip} saddr {not}{{ {} }}", ranges.join(", ")))),
+            },
             rules: Ruleset { table: format!("{ip} kube-proxy"), ..Ruleset::default() },
         };
         family.declare();
@@ -126,7 +132,7 @@ impl<'a> Family<'a> {
         }
         let masquerade_what = match &self.from_pods {
             _ if self.settings.masquerade_all => Some(String::new()),
-            Some(ranges) => Some(format!("{ip} saddr != {{ {ranges} }} ")),
+            Some([_, others]) => Some(format!("{others} ")),
             None => None,
         };
         let services = self.rules.chain("services");
@@ -228,7 +234,7 @@ impl<'a> Family<'a> {
 
     /// The chain for traffic to the Service's addresses outside of the cluster.
     fn outside(&mut self, chain: &str, cluster: &str, local: Option<&String>, external_local: bool) {
-        let (ip, mark) = (self.ip, self.mark.clone());
+        let mark = self.mark.clone();
         let from_pods = self.from_pods.clone();
         let rules = self.rules.chain(chain);
         if !external_local {
@@ -237,7 +243,7 @@ impl<'a> Family<'a> {
             return;
         }
         // Pods and the node itself are within the cluster, so they may use every endpoint.
-        rules.extend(from_pods.map(|ranges| format!("{ip} saddr {{ {ranges} }} goto {cluster}")));
+        rules.extend(from_pods.map(|[pods, _]| format!("{pods} goto {cluster}")));
         rules.push(format!("fib saddr type local {mark}"));
         rules.push(format!("fib saddr type local goto {cluster}"));
         rules.push(local.map_or_else(|| "drop".to_owned(), |local| format!("goto {local}")));

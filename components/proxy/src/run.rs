@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kinit_runtime::Informer;
 use kinit_serving::health::{Health, Scope};
 use kinit_serving::listener::{Limits, Listener};
 use kinit_serving::metrics::Metrics;
+use kube::Api;
+use kube::runtime::watcher;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
@@ -21,17 +23,19 @@ use tokio_util::sync::CancellationToken;
 use kinit_serving::host;
 
 use crate::balancers::Balancers;
-use crate::config::Configuration;
+use crate::config::{Configuration, LocalPods};
 use crate::conntrack;
 use crate::options::Options;
 use crate::render::{Settings, render};
 use crate::ruleset::Ruleset;
-use crate::service::State;
+use crate::service::{Place, State};
 
 /// Changes that come together go into one transaction.
 const SETTLE: Duration = Duration::from_millis(10);
 /// After a failed transaction the next is tried this soon.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// The label with a node's zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// A proxy that is ready to run.
 pub struct Server {
@@ -64,7 +68,12 @@ impl Server {
             kubeconfig.context("no kubeconfig is given, by clientConnection.kubeconfig or --kubeconfig")?;
         let client = kinit_runtime::from_kubeconfig(kubeconfig).await?;
         let node = self.node_name();
+        if matches!(self.config.mode.as_str(), "iptables" | "ipvs") {
+            let mode = &self.config.mode;
+            tracing::warn!(mode, "Services are served by nftables, which does all that this mode does");
+        }
         tracing::info!(node, "kube-proxy starts, by nftables");
+        crate::tune::apply(&self.config);
         let synced = Arc::new(AtomicBool::new(false));
         let (metrics, figures) = figures();
         let mut tasks = tokio::task::JoinSet::new();
@@ -75,40 +84,84 @@ impl Server {
             let address = if address.is_empty() { default } else { address };
             let address: SocketAddr =
                 address.parse().with_context(|| format!("{address:?} is not an address with a port"))?;
-            let listener = Listener::bind(address, None).await?;
-            tasks.spawn(serve(listener, synced.clone(), metrics.clone(), shutdown.clone()));
+            match Listener::bind(address, None).await {
+                Ok(listener) => {
+                    tasks.spawn(serve(listener, synced.clone(), metrics.clone(), shutdown.clone()));
+                }
+                Err(error) if self.config.bind_address_hard_fail => return Err(error.into()),
+                Err(error) => tracing::error!(%error, "goes on without"),
+            }
         }
         let services: Arc<Informer<Service>> = Informer::start(client.clone(), &shutdown);
-        let slices: Arc<Informer<EndpointSlice>> = Informer::start(client, &shutdown);
+        let slices: Arc<Informer<EndpointSlice>> = Informer::start(client.clone(), &shutdown);
+        let own = watcher::Config::default().fields(&format!("metadata.name={node}"));
+        let nodes: Arc<Informer<Node>> = Informer::start_with(Api::all(client), own, &shutdown);
         let changed = Arc::new(Notify::new());
-        let (one, other) = (changed.clone(), changed.clone());
+        let (one, two, three) = (changed.clone(), changed.clone(), changed.clone());
         services.handle(move |_, _| one.notify_one());
-        slices.handle(move |_, _| other.notify_one());
+        slices.handle(move |_, _| two.notify_one());
+        nodes.handle(move |_, _| three.notify_one());
         tokio::select! {
-            () = async { services.synced().await; slices.synced().await } => {}
+            () = async { services.synced().await; slices.synced().await; nodes.synced().await } => {}
             () = shutdown.cancelled() => return Ok(()),
         }
-        let settings = Settings {
-            cluster_ranges: self.config.cluster_ranges(),
-            masquerade_all: self.config.nftables.masquerade_all,
-            mark: self.config.mark(),
-            node_ports: self.config.node_port_addresses.clone().unwrap_or_default(),
-        };
-        let mut kernel = Kernel { settings, known: None, figures };
+        let mut kernel = Kernel { known: None, figures };
+        let settle = self.config.nftables.min_sync_period.map_or(SETTLE, |span| span.0.max(SETTLE));
+        let mut anew = self.config.nftables.sync_period.filter(|span| !span.0.is_zero()).map(|span| {
+            let mut ticks = tokio::time::interval(span.0);
+            ticks.reset();
+            ticks
+        });
         let mut balancers = Balancers::new(synced.clone(), shutdown.clone());
         loop {
             let (services, slices) = (services.list(), slices.list());
-            let state = State::of(services.iter().map(Arc::as_ref), slices.iter().map(Arc::as_ref), &node);
+            let this = nodes.get(&node);
+            let zone = this.as_ref().and_then(|node| node.metadata.labels.as_ref()?.get(ZONE).cloned());
+            let place = Place { node: node.clone(), zone: zone.unwrap_or_default() };
+            let state = State::of(services.iter().map(Arc::as_ref), slices.iter().map(Arc::as_ref), &place);
             drop((services, slices));
+            let settings = self.settings(this.as_deref())?;
             balancers.follow(&state).await;
-            let well = kernel.settle(state).await;
+            let well = kernel.settle(state, settings).await;
             synced.store(well, Ordering::Relaxed);
             tokio::select! {
-                () = changed.notified() => tokio::time::sleep(SETTLE).await,
+                () = changed.notified() => tokio::time::sleep(settle).await,
                 () = tokio::time::sleep(TRY_AGAIN), if !well => {}
+                () = due(&mut anew) => kernel.known = None,
                 () = shutdown.cancelled() => return Ok(()),
             }
         }
+    }
+
+    /// What holds for all Services, as the node is now.
+    fn settings(&self, node: Option<&Node>) -> anyhow::Result<Settings> {
+        let (mut cluster_ranges, mut pod_interface) = (Vec::new(), None);
+        match self.config.local_pods()? {
+            LocalPods::Ranges(ranges) => cluster_ranges = ranges,
+            LocalPods::NodeRanges => {
+                let spec = node.and_then(|node| node.spec.clone()).unwrap_or_default();
+                cluster_ranges = spec.pod_cidrs.unwrap_or_else(|| spec.pod_cidr.into_iter().collect());
+            }
+            LocalPods::Interface(name) => pod_interface = Some(name),
+        }
+        let addresses = node.and_then(|node| node.status.as_ref()?.addresses.as_ref()).into_iter().flatten();
+        let own = addresses.filter(|one| one.type_ == "InternalIP").map(|one| {
+            let length = if one.address.contains(':') { 128 } else { 32 };
+            format!("{}/{length}", one.address)
+        });
+        let own: Vec<String> = own.collect();
+        let node_ports = self.config.node_port_addresses.iter().flatten();
+        let node_ports = node_ports.flat_map(|range| match range.as_str() {
+            "primary" => own.clone(),
+            range => vec![range.to_owned()],
+        });
+        Ok(Settings {
+            cluster_ranges,
+            pod_interface,
+            masquerade_all: self.config.nftables.masquerade_all,
+            mark: self.config.mark(),
+            node_ports: node_ports.collect(),
+        })
     }
 
     fn node_name(&self) -> String {
@@ -139,21 +192,20 @@ fn figures() -> (Metrics, Figures) {
 
 /// What the kernel was last told.
 struct Kernel {
-    settings: Settings,
-    known: Option<(State, [Ruleset; 2])>,
+    known: Option<(State, Settings, [Ruleset; 2])>,
     figures: Figures,
 }
 
 impl Kernel {
     /// Tells the kernel what differs; says whether it took it.
-    async fn settle(&mut self, state: State) -> bool {
-        if self.known.as_ref().is_some_and(|(known, _)| *known == state) {
+    async fn settle(&mut self, state: State, settings: Settings) -> bool {
+        if self.known.as_ref().is_some_and(|(known, before, _)| *known == state && *before == settings) {
             return true;
         }
         self.figures.services.set(state.ports.len() as i64);
-        let rules = [false, true].map(|six| render(&state, &self.settings, six));
+        let rules = [false, true].map(|six| render(&state, &settings, six));
         let (transaction, flows) = match &self.known {
-            Some((known, old)) => {
+            Some((known, _, old)) => {
                 let change = rules.iter().zip(old).map(|(new, old)| new.change(old)).collect::<String>();
                 (change, conntrack::stale(known, &state))
             }
@@ -174,8 +226,18 @@ impl Kernel {
                 tracing::debug!(error, "no flow was forgotten");
             }
         }
-        self.known = Some((state, rules));
+        self.known = Some((state, settings, rules));
         true
+    }
+}
+
+/// When all rules are to be made anew; never without a period.
+async fn due(ticks: &mut Option<tokio::time::Interval>) {
+    match ticks {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -44,6 +44,40 @@ pub struct ServicePort {
     pub health_port: u16,
 }
 
+/// What an endpoint's hints say of this node or of its zone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hint {
+    /// There are none.
+    #[default]
+    None,
+    /// The endpoint is meant for here.
+    Here,
+    /// It is meant for others.
+    Elsewhere,
+}
+
+impl Hint {
+    fn of<'a>(meant_for: impl Iterator<Item = &'a str>, here: &str) -> Self {
+        let mut hint = Self::None;
+        for name in meant_for {
+            if name == here {
+                return Self::Here;
+            }
+            hint = Self::Elsewhere;
+        }
+        hint
+    }
+}
+
+/// Where this proxy is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The node.
+    pub node: String,
+    /// Its zone; empty if it has none.
+    pub zone: String,
+}
+
 /// An endpoint of a service port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
@@ -57,6 +91,10 @@ pub struct Endpoint {
     pub ready: bool,
     /// Whether it still answers although it ends.
     pub serving: bool,
+    /// Whether it is meant for this node.
+    pub for_node: Hint,
+    /// Whether it is meant for this node's zone.
+    pub for_zone: Hint,
 }
 
 /// All that rules are made of.
@@ -69,23 +107,23 @@ pub struct State {
 }
 
 impl State {
-    /// Reads all Services and EndpointSlices, as node `node` sees them.
+    /// Reads all Services and EndpointSlices, as they are seen from a place.
     pub fn of<'a>(
         services: impl IntoIterator<Item = &'a Service>,
         slices: impl IntoIterator<Item = &'a EndpointSlice>,
-        node: &str,
+        place: &Place,
     ) -> Self {
         let mut state = Self::default();
         for service in services {
             state.ports.extend(read_service(service));
         }
         for slice in slices {
-            state.read_slice(slice, node);
+            state.read_slice(slice, place);
         }
         state
     }
 
-    fn read_slice(&mut self, slice: &EndpointSlice, node: &str) {
+    fn read_slice(&mut self, slice: &EndpointSlice, place: &Place) {
         let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"))
         else {
             return;
@@ -102,25 +140,40 @@ impl State {
             for endpoint in slice.endpoints.iter().flatten() {
                 let conditions = endpoint.conditions.clone().unwrap_or_default();
                 let ready = conditions.ready.unwrap_or(true);
+                let hints = endpoint.hints.clone().unwrap_or_default();
+                let (nodes, zones) = (hints.for_nodes.unwrap_or_default(), hints.for_zones.unwrap_or_default());
                 let address = endpoint.addresses.first().and_then(|address| address.parse().ok());
                 endpoints.extend(address.map(|address| Endpoint {
                     address,
                     port: number,
-                    local: endpoint.node_name.as_deref() == Some(node),
+                    local: endpoint.node_name.as_deref() == Some(&place.node),
                     ready,
                     serving: conditions.serving.unwrap_or(ready),
+                    for_node: Hint::of(nodes.iter().map(|one| one.name.as_str()), &place.node),
+                    for_zone: Hint::of(zones.iter().map(|one| one.name.as_str()), &place.zone),
                 }));
             }
         }
     }
 
     /// The endpoints of one family that traffic may go to: those that are ready, or if none is those that end but still
-    /// answer; with `local` those on this node alone.
+    /// answer; with `local` those on this node alone, and else those that are meant for this node, or for its zone, if
+    /// every one says whom it is meant for.
     pub fn usable(&self, name: &PortName, six: bool, local: bool) -> Vec<&Endpoint> {
         let all = self.endpoints.get(name).into_iter().flatten();
         let mine: Vec<&Endpoint> = all.filter(|one| one.address.is_ipv6() == six && (one.local || !local)).collect();
         let ready: Vec<&Endpoint> = mine.iter().copied().filter(|one| one.ready).collect();
-        if ready.is_empty() { mine.into_iter().filter(|one| one.serving).collect() } else { ready }
+        if ready.is_empty() {
+            return mine.into_iter().filter(|one| one.serving).collect();
+        }
+        let hints: [fn(&Endpoint) -> Hint; 2] = [|one| one.for_node, |one| one.for_zone];
+        for hint in hints.into_iter().filter(|_| !local) {
+            let near: Vec<&Endpoint> = ready.iter().copied().filter(|one| hint(one) == Hint::Here).collect();
+            if !near.is_empty() && ready.iter().all(|one| hint(one) != Hint::None) {
+                return near;
+            }
+        }
+        ready
     }
 }
 
@@ -174,4 +227,37 @@ fn read_service(service: &Service) -> Vec<(PortName, ServicePort)> {
         (name, port)
     });
     ports.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn traffic_stays_as_near_as_every_endpoint_hints() {
+        let place = Place { node: "w1".into(), zone: "a".into() };
+        let zone = |name: &str| json!({"forZones": [{"name": name}]});
+        let both = |zone: &str, node: &str| json!({"forZones": [{"name": zone}], "forNodes": [{"name": node}]});
+        for (hints, wanted) in [
+            (vec![zone("a"), zone("b"), zone("a")], vec![1, 3]),
+            (vec![zone("a"), json!({}), zone("a")], vec![1, 2, 3]),
+            (vec![zone("b"), zone("c"), zone("b")], vec![1, 2, 3]),
+            (vec![both("a", "w1"), both("a", "w2"), both("b", "w3")], vec![1]),
+            (vec![both("a", "w2"), both("a", "w3"), both("b", "w4")], vec![1, 2]),
+            (vec![both("a", "w1"), zone("a"), zone("b")], vec![1, 2]),
+        ] {
+            let endpoint = |(index, hints): (usize, &serde_json::Value)| json!({"addresses": [format!("10.0.0.{}", index + 1)], "hints": hints});
+            let endpoints: Vec<_> = hints.iter().enumerate().map(endpoint).collect();
+            let slice = json!({"metadata": {"labels": {"kubernetes.io/service-name": "s"}}, "addressType": "IPv4",
+                "ports": [{"port": 80}], "endpoints": endpoints});
+            let slice: EndpointSlice = serde_json::from_value(slice).expect("an EndpointSlice");
+            let state = State::of([], [&slice], &place);
+            let name = state.endpoints.keys().next().expect("a port");
+            let last = |one: &Endpoint| one.address.to_string().rsplit('.').next().and_then(|text| text.parse().ok());
+            let found: Vec<i32> = state.usable(name, false, false).into_iter().filter_map(last).collect();
+            assert_eq!(found, wanted, "{hints:?}");
+            assert!(state.usable(name, false, true).is_empty());
+        }
+    }
 }

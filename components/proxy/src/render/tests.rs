@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::{Settings, render};
 use crate::conntrack::stale;
-use crate::service::State;
+use crate::service::{Place, State};
 
 fn settings() -> Settings {
     Settings { cluster_ranges: vec!["10.244.0.0/16".into()], mark: 0x4000, ..Settings::default() }
@@ -23,7 +23,7 @@ fn state(spec: serde_json::Value, endpoints: serde_json::Value) -> State {
     });
     let service = serde_json::from_value(service).expect("a Service");
     let slice = serde_json::from_value(slice).expect("an EndpointSlice");
-    State::of([&service], [&slice], "w1")
+    State::of([&service], [&slice], &Place { node: "w1".into(), ..Place::default() })
 }
 
 fn web(extra: serde_json::Value) -> serde_json::Value {
@@ -125,4 +125,13 @@ fn a_flow_of_udp_to_an_endpoint_that_is_gone_is_forgotten() {
     assert_eq!(calls(&old, &new), [call(" --dst-nat 10.244.2.2")]);
     assert_eq!(calls(&none, &new), [call("")]);
     assert!(calls(&new, &old).is_empty());
+}
+
+#[test]
+fn pods_are_known_by_their_interface() {
+    let settings = Settings { pod_interface: Some("veth*".into()), cluster_ranges: Vec::new(), ..settings() };
+    let state = state(web(json!({"type": "NodePort", "externalTrafficPolicy": "Local"})), two());
+    let rules = render(&state, &settings, false);
+    let text = rules.create();
+    assert!(text.contains("ip daddr @cluster-ips iifname != \"veth*\" meta mark set"), "{text}");
 }
