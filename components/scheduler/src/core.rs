@@ -10,6 +10,7 @@ use crate::node::NodeFacts;
 use crate::plugins::volume_binding::{self, Step};
 use crate::pod::PodInfo;
 use crate::preemption::{self, Budget, Eviction};
+use crate::profile::Profile;
 use crate::queue::{Happening, Moment, Queue};
 use crate::selector::Labels;
 use crate::volumes::News;
@@ -81,7 +82,7 @@ pub enum Action {
 
 /// The scheduler without its surroundings.
 pub struct Core {
-    names: Vec<String>,
+    profiles: Vec<Profile>,
     cache: Cache,
     queue: Queue,
     pods_listed: bool,
@@ -91,10 +92,10 @@ pub struct Core {
 }
 
 impl Core {
-    /// A scheduler for pods that name one of `names`, with the first and the longest pause between attempts.
-    pub fn new(names: Vec<String>, first_pause: Duration, longest_pause: Duration) -> Self {
+    /// A scheduler for pods that name one of `profiles`, with the first and the longest pause between attempts.
+    pub fn new(profiles: Vec<Profile>, first_pause: Duration, longest_pause: Duration) -> Self {
         Self {
-            names,
+            profiles,
             cache: Cache::default(),
             queue: Queue::new(first_pause, longest_pause),
             pods_listed: false,
@@ -177,7 +178,7 @@ impl Core {
             }
             self.pod_gone(&pod.key, now);
         }
-        if pod.terminating || !self.names.contains(&pod.scheduler) {
+        if pod.terminating || self.profile(&pod.scheduler).is_none() {
             self.queue.remove(&pod.key);
         } else {
             self.queue.apply(pod, now);
@@ -201,6 +202,10 @@ impl Core {
         self.queue.refused(pod, attempts, Vec::new(), now);
     }
 
+    fn profile(&self, name: &str) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| profile.name == name)
+    }
+
     /// Decides on the next pod; None when there is nothing to decide.
     pub fn next(&mut self, now: Moment) -> Option<Action> {
         if !(self.leads && self.pods_listed && self.nodes_listed) {
@@ -210,7 +215,9 @@ impl Core {
         let snapshot = self.cache.snapshot();
         self.decisions = self.decisions.wrapping_add(1);
         let reserved = snapshot.reserving(self.queue.nominated().filter(|other| other.priority >= pod.priority));
-        match cycle::schedule(&pod, &snapshot, reserved.as_ref(), self.decisions) {
+        let profile = self.profiles.iter().find(|profile| profile.name == pod.scheduler);
+        let profile = profile.expect("only pods that name a profile are put into the queue");
+        match cycle::schedule(profile, &pod, &snapshot, reserved.as_ref(), self.decisions) {
             Ok(node) => {
                 let facts = snapshot.nodes.iter().find(|one| one.name() == node).map(|one| one.facts.clone());
                 let steps = facts.and_then(|facts| volume_binding::plan(&pod, &snapshot.storage, &facts).ok());
@@ -220,9 +227,14 @@ impl Core {
             }
             Err(error) => {
                 let mut message = error.message();
-                let (eviction, waits) = match preemption::preempt(&pod, reserved.as_ref().unwrap_or(&snapshot), &error)
-                {
-                    Ok(eviction) => (Some(eviction), true),
+                let room = profile
+                    .preempts
+                    .then(|| preemption::preempt(profile, &pod, reserved.as_ref().unwrap_or(&snapshot), &error));
+                let (eviction, waits) = match room.transpose() {
+                    Ok(eviction) => {
+                        let waits = eviction.is_some();
+                        (eviction, waits)
+                    }
                     Err(refused) => {
                         if error.nodes > 0 {
                             message = format!("{message} {}", refused.reason);

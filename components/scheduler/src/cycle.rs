@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::node::NodeInfo;
-use crate::plugins::{PLUGINS, Plugin, Row, Verdict};
+use crate::plugins::{Plugin, Verdict};
 use crate::pod::PodInfo;
+use crate::profile::{Profile, Use};
 use crate::snapshot::Snapshot;
 
 /// Why no node fits.
@@ -34,18 +35,19 @@ impl FitError {
 }
 
 /// The plugins of one decision.
-struct Plugins<'a>(Vec<(&'static Row, Box<dyn Plugin + 'a>)>);
+struct Plugins<'a>(Vec<(&'a Use, Box<dyn Plugin + 'a>)>);
 
 impl<'a> Plugins<'a> {
-    fn build(pod: &'a PodInfo, snapshot: &'a Snapshot) -> Self {
-        Self(PLUGINS.iter().filter_map(|row| Some((row, (row.build)(pod, snapshot)?))).collect())
+    fn build(profile: &'a Profile, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Self {
+        let build = |one: &'a Use| Some((one, (one.row.build)(pod, snapshot, &profile.args)?));
+        Self(profile.uses.iter().filter_map(build).collect())
     }
 
     fn filter(&self, node: &NodeInfo) -> Result<(), (&'static str, Verdict)> {
-        for (row, plugin) in &self.0 {
+        for (one, plugin) in self.0.iter().filter(|(one, _)| one.filters) {
             match plugin.filter(node) {
                 Verdict::Fits => {}
-                verdict => return Err((row.name, verdict)),
+                verdict => return Err((one.row.name, verdict)),
             }
         }
         Ok(())
@@ -53,28 +55,29 @@ impl<'a> Plugins<'a> {
 
     fn scores(&self, nodes: &[&NodeInfo]) -> Vec<i64> {
         let mut totals = vec![0; nodes.len()];
-        for (row, plugin) in self.0.iter().filter(|(row, _)| row.weight > 0) {
+        for (one, plugin) in self.0.iter().filter(|(one, _)| one.weight > 0) {
             let mut scores: Vec<i64> = nodes.iter().map(|node| plugin.score(node)).collect();
             plugin.normalize(&mut scores);
             for (total, score) in totals.iter_mut().zip(scores) {
-                *total += score * row.weight;
+                *total += score * one.weight;
             }
         }
         totals
     }
 }
 
-/// Chooses a node for a pod. Where room is kept for pods that are no less important, as `reserved` shows it, the pod has
+/// Chooses a node for a pod by the plugins of a profile. Where room is kept for pods that are no less important, as `reserved` shows it, the pod has
 /// to fit with and without them, because they may come or not. Among equally good nodes `tie` decides, which callers vary
 /// so that no node is favoured.
 pub fn schedule(
+    profile: &Profile,
     pod: &PodInfo,
     snapshot: &Snapshot,
     reserved: Option<&Snapshot>,
     tie: usize,
 ) -> Result<String, FitError> {
-    let plugins = Plugins::build(pod, snapshot);
-    let strict = reserved.map(|reserved| (Plugins::build(pod, reserved), reserved));
+    let plugins = Plugins::build(profile, pod, snapshot);
+    let strict = reserved.map(|reserved| (Plugins::build(profile, pod, reserved), reserved));
     let filter = |index: usize, node: &NodeInfo| {
         if let Some((plugins, reserved)) = &strict {
             plugins.filter(&reserved.nodes[index])?;
@@ -109,8 +112,8 @@ pub fn schedule(
 }
 
 /// Whether one node fits, for the dry run of preemption.
-pub fn fits(pod: &PodInfo, snapshot: &Snapshot, node: &str) -> bool {
-    let plugins = Plugins::build(pod, snapshot);
+pub fn fits(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, node: &str) -> bool {
+    let plugins = Plugins::build(profile, pod, snapshot);
     snapshot.nodes.iter().any(|one| one.name() == node && plugins.filter(one).is_ok())
 }
 

@@ -7,6 +7,7 @@
 //! - [`snapshot`]: an immutable picture of all nodes with their pods, which one decision works on; unchanged nodes are
 //!   shared between pictures.
 //! - [`plugins`]: what makes a node fit or better, one file each, and the one table of them with their weights.
+//! - [`config`]: the configuration file; [`profile`]: what it makes of the table for a scheduler of some name.
 //! - [`cycle`]: one decision: filter, score, choose; and the sentence that says why no node fits.
 //! - [`preemption`]: which pods of lower priority would make room, found by deciding again on changed pictures.
 //! - [`cache`] and [`queue`]: nodes with bound and assumed pods; pods that wait, and what may make them fit.
@@ -18,6 +19,7 @@
 //! **Invariant**: nothing below [`run`] waits for anything. **Invariant**: a plugin sees a pod and a snapshot, no more.
 
 pub mod cache;
+pub mod config;
 pub mod core;
 pub mod cycle;
 pub mod node;
@@ -25,6 +27,7 @@ pub mod options;
 pub mod plugins;
 pub mod pod;
 pub mod preemption;
+pub mod profile;
 pub mod queue;
 pub mod run;
 mod selector;

@@ -1,11 +1,9 @@
-//! The command line and the configuration file.
+//! The command line.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{ArgAction, Parser};
-use serde::Deserialize;
 
 /// kube-scheduler gives each pod of a Kubernetes cluster a node.
 #[derive(Debug, Clone, Parser)]
@@ -46,102 +44,5 @@ pub struct Options {
 impl kinit_serving::process::LogOptions for Options {
     fn verbosity(&self) -> u8 {
         self.verbosity
-    }
-}
-
-/// The fields of KubeSchedulerConfiguration that mean something here; others are refused.
-#[derive(Debug, Clone, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Configuration {
-    /// `kubescheduler.config.k8s.io/v1`.
-    pub api_version: String,
-    /// `KubeSchedulerConfiguration`.
-    pub kind: String,
-    /// How the API server is reached.
-    #[serde(default)]
-    pub client_connection: ClientConnection,
-    /// Whether to wait for the Lease.
-    #[serde(default)]
-    pub leader_election: LeaderElection,
-    /// Names that pods may ask for.
-    #[serde(default)]
-    pub profiles: Vec<Profile>,
-    /// Pause after a first failure.
-    #[serde(default = "one")]
-    pub pod_initial_backoff_seconds: u64,
-    /// Longest pause.
-    #[serde(default = "ten")]
-    pub pod_max_backoff_seconds: u64,
-}
-
-/// How the API server is reached.
-#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ClientConnection {
-    /// A kubeconfig file.
-    #[serde(default)]
-    pub kubeconfig: Option<PathBuf>,
-}
-
-/// Leader election.
-#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LeaderElection {
-    /// Whether to wait for the Lease; true when left out.
-    #[serde(default)]
-    pub leader_elect: Option<bool>,
-}
-
-/// A scheduler under a name of its own.
-#[derive(Debug, Clone, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Profile {
-    /// What pods say in `spec.schedulerName`.
-    pub scheduler_name: String,
-}
-
-fn one() -> u64 {
-    1
-}
-
-fn ten() -> u64 {
-    10
-}
-
-impl Default for Configuration {
-    fn default() -> Self {
-        Self {
-            api_version: String::new(),
-            kind: String::new(),
-            client_connection: ClientConnection::default(),
-            leader_election: LeaderElection::default(),
-            profiles: Vec::new(),
-            pod_initial_backoff_seconds: one(),
-            pod_max_backoff_seconds: ten(),
-        }
-    }
-}
-
-impl Configuration {
-    /// Reads a file; errors name it.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let config: Self = serde_yaml::from_str(&text).with_context(|| format!("{} cannot be used", path.display()))?;
-        anyhow::ensure!(
-            config.api_version == "kubescheduler.config.k8s.io/v1" && config.kind == "KubeSchedulerConfiguration",
-            "{} is a {} {}, and not a kubescheduler.config.k8s.io/v1 KubeSchedulerConfiguration",
-            path.display(),
-            config.api_version,
-            config.kind
-        );
-        Ok(config)
-    }
-
-    /// The names that pods may ask for.
-    pub fn names(&self) -> Vec<String> {
-        if self.profiles.is_empty() {
-            return vec!["default-scheduler".into()];
-        }
-        self.profiles.iter().map(|profile| profile.scheduler_name.clone()).collect()
     }
 }

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use crate::cycle::{FitError, fits};
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::profile::Profile;
 use crate::selector::selects;
 use crate::snapshot::Snapshot;
 
@@ -67,7 +68,7 @@ pub struct Refused {
 }
 
 /// Finds room.
-pub fn preempt(pod: &PodInfo, snapshot: &Snapshot, error: &FitError) -> Result<Eviction, Refused> {
+pub fn preempt(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, error: &FitError) -> Result<Eviction, Refused> {
     if !pod.preempts {
         let reason = "preemption: not eligible due to preemptionPolicy=Never.".into();
         return Err(Refused { reason, waits: false });
@@ -79,7 +80,8 @@ pub fn preempt(pod: &PodInfo, snapshot: &Snapshot, error: &FitError) -> Result<E
         let reason = "preemption: not eligible due to terminating pod on the nominated node.".into();
         return Err(Refused { reason, waits: true });
     }
-    let candidates = error.resolvable.iter().filter_map(|index| on_node(pod, snapshot, &snapshot.nodes[*index]));
+    let candidates =
+        error.resolvable.iter().filter_map(|index| on_node(profile, pod, snapshot, &snapshot.nodes[*index]));
     let cost = |eviction: &Eviction| {
         let most = eviction.victims.iter().map(|pod| pod.priority).max();
         (
@@ -104,14 +106,15 @@ pub fn preempt(pod: &PodInfo, snapshot: &Snapshot, error: &FitError) -> Result<E
     })
 }
 
-fn on_node(pod: &PodInfo, snapshot: &Snapshot, node: &Arc<NodeInfo>) -> Option<Eviction> {
+fn on_node(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, node: &Arc<NodeInfo>) -> Option<Eviction> {
     let (mut lower, mut kept): (Vec<_>, Vec<_>) =
         node.pods.iter().cloned().partition(|other| other.priority < pod.priority);
     if lower.is_empty() {
         return None;
     }
-    let fits_with =
-        |pods: Vec<Arc<PodInfo>>| fits(pod, &snapshot.with(NodeInfo::new(node.facts.clone(), pods)), node.name());
+    let fits_with = |pods: Vec<Arc<PodInfo>>| {
+        fits(profile, pod, &snapshot.with(NodeInfo::new(node.facts.clone(), pods)), node.name())
+    };
     if !fits_with(kept.clone()) {
         return None;
     }

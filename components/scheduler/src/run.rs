@@ -18,8 +18,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Configuration;
 use crate::core::{Action, Core, Event};
-use crate::options::{Configuration, Options};
+use crate::options::Options;
+use crate::profile::Profile;
 use crate::watches;
 use crate::writes::Writer;
 
@@ -32,6 +34,7 @@ const WRITES: usize = 128;
 pub struct Server {
     options: Options,
     config: Configuration,
+    profiles: Vec<Profile>,
 }
 
 /// What is counted.
@@ -46,7 +49,8 @@ impl Server {
     /// Reads the configuration.
     pub fn new(options: Options) -> anyhow::Result<Self> {
         let config = options.config.as_deref().map(Configuration::load).transpose()?.unwrap_or_default();
-        Ok(Self { options, config })
+        let profiles = Profile::all(&config)?;
+        Ok(Self { options, config, profiles })
     }
 
     /// Runs until shutdown, or until another scheduler leads.
@@ -65,12 +69,11 @@ impl Server {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
         let lost = CancellationToken::new();
         let elect = self.options.leader_elect.or(self.config.leader_election.leader_elect).unwrap_or(true);
-        tasks.spawn(lead(elect, client.clone(), host.clone(), sender.clone(), shutdown.clone(), lost.clone()));
-        let core = Core::new(
-            self.config.names(),
-            Duration::from_secs(self.config.pod_initial_backoff_seconds),
-            Duration::from_secs(self.config.pod_max_backoff_seconds),
-        );
+        let candidate = elect.then(|| self.config.leader_election.candidate(&host));
+        tasks.spawn(lead(candidate, client.clone(), sender.clone(), shutdown.clone(), lost.clone()));
+        let first = Duration::from_secs(self.config.pod_initial_backoff_seconds.unwrap_or(1));
+        let longest = Duration::from_secs(self.config.pod_max_backoff_seconds.unwrap_or(10));
+        let core = Core::new(self.profiles, first, longest);
         let writer = Writer::new(client, &format!("default-scheduler-{host}"));
         let decisions = Loop { core, writer, sender, figures, latency, synced };
         tokio::select! {
@@ -149,18 +152,17 @@ fn figures() -> (Metrics, Figures, Histogram) {
 }
 
 async fn lead(
-    elect: bool,
+    candidate: Option<Candidate>,
     client: kube::Client,
-    host: String,
     events: mpsc::Sender<Event>,
     shutdown: CancellationToken,
     lost: CancellationToken,
 ) {
-    if !elect {
+    let Some(candidate) = candidate else {
         let _ = events.send(Event::Leads).await;
         return;
-    }
-    let Some(token) = leader::lead(client, Candidate::new("kube-scheduler", &host), &shutdown).await else { return };
+    };
+    let Some(token) = leader::lead(client, candidate, &shutdown).await else { return };
     let _ = events.send(Event::Leads).await;
     token.cancelled().await;
     lost.cancel();

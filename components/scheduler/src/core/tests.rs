@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{Action, Core, Event};
 use crate::node::NodeFacts;
 use crate::pod::PodInfo;
+use crate::profile::Profile;
 use crate::queue::Moment;
 use crate::testing::{node, pod, pod_with};
 
@@ -14,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A leading core with nodes and bound pods.
 fn core(nodes: Vec<NodeFacts>, pods: Vec<PodInfo>) -> Core {
-    let mut core = Core::new(vec!["default-scheduler".into()], SECOND, 10 * SECOND);
+    let mut core = Core::new(vec![Profile::plain("default-scheduler")], SECOND, 10 * SECOND);
     let names: HashSet<String> = nodes.iter().map(|node| node.name.clone()).collect();
     let keys: HashSet<String> = pods.iter().map(|pod| pod.key.clone()).collect();
     for node in nodes {
@@ -184,7 +185,7 @@ fn a_failed_binding_is_tried_again_after_a_pause() {
 
 #[test]
 fn nothing_is_decided_before_everything_is_known_and_the_lease_is_held() {
-    let mut core = Core::new(vec!["default-scheduler".into()], SECOND, SECOND);
+    let mut core = Core::new(vec![Profile::plain("default-scheduler")], SECOND, SECOND);
     core.step(Event::Pod(Box::new(pod("p"))), Moment::ZERO);
     core.step(Event::NodesListed(HashSet::new()), Moment::ZERO);
     core.step(Event::Leads, Moment::ZERO);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Plugin;
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::profile::Args;
 use crate::snapshot::Snapshot;
 
 /// Images smaller than this are pulled too quickly to matter.
@@ -18,7 +19,7 @@ struct ImageLocality<'a> {
     shares: BTreeMap<&'a str, i64>,
 }
 
-pub(super) fn build<'a>(pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Plugin + 'a>> {
+pub(super) fn build<'a>(pod: &'a PodInfo, snapshot: &'a Snapshot, _: &'a Args) -> Option<Box<dyn Plugin + 'a>> {
     let all = snapshot.nodes.len().max(1);
     let shares: BTreeMap<&str, i64> = pod
         .images

@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 
-use k8s_openapi::api::core::v1::PodAffinityTerm;
+use k8s_openapi::api::core::v1::{PodAffinityTerm, WeightedPodAffinityTerm};
 
 use super::{Plugin, Verdict};
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::profile::Args;
 use crate::selector::selects;
 use crate::snapshot::Snapshot;
-
-/// What a required term of a pod that runs counts for in the score of a pod it is about.
-const HARD_WEIGHT: i64 = 1;
 
 type Domain<'a> = (&'a str, &'a str);
 
@@ -27,7 +25,7 @@ struct InterPodAffinity<'a> {
     scores: HashMap<Domain<'a>, i64>,
 }
 
-pub(super) fn build<'a>(pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Plugin + 'a>> {
+pub(super) fn build<'a>(pod: &'a PodInfo, snapshot: &'a Snapshot, args: &'a Args) -> Option<Box<dyn Plugin + 'a>> {
     let mut plugin = InterPodAffinity {
         pod,
         refused: HashMap::new(),
@@ -46,12 +44,14 @@ pub(super) fn build<'a>(pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<
                     *plugin.refused.entry(domain).or_default() += 1;
                 }
             }
-            let theirs = other.near.iter().map(|term| (term, HARD_WEIGHT));
-            let theirs =
-                theirs.chain(other.preferred_near.iter().map(|one| (&one.pod_affinity_term, i64::from(one.weight))));
-            let theirs =
-                theirs.chain(other.preferred_apart.iter().map(|one| (&one.pod_affinity_term, -i64::from(one.weight))));
-            for (term, weight) in theirs {
+            let wish = |one: &'a WeightedPodAffinityTerm, sign| (&one.pod_affinity_term, sign * i64::from(one.weight));
+            let near = other.preferred_near.iter().map(|one| wish(one, 1));
+            let wishes = near.chain(other.preferred_apart.iter().map(|one| wish(one, -1)));
+            let theirs = other.near.iter().map(|term| (term, args.hard_weight));
+            for (term, weight) in theirs.chain(wishes.filter(|_| !args.ignore_preferred)) {
+                if weight == 0 {
+                    continue;
+                }
                 if let Some(domain) = domain_of(term, node).filter(|_| about(term, pod)) {
                     *plugin.scores.entry(domain).or_default() += weight;
                 }

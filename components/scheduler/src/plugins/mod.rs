@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::profile::Args;
 use crate::snapshot::Snapshot;
 
 mod balanced;
@@ -51,13 +52,16 @@ pub trait Plugin {
 }
 
 /// Builds a plugin for a decision; None when it has nothing to say on this pod.
-type Build = for<'a> fn(&'a PodInfo, &'a Snapshot) -> Option<Box<dyn Plugin + 'a>>;
+type Build = for<'a> fn(&'a PodInfo, &'a Snapshot, &'a Args) -> Option<Box<dyn Plugin + 'a>>;
 
 /// A row of the table.
+#[derive(Debug)]
 pub struct Row {
     /// Upstream's name of the plugin.
     pub name: &'static str,
-    /// What its score counts for.
+    /// Whether it may refuse nodes.
+    pub filters: bool,
+    /// What its score counts for if the configuration says nothing of it; nothing if it does not score.
     pub weight: i64,
     /// How it is built.
     pub build: Build,
@@ -65,17 +69,17 @@ pub struct Row {
 
 /// All plugins, cheap filters first: the first that says no ends the look at a node.
 pub const PLUGINS: &[Row] = &[
-    Row { name: "NodeUnschedulable", weight: 0, build: node_unschedulable::build },
-    Row { name: "NodeName", weight: 0, build: node_name::build },
-    Row { name: "TaintToleration", weight: 3, build: taint_toleration::build },
-    Row { name: "NodeAffinity", weight: 2, build: node_affinity::build },
-    Row { name: "NodePorts", weight: 0, build: node_ports::build },
-    Row { name: "NodeResourcesFit", weight: 1, build: node_resources::build },
-    Row { name: "VolumeBinding", weight: 0, build: volume_binding::build },
-    Row { name: "PodTopologySpread", weight: 2, build: pod_topology_spread::build },
-    Row { name: "InterPodAffinity", weight: 2, build: inter_pod_affinity::build },
-    Row { name: "NodeResourcesBalancedAllocation", weight: 1, build: balanced::build },
-    Row { name: "ImageLocality", weight: 1, build: image_locality::build },
+    Row { name: "NodeUnschedulable", filters: true, weight: 0, build: node_unschedulable::build },
+    Row { name: "NodeName", filters: true, weight: 0, build: node_name::build },
+    Row { name: "TaintToleration", filters: true, weight: 3, build: taint_toleration::build },
+    Row { name: "NodeAffinity", filters: true, weight: 2, build: node_affinity::build },
+    Row { name: "NodePorts", filters: true, weight: 0, build: node_ports::build },
+    Row { name: "NodeResourcesFit", filters: true, weight: 1, build: node_resources::build },
+    Row { name: "VolumeBinding", filters: true, weight: 0, build: volume_binding::build },
+    Row { name: "PodTopologySpread", filters: true, weight: 2, build: pod_topology_spread::build },
+    Row { name: "InterPodAffinity", filters: true, weight: 2, build: inter_pod_affinity::build },
+    Row { name: "NodeResourcesBalancedAllocation", filters: false, weight: 1, build: balanced::build },
+    Row { name: "ImageLocality", filters: false, weight: 1, build: image_locality::build },
 ];
 
 /// Scales scores so that the highest becomes 100; with `reverse` the lowest is best.

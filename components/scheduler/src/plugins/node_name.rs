@@ -4,11 +4,12 @@
 use super::{Plugin, Verdict};
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::profile::Args;
 use crate::snapshot::Snapshot;
 
 struct NodeName<'a>(&'a str);
 
-pub(super) fn build<'a>(pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Plugin + 'a>> {
+pub(super) fn build<'a>(pod: &'a PodInfo, _: &'a Snapshot, _: &'a Args) -> Option<Box<dyn Plugin + 'a>> {
     (!pod.node.is_empty()).then(|| Box::new(NodeName(&pod.node)) as Box<dyn Plugin + 'a>)
 }
 

@@ -5,11 +5,12 @@ use crate::node::NodeInfo;
 use kinit_demand::HostPort;
 
 use crate::pod::PodInfo;
+use crate::profile::Args;
 use crate::snapshot::Snapshot;
 
 struct NodePorts<'a>(&'a [HostPort]);
 
-pub(super) fn build<'a>(pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Plugin + 'a>> {
+pub(super) fn build<'a>(pod: &'a PodInfo, _: &'a Snapshot, _: &'a Args) -> Option<Box<dyn Plugin + 'a>> {
     (!pod.ports.is_empty()).then(|| Box::new(NodePorts(&pod.ports)) as Box<dyn Plugin + 'a>)
 }
 

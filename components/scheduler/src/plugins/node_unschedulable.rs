@@ -6,13 +6,14 @@ use super::taint_toleration::tolerates;
 use super::{Plugin, Verdict};
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::profile::Args;
 use crate::snapshot::Snapshot;
 
 struct NodeUnschedulable {
     tolerated: bool,
 }
 
-pub(super) fn build<'a>(pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Plugin + 'a>> {
+pub(super) fn build<'a>(pod: &'a PodInfo, _: &'a Snapshot, _: &'a Args) -> Option<Box<dyn Plugin + 'a>> {
     let taint =
         Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() };
     Some(Box::new(NodeUnschedulable { tolerated: pod.tolerations.iter().any(|one| tolerates(one, &taint)) }))

@@ -11,6 +11,7 @@ use super::taint_toleration::tolerates;
 use super::{Plugin, Verdict, node_affinity};
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::profile::Args;
 use crate::selector::selects;
 use crate::snapshot::Snapshot;
 
@@ -34,21 +35,24 @@ struct PodTopologySpread {
     spreads: Vec<Spread>,
 }
 
-pub(super) fn build<'a>(pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Plugin + 'a>> {
+pub(super) fn build<'a>(pod: &'a PodInfo, snapshot: &'a Snapshot, args: &'a Args) -> Option<Box<dyn Plugin + 'a>> {
     let spreads: Vec<Spread> = if pod.spread.is_empty() {
         let controller = pod.controller.as_ref()?;
         let like = |other: &PodInfo| other.controller.as_ref() == Some(controller);
-        [(HOSTNAME, 3), (ZONE, 5)]
-            .into_iter()
-            .map(|(key, skew)| {
-                let constraint = TopologySpreadConstraint {
-                    topology_key: key.into(),
-                    max_skew: skew,
-                    when_unsatisfiable: "ScheduleAnyway".into(),
-                    ..TopologySpreadConstraint::default()
-                };
-                count(&constraint, pod, snapshot, &like)
-            })
+        let usual = || {
+            let soft = [(HOSTNAME, 3), (ZONE, 5)].map(|(key, skew)| TopologySpreadConstraint {
+                topology_key: key.into(),
+                max_skew: skew,
+                when_unsatisfiable: "ScheduleAnyway".into(),
+                ..TopologySpreadConstraint::default()
+            });
+            soft.to_vec()
+        };
+        args.default_spread
+            .clone()
+            .unwrap_or_else(usual)
+            .iter()
+            .map(|constraint| count(constraint, pod, snapshot, &like))
             // Without zones there is nothing to spread over.
             .filter(|spread| !spread.counts.is_empty())
             .collect()

@@ -5,11 +5,12 @@ use k8s_openapi::api::core::v1::{Taint, Toleration};
 use super::{Plugin, Verdict, scale};
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::profile::Args;
 use crate::snapshot::Snapshot;
 
 struct TaintToleration<'a>(&'a [Toleration]);
 
-pub(super) fn build<'a>(pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Plugin + 'a>> {
+pub(super) fn build<'a>(pod: &'a PodInfo, _: &'a Snapshot, _: &'a Args) -> Option<Box<dyn Plugin + 'a>> {
     Some(Box::new(TaintToleration(&pod.tolerations)))
 }
 

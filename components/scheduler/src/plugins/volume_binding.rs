@@ -3,6 +3,7 @@
 use super::{Plugin, Verdict};
 use crate::node::{NodeFacts, NodeInfo};
 use crate::pod::PodInfo;
+use crate::profile::Args;
 use crate::snapshot::Snapshot;
 use crate::volumes::{Claim, Storage, Volume};
 
@@ -30,7 +31,7 @@ struct VolumeBinding<'a> {
     storage: &'a Storage,
 }
 
-pub(super) fn build<'a>(pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Plugin + 'a>> {
+pub(super) fn build<'a>(pod: &'a PodInfo, snapshot: &'a Snapshot, _: &'a Args) -> Option<Box<dyn Plugin + 'a>> {
     let silent = pod.claims.is_empty();
     (!silent).then(|| Box::new(VolumeBinding { pod, storage: &snapshot.storage }) as Box<dyn Plugin + 'a>)
 }
