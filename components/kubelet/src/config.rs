@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use kinit_runtime::Span;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -34,6 +36,8 @@ pub struct Configuration {
     pub cgroup_driver: String,
     /// Socket of the container runtime.
     pub container_runtime_endpoint: String,
+    /// How long a call of the runtime may take, but for those that take as long as they are given.
+    pub runtime_request_timeout: Span,
     /// The host's resolv.conf.
     pub resolv_conf: PathBuf,
     /// Pods that may run at once.
@@ -58,6 +62,24 @@ pub struct Configuration {
     pub container_log_max_files: usize,
     /// Below which of these amounts pods are evicted, by signal; the kubelet's own if there are none.
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    /// Below which of these they are if that lasts.
+    pub eviction_soft: Option<BTreeMap<String, String>>,
+    /// How long it may last, by signal.
+    pub eviction_soft_grace_period: Option<BTreeMap<String, Span>>,
+    /// How much more there has to be until a shortage is over, by signal.
+    pub eviction_minimum_reclaim: Option<BTreeMap<String, String>>,
+    /// The most seconds that a pod has to end when the node is softly short.
+    pub eviction_max_pod_grace_period: i64,
+    /// A shortage counts as over when it has not been seen this long.
+    pub eviction_pressure_transition_period: Span,
+    /// Whether the kubelet's own thresholds hold where the configuration has none.
+    pub merge_default_eviction_settings: Option<bool>,
+    /// How long a shutdown of the host waits for pods; not at all if this is zero.
+    pub shutdown_grace_period: Span,
+    /// How much of that is for critical pods.
+    pub shutdown_grace_period_critical_pods: Span,
+    /// How long it waits for pods from each priority on, in place of the two.
+    pub shutdown_grace_period_by_pod_priority: Vec<ShutdownGrace>,
     /// Kernel settings beyond the safe ones that pods may make; a `*` at the end stands for any rest.
     pub allowed_unsafe_sysctls: Vec<String>,
     /// What the kubelet keeps of the node for itself, by resource.
@@ -73,6 +95,16 @@ pub struct Configuration {
     /// Whether the serving certificate is asked for from the cluster.
     #[serde(rename = "serverTLSBootstrap")]
     pub server_tls_bootstrap: bool,
+}
+
+/// The time that pods have at the host's end.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ShutdownGrace {
+    /// From which priority on.
+    pub priority: i32,
+    /// How long.
+    pub shutdown_grace_period_seconds: u64,
 }
 
 /// Who may ask.
@@ -140,6 +172,7 @@ impl Default for Configuration {
             cluster_domain: "cluster.local".into(),
             cgroup_driver: "cgroupfs".into(),
             container_runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
+            runtime_request_timeout: Span(Duration::from_secs(120)),
             resolv_conf: "/etc/resolv.conf".into(),
             max_pods: 110,
             rotate_certificates: false,
@@ -151,6 +184,15 @@ impl Default for Configuration {
             container_log_max_size: "10Mi".into(),
             container_log_max_files: 5,
             eviction_hard: None,
+            eviction_soft: None,
+            eviction_soft_grace_period: None,
+            eviction_minimum_reclaim: None,
+            eviction_max_pod_grace_period: 0,
+            eviction_pressure_transition_period: Span(Duration::from_secs(300)),
+            merge_default_eviction_settings: None,
+            shutdown_grace_period: Span(Duration::ZERO),
+            shutdown_grace_period_critical_pods: Span(Duration::ZERO),
+            shutdown_grace_period_by_pod_priority: Vec::new(),
             allowed_unsafe_sysctls: Vec::new(),
             kube_reserved: BTreeMap::new(),
             system_reserved: BTreeMap::new(),
@@ -181,6 +223,11 @@ impl Configuration {
         Ok(config)
     }
 
+    /// Whether thresholds that are not configured are the kubelet's own.
+    pub fn merges(&self) -> bool {
+        self.merge_default_eviction_settings.unwrap_or(false)
+    }
+
     /// Path of the runtime's socket.
     pub fn runtime_socket(&self) -> &Path {
         let text = &self.container_runtime_endpoint;
@@ -195,11 +242,12 @@ mod tests {
     #[test]
     fn kubeadms_file_is_read() {
         let text = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nclusterDNS: [10.96.0.10]\n\
-                    authentication:\n  x509:\n    clientCAFile: /ca\nstaticPodPath: /m\nimageGCHighThresholdPercent: 100\nsomethingElse: 1\n";
+                    authentication:\n  x509:\n    clientCAFile: /ca\nstaticPodPath: /m\nimageGCHighThresholdPercent: 100\nsomethingElse: 1\nruntimeRequestTimeout: 15m\n";
         let config = Configuration::parse(text).unwrap();
         assert_eq!(config.cluster_dns, ["10.96.0.10"]);
         assert_eq!(config.authentication.x509.client_ca_file.as_deref(), Some(Path::new("/ca")));
         assert_eq!((config.port, config.max_pods, config.image_gc_high_threshold_percent), (10250, 110, 100));
+        assert_eq!(config.runtime_request_timeout, Span(Duration::from_secs(900)));
         assert_eq!(config.others.keys().collect::<Vec<_>>(), ["somethingElse"]);
         assert!(Configuration::parse("kind: Pod\n").is_err());
     }

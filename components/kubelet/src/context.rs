@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use k8s_openapi::api::core::v1::Service;
 use kinit_cri::Runtime;
@@ -11,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use crate::config::Configuration;
+use crate::csi::Drivers;
 use crate::error::{Error, Result};
 use crate::events::Recorder;
 use crate::eviction::Pressure;
@@ -41,6 +43,8 @@ pub struct Context {
     pub client: watch::Sender<Option<kube::Client>>,
     /// Services by namespace and name, for the environment of containers; `None` until they were listed.
     pub services: watch::Sender<Option<Services>>,
+    /// Drivers of storage.
+    pub drivers: Drivers,
     /// What probes say.
     pub probes: ProbeTable,
     /// Where events are said.
@@ -55,6 +59,8 @@ pub struct Context {
     pub room: Room,
     /// Names of static pods whose image in the API is gone and has to be made anew.
     pub mirrors_lost: Mutex<HashSet<String>>,
+    /// Whether the host is being shut down.
+    pub ends: AtomicBool,
     /// What the node is short of.
     pub pressure: RwLock<Pressure>,
     /// Uid of the Node object, once it is known: mirror pods belong to it.

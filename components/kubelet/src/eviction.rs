@@ -1,12 +1,14 @@
-//! Eviction: when memory or disk run short, pods end one by one, those that take more than they asked for first.
+//! Eviction: when memory, disk or process ids run short, pods end one by one, those that take more than they asked for
+//! first. [`thresholds`] says what is short.
 
-use std::collections::{BTreeMap, HashMap};
+pub mod thresholds;
+
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kinit_cri::Runtime;
 use kinit_cri::v1::Empty;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,20 +20,11 @@ use crate::pod::facts;
 use crate::pod::source::Pods;
 use crate::pod::state::POD_UID;
 use crate::pod::status::{Failure, is_terminal};
+use thresholds::{Short, Supplies, Supply, Threshold, Watch};
 
 const PERIOD: Duration = Duration::from_secs(10);
-/// A shortage counts as over when it has not been seen this long.
-const TRANSITION: Duration = Duration::from_secs(300);
-
-/// Thresholds if the configuration has none, with the most that a part of the whole may be: a tenth of a large disk, which
-/// a node may well share with others, is no shortage.
-const DEFAULTS: &[(&str, &str, u64)] = &[
-    ("memory.available", "100Mi", u64::MAX),
-    ("nodefs.available", "10%", 1 << 30),
-    ("nodefs.inodesFree", "5%", 100_000),
-    ("imagefs.available", "15%", 1 << 30),
-    ("imagefs.inodesFree", "5%", 100_000),
-];
+/// Seconds that a pod has to end when there is no time to lose.
+const AT_ONCE: i64 = 1;
 
 /// What the node is short of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,48 +35,6 @@ pub struct Pressure {
     pub disk: bool,
     /// Process ids.
     pub pid: bool,
-}
-
-/// What there is of something, and how much of that is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Supply {
-    free: u64,
-    all: u64,
-}
-
-/// What runs short, by the configuration's names.
-type Signals = BTreeMap<&'static str, Supply>;
-
-/// A signal that is below its threshold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Short {
-    signal: &'static str,
-    least: u64,
-    free: u64,
-}
-
-/// An amount in the configuration: a quantity, or a part of the whole.
-fn amount(text: &str, all: u64) -> Option<u64> {
-    match text.strip_suffix('%') {
-        Some(percent) => percent.trim().parse::<f64>().ok().map(|percent| (all as f64 * percent / 100.0) as u64),
-        None => facts::milli(text).and_then(|milli| u64::try_from(milli / 1000).ok()),
-    }
-}
-
-/// The signals below their thresholds. Pure.
-fn short_of(signals: &Signals, configured: Option<&BTreeMap<String, String>>) -> Vec<Short> {
-    let below = signals.iter().filter_map(|(signal, supply)| {
-        let (threshold, most) = match configured {
-            Some(thresholds) => (thresholds.get(*signal)?.clone(), u64::MAX),
-            None => DEFAULTS
-                .iter()
-                .find(|(name, ..)| name == signal)
-                .map(|(_, amount, most)| ((*amount).to_owned(), *most))?,
-        };
-        let least = amount(&threshold, supply.all)?.min(most);
-        (supply.all > 0 && supply.free < least).then_some(Short { signal, least, free: supply.free })
-    });
-    below.collect()
 }
 
 /// A pod that could be ended for the others.
@@ -118,17 +69,16 @@ fn requested(pod: &Pod) -> i64 {
 }
 
 /// Looks until shutdown.
-pub async fn run(context: Arc<Context>, pods: Pods, shutdown: CancellationToken) {
-    let mut seen: HashMap<&'static str, Instant> = HashMap::new();
+pub async fn run(context: Arc<Context>, pods: Pods, thresholds: Vec<Threshold>, shutdown: CancellationToken) {
+    let mut watch = Watch::default();
     loop {
-        let short = short_of(&observe(&context), context.config.eviction_hard.as_ref());
         let now = Instant::now();
-        seen.extend(short.iter().map(|one| (one.signal, now)));
-        seen.retain(|_, at| now.duration_since(*at) < TRANSITION);
+        let short = watch.look(&thresholds, &observe(&context), now);
+        let pressing = watch.pressing(context.config.eviction_pressure_transition_period.0, now);
         *context.pressure.write() = Pressure {
-            memory: seen.contains_key("memory.available"),
-            disk: seen.keys().any(|signal| signal.contains("fs.")),
-            pid: seen.contains_key("pid.available"),
+            memory: pressing.contains(&"memory.available"),
+            disk: pressing.iter().any(|signal| signal.contains("fs.")),
+            pid: pressing.contains(&"pid.available"),
         };
         if let Some(short) = short.first() {
             end_one(&context, &pods, short).await;
@@ -140,26 +90,37 @@ pub async fn run(context: Arc<Context>, pods: Pods, shutdown: CancellationToken)
     }
 }
 
-fn observe(context: &Context) -> Signals {
+fn observe(context: &Context) -> Supplies {
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let free = memory_line(&memory, "MemAvailable:").unwrap_or(context.memory);
-    let mut signals = Signals::from([("memory.available", Supply { free, all: context.memory })]);
+    let mut supplies = Supplies::from([("memory.available", Supply { free, all: context.memory })]);
     for (path, space, files) in [
         (context.root.as_path(), "nodefs.available", "nodefs.inodesFree"),
         (Path::new("/var/lib/containerd"), "imagefs.available", "imagefs.inodesFree"),
     ] {
         if let Ok(facts) = nix::sys::statvfs::statvfs(path) {
             let size = facts.fragment_size();
-            signals.insert(space, Supply { free: facts.blocks_available() * size, all: facts.blocks() * size });
-            signals.insert(files, Supply { free: facts.files_free(), all: facts.files() });
+            supplies.insert(space, Supply { free: facts.blocks_available() * size, all: facts.blocks() * size });
+            supplies.insert(files, Supply { free: facts.files_free(), all: facts.files() });
         }
     }
-    signals
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let most = [number("/proc/sys/kernel/pid_max"), number("/proc/sys/kernel/threads-max")];
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    if let (Some(all), Some(used)) = (most.into_iter().flatten().min(), tasks(&load)) {
+        supplies.insert("pid.available", Supply { free: all.saturating_sub(used), all });
+    }
+    supplies
+}
+
+/// How many tasks there are, as `/proc/loadavg` has it: `0.1 0.2 0.3 running/all last`.
+fn tasks(load: &str) -> Option<u64> {
+    load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
 }
 
 /// Bytes of memory by pod.
 async fn usage(context: &Context) -> HashMap<String, u64> {
-    let answer = context.runtime.runtime.clone().list_container_stats(Runtime::request(Empty {})).await;
+    let answer = context.runtime.runtime.clone().list_container_stats(tonic::Request::new(Empty {})).await;
     let mut all = HashMap::new();
     for stats in answer.map(|answer| answer.into_inner().stats).unwrap_or_default() {
         let uid = stats.attributes.and_then(|of| of.labels.get(POD_UID).cloned()).unwrap_or_default();
@@ -170,8 +131,14 @@ async fn usage(context: &Context) -> HashMap<String, u64> {
 }
 
 async fn end_one(context: &Context, pods: &Pods, short: &Short) {
-    let resource = if short.signal == "memory.available" { "memory" } else { "ephemeral-storage" };
-    tracing::warn!(signal = short.signal, free = short.free, least = short.least, "the node runs short");
+    let signal = short.threshold.signal;
+    let resource = match signal {
+        "memory.available" => "memory",
+        "pid.available" => "pids",
+        signal if signal.ends_with("inodesFree") => "inodes",
+        _ => "ephemeral-storage",
+    };
+    tracing::warn!(signal, free = short.free, least = short.least, "the node runs short");
     let all = pods.all();
     let ending = |pod: &Arc<Pod>| context.failures.lock().contains_key(facts::uid(pod));
     let all: Vec<Arc<Pod>> = all.into_iter().filter(|pod| !ending(pod)).collect();
@@ -184,7 +151,15 @@ async fn end_one(context: &Context, pods: &Pods, short: &Short) {
     );
     context.events.pod(pod, None, Kind::Warning, "Evicted", message.clone());
     tracing::warn!(pod = facts::full_name(pod), message, "evicts a pod");
-    context.fail(facts::uid(pod), Failure { reason: "Evicted", message });
+    let own = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(AT_ONCE);
+    let grace =
+        short.threshold.grace.map_or(AT_ONCE, |_| soft_grace(context.config.eviction_max_pod_grace_period, own));
+    context.fail(facts::uid(pod), Failure { grace: Some(grace), ..Failure::new("Evicted", message) });
+}
+
+/// Seconds that a pod has to end of which a node is only softly short; a negative `most` leaves it its own.
+fn soft_grace(most: i64, own: i64) -> i64 {
+    if most < 0 { own } else { most.min(own) }.max(AT_ONCE)
 }
 
 #[cfg(test)]
@@ -193,21 +168,12 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn thresholds_are_amounts_or_parts() {
-        let signals = Signals::from([
-            ("memory.available", Supply { free: 99 << 20, all: 1 << 30 }),
-            ("nodefs.available", Supply { free: 11, all: 100 }),
-            ("nodefs.inodesFree", Supply { free: 0, all: 0 }),
-        ]);
-        let thresholds = [("memory.available", "100Mi"), ("nodefs.available", "10%"), ("nodefs.inodesFree", "5%")];
-        let thresholds = thresholds.map(|(signal, amount)| (signal.to_owned(), amount.to_owned())).into();
-        let short = short_of(&signals, Some(&thresholds));
-        assert_eq!(short.iter().map(|one| one.signal).collect::<Vec<_>>(), ["memory.available"]);
-        let large = |free| Signals::from([("nodefs.available", Supply { free, all: 1 << 40 })]);
-        assert!(short_of(&large(20 << 30), None).is_empty());
-        assert_eq!(short_of(&large(1 << 29), None).len(), 1);
-        let tenth = [("nodefs.available".to_owned(), "10%".to_owned())].into();
-        assert_eq!(short_of(&large(20 << 30), Some(&tenth)).len(), 1);
+    fn a_pod_has_no_more_time_than_its_own() {
+        for (most, own, wanted) in [(0, 30, 1), (10, 30, 10), (60, 30, 30), (-1, 30, 30)] {
+            assert_eq!(soft_grace(most, own), wanted, "{most} {own}");
+        }
+        assert_eq!(tasks("0.20 0.18 0.12 1/80 11206\n"), Some(80));
+        assert_eq!(tasks(""), None);
     }
 
     #[test]

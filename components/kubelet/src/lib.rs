@@ -7,7 +7,8 @@
 //!   of it ([`pod::status`], pure), and the task that does it ([`pod::worker`]).
 //! - [`relist`]: noticing what happens in the runtime. [`node`], `lease`: registering the node, its status and its sign of life.
 //! - [`certificates`]: getting and renewing the kubelet's certificates. [`server`]: logs, exec, port-forward and figures.
-//! - `eviction`: ending pods when the node runs short. `upkeep`: unused images, and logs that grow.
+//! - [`csi`]: drivers of storage.
+//! - `eviction`: ending pods when the node runs short. `shutdown`: ending them in order before the host ends. `upkeep`: unused images, and logs that grow.
 //! - [`events`]: what people are told through the API.
 //!
 //! **Invariant**: the runtime is the only memory. A kubelet that is killed and started again finds every pod's sandboxes
@@ -21,6 +22,7 @@ pub mod certificates;
 mod cgroups;
 pub mod config;
 pub mod context;
+pub mod csi;
 mod error;
 pub mod events;
 mod eviction;
@@ -33,6 +35,7 @@ pub mod probes;
 pub mod relist;
 mod run;
 pub mod server;
+mod shutdown;
 mod tls;
 mod upkeep;
 pub mod volumes;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeSpec, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kinit_cri::Runtime;
 use kinit_cri::v1::{StatusRequest, VersionRequest};
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
@@ -99,6 +99,7 @@ fn parse_taint(text: &str) -> Option<Taint> {
 pub async fn follow_status(context: Arc<Context>, client: kube::Client, shutdown: CancellationToken) {
     let api: Api<Node> = Api::all(client);
     let mut told: Option<(Vec<NodeCondition>, tokio::time::Instant)> = None;
+    let mut used: Vec<String> = Vec::new();
     // What an earlier kubelet told goes on: a restart is no transition.
     let earlier = api.get_opt(&context.node_name).await.ok().flatten().and_then(|node| node.status?.conditions);
     let earlier = earlier.unwrap_or_default();
@@ -109,11 +110,17 @@ pub async fn follow_status(context: Arc<Context>, client: kube::Client, shutdown
         let same = |old: &[NodeCondition]| {
             old.iter().zip(&conditions).all(|(old, new)| (&old.status, &old.message) == (&new.status, &new.message))
         };
-        let due = told.as_ref().is_none_or(|(old, at)| at.elapsed() >= STATUS_PERIOD || !same(old));
+        let using = crate::volumes::csi::in_use(&context);
+        let due = told.as_ref().is_none_or(|(old, at)| at.elapsed() >= STATUS_PERIOD || !same(old) || used != using);
         if due {
-            let status = json!({"status": status(&context, &conditions).await});
+            let mut status = status(&context, &conditions).await;
+            status["volumesInUse"] = json!(using);
+            let status = json!({"status": status});
             match api.patch_status(&context.node_name, &PatchParams::default(), &Patch::Strategic(status)).await {
-                Ok(_) => told = Some((conditions, tokio::time::Instant::now())),
+                Ok(_) => {
+                    told = Some((conditions, tokio::time::Instant::now()));
+                    used = using;
+                }
                 Err(error) => tracing::debug!(%error, "the node's status was not taken"),
             }
         }
@@ -152,8 +159,9 @@ fn condition(kind: &str, is: bool, reason: &str, message: &str, before: &[NodeCo
 }
 
 async fn conditions(context: &Context, before: &[NodeCondition]) -> Vec<NodeCondition> {
-    let answer = context.runtime.runtime.clone().status(Runtime::request(StatusRequest { verbose: false })).await;
+    let answer = context.runtime.runtime.clone().status(tonic::Request::new(StatusRequest { verbose: false })).await;
     let problem = match answer {
+        _ if context.ends.load(Ordering::Relaxed) => Some("node is shutting down".to_owned()),
         Err(status) => Some(format!("container runtime is down: {}", status.message())),
         Ok(answer) => {
             let all = answer.into_inner().status.unwrap_or_default().conditions;
@@ -277,7 +285,7 @@ async fn node_info(context: &Context) -> Value {
         .trim_matches('"')
         .to_owned();
     let answer =
-        context.runtime.runtime.clone().version(Runtime::request(VersionRequest { version: "v1".into() })).await;
+        context.runtime.runtime.clone().version(tonic::Request::new(VersionRequest { version: "v1".into() })).await;
     let runtime = answer.map(|answer| {
         let version = answer.into_inner();
         format!("{}://{}", version.runtime_name, version.runtime_version)
@@ -297,7 +305,7 @@ async fn node_info(context: &Context) -> Value {
 }
 
 async fn images(context: &Context) -> Value {
-    let request = Runtime::request(kinit_cri::v1::Empty {});
+    let request = tonic::Request::new(kinit_cri::v1::Empty {});
     let Ok(answer) = context.runtime.images.clone().list_images(request).await else { return json!([]) };
     let mut all = answer.into_inner().images;
     all.sort_by_key(|image| std::cmp::Reverse(image.size));

@@ -2,7 +2,7 @@
 
 mod grpc;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, ContainerPort, HTTPGetAction, Pod, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kinit_cri::Runtime;
 use kinit_cri::v1::ExecSyncRequest;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
@@ -27,11 +26,25 @@ use crate::pod::state::PodState;
 const BODY_LIMIT: usize = 10 << 10;
 
 /// Which of a container's three probes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Whether it has started.
     Startup,
+    /// Whether it lives.
     Liveness,
+    /// Whether it takes work.
     Readiness,
+}
+
+/// Answers to one probe of a container.
+#[derive(Debug, Clone)]
+pub struct Count {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// The container's name.
+    pub container: String,
+    /// How many were good, and how many not.
+    pub answers: [u64; 2],
 }
 
 /// What probes say, by container id, and the tasks that ask.
@@ -39,6 +52,7 @@ enum Kind {
 pub struct ProbeTable {
     verdicts: Mutex<HashMap<String, Verdicts>>,
     tasks: Mutex<HashMap<String, (String, JoinHandle<()>)>>,
+    counts: Mutex<BTreeMap<(String, Kind), Count>>,
 }
 
 impl ProbeTable {
@@ -107,6 +121,19 @@ impl ProbeTable {
             }
             of != uid
         });
+        self.counts.lock().retain(|_, count| facts::uid(&count.pod) != uid);
+    }
+
+    /// How often each probe of each container was answered.
+    pub fn counts(&self) -> BTreeMap<(String, Kind), Count> {
+        self.counts.lock().clone()
+    }
+
+    fn count(&self, asker: &Asker, kind: Kind, good: bool) {
+        let mut counts = self.counts.lock();
+        let new = || Count { pod: asker.pod.clone(), container: asker.container.name.clone(), answers: [0; 2] };
+        let count = counts.entry((format!("{}/{}", facts::uid(&asker.pod), asker.container.name), kind)).or_insert_with(new);
+        count.answers[usize::from(!good)] += 1;
     }
 
     fn update(&self, id: &str, change: impl FnOnce(&mut Verdicts)) -> bool {
@@ -157,6 +184,7 @@ impl Asker {
             let good = tokio::time::timeout(timeout, self.ask(probe, timeout))
                 .await
                 .unwrap_or_else(|_| Err("no answer in time".into()));
+            self.context.probes.count(self, kind, good.is_ok());
             if let Err(reason) = &good {
                 tracing::debug!(container = %self.container.name, ?kind, reason, "a probe fails");
                 let text = format!("{kind:?} probe failed: {reason}");
@@ -195,7 +223,7 @@ impl Asker {
                 cmd: exec.command.clone().unwrap_or_default(),
                 timeout: timeout.as_secs() as i64,
             };
-            let answer = self.context.runtime.runtime.clone().exec_sync(Runtime::request(request)).await;
+            let answer = self.context.runtime.runtime.clone().exec_sync(tonic::Request::new(request)).await;
             let answer = answer.map_err(|status| status.message().to_owned())?.into_inner();
             return if answer.exit_code == 0 { Ok(()) } else { Err(format!("exit code {}", answer.exit_code)) };
         }

@@ -35,7 +35,7 @@ pub async fn run(context: Arc<Context>, pods: Pods, shutdown: CancellationToken)
         }
         if pods.complete() {
             remove_orphans(&context, &pods, &now).await;
-            remove_folders(&context, &pods, &now);
+            remove_folders(&context, &pods, &now).await;
         }
         before = now;
     }
@@ -45,11 +45,11 @@ pub async fn run(context: Arc<Context>, pods: Pods, shutdown: CancellationToken)
 async fn list(runtime: &Runtime) -> Option<HashMap<String, (String, i32)>> {
     let mut all = HashMap::new();
     let uid = |labels: &HashMap<String, String>| labels.get(POD_UID).cloned().unwrap_or_default();
-    let request = Runtime::request(ListPodSandboxRequest::default());
+    let request = tonic::Request::new(ListPodSandboxRequest::default());
     for sandbox in runtime.runtime.clone().list_pod_sandbox(request).await.ok()?.into_inner().items {
         all.insert(sandbox.id, (uid(&sandbox.labels), 100 + sandbox.state));
     }
-    let request = Runtime::request(ListContainersRequest::default());
+    let request = tonic::Request::new(ListContainersRequest::default());
     for container in runtime.runtime.clone().list_containers(request).await.ok()?.into_inner().containers {
         all.insert(container.id, (uid(&container.labels), container.state));
     }
@@ -57,14 +57,14 @@ async fn list(runtime: &Runtime) -> Option<HashMap<String, (String, i32)>> {
 }
 
 /// Removes the files of pods that nobody knows, not even the runtime.
-fn remove_folders(context: &Context, pods: &Pods, now: &HashMap<String, (String, i32)>) {
+async fn remove_folders(context: &Context, pods: &Pods, now: &HashMap<String, (String, i32)>) {
     let known: HashSet<String> = pods.all().iter().map(|pod| crate::pod::facts::uid(pod).to_owned()).collect();
     for entry in std::fs::read_dir(context.root.join("pods")).into_iter().flatten().flatten() {
         let uid = entry.file_name().to_string_lossy().into_owned();
         if known.contains(&uid) || now.values().any(|(of, _)| *of == uid) {
             continue;
         }
-        match crate::volumes::remove(context, &uid) {
+        match crate::volumes::remove(context, &uid).await {
             Ok(()) => tracing::info!(uid, "removed the files of a pod that is gone"),
             Err(error) => tracing::debug!(uid, %error, "the files of a pod that is gone stay"),
         }
@@ -79,11 +79,11 @@ async fn remove_orphans(context: &Context, pods: &Pods, now: &HashMap<String, (S
         }
         tracing::info!(sandbox = id, uid, "removes a sandbox of a pod that is gone");
         let mut runtime = context.runtime.runtime.clone();
-        let stopped = runtime.stop_pod_sandbox(Runtime::request(SandboxId { pod_sandbox_id: id.clone() })).await;
+        let stopped = runtime.stop_pod_sandbox(tonic::Request::new(SandboxId { pod_sandbox_id: id.clone() })).await;
         if stopped.is_ok() {
             // What fails is tried again a second later.
-            let _ = runtime.remove_pod_sandbox(Runtime::request(SandboxId { pod_sandbox_id: id.clone() })).await;
-            let _ = crate::volumes::remove(context, uid);
+            let _ = runtime.remove_pod_sandbox(tonic::Request::new(SandboxId { pod_sandbox_id: id.clone() })).await;
+            let _ = crate::volumes::remove(context, uid).await;
         }
     }
 }

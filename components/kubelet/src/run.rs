@@ -17,7 +17,7 @@ use crate::config::Configuration;
 use crate::context::Context;
 use crate::options::Options;
 use crate::pod::source::{Pods, follow_api, follow_files, follow_services};
-use crate::{events, eviction, lease, node, relist, server, upkeep};
+use crate::{csi, events, eviction, lease, node, relist, server, shutdown, upkeep};
 
 /// A kubelet that is ready to run.
 pub struct Server {
@@ -56,8 +56,9 @@ impl Server {
             room: node::room(&config, memory),
             failures: Default::default(),
             mirrors_lost: Default::default(),
+            ends: Default::default(),
             pressure: Default::default(),
-            runtime: Runtime::new(config.runtime_socket()),
+            runtime: Runtime::new(config.runtime_socket(), config.runtime_request_timeout.0),
             config,
             root: options.root_dir.clone(),
             node_name,
@@ -66,6 +67,7 @@ impl Server {
             memory,
             client: watch::Sender::new(None),
             services: watch::Sender::new(None::<Arc<HashMap<_, _>>>),
+            drivers: Default::default(),
             probes: Default::default(),
             node_uid: RwLock::default(),
         };
@@ -87,11 +89,13 @@ impl Server {
             tasks.spawn(serve_health(listener, context.clone(), shutdown.clone()));
         }
         tasks.spawn(relist::run(context.clone(), pods.clone(), shutdown.clone()));
-        tasks.spawn(eviction::run(context.clone(), pods.clone(), shutdown.clone()));
+        let thresholds = eviction::thresholds::of(&context.config).map_err(anyhow::Error::msg)?;
+        tasks.spawn(eviction::run(context.clone(), pods.clone(), thresholds, shutdown.clone()));
         tasks.spawn(upkeep::run(context.clone(), shutdown.clone()));
-        if let Some(folder) = context.config.static_pod_path.clone() {
-            tasks.spawn(follow_files(pods.clone(), folder, shutdown.clone()));
-        }
+        let groups = shutdown::groups(&context.config).map_err(anyhow::Error::msg)?;
+        tasks.spawn(shutdown::run(context.clone(), pods.clone(), groups, shutdown.clone()));
+        tasks.spawn(csi::registry::follow(context.clone(), shutdown.clone()));
+        tasks.spawn(follow_files(pods.clone(), context.config.static_pod_path.clone(), shutdown.clone()));
         let listener = server::bind(&context, &options).await?;
         tasks.spawn(server::serve(listener, context.clone(), pods.clone(), shutdown.clone()));
         tokio::select! {

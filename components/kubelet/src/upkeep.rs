@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kinit_cri::Runtime;
 use kinit_cri::v1::{ContainerId, ContainerState, Empty, Image, ImageSpec, ImageStatusRequest, ListContainersRequest};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,7 +46,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
 async fn rotate_all(context: &Context) -> Result<()> {
     let most = facts::milli(&context.config.container_log_max_size).map_or(10 << 20, |milli| milli / 1000);
     let mut runtime = context.runtime.runtime.clone();
-    let request = Runtime::request(ListContainersRequest::default());
+    let request = tonic::Request::new(ListContainersRequest::default());
     let fail = |what: &str, status| Error::from(kinit_cri::Error::new(what, status));
     let all = runtime.list_containers(request).await.map_err(|status| fail("listing containers", status))?;
     for container in all.into_inner().containers {
@@ -58,7 +57,7 @@ async fn rotate_all(context: &Context) -> Result<()> {
         if std::fs::metadata(&path).is_ok_and(|facts| facts.len() as i64 > most) {
             tracing::info!(log = %path.display(), "begins a log anew");
             rotate(&path, context.config.container_log_max_files, &stamp())?;
-            let request = Runtime::request(ContainerId { container_id: container.id });
+            let request = tonic::Request::new(ContainerId { container_id: container.id });
             runtime.reopen_container_log(request).await.map_err(|status| fail("reopening a log", status))?;
         }
     }
@@ -125,9 +124,9 @@ fn is_pinned(image: &Image) -> bool {
 async fn remove_images(context: &Context, last_used: &mut HashMap<String, Instant>) -> Result<()> {
     let fail = |what: &str, status| Error::from(kinit_cri::Error::new(what, status));
     let mut service = context.runtime.images.clone();
-    let images = service.list_images(Runtime::request(Empty {})).await;
+    let images = service.list_images(tonic::Request::new(Empty {})).await;
     let images = images.map_err(|status| fail("listing images", status))?.into_inner().images;
-    let request = Runtime::request(ListContainersRequest::default());
+    let request = tonic::Request::new(ListContainersRequest::default());
     let containers = context.runtime.runtime.clone().list_containers(request).await;
     let containers = containers.map_err(|status| fail("listing containers", status))?.into_inner().containers;
     let in_use: HashSet<String> = containers.into_iter().map(|container| container.image_ref).collect();
@@ -148,7 +147,7 @@ async fn remove_images(context: &Context, last_used: &mut HashMap<String, Instan
     for image in surplus(&images, last_used, bytes, now) {
         tracing::info!(image = image.id, tags = ?image.repo_tags, "removes an image that nobody uses");
         let spec = ImageSpec { image: image.id.clone(), ..Default::default() };
-        let request = Runtime::request(ImageStatusRequest { image: Some(spec), verbose: false });
+        let request = tonic::Request::new(ImageStatusRequest { image: Some(spec), verbose: false });
         service.remove_image(request).await.map_err(|status| fail("removing an image", status))?;
     }
     Ok(())

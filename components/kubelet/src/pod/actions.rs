@@ -198,6 +198,7 @@ fn wants_start(container: &Container, before: Option<&Instance>, policy: &str) -
     match before {
         None => true,
         Some(_) if facts::is_sidecar(container) => true,
+        Some(before) if before.is_exited() && is_ruled(container, before.status.exit_code) => true,
         Some(before) if before.is_exited() => match container.restart_policy.as_deref().unwrap_or(policy) {
             "Always" => true,
             "OnFailure" => before.status.exit_code != 0,
@@ -205,6 +206,20 @@ fn wants_start(container: &Container, before: Option<&Instance>, policy: &str) -
         },
         Some(_) => true,
     }
+}
+
+/// Whether one of the container's own rules has it started again after it exited with a code.
+fn is_ruled(container: &Container, code: i32) -> bool {
+    container.restart_policy_rules.iter().flatten().filter(|rule| rule.action == "Restart").any(|rule| {
+        rule.exit_codes.as_ref().is_some_and(|codes| {
+            let among = codes.values.iter().flatten().any(|value| *value == code);
+            match codes.operator.as_str() {
+                "In" => among,
+                "NotIn" => !among,
+                _ => false,
+            }
+        })
+    })
 }
 
 fn restart(actions: &mut Actions, container: &Container, ended: &Instance, state: &PodState, now: i64) {
@@ -357,6 +372,17 @@ mod tests {
             let found = actions(&one(policy), &state);
             assert_eq!(!found.start.is_empty(), starts, "{policy} {code}");
             assert_eq!(found.stop_all, !starts, "{policy} {code}");
+        }
+    }
+
+    #[test]
+    fn a_containers_own_rules_come_first() {
+        let rules = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+        let pod = pod(json!({"restartPolicy": "Never", "containers":
+            [{"name": "a", "restartPolicy": "Never", "restartPolicyRules": rules}]}));
+        for (code, starts) in [(42, true), (1, false), (0, false)] {
+            let found = actions(&pod, &with(vec![instance("a", ContainerState::ContainerExited, code, 0)]));
+            assert_eq!(!found.start.is_empty(), starts, "{code}");
         }
     }
 

@@ -26,14 +26,11 @@ pub fn refusal(pod: &Pod, config: &Configuration) -> Option<Failure> {
     let spec = pod.spec.as_ref()?;
     if let Some(os) = spec.os.as_ref().map(|os| os.name.as_str()).filter(|os| *os != "linux") {
         let message = format!("Failed to admit pod as the OS field doesn't match node OS: {os:?}");
-        return Some(Failure { reason: "PodOSNotSupported", message });
+        return Some(Failure::new("PodOSNotSupported", message));
     }
     let sysctls = spec.security_context.iter().flat_map(|security| security.sysctls.iter().flatten());
     let forbidden = sysctls.map(|one| one.name.replace('/', ".")).find(|name| !is_allowed(name, config));
-    forbidden.map(|name| Failure {
-        reason: "SysctlForbidden",
-        message: format!("forbidden sysctl: {name:?} not allowlisted"),
-    })
+    forbidden.map(|name| Failure::new("SysctlForbidden", format!("forbidden sysctl: {name:?} not allowlisted")))
 }
 
 fn is_allowed(name: &str, config: &Configuration) -> bool {

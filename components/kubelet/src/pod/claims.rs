@@ -52,17 +52,15 @@ impl Claims {
         if let Some((name, reason, requested, used, capacity)) =
             amounts.into_iter().find(|(_, _, requested, used, capacity)| *requested > 0 && used + requested > *capacity)
         {
-            return Err(Failure {
-                reason,
-                message: format!(
-                    "Pod was rejected: Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
-                ),
-            });
+            let message = format!(
+                "Pod was rejected: Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
+            );
+            return Err(Failure::new(reason, message));
         }
         let mut held = self.0.values().flat_map(|claim| &claim.ports);
         if held.any(|held| wanted.ports.iter().any(|port| port.conflicts(held))) {
             let message = "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-            return Err(Failure { reason: "NodePorts", message: message.into() });
+            return Err(Failure::new("NodePorts", message));
         }
         self.0.insert(uid.to_owned(), wanted);
         Ok(())

@@ -12,7 +12,7 @@ use super::actions::hash;
 use super::env::{expand, to_wire};
 use super::facts::{self, Qos};
 use super::resize::RESOURCES;
-use super::state::{CONTAINER_HASH, CONTAINER_NAME, MESSAGE_PATH, RESTART_COUNT};
+use super::state::{CONTAINER_HASH, CONTAINER_NAME, GRACE_PERIOD, MESSAGE_PATH, RESTART_COUNT};
 use super::{sandbox, state};
 use crate::error::{Error, Result};
 
@@ -66,6 +66,7 @@ pub fn config(
         (CONTAINER_HASH.to_owned(), hash(container)),
         (RESTART_COUNT.to_owned(), restarts.to_string()),
         (MESSAGE_PATH.to_owned(), message_path(container).to_owned()),
+        (GRACE_PERIOD.to_owned(), facts::grace_period(pod).to_string()),
         (RESOURCES.to_owned(), serde_json::json!(container.resources.clone().unwrap_or_default()).to_string()),
     ]);
     Ok(ContainerConfig {

@@ -110,8 +110,10 @@ pub fn qos(pod: &Pod) -> Qos {
     let Some(spec) = &pod.spec else { return Qos::BestEffort };
     let mut any = false;
     let mut all = true;
-    for container in containers(spec) {
-        let resources = container.resources.clone().unwrap_or_default();
+    // What is said of the pod as a whole stands above what is said of its containers.
+    let whole = spec.resources.iter().filter(|own| own.requests.is_some() || own.limits.is_some());
+    let each = containers(spec).filter(|_| whole.clone().next().is_none());
+    for resources in whole.clone().cloned().chain(each.map(|one| one.resources.clone().unwrap_or_default())) {
         let (requests, limits) = (resources.requests.unwrap_or_default(), resources.limits.unwrap_or_default());
         for name in ["cpu", "memory"] {
             any |= requests.contains_key(name) || limits.contains_key(name);
@@ -170,6 +172,8 @@ mod tests {
             (json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}), Qos::Burstable),
         ] {
             assert_eq!(qos(&pod(resources.clone())), wanted, "{resources}");
+            let whole = json!({"spec": {"resources": resources, "containers": [{"name": "a"}]}});
+            assert_eq!(qos(&serde_json::from_value(whole).unwrap()), wanted, "{resources}");
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
+use kinit_cri::Error as CriError;
 use kinit_cri::v1::{Image, ImageSpec, ImageStatusRequest, PullImageRequest};
-use kinit_cri::{Error as CriError, Runtime};
 use tokio::time::Instant;
 
 use super::credentials;
@@ -124,7 +124,7 @@ async fn pull(context: &Context, pod: &Pod, spec: ImageSpec) -> Result<(), tonic
 
 async fn status(context: &Context, name: &str) -> Result<Option<Image>, Error> {
     let spec = ImageSpec { image: name.to_owned(), ..Default::default() };
-    let request = Runtime::request(ImageStatusRequest { image: Some(spec), verbose: false });
+    let request = tonic::Request::new(ImageStatusRequest { image: Some(spec), verbose: false });
     let answer = context.runtime.images.clone().image_status(request).await;
     Ok(answer.map_err(|status| CriError::new(format!("looking for image {name}"), status))?.into_inner().image)
 }

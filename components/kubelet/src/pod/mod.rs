@@ -10,6 +10,7 @@ pub mod env;
 pub mod facts;
 pub mod hooks;
 pub mod images;
+pub mod leftovers;
 pub mod report;
 pub mod resize;
 pub mod sandbox;

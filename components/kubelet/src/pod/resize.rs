@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
-use kinit_cri::Runtime;
 use kinit_cri::v1::{Empty, UpdateContainerResourcesRequest};
 
 use super::state::{Instance, PodState};
@@ -135,7 +134,7 @@ async fn too_small(context: &Context, changes: &[Change<'_>], state: &PodState, 
     if lowered.is_empty() {
         return None;
     }
-    let answer = context.runtime.runtime.clone().list_container_stats(Runtime::request(Empty {})).await.ok()?;
+    let answer = context.runtime.runtime.clone().list_container_stats(tonic::Request::new(Empty {})).await.ok()?;
     let usage: HashMap<String, i64> = answer
         .into_inner()
         .stats
@@ -169,7 +168,8 @@ pub async fn apply(
     let mut result = Ok(());
     for change in changes.iter().filter(|change| !change.restart) {
         let linux = Some(container::resources(pod, change.container, context.memory));
-        let request = Runtime::request(UpdateContainerResourcesRequest { container_id: change.id.to_owned(), linux });
+        let request =
+            tonic::Request::new(UpdateContainerResourcesRequest { container_id: change.id.to_owned(), linux });
         let name = change.container.name.as_str();
         match context.runtime.runtime.clone().update_container_resources(request).await {
             Ok(_) => {

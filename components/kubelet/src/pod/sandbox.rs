@@ -46,8 +46,20 @@ pub fn host_name(pod: &Pod, context: &Context) -> String {
 
 /// The pod's cgroup, as the driver names it.
 pub fn cgroup_parent(pod: &Pod, driver: &str) -> String {
-    let uid = facts::uid(pod);
-    let class = match facts::qos(pod) {
+    cgroup(facts::uid(pod), facts::qos(pod), driver)
+}
+
+/// Where the pod's cgroup may be: one of whom only the runtime told may be of any class.
+pub fn cgroup_parents(pod: &Pod, driver: &str) -> Vec<String> {
+    let of = |class| cgroup(facts::uid(pod), class, driver);
+    match pod.spec {
+        Some(_) => vec![cgroup_parent(pod, driver)],
+        None => [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort].map(of).into(),
+    }
+}
+
+fn cgroup(uid: &str, class: Qos, driver: &str) -> String {
+    let class = match class {
         Qos::Guaranteed => None,
         Qos::Burstable => Some("burstable"),
         Qos::BestEffort => Some("besteffort"),
@@ -224,6 +236,8 @@ mod tests {
                 .unwrap();
         assert_eq!(cgroup_parent(&pod, "cgroupfs"), "/kubepods/besteffort/poda-b");
         assert_eq!(cgroup_parent(&pod, "systemd"), "kubepods-besteffort-poda_b.slice");
+        assert_eq!(cgroup_parents(&pod, "cgroupfs").len(), 1);
+        assert_eq!(cgroup_parents(&Pod { spec: None, ..pod }, "cgroupfs")[0], "/kubepods/poda-b");
     }
 
     #[test]

@@ -10,13 +10,13 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Service, Toleration};
 use kube::Api;
 use kube::runtime::watcher::{self, Event, watcher};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::worker::{Command, Worker};
-use super::{facts, report};
+use super::{facts, leftovers, report};
 use crate::context::Context;
 use crate::error::{Error, Result};
 
@@ -25,6 +25,34 @@ const RECONNECT: Duration = Duration::from_millis(500);
 
 struct Entry {
     commands: watch::Sender<Command>,
+}
+
+/// What follows from a command.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// A worker begins.
+    Begin,
+    /// The pod's worker is told.
+    Tell,
+    /// It waits until an earlier pod of its name has ended.
+    Queue,
+    Nothing,
+}
+
+impl Step {
+    /// `present` is what the pod's worker was told last, `namesake` whether there is a worker for a pod of its name.
+    fn of(present: Option<&Command>, namesake: impl FnOnce() -> bool, command: &Command) -> Self {
+        let is_static = facts::is_static(command.pod());
+        match (present, command) {
+            // A static pod that gets its former manifest back begins anew; any other never runs again.
+            (Some(Command::End(_)), Command::Run(_)) if is_static => Self::Queue,
+            (Some(Command::End(_)), Command::Run(_)) => Self::Nothing,
+            (Some(_), _) => Self::Tell,
+            (None, Command::Run(_)) if is_static && namesake() => Self::Queue,
+            (None, Command::End(_)) if is_static => Self::Nothing,
+            (None, _) => Self::Begin,
+        }
+    }
 }
 
 /// The API's image of a static pod, as far as it matters here.
@@ -62,13 +90,7 @@ impl Pods {
     /// All pods, as they were last wanted.
     pub fn all(&self) -> Vec<Arc<Pod>> {
         let entries = self.entries.lock();
-        entries
-            .values()
-            .map(|entry| entry.commands.borrow().clone())
-            .map(|command| match command {
-                Command::Run(pod) | Command::End(pod) => pod,
-            })
-            .collect()
+        entries.values().map(|entry| entry.commands.borrow().pod().clone()).collect()
     }
 
     /// Whether all sources were read once: only then a pod that is not known is gone.
@@ -88,40 +110,36 @@ impl Pods {
     }
 
     fn tell(&self, command: Command) {
-        let pod = match &command {
-            Command::Run(pod) | Command::End(pod) => pod.clone(),
-        };
-        let uid = facts::uid(&pod).to_owned();
-        let mut entries = self.entries.lock();
-        if let Some(entry) = entries.get(&uid) {
-            entry.commands.send_if_modified(|present| {
-                // Once a pod ends it cannot run again.
-                if matches!((&*present, &command), (Command::End(_), Command::Run(_))) {
-                    return false;
-                }
-                *present = command;
-                true
-            });
-            return;
+        let pod = command.pod().clone();
+        if matches!(command, Command::End(_)) {
+            // It may not have begun yet.
+            self.queued.lock().retain(|_, other| facts::uid(other) != facts::uid(&pod));
         }
-        if facts::is_static(&pod) {
-            let before = entries.values().any(|entry| match &*entry.commands.borrow() {
-                Command::Run(other) | Command::End(other) => facts::full_name(other) == facts::full_name(&pod),
-            });
-            let mut queued = self.queued.lock();
-            match &command {
-                Command::Run(_) if before => {
-                    queued.insert(facts::full_name(&pod), pod);
-                    return;
-                }
-                Command::Run(_) => {}
-                // It never began.
-                Command::End(_) => {
-                    queued.retain(|_, other| facts::uid(other) != uid);
-                    return;
+        let uid = facts::uid(&pod).to_owned();
+        let entries = self.entries.lock();
+        let present = entries.get(&uid).map(|entry| entry.commands.borrow().clone());
+        let namesake = || {
+            let name = facts::full_name(&pod);
+            entries.values().any(|entry| facts::full_name(entry.commands.borrow().pod()) == name)
+        };
+        match Step::of(present.as_ref(), namesake, &command) {
+            Step::Begin => self.begin(entries, command),
+            Step::Tell => {
+                if let Some(entry) = entries.get(&uid) {
+                    entry.commands.send_replace(command);
                 }
             }
+            Step::Queue => {
+                self.queued.lock().insert(facts::full_name(&pod), pod);
+            }
+            Step::Nothing => {}
         }
+    }
+
+    /// Starts the worker of a pod that has none.
+    fn begin(&self, mut entries: MutexGuard<'_, HashMap<String, Entry>>, command: Command) {
+        let pod = command.pod().clone();
+        let uid = facts::uid(&pod).to_owned();
         let (commands, receiver) = watch::channel(command);
         let wake = Arc::new(Notify::new());
         self.context.wakes.lock().insert(uid.clone(), wake.clone());
@@ -138,6 +156,16 @@ impl Pods {
                 pods.tell(Command::Run(next));
             }
         });
+    }
+
+    /// Ends static pods of an earlier run that are not wanted any more.
+    fn end_leftovers(&self, before: Vec<Pod>, wanted: &HashMap<PathBuf, Arc<Pod>>) {
+        for pod in before {
+            if !wanted.values().any(|one| facts::uid(one) == facts::uid(&pod)) {
+                tracing::info!(pod = facts::full_name(&pod), "ends a static pod whose manifest is gone or has changed");
+                self.begin(self.entries.lock(), Command::End(Arc::new(pod)));
+            }
+        }
     }
 
     /// What the API says of a pod.
@@ -198,8 +226,24 @@ fn is_unready(pod: &Pod) -> bool {
     conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "False")
 }
 
-/// Follows the folder of static pods.
-pub async fn follow_files(pods: Pods, folder: PathBuf, shutdown: CancellationToken) {
+/// The static pods of an earlier run, once the runtime tells of them: nothing runs without it.
+async fn leftovers(context: &Context) -> Vec<Pod> {
+    loop {
+        match leftovers::read(&context.runtime).await {
+            Ok(all) => return all,
+            Err(error) => tracing::debug!(%error, "the runtime does not say what runs"),
+        }
+        tokio::time::sleep(RECONNECT).await;
+    }
+}
+
+/// Follows the folder of static pods, if there is one. Those that ran before and are in it no more are ended first.
+pub async fn follow_files(pods: Pods, folder: Option<PathBuf>, shutdown: CancellationToken) {
+    let mut before = tokio::select! {
+        before = leftovers(&pods.context) => before,
+        () = shutdown.cancelled() => return,
+    };
+    let Some(folder) = folder else { return pods.end_leftovers(before, &HashMap::new()) };
     let changed = Arc::new(Notify::new());
     let notify = changed.clone();
     // The folder is looked at from time to time in any case; the watch only makes it quick.
@@ -222,6 +266,7 @@ pub async fn follow_files(pods: Pods, folder: PathBuf, shutdown: CancellationTok
     let mut present: HashMap<PathBuf, Arc<Pod>> = HashMap::new();
     loop {
         let found = scan(&folder, &pods.context);
+        pods.end_leftovers(std::mem::take(&mut before), &found);
         for (path, pod) in &found {
             if let Some(old) = present.get(path).filter(|old| facts::uid(old) != facts::uid(pod)) {
                 pods.tell(Command::End(old.clone()));
@@ -394,6 +439,34 @@ pub async fn follow_services(context: Arc<Context>, client: kube::Client, shutdo
         }
         if complete {
             context.services.send_replace(Some(Arc::new(all.clone())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn static_pods_of_one_name_follow_each_other() {
+        let pod = |source: &str| -> Arc<Pod> {
+            let metadata = serde_json::json!({"name": "p", "uid": "u", "annotations": {facts::SOURCE: source}});
+            Arc::new(serde_json::from_value(serde_json::json!({"metadata": metadata})).unwrap())
+        };
+        let (run, end) = (|source| Command::Run(pod(source)), |source| Command::End(pod(source)));
+        for (present, namesake, command, wanted) in [
+            (None, false, run("file"), Step::Begin),
+            (None, true, run("file"), Step::Queue),
+            (None, true, run("api"), Step::Begin),
+            (None, true, end("file"), Step::Nothing),
+            (None, false, end("api"), Step::Begin),
+            (Some(run("file")), true, run("file"), Step::Tell),
+            (Some(run("api")), true, end("api"), Step::Tell),
+            (Some(end("api")), true, run("api"), Step::Nothing),
+            (Some(end("file")), true, run("file"), Step::Queue),
+            (Some(end("file")), true, end("file"), Step::Tell),
+        ] {
+            assert_eq!(Step::of(present.as_ref(), || namesake, &command), wanted);
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
+use kinit_cri::Error as CriError;
 use kinit_cri::v1::{ContainerId, CreateContainerRequest, Image, PodSandboxConfig, RunPodSandboxRequest};
-use kinit_cri::{Error as CriError, Runtime};
 
 use super::hooks::{self, Target};
 use super::images::{self, Failure, Pulls};
@@ -42,7 +42,7 @@ pub async fn sandbox(context: &Context, pod: &Pod, config: PodSandboxConfig) -> 
     let folder = context.pod_folder(facts::uid(pod));
     std::fs::create_dir_all(&folder).map_err(|error| Error::file(&folder, error))?;
     let runtime_handler = handler(context, pod).await?;
-    let request = Runtime::request(RunPodSandboxRequest { config: Some(config.clone()), runtime_handler });
+    let request = tonic::Request::new(RunPodSandboxRequest { config: Some(config.clone()), runtime_handler });
     let answer = context.runtime.runtime.clone().run_pod_sandbox(request).await;
     let id = match answer {
         Ok(answer) => answer.into_inner().pod_sandbox_id,
@@ -103,7 +103,7 @@ impl Start<'_> {
             }
         };
         say(Kind::Normal, "Created", "Container created".into());
-        let request = Runtime::request(ContainerId { container_id: id.clone() });
+        let request = tonic::Request::new(ContainerId { container_id: id.clone() });
         if let Err(status) = self.context.runtime.runtime.clone().start_container(request).await {
             say(Kind::Warning, "Failed", format!("Error: {}", status.message()));
             return Err(("RunContainerError", Error::Told(status.message().to_owned())));
@@ -137,7 +137,7 @@ impl Start<'_> {
             config: Some(made),
             sandbox_config: Some(place.config.clone()),
         };
-        let answer = context.runtime.runtime.clone().create_container(Runtime::request(request)).await;
+        let answer = context.runtime.runtime.clone().create_container(tonic::Request::new(request)).await;
         let created = answer.map_err(|status| ("CreateContainerError", Error::Told(status.message().to_owned())))?;
         Ok(created.into_inner().container_id)
     }

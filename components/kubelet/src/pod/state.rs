@@ -25,6 +25,9 @@ pub const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
 /// Annotation with the file that a container leaves its last words in.
 pub const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
 
+/// Annotation with the seconds that a container's pod is given to end.
+pub const GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGracePeriod";
+
 /// A sandbox of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
@@ -96,7 +99,7 @@ impl PodState {
     pub async fn read(runtime: &Runtime, uid: &str) -> Result<Self> {
         let selector = HashMap::from([(POD_UID.to_owned(), uid.to_owned())]);
         let filter = PodSandboxFilter { label_selector: selector.clone(), ..Default::default() };
-        let request = Runtime::request(ListPodSandboxRequest { filter: Some(filter) });
+        let request = tonic::Request::new(ListPodSandboxRequest { filter: Some(filter) });
         let fail = |status| CriError::new("listing sandboxes", status);
         let sandboxes = runtime.runtime.clone().list_pod_sandbox(request).await.map_err(fail)?.into_inner().items;
         let mut state = Self::default();
@@ -107,7 +110,7 @@ impl PodState {
         }
         state.sandboxes.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.attempt));
         let filter = ContainerFilter { label_selector: selector, ..Default::default() };
-        let request = Runtime::request(ListContainersRequest { filter: Some(filter) });
+        let request = tonic::Request::new(ListContainersRequest { filter: Some(filter) });
         let fail = |status| CriError::new("listing containers", status);
         let containers = runtime.runtime.clone().list_containers(request).await.map_err(fail)?.into_inner().containers;
         for container in containers {
@@ -125,7 +128,7 @@ async fn read_sandbox(runtime: &Runtime, sandbox: PodSandbox) -> Result<Option<S
     let attempt = sandbox.metadata.as_ref().map_or(0, |metadata| metadata.attempt);
     let mut ips = Vec::new();
     if ready {
-        let request = Runtime::request(SandboxId { pod_sandbox_id: sandbox.id.clone() });
+        let request = tonic::Request::new(SandboxId { pod_sandbox_id: sandbox.id.clone() });
         let status = match runtime.runtime.clone().pod_sandbox_status(request).await {
             Ok(answer) => answer.into_inner().status.unwrap_or_default(),
             Err(status) if status.code() == tonic::Code::NotFound => return Ok(None),
@@ -142,7 +145,7 @@ async fn read_sandbox(runtime: &Runtime, sandbox: PodSandbox) -> Result<Option<S
 
 async fn read_container(runtime: &Runtime, container: Container) -> Result<Option<Instance>> {
     let Some(name) = container.labels.get(CONTAINER_NAME).cloned() else { return Ok(None) };
-    let request = Runtime::request(ContainerId { container_id: container.id.clone() });
+    let request = tonic::Request::new(ContainerId { container_id: container.id.clone() });
     match runtime.runtime.clone().container_status(request).await {
         Ok(answer) => {
             let status = answer.into_inner().status.unwrap_or_default();

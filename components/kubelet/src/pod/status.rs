@@ -48,9 +48,16 @@ pub struct Failure {
     pub reason: &'static str,
     /// In a sentence.
     pub message: String,
+    /// The seconds that its containers have to end, if it is not the pod's own time.
+    pub grace: Option<i64>,
 }
 
 impl Failure {
+    /// A failure of which the pod has its own time to end.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), grace: None }
+    }
+
     /// Whether the pod does not fail by what it is or does, but because the node needs what it has.
     pub fn is_for_others(&self) -> bool {
         matches!(self.reason, "Evicted" | "Preempting" | "Terminated")

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use kinit_cri::Error as CriError;
 use kinit_cri::v1::{ContainerId, SandboxId, StopContainerRequest};
-use kinit_cri::{Error as CriError, Runtime};
 
 use super::hooks::{self, Target};
 use super::state::{Instance, PodState};
@@ -79,7 +79,7 @@ pub async fn all(context: &Context, pod: &Pod, state: &PodState, grace: i64) -> 
         }
     }
     for sandbox in state.sandboxes.iter().filter(|sandbox| sandbox.ready) {
-        let request = Runtime::request(SandboxId { pod_sandbox_id: sandbox.id.clone() });
+        let request = tonic::Request::new(SandboxId { pod_sandbox_id: sandbox.id.clone() });
         match context.runtime.runtime.clone().stop_pod_sandbox(request).await {
             Err(status) if status.code() != tonic::Code::NotFound => {
                 return Err(CriError::new(format!("stopping sandbox {}", sandbox.id), status).into());
@@ -93,7 +93,7 @@ pub async fn all(context: &Context, pod: &Pod, state: &PodState, grace: i64) -> 
 /// Removes the sandboxes of a pod that is over, and with them their containers.
 pub async fn remove(context: &Context, state: &PodState) -> Result<()> {
     for sandbox in &state.sandboxes {
-        let request = Runtime::request(SandboxId { pod_sandbox_id: sandbox.id.clone() });
+        let request = tonic::Request::new(SandboxId { pod_sandbox_id: sandbox.id.clone() });
         let fail = |status| CriError::new(format!("removing sandbox {}", sandbox.id), status);
         context.runtime.runtime.clone().remove_pod_sandbox(request).await.map_err(fail)?;
     }
@@ -107,14 +107,14 @@ pub async fn collect(context: &Context, state: &PodState) {
         let count = seen.entry(instance.name.as_str()).or_default();
         *count += 1;
         if *count > 2 && instance.is_exited() {
-            let request = Runtime::request(ContainerId { container_id: instance.status.id.clone() });
+            let request = tonic::Request::new(ContainerId { container_id: instance.status.id.clone() });
             // It is tried again at the next look.
             let _ = context.runtime.runtime.clone().remove_container(request).await;
         }
     }
     for sandbox in state.sandboxes.iter().skip(1).filter(|sandbox| !sandbox.ready) {
         if !state.containers.iter().any(|instance| instance.sandbox == sandbox.id) {
-            let request = Runtime::request(SandboxId { pod_sandbox_id: sandbox.id.clone() });
+            let request = tonic::Request::new(SandboxId { pod_sandbox_id: sandbox.id.clone() });
             let _ = context.runtime.runtime.clone().remove_pod_sandbox(request).await;
         }
     }

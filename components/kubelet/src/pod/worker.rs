@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -47,7 +48,8 @@ pub enum Command {
 }
 
 impl Command {
-    fn pod(&self) -> &Arc<Pod> {
+    /// The pod that it is about.
+    pub fn pod(&self) -> &Arc<Pod> {
         match self {
             Self::Run(pod) | Self::End(pod) => pod,
         }
@@ -198,8 +200,8 @@ impl Worker {
     /// Ends what still runs of a pod that is over, and leaves the rest to be asked about.
     async fn finish(&mut self, pod: &Arc<Pod>, state: &PodState) -> Result<Option<Duration>> {
         self.context.probes.forget(facts::uid(pod));
-        // A pod that is evicted has no time left.
-        let grace = if self.failure.is_some() { 1 } else { facts::grace_period(pod) };
+        let own = facts::grace_period(pod);
+        let grace = self.failure.as_ref().and_then(|failure| failure.grace).unwrap_or(own).min(own);
         stop::all(&self.context, pod, state, grace).await?;
         self.context.claims.lock().release(facts::uid(pod));
         let state = PodState::read(&self.context.runtime, facts::uid(pod)).await?;
@@ -238,7 +240,7 @@ impl Worker {
         for uid in victims.iter().flatten() {
             tracing::warn!(pod = facts::full_name(pod), victim = uid, "makes room for a critical pod");
             let message = "Preempted in order to admit critical pod".to_owned();
-            self.context.fail(uid, Failure { reason: "Preempting", message });
+            self.context.fail(uid, Failure { grace: Some(1), ..Failure::new("Preempting", message) });
         }
         victims.is_some_and(|all| !all.is_empty())
     }
@@ -255,6 +257,9 @@ impl Worker {
             }
             self.context.claims.lock().note(pod);
             return Ok(());
+        }
+        if self.context.ends.load(Ordering::Relaxed) {
+            return Err(Failure::new("NodeShutdown", "Pod was rejected as the node is shutting down."));
         }
         admission::refusal(pod, &self.context.config).map_or(Ok(()), Err)?;
         self.context.claims.lock().take(pod, self.context.room)
@@ -287,7 +292,7 @@ impl Worker {
         if !self.is_over(pod) {
             let message = "Pod was active on the node longer than the specified deadline";
             self.context.events.pod(pod, None, Kind::Normal, "DeadlineExceeded", message);
-            self.failure = Some(Failure { reason: "DeadlineExceeded", message: message.into() });
+            self.failure = Some(Failure { grace: Some(1), ..Failure::new("DeadlineExceeded", message) });
         }
         None
     }
@@ -372,9 +377,11 @@ impl Worker {
         let state = PodState::read(&self.context.runtime, uid).await?;
         self.ended(pod, &state).await;
         stop::remove(&self.context, &state).await?;
-        volumes::remove(&self.context, uid)?;
+        volumes::remove(&self.context, uid).await?;
         volumes::image::release(&self.context, pod).await;
-        crate::cgroups::remove(&sandbox::cgroup_parent(pod, &self.context.config.cgroup_driver));
+        for parent in sandbox::cgroup_parents(pod, &self.context.config.cgroup_driver) {
+            crate::cgroups::remove(&parent);
+        }
         // Logs of a pod that is gone can be asked for no more.
         let _ = std::fs::remove_dir_all(sandbox::log_folder(pod));
         self.context.failures.lock().remove(uid);

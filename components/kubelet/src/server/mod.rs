@@ -123,6 +123,7 @@ impl Api {
             ["stats", "summary"] | ["stats"] => stats::summary(&self.context, &self.pods).await.map(|all| json(&all)),
             ["metrics"] => stats::metrics(&self.metrics, &self.context, &self.pods).await,
             ["metrics", "resource"] => stats::resource_metrics(&self.context).await,
+            ["metrics", "probes"] => stats::probe_metrics(&self.context),
             ["metrics", "cadvisor"] => stats::container_metrics(&self.context).await,
             _ => Err(refuse(StatusCode::NOT_FOUND, "404 page not found")),
         }
@@ -137,9 +138,8 @@ impl Api {
     /// The pods that the runtime has, as far as it knows them.
     async fn running(&self) -> Answer {
         use crate::pod::state::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
-        use kinit_cri::Runtime;
         use kinit_cri::v1::{ContainerState, ListContainersRequest};
-        let request = Runtime::request(ListContainersRequest::default());
+        let request = tonic::Request::new(ListContainersRequest::default());
         let answer = self.context.runtime.runtime.clone().list_containers(request).await;
         let mut pods = std::collections::BTreeMap::<String, serde_json::Value>::new();
         for container in answer.map_err(|status| internal(status.message()))?.into_inner().containers {

@@ -5,7 +5,6 @@ use std::fmt::Write;
 
 use http::StatusCode;
 use jiff::Timestamp;
-use kinit_cri::Runtime;
 use kinit_cri::v1::{ContainerStats, Empty};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::text;
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use super::{Answer, Refusal, internal};
 use crate::context::Context;
 use crate::node;
+use crate::pod::facts;
 use crate::pod::source::Pods;
 use crate::pod::state::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
 
@@ -49,7 +49,7 @@ impl Sample {
 }
 
 async fn samples(context: &Context) -> Result<Vec<Sample>, Refusal> {
-    let answer = context.runtime.runtime.clone().list_container_stats(Runtime::request(Empty {})).await;
+    let answer = context.runtime.runtime.clone().list_container_stats(tonic::Request::new(Empty {})).await;
     let all = answer.map_err(|status| internal(status.message()))?.into_inner().stats;
     // Containers that have ended are listed without figures.
     Ok(all.into_iter().filter_map(Sample::new).filter(|sample| sample.at > 0).collect())
@@ -183,6 +183,24 @@ pub async fn metrics(process: &Metrics, context: &Context, pods: &Pods) -> Answe
     let running: std::collections::HashSet<&str> = all.iter().map(|one| one.uid.as_str()).collect();
     family(&mut out, "kubelet_running_pods", "gauge", "Number of pods that have a running pod sandbox.");
     let _ = writeln!(out, "kubelet_running_pods {}", running.len());
+    metrics_answer(out)
+}
+
+/// `/metrics/probes`.
+pub fn probe_metrics(context: &Context) -> Answer {
+    let mut out = String::new();
+    family(&mut out, "prober_probe_total", "counter", "Cumulative number of probes for a container by result.");
+    for ((_, kind), count) in context.probes.counts() {
+        for (result, answers) in ["successful", "failed"].into_iter().zip(count.answers).filter(|(_, count)| *count > 0) {
+            let (namespace, pod, uid) = (facts::namespace(&count.pod), facts::name(&count.pod), facts::uid(&count.pod));
+            let _ = writeln!(
+                out,
+                "prober_probe_total{{container={:?},namespace={namespace:?},pod={pod:?},pod_uid={uid:?},\
+                 probe_type=\"{kind:?}\",result={result:?}}} {answers}",
+                count.container
+            );
+        }
+    }
     metrics_answer(out)
 }
 

@@ -1,8 +1,9 @@
-//! Volumes that a claim stands for: those whose files are on this host.
+//! Volumes that a claim stands for: those whose files are on this host, and those that a driver mounts.
 
 use k8s_openapi::api::core::v1::{HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use kube::Api;
 
+use super::csi::Wanted;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::pod::facts;
@@ -12,6 +13,8 @@ use crate::pod::facts;
 pub enum Found {
     /// A file or folder of this host.
     HostPath(HostPathVolumeSource),
+    /// What a driver mounts.
+    Csi(Box<Wanted>),
 }
 
 /// The name of the claim that a volume of a pod stands for.
@@ -49,7 +52,10 @@ fn source(volume: &PersistentVolume) -> Result<Found, String> {
     if let Some(local) = spec.local {
         return Ok(Found::HostPath(HostPathVolumeSource { path: local.path, type_: Some(String::new()) }));
     }
-    Err(format!("persistentvolume {name:?} is of a kind that is not there yet; hostPath and local are"))
+    if let Some(wanted) = Wanted::persistent(volume)? {
+        return Ok(Found::Csi(Box::new(wanted)));
+    }
+    Err(format!("persistentvolume {name:?} is of a kind that is not there yet; hostPath, local and csi are"))
 }
 
 #[cfg(test)]
@@ -67,6 +73,8 @@ mod tests {
         };
         assert_eq!(found.path, "/data");
         assert!(source(&volume(json!({"hostPath": {"path": "/x"}}))).is_ok());
+        let csi = source(&volume(json!({"csi": {"driver": "d", "volumeHandle": "h"}})));
+        assert!(matches!(csi, Ok(Found::Csi(_))));
         assert!(source(&volume(json!({"nfs": {"path": "/x", "server": "s"}}))).is_err());
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}})).unwrap();
         let named = |value| name(&pod, &serde_json::from_value::<Volume>(value).unwrap());

@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod};
-use kinit_cri::Runtime;
 use kinit_cri::containerd::{Containerd, LayerMount};
 use kinit_cri::v1::{ImageSpec, ImageStatusRequest};
 use nix::mount::{MsFlags, mount};
@@ -67,7 +66,7 @@ fn key(pod: &Pod, volume: &str) -> String {
 /// The name of an image's layers together, as containerd's CRI tells it.
 async fn chain(context: &Context, volume: &str, image: &str) -> Result<String> {
     let spec = ImageSpec { image: image.to_owned(), ..Default::default() };
-    let request = Runtime::request(ImageStatusRequest { image: Some(spec), verbose: true });
+    let request = tonic::Request::new(ImageStatusRequest { image: Some(spec), verbose: true });
     let answer = context.runtime.images.clone().image_status(request).await;
     let info = answer.map_err(|status| Error::volume(volume, status.message().to_owned()))?.into_inner().info;
     chain_in(info.get("info").map_or("", String::as_str))

@@ -1,6 +1,7 @@
 //! Volumes: making what a pod's containers mount, and taking it away again.
 
 mod claims;
+pub mod csi;
 mod hosts;
 pub mod image;
 mod payload;
@@ -51,7 +52,11 @@ async fn one(context: &Context, pod: &Pod, volume: &Volume, ips: &[String]) -> R
     if let Some(claim) = claims::name(pod, volume) {
         return match claims::find(context, pod, volume, &claim).await? {
             claims::Found::HostPath(source) => host_path(name, &source),
+            claims::Found::Csi(wanted) => csi::make(context, pod, &wanted).await,
         };
+    }
+    if let Some(source) = &volume.csi {
+        return csi::make(context, pod, &csi::Wanted::inline(pod, name, source)).await;
     }
     if let Some(source) = &volume.image {
         return image::make(context, pod, name, source, folder("image")).await;
@@ -67,7 +72,7 @@ async fn one(context: &Context, pod: &Pod, volume: &Volume, ips: &[String]) -> R
     } else {
         return Err(Error::volume(
             name,
-            "its kind is not there yet; emptyDir, hostPath, claims, configMap, secret, projected, downwardAPI and image are",
+            "its kind is not there yet; emptyDir, hostPath, claims, configMap, secret, projected, downwardAPI, csi and image are",
         ));
     };
     let path = folder(plugin);
@@ -145,7 +150,8 @@ fn is_mount_point(path: &Path) -> bool {
 }
 
 /// Unmounts and removes all of a pod's files.
-pub fn remove(context: &Context, uid: &str) -> Result<()> {
+pub async fn remove(context: &Context, uid: &str) -> Result<()> {
+    csi::release(context, uid).await?;
     let folder = context.pod_folder(uid);
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut mounts: Vec<PathBuf> = table
