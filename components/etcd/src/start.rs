@@ -8,7 +8,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::config::Config;
 use crate::membership::{Identity, Roster, member_id};
-use crate::mvcc::backend::{BackendError, Meta};
+use crate::mvcc::backend::{BackendError, Change, Meta};
 use crate::mvcc::store::{Restored, Store};
 use crate::node::open;
 use crate::server::ServerError;
@@ -76,8 +76,8 @@ fn identity(restored: &Restored) -> Result<Option<Identity>, ServerError> {
     Ok(stored.map(|(member, cluster)| Identity { member, cluster }))
 }
 
-/// Writes down who is in a cluster that begins, and which of them this is. It does so at the first entry, so that whoever
-/// joins later gets the list with a snapshot.
+/// Writes down who is in a cluster that begins, and which of them this is, both or neither. It does so at the first entry,
+/// so that whoever joins later gets the list with a snapshot.
 pub fn begin(
     store: &Path,
     cluster: &BTreeMap<String, Vec<String>>,
@@ -103,8 +103,9 @@ fn begin_as(
     let store = Store::open(path)?.store;
     let meta = store.meta();
     let meta = Meta { applied: meta.applied.max(1), term: meta.term.max(1), ..meta };
-    store.importer(meta).finish(roster.changes())?;
-    store.set_identity(identity.member, identity.cluster)?;
+    let mut changes = roster.changes();
+    changes.push(Change::Identity { member: identity.member, cluster: identity.cluster });
+    store.importer(meta).finish(changes)?;
     drop(store);
     Store::open(path)
 }

@@ -151,3 +151,31 @@ async fn a_disk_that_fails_at_any_step_ends_the_member() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_may_be_cut_anywhere_and_the_next_be_elsewhere() {
+    let moved =
+        ["--initial-advertise-peer-urls=http://127.0.0.1:2390", "--initial-cluster=default=http://127.0.0.1:2390"];
+    for place in ["store.commit", "store.committed", "wal.create", "wal.renamed", "wal.synced"] {
+        for number in 1..=6 {
+            let directory = tempfile::tempdir().expect("a directory");
+            let what = format!("{place}={number}*crash");
+            let mut process = Process::start_with(&own_binary(), directory.path(), &[], &[("FAILPOINT", &what)]);
+            let passed = put(&mut process).await;
+            process.kill();
+            let mut process = Process::start(&own_binary(), directory.path(), &moved);
+            assert!(put(&mut process).await, "{what}: the next start does not serve");
+            if passed {
+                break;
+            }
+        }
+    }
+}
+
+/// Whether the member takes a write before it ends.
+async fn put(process: &mut Process) -> bool {
+    let Some(mut client) = reach(process).await else { return false };
+    let request = PutRequest { key: Bytes::from_static(b"key"), ..Default::default() };
+    let written = tokio::time::timeout(Duration::from_secs(60), client.kv.put(request)).await;
+    written.expect("the member answers or ends").is_ok()
+}

@@ -81,6 +81,11 @@ pub enum Change {
         enabled: bool,
         revision: u64,
     },
+    /// The member's own id and its cluster's.
+    Identity {
+        member: u64,
+        cluster: u64,
+    },
     /// A member of the cluster as it is now, encoded; or that it is gone, and its id is never given again.
     Member {
         id: u64,
@@ -217,16 +222,6 @@ impl Backend {
         })
     }
 
-    /// Writes the identity, durably.
-    pub fn set_identity(&self, member: u64, cluster: u64) -> Result<(), BackendError> {
-        self.write(|transaction| {
-            let mut table = transaction.open_table(META)?;
-            table.insert("member_id", member.cast_signed())?;
-            table.insert("cluster_id", cluster.cast_signed())?;
-            Ok(())
-        })
-    }
-
     /// The leases with their time to live in seconds.
     pub fn leases(&self) -> Result<Vec<(i64, i64)>, BackendError> {
         self.numbers(LEASES)
@@ -307,6 +302,11 @@ impl Backend {
                     Change::Member { id, member } => {
                         let mut table = transaction.open_table(MEMBERS)?;
                         table.insert(id, member.as_deref().unwrap_or_default())?;
+                    }
+                    Change::Identity { member, cluster } => {
+                        let mut table = transaction.open_table(META)?;
+                        table.insert("member_id", member.cast_signed())?;
+                        table.insert("cluster_id", cluster.cast_signed())?;
                     }
                     Change::Auth { enabled, revision } => {
                         let mut table = transaction.open_table(META)?;

@@ -102,7 +102,7 @@ impl Store {
 
     /// Gives this member its id and its cluster's, durably.
     pub fn set_identity(&self, member: u64, cluster: u64) -> Result<(), BackendError> {
-        self.backend.set_identity(member, cluster)
+        self.importer(self.meta()).finish(vec![Change::Identity { member, cluster }]).map(drop)
     }
 
     /// Reads a range.

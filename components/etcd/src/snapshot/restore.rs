@@ -101,7 +101,7 @@ pub fn restore(path: &Path, data_dir: &Path, check_hash: bool) -> Result<Status,
     let member = data_dir.join("member");
     std::fs::create_dir_all(&member).map_err(failed)?;
     let reader = Reader::open(path).map_err(named(path))?;
-    let (status, _) = fill(path, &reader, &member.join("store"), Place::default(), Vec::new())?;
+    let status = fill(path, &reader, &member.join("store"), Place::default(), Vec::new())?;
     Ok(Status { bytes, ..status })
 }
 
@@ -131,19 +131,13 @@ pub fn restore_member(path: &Path, store: &Path, identity: Identity) -> Result<(
             Ok(())
         })
         .map_err(&named)?;
-    let (_, filled) = fill(path, &reader, store, place, beside)?;
-    filled.set_identity(identity.member, identity.cluster)?;
+    beside.push(Change::Identity { member: identity.member, cluster: identity.cluster });
+    fill(path, &reader, store, place, beside)?;
     Ok((place, roster))
 }
 
 /// Fills a new store with a snapshot's history, leases and users, and with what is given beside.
-fn fill(
-    path: &Path,
-    reader: &Reader,
-    store: &Path,
-    place: Place,
-    beside: Vec<Change>,
-) -> Result<(Status, Store), RestoreError> {
+fn fill(path: &Path, reader: &Reader, store: &Path, place: Place, beside: Vec<Change>) -> Result<Status, RestoreError> {
     let named = named(path);
     let mut compacted = -1;
     reader
@@ -181,7 +175,7 @@ fn fill(
     read.map_err(&named)?;
     let meta = import.finish(changes)?;
     status.revision = meta.revision;
-    Ok((status, store))
+    Ok(status)
 }
 
 /// A member as its row has it.
