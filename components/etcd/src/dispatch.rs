@@ -3,8 +3,10 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 
-use http::{Method, Request, Response, header};
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header};
+use kinit_serving::BoxError;
+use kinit_serving::listener::Peer;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower_service::Service;
@@ -24,15 +26,31 @@ pub struct Dispatch {
     pub site: Site,
 }
 
-impl hyper::service::Service<Request<Incoming>> for Dispatch {
+/// Whether a request is a call.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+impl Dispatch {
+    /// Whether a call is let in and may be answered without the layers that know of compression and the like.
+    pub fn lets_in<B>(&self, request: &Request<B>, peer: &Peer) -> bool {
+        let plain = request.method() == Method::POST && !request.headers().contains_key("grpc-encoding");
+        plain && self.routes.is_some() && self.access.refusal(request, Some(peer), true).is_none()
+    }
+}
+
+impl<B> hyper::service::Service<Request<B>> for Dispatch
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let kind = request.headers().get(header::CONTENT_TYPE);
-        let grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        if let Some(refusal) = self.access.refusal(&request, grpc) {
+    fn call(&self, request: Request<B>) -> Self::Future {
+        let grpc = is_grpc(request.headers());
+        if let Some(refusal) = self.access.refusal(&request, request.extensions().get(), grpc) {
             return Box::pin(std::future::ready(Ok(refusal)));
         }
         if let Some(routes) = self.routes.as_ref().filter(|_| grpc) {
@@ -47,7 +65,7 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
                 // JSON writes bytes in base64 and has names beside them.
                 gateway::respond(routes, request, site.context.max_request_bytes * 2).await
             } else {
-                site.respond(&request).await.map(Body::new)
+                site.respond(&request.map(drop)).await.map(Body::new)
             };
             if let Some(origin) = origin {
                 access::allow(&mut response, origin);

@@ -2,6 +2,7 @@
 //!
 //! A request's road, top to bottom:
 //! - [`server`]: a member from start to end; [`options`] as typed, [`config`] as meant.
+//! - [`direct`]: what clients' connections speak, and the calls that come by the thousand.
 //! - [`rpc`]: the gRPC services and the plain HTTP paths. Reads are answered from the store; writes are proposed.
 //! - [`gateway`]: the same services as JSON.
 //! - [`node`]: the loop between a proposal and its answer: agree, log, sync, apply.
@@ -23,6 +24,7 @@ pub mod bolt;
 pub mod compactor;
 pub mod config;
 pub mod corruption;
+mod direct;
 mod dispatch;
 pub mod downgrade;
 pub mod error;

@@ -22,6 +22,7 @@ use crate::auth::password;
 use crate::auth::provider::AuthToken;
 use crate::auth::token::Tokens;
 use crate::config::{Config, ConfigError, Listen};
+use crate::direct::Clients;
 use crate::dispatch::Dispatch;
 use crate::fatal::Fatal;
 use crate::membership::Roster;
@@ -246,7 +247,8 @@ impl Server {
             let on_one = Dispatch { routes: Some(services), gateway: gateway.clone(), ..plain.clone() };
             let grpc_alone = apart.then(|| Dispatch { gateway: None, ..on_one.clone() });
             for listener in listeners.clients {
-                tasks.spawn(listener.serve(grpc_alone.clone().unwrap_or_else(|| on_one.clone()), limits, end.clone()));
+                let clients = Clients::new(grpc_alone.clone().unwrap_or_else(|| on_one.clone()), limits);
+                tasks.spawn(listener.speak(clients, limits.drain, end.clone()));
             }
             for listener in listeners.http {
                 tasks.spawn(listener.serve(

@@ -91,6 +91,26 @@ async fn etcdctl_works() {
     server.stop().await;
 }
 
+/// Asked one by one, endpoints are called by their whole URLs.
+#[tokio::test(flavor = "multi_thread")]
+async fn etcdctl_asks_endpoints_without_tls() {
+    let Some(program) = installed("etcdctl") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Ours::start(directory.path(), &[]).await;
+    let endpoint = format!("--endpoints=http://{}", server.address);
+    let asked = tokio::task::spawn_blocking(move || {
+        [&["endpoint", "status"][..], &["endpoint", "hashkv"], &["defrag"], &["endpoint", "health"]].map(|command| {
+            let mut ctl = Command::new(&program);
+            ctl.env_clear().env("ETCDCTL_API", "3").args([&endpoint, "--command-timeout=20s"]).args(command);
+            (command, ctl.output().expect("etcdctl ends"))
+        })
+    });
+    for (command, output) in asked.await.expect("etcdctl's runs") {
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    server.stop().await;
+}
+
 fn keys(ctl: &Ctl<'_>) {
     assert_eq!(ctl.ok(&["put", "a", "1"]), "OK\n");
     assert_eq!(ctl.ok(&["put", "b", "2"]), "OK\n");
@@ -187,7 +207,26 @@ fn users(ctl: &Ctl<'_>) {
         &["put", "by-root", "1"],
         &["defrag"],
         &["auth", "disable"],
+        &["role", "add", "reader"],
+        &["role", "grant-permission", "reader", "read", "open/", "--prefix=true"],
+        &["user", "add", "some:word"],
+        &["user", "grant-role", "some", "reader"],
     ] {
         ctl.ok(command);
     }
+    assert!(ctl.ok(&["role", "get", "reader"]).contains("open/"));
+    assert_eq!(ctl.ok(&["role", "list"]), "reader\n");
+    assert!(ctl.ok(&["user", "get", "some"]).contains("reader"));
+    assert_eq!(ctl.ok(&["user", "list"]), "root\nsome\n");
+    ctl.ok_with(&["user", "passwd", "some", "--interactive=false"], "other\n");
+    assert!(ctl.fails(&["user", "add", "some:word"]).contains("user name already exists"));
+    for command in [
+        &["user", "revoke-role", "some", "reader"][..],
+        &["role", "revoke-permission", "reader", "open/", "--prefix=true"],
+        &["role", "delete", "reader"],
+        &["user", "delete", "some"],
+    ] {
+        ctl.ok(command);
+    }
+    assert!(ctl.fails(&["user", "get", "some"]).contains("user name not found"));
 }

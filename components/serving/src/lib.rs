@@ -24,6 +24,7 @@ pub mod listener;
 pub mod metrics;
 pub mod process;
 pub mod tls;
+pub mod transport;
 pub mod trust;
 
 /// A response body that any handler can build: bytes at once, or a stream of them.

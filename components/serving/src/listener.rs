@@ -11,13 +11,14 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::tls::Tls;
+pub use crate::transport::Transport;
 
 /// A peer has this long to finish its TLS handshake and to send its first request's headers.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,7 +99,7 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `shutdown`, then drains. `service` is cloned for each connection.
+    /// Serves HTTP until `shutdown`, then drains. `service` is cloned for each connection.
     pub async fn serve<S, B>(self, service: S, limits: Limits, shutdown: CancellationToken)
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
@@ -107,20 +108,17 @@ impl Listener {
         B::Data: Send,
         B::Error: Into<crate::BoxError>,
     {
+        self.speak(Http::new(service, limits), limits.drain, shutdown).await;
+    }
+
+    /// Accepts connections until `shutdown` and lets `protocol` run each of them; then waits for their ends, but not
+    /// longer than `drain`.
+    pub async fn speak(self, protocol: impl Protocol, drain: Duration, shutdown: CancellationToken) {
         if let Some(tls) = &self.tls {
             tokio::spawn(tls.clone().follow(shutdown.clone()));
         }
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let graceful = Arc::new(GracefulShutdown::new());
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT).keep_alive(true);
-        http.http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.http2_streams)
-            .keep_alive_interval(limits.keep_alive)
-            .keep_alive_timeout(limits.keep_alive_timeout);
-        let http = Arc::new(http);
-
+        let connections = TaskTracker::new();
         loop {
             let Ok(slot) = slots.clone().acquire_owned().await else { break };
             let (stream, address) = tokio::select! {
@@ -135,70 +133,101 @@ impl Listener {
                     }
                 },
             };
-            let connection =
-                Connection { stream, address, tls: self.tls.clone(), http: http.clone(), watcher: graceful.watcher() };
-            let service = service.clone();
-            tokio::spawn(async move {
-                connection.run(service).await;
+            let (tls, protocol, shutdown) = (self.tls.clone(), protocol.clone(), shutdown.clone());
+            connections.spawn(async move {
+                if let Some((transport, peer)) = greet(stream, address, tls).await {
+                    protocol.run(transport, peer, shutdown).await;
+                }
                 drop(slot);
             });
         }
 
         drop(self.socket);
-        let Ok(graceful) = Arc::try_unwrap(graceful) else { return };
-        if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        connections.close();
+        if tokio::time::timeout(drain, connections.wait()).await.is_err() {
             tracing::debug!("connections still open after the drain time");
         }
     }
 }
 
-struct Connection {
-    stream: TcpStream,
-    address: SocketAddr,
-    tls: Option<Tls>,
-    http: Arc<auto::Builder<TokioExecutor>>,
-    watcher: hyper_util::server::graceful::Watcher,
+/// Does the handshake, if there is one.
+async fn greet(stream: TcpStream, address: SocketAddr, tls: Option<Tls>) -> Option<(Transport, Peer)> {
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return Some((Transport::Plain(stream), Peer { address, certificates: Arc::from([]), tls: false }));
+    };
+    let acceptor = tokio_rustls::TlsAcceptor::from(tls.config());
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(peer = %address, %error, "TLS handshake failed");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!(peer = %address, "TLS handshake took too long");
+            return None;
+        }
+    };
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificates: Vec<_> = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+    Some((Transport::Tls(Box::new(stream)), Peer { address, certificates: certificates.into(), tls: true }))
 }
 
-impl Connection {
-    async fn run<S, B>(self, service: S)
-    where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        B: hyper::body::Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<crate::BoxError>,
-    {
-        let _ = self.stream.set_nodelay(true);
-        let Some(tls) = self.tls else {
-            let peer = Peer { address: self.address, certificates: Arc::from([]), tls: false };
-            let service = WithPeer { service, peer };
-            let connection = self.http.serve_connection_with_upgrades(TokioIo::new(self.stream), service);
-            finish(self.address, self.watcher.watch(connection.into_owned()).await);
-            return;
-        };
-        let acceptor = tokio_rustls::TlsAcceptor::from(tls.config());
-        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(self.stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(peer = %self.address, %error, "TLS handshake failed"),
-            Err(_) => return tracing::debug!(peer = %self.address, "TLS handshake took too long"),
-        };
-        let certificates: Vec<_> = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .map(|chain| chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
-            .unwrap_or_default();
-        let peer = Peer { address: self.address, certificates: certificates.into(), tls: true };
-        let service = WithPeer { service, peer };
-        let connection = self.http.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        finish(self.address, self.watcher.watch(connection.into_owned()).await);
+/// What is spoken on connections.
+pub trait Protocol: Clone + Send + Sync + 'static {
+    /// Runs one connection to its end, which it hastens once `shutdown` comes.
+    fn run(
+        self,
+        transport: Transport,
+        peer: Peer,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// HTTP/1.1 and HTTP/2, whichever the client begins with.
+#[derive(Clone)]
+pub struct Http<S> {
+    service: S,
+    http: Arc<auto::Builder<TokioExecutor>>,
+}
+
+impl<S> Http<S> {
+    /// `service` is cloned for each connection.
+    pub fn new(service: S, limits: Limits) -> Self {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT).keep_alive(true);
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.http2_streams)
+            .keep_alive_interval(limits.keep_alive)
+            .keep_alive_timeout(limits.keep_alive_timeout);
+        Self { service, http: Arc::new(http) }
     }
 }
 
-fn finish(peer: SocketAddr, result: Result<(), crate::BoxError>) {
-    if let Err(error) = result {
-        tracing::debug!(%peer, %error, "connection ended");
+impl<S, B> Protocol for Http<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: hyper::body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<crate::BoxError>,
+{
+    async fn run(self, transport: Transport, peer: Peer, shutdown: CancellationToken) {
+        let address = peer.address;
+        let service = WithPeer { service: self.service, peer };
+        let connection = self.http.serve_connection_with_upgrades(TokioIo::new(transport), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = %address, %error, "connection ended");
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod txn;
 
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 
@@ -233,6 +233,24 @@ impl Machine {
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
         let found = self.store.range(&range::query(request))?;
         Ok(range::respond(request, found))
+    }
+
+    /// Reads a range and writes the answer as it goes to the client behind `answer`, with the rest of its header from
+    /// `header`.
+    pub fn range_encoded(
+        &self,
+        request: &RangeRequest,
+        header: ResponseHeader,
+        mut answer: BytesMut,
+    ) -> Result<BytesMut, Error> {
+        if range::is_plain(request) {
+            return range::encode(&self.store, request, header, answer);
+        }
+        let mut response = self.range(request)?;
+        let revision = response.header.map_or(0, |header| header.revision);
+        response.header = Some(ResponseHeader { revision, ..header });
+        prost::Message::encode(&response, &mut answer).expect("it grows as needed");
+        Ok(answer)
     }
 
     /// Runs a transaction that only reads; it needs no log entry.

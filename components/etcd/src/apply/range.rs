@@ -2,10 +2,14 @@
 
 use std::cmp::Ordering;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use prost::encoding::{encode_varint, encoded_len_varint};
 
+use crate::error::Error;
 use crate::mvcc::range::KeyRange;
 use crate::mvcc::read::{Found, Query};
+use crate::mvcc::store::Store;
 use crate::proto::mvcc::KeyValue;
 use crate::proto::rpc::range_request::{SortOrder, SortTarget};
 use crate::proto::rpc::{RangeRequest, RangeResponse, ResponseHeader};
@@ -25,6 +29,56 @@ pub fn query(request: &RangeRequest) -> Query<'_> {
         count_only: request.count_only,
     }
 }
+
+/// Whether an answer is made of whole keys and values in the order of keys. It can be made of what is stored, then.
+pub fn is_plain(request: &RangeRequest) -> bool {
+    let ordered = request.sort_order() == SortOrder::None && request.sort_target() == SortTarget::Key;
+    ordered && !request.keys_only && !filters(request)
+}
+
+/// Encodes the answer to a plain request behind `answer`, with `header` and the newest revision.
+pub fn encode(
+    store: &Store,
+    request: &RangeRequest,
+    header: ResponseHeader,
+    mut answer: BytesMut,
+) -> Result<BytesMut, Error> {
+    let most = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let begin = |extent: crate::mvcc::read::Extent| {
+        let header = ResponseHeader { revision: extent.revision, ..header };
+        answer.reserve(64);
+        answer.put_u8(HEADER);
+        header.encode_length_delimited(&mut answer).expect("it grows as needed");
+        (answer, extent, 0)
+    };
+    let (mut answer, extent, _) =
+        store.range_encoded(&query(request), begin, |(answer, extent, given), key_value| {
+            let length = 1 + encoded_len_varint(key_value.len() as u64) + key_value.len();
+            if *given == 0 {
+                // Most ranges are of things alike.
+                answer.reserve((length + length / 8) * extent.held.min(most) + 32);
+            }
+            answer.put_u8(KEY_VALUE);
+            encode_varint(key_value.len() as u64, answer);
+            answer.put_slice(key_value);
+            *given += 1;
+            *given < most
+        })?;
+    if extent.held > most {
+        answer.put_slice(&[MORE, 1]);
+    }
+    if extent.count > 0 {
+        answer.put_u8(COUNT);
+        encode_varint(extent.count as u64, &mut answer);
+    }
+    Ok(answer)
+}
+
+/// The tags of an answer's fields.
+const HEADER: u8 = 1 << 3 | 2;
+const KEY_VALUE: u8 = 2 << 3 | 2;
+const MORE: u8 = 3 << 3;
+const COUNT: u8 = 4 << 3;
 
 fn filters(request: &RangeRequest) -> bool {
     request.min_mod_revision != 0

@@ -124,6 +124,11 @@ impl Record {
         bytes.freeze()
     }
 
+    /// The encoded key and value of a record.
+    pub fn key_value(record: &[u8]) -> &[u8] {
+        record.get(1..).unwrap_or_default()
+    }
+
     /// Whether it is a tombstone, and the key and value, which share the record's memory.
     pub fn decode(mut record: Bytes) -> Result<(bool, KeyValue), prost::DecodeError> {
         let tombstone = record.first() == Some(&1);
@@ -138,6 +143,8 @@ pub struct Backend {
     database: Mutex<Database>,
     /// Bytes of the history's keys and records; the file holds more, for its own order and as free space.
     used: AtomicU64,
+    /// The file's size. Every write asks for it, because of the quota, and only commits change it.
+    size: AtomicU64,
 }
 
 /// A snapshot of the history, as of the last commit. Cheap to share.
@@ -163,7 +170,8 @@ impl Backend {
     }
 
     fn begin(path: &Path, database: Database) -> Result<Self, BackendError> {
-        let backend = Self { path: path.to_owned(), database: Mutex::new(database), used: AtomicU64::new(0) };
+        let (path, database) = (path.to_owned(), Mutex::new(database));
+        let backend = Self { path, database, used: AtomicU64::new(0), size: AtomicU64::new(0) };
         // Tables are made at once, so that a view never misses one.
         backend.write(|transaction| {
             transaction.open_table(HISTORY)?;
@@ -183,7 +191,7 @@ impl Backend {
             backend.read(|transaction| Ok(transaction.open_table(META)?.get("format")?.map(|found| found.value())))?;
         match found {
             Some(FORMAT) => Ok(backend),
-            found => Err(BackendError::Format { path: path.to_owned(), found: found.unwrap_or_default() }),
+            found => Err(BackendError::Format { path: backend.path, found: found.unwrap_or_default() }),
         }
     }
 
@@ -337,7 +345,9 @@ impl Backend {
 
     /// Gives free space back to the file system. No view may be open.
     pub fn shrink(&self) -> Result<(), BackendError> {
-        self.database.lock().compact().map(drop).map_err(|error| failed(&self.path)(error.into()))
+        let shrunk = self.database.lock().compact();
+        self.look_at_size();
+        shrunk.map(drop).map_err(|error| failed(&self.path)(error.into()))
     }
 
     /// A failure of the file, by its name.
@@ -357,7 +367,12 @@ impl Backend {
 
     /// Bytes of the file.
     pub fn file_size(&self) -> u64 {
-        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+        self.size.load(Ordering::Relaxed)
+    }
+
+    fn look_at_size(&self) {
+        let size = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        self.size.store(size, Ordering::Relaxed);
     }
 
     fn read<T>(&self, work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>) -> Result<T, BackendError> {
@@ -376,6 +391,7 @@ impl Backend {
         let result = work(&transaction).map_err(&named)?;
         pass("store.commit").map_err(|error| named(redb::Error::Io(error)))?;
         transaction.commit().map_err(|error| named(error.into()))?;
+        self.look_at_size();
         pass("store.committed").map_err(|error| named(redb::Error::Io(error)))?;
         Ok(result)
     }
@@ -417,9 +433,14 @@ fn failed(path: &Path) -> impl Fn(redb::Error) -> BackendError {
 impl View {
     /// The record of a revision.
     pub fn get(&self, revision: Revision) -> Result<Bytes, BackendError> {
+        self.with(revision, Bytes::copy_from_slice)
+    }
+
+    /// Looks at the record of a revision where it lies.
+    pub fn with<T>(&self, revision: Revision, look: impl FnOnce(&[u8]) -> T) -> Result<T, BackendError> {
         let found = self.history.get(&revision.to_bytes()).map_err(|error| failed(&self.path)(error.into()))?;
         match found {
-            Some(record) => Ok(Bytes::copy_from_slice(record.value())),
+            Some(record) => Ok(look(record.value())),
             None => Err(self.unreadable(revision, "it is missing".to_owned())),
         }
     }

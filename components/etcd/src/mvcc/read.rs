@@ -37,6 +37,17 @@ pub struct Found {
     pub revision: i64,
 }
 
+/// How large what a query found is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Keys and values that are handed out.
+    pub held: usize,
+    /// Keys in the range, also those beyond the limit.
+    pub count: usize,
+    /// The newest revision when it was read.
+    pub revision: i64,
+}
+
 /// Where a value is.
 enum Place {
     Held(Bytes),
@@ -82,6 +93,26 @@ impl Inner {
 }
 
 impl Located {
+    pub(super) fn extent(&self) -> Extent {
+        Extent { held: self.places.len(), count: self.count, revision: self.revision }
+    }
+
+    /// Hands the keys and values out in order, encoded as they are on the wire. `each` says whether it wants more.
+    pub(super) fn visit(&self, mut each: impl FnMut(&[u8]) -> bool) -> Result<(), Error> {
+        for place in &self.places {
+            let more = match place {
+                Place::Held(record) => each(Record::key_value(record)),
+                Place::Backend(revision) => {
+                    self.view.with(*revision, |record| each(Record::key_value(record))).map_err(storage)?
+                }
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn load(self) -> Result<Found, Error> {
         let mut key_values = Vec::with_capacity(self.places.len());
         for place in self.places {

@@ -16,7 +16,7 @@ use super::commit::Signal;
 use super::index::Index;
 use super::pending::{Encoded, Pending};
 use super::range::KeyRange;
-use super::read::{Found, Query};
+use super::read::{Extent, Found, Query};
 use super::txn::WriteTxn;
 use crate::auth::Stored;
 use crate::error::Error;
@@ -109,6 +109,20 @@ impl Store {
     pub fn range(&self, query: &Query<'_>) -> Result<Found, Error> {
         let located = self.inner.read().locate(query, None)?;
         located.load()
+    }
+
+    /// Reads a range for an answer that is made of encoded keys and values: `begin` is told how many there are, and then
+    /// `each` of them, until it wants no more.
+    pub fn range_encoded<T>(
+        &self,
+        query: &Query<'_>,
+        begin: impl FnOnce(Extent) -> T,
+        mut each: impl FnMut(&mut T, &[u8]) -> bool,
+    ) -> Result<T, Error> {
+        let located = self.inner.read().locate(query, None)?;
+        let mut answer = begin(located.extent());
+        located.visit(|key_value| each(&mut answer, key_value))?;
+        Ok(answer)
     }
 
     /// A state that does not change while it is held; the writer waits for it, so hold it shortly.

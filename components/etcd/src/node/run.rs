@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::inbox::{Control, Proposal, Work};
 use super::standing::Standing;
-use crate::apply::Machine;
+use crate::apply::{Machine, Reply};
 use crate::auth::Asker;
 use crate::error::Error;
 use crate::metrics::Figures;
@@ -35,6 +35,8 @@ pub enum End {
 }
 
 type ReadReply = oneshot::Sender<Result<(), Error>>;
+/// A request that is done, and who waits for it.
+type Answered = (oneshot::Sender<Result<Reply, Error>>, Result<Reply, Error>);
 
 struct Asked {
     since: Instant,
@@ -62,6 +64,8 @@ pub struct Run {
     pub peers: Peers,
     kept: u64,
     waiting: VecDeque<(Place, Proposal)>,
+    /// Of what is applied, to be given to who waits.
+    replies: Vec<Answered>,
     /// Sent to the leader, by their ids.
     forwarded: HashMap<u64, Proposal>,
     /// Proposed while there was no leader, or none that was reached.
@@ -87,6 +91,7 @@ impl Run {
             peers,
             kept,
             waiting: VecDeque::new(),
+            replies: Vec::new(),
             forwarded: HashMap::new(),
             held: VecDeque::new(),
             asked: HashMap::new(),
@@ -208,6 +213,11 @@ impl Run {
             for entry in ready.committed {
                 end = self.apply(entry, now)?.or(end);
             }
+            // All at once, so that a connection with many requests is woken once and answers them in one write.
+            for (reply, result) in self.replies.drain(..) {
+                // Whoever asked may have gone.
+                let _ = reply.send(result);
+            }
             for (context, index) in ready.reads {
                 if let Some(asked) = self.asked.remove(&context) {
                     self.allowed.entry(index).or_default().extend(asked.replies);
@@ -263,10 +273,7 @@ impl Run {
                 }
             };
             let result = self.machine.apply(index, term, op, asker.as_ref(), now);
-            if let Some(reply) = reply {
-                // Whoever asked may have gone.
-                let _ = reply.send(result);
-            }
+            self.replies.extend(reply.map(|reply| (reply, result)));
         }
         self.raft.applied(index);
         if !entry.members {

@@ -183,3 +183,40 @@ fn admit(metadata: &MetadataMap, identity: Identity, machine: &Machine) -> Resul
     }
     Ok(from)
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+    use crate::membership::Roster;
+    use crate::mvcc::store::Store;
+    use crate::proto::log::command::Op;
+    use crate::proto::rpc::MemberRemoveRequest;
+
+    #[test]
+    fn only_members_of_the_cluster_are_let_in() {
+        let named = ["a", "b", "c"].map(|name| (name.to_owned(), vec![format!("http://{name}:2380")]));
+        let (mut roster, cluster) = Roster::begin(&BTreeMap::from(named), "token");
+        let ids: Vec<u64> = roster.list().iter().map(|member| member.id).collect();
+        roster.apply(&Op::MemberRemove(MemberRemoveRequest { id: ids[2] })).expect("about members").expect("removed");
+        let restored = Store::in_memory().expect("a store");
+        let machine = Machine::new(restored, std::time::Instant::now()).expect("empty");
+        *machine.roster.write() = roster;
+        let own = Identity { member: ids[0], cluster };
+        let table = [
+            (cluster, ids[1], ids[0], Ok(ids[1])),
+            (cluster + 1, ids[1], ids[0], Err(Code::FailedPrecondition)),
+            (cluster, ids[1], ids[1], Err(Code::FailedPrecondition)),
+            (cluster, ids[2], ids[0], Err(Code::PermissionDenied)),
+            (cluster, 7, ids[0], Err(Code::NotFound)),
+        ];
+        for (cluster, from, to, expected) in table {
+            let request = address(Request::new(()), Identity { member: from, cluster }, to);
+            let answer = admit(request.metadata(), own, &machine).map_err(|status| status.code());
+            assert_eq!(answer, expected, "{from:x} of {cluster:x} to {to:x}");
+        }
+        let nobody = admit(Request::new(()).metadata(), own, &machine).map_err(|status| status.code());
+        assert_eq!(nobody, Err(Code::InvalidArgument));
+    }
+}

@@ -60,7 +60,7 @@ macro_rules! changes {
                 &self,
                 request: Request<AuthUserAddRequest>,
             ) -> Result<Response<AuthUserAddResponse>, Status> {
-                let asker = self.0.asker(&request)?;
+                let asker = self.0.asker_of(&request)?;
                 self.0.machine.auth.read().may_manage(&asker)?;
                 let mut request = request.into_inner();
                 let password = std::mem::take(&mut request.password);
@@ -76,7 +76,7 @@ macro_rules! changes {
                 &self,
                 request: Request<AuthUserChangePasswordRequest>,
             ) -> Result<Response<AuthUserChangePasswordResponse>, Status> {
-                let asker = self.0.asker(&request)?;
+                let asker = self.0.asker_of(&request)?;
                 self.0.machine.auth.read().may_manage(&asker)?;
                 let mut request = request.into_inner();
                 let password = std::mem::take(&mut request.password);
@@ -89,7 +89,7 @@ macro_rules! changes {
                 &self,
                 request: Request<AuthUserGetRequest>,
             ) -> Result<Response<AuthUserGetResponse>, Status> {
-                let asker = self.0.asker(&request)?;
+                let asker = self.0.asker_of(&request)?;
                 let name = request.into_inner().name;
                 let roles = {
                     let auth = self.0.machine.auth.read();
@@ -115,7 +115,7 @@ macro_rules! changes {
                 &self,
                 request: Request<AuthRoleGetRequest>,
             ) -> Result<Response<AuthRoleGetResponse>, Status> {
-                let asker = self.0.asker(&request)?;
+                let asker = self.0.asker_of(&request)?;
                 let role = request.into_inner().role;
                 let perm = {
                     let auth = self.0.machine.auth.read();
@@ -137,7 +137,7 @@ macro_rules! changes {
             }
 
             $(async fn $name(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
-                let asker = self.0.asker(&request)?;
+                let asker = self.0.asker_of(&request)?;
                 let header = self.change(asker, Op::$op(request.into_inner())).await?;
                 Ok(Response::new($response { header }))
             })*

@@ -38,7 +38,7 @@ impl Service {
 #[tonic::async_trait]
 impl Election for Service {
     async fn campaign(&self, request: Request<CampaignRequest>) -> Result<Response<CampaignResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let CampaignRequest { name, lease, value } = request.into_inner();
         let turn = turns::enter(&self.0, &asker, &name, lease, value.clone()).await?;
         let leader = LeaderKey { name: name.clone(), key: turn.key.clone(), rev: turn.created, lease: turn.lease };
@@ -50,14 +50,14 @@ impl Election for Service {
     }
 
     async fn proclaim(&self, request: Request<ProclaimRequest>) -> Result<Response<ProclaimResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let ProclaimRequest { leader, value } = request.into_inner();
         let header = self.write(&asker, &leader.ok_or_else(missing_leader)?, value).await?;
         Ok(Response::new(ProclaimResponse { header }))
     }
 
     async fn leader(&self, request: Request<LeaderRequest>) -> Result<Response<LeaderResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let name = request.into_inner().name;
         turns::may_look(&self.0, &asker, &name)?;
         self.0.catch_up().await?;
@@ -69,7 +69,7 @@ impl Election for Service {
     type ObserveStream = ReceiverStream<Result<LeaderResponse, Status>>;
 
     async fn observe(&self, request: Request<LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let (context, name) = (self.0.clone(), request.into_inner().name);
         turns::may_look(&context, &asker, &name)?;
         context.catch_up().await?;
@@ -101,7 +101,7 @@ impl Election for Service {
     }
 
     async fn resign(&self, request: Request<ResignRequest>) -> Result<Response<ResignResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let leader = request.into_inner().leader.ok_or_else(missing_leader)?;
         let delete = DeleteRangeRequest { key: leader.key.clone(), ..DeleteRangeRequest::default() };
         // Whoever is not the leader any more has nothing to give up.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use kinit_serving::metrics::Metrics;
 use kinit_serving::{Body, full, text};
 
@@ -23,7 +22,7 @@ type Outcome = Result<(), String>;
 
 impl Site {
     /// Answers anything that is not gRPC.
-    pub async fn respond(&self, request: &Request<Incoming>) -> Response<Body> {
+    pub async fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderMap;
 use kinit_serving::listener::Peer;
 use tonic::Request;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -21,13 +22,13 @@ pub struct Credentials {
 
 impl Context {
     /// What a request shows. Nothing is looked at while users do not matter.
-    pub fn credentials<T>(&self, request: &Request<T>) -> Credentials {
+    pub fn credentials(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Credentials {
         if !self.machine.auth.read().enabled() {
             return Credentials::default();
         }
-        let header = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let token = header("token").or_else(|| header("authorization")).map(str::to_owned);
-        let peer = request.extensions().get::<Peer>().filter(|_| self.client_cert_auth);
+        let peer = peer.filter(|_| self.client_cert_auth);
         Credentials { token, common_name: peer.and_then(common_name) }
     }
 
@@ -55,23 +56,33 @@ impl Context {
     }
 
     /// Who sent a request. Some want no answer of a member that knows no leader.
-    pub fn asker<T>(&self, request: &Request<T>) -> Result<Asker, Error> {
-        if needs_leader(request) && self.standing.leader() == 0 {
+    pub fn asker(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Asker, Error> {
+        if needs_leader(headers) && self.standing.leader() == 0 {
             return Err(Error::NoLeader);
         }
-        self.identify(&self.credentials(request))
+        self.identify(&self.credentials(headers, peer))
+    }
+
+    /// The same of a service's request.
+    pub fn asker_of<T>(&self, request: &Request<T>) -> Result<Asker, Error> {
+        self.asker(request.metadata().as_ref(), peer(request))
     }
 
     /// Refuses who may not manage the cluster.
     pub fn managed_by<T>(&self, request: &Request<T>) -> Result<(), Error> {
-        let asker = self.asker(request)?;
+        let asker = self.asker_of(request)?;
         self.machine.auth.read().may_manage(&asker)
     }
 }
 
 /// Whether a request is only for a member that knows its leader.
-pub fn needs_leader<T>(request: &Request<T>) -> bool {
-    request.metadata().get("hasleader").is_some_and(|value| value == "true")
+pub fn needs_leader(headers: &HeaderMap) -> bool {
+    headers.get("hasleader").is_some_and(|value| value == "true")
+}
+
+/// Who is on the other side of a service's request.
+pub fn peer<T>(request: &Request<T>) -> Option<&Peer> {
+    request.extensions().get()
 }
 
 /// The common name of the client's own certificate.

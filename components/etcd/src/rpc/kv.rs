@@ -6,6 +6,8 @@ use tonic::{Request, Response, Status};
 
 use super::{Context, mismatched};
 use crate::apply::{Reply, check};
+use crate::auth::Asker;
+use crate::error::Error;
 use crate::proto::log::command::Op;
 use crate::proto::rpc::kv_server::Kv;
 use crate::proto::rpc::{
@@ -18,7 +20,7 @@ pub struct Service(pub Arc<Context>);
 #[tonic::async_trait]
 impl Kv for Service {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let request = request.into_inner();
         check::range(&request)?;
         if !request.serializable {
@@ -31,51 +33,25 @@ impl Kv for Service {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        let asker = self.0.asker(&request)?;
-        let request = request.into_inner();
-        check::put(&request)?;
-        let Reply::Put(mut response) = self.0.propose(asker, Op::Put(request)).await? else {
-            return Err(mismatched().into());
-        };
-        response.header = self.0.complete(response.header);
-        Ok(Response::new(response))
+        let asker = self.0.asker_of(&request)?;
+        Ok(Response::new(put(&self.0, asker, request.into_inner()).await?))
     }
 
     async fn delete_range(
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
-        let asker = self.0.asker(&request)?;
-        let request = request.into_inner();
-        check::delete_range(&request)?;
-        let reply = self.0.propose(asker, Op::DeleteRange(request)).await?;
-        let Reply::DeleteRange(mut response) = reply else { return Err(mismatched().into()) };
-        response.header = self.0.complete(response.header);
-        Ok(Response::new(response))
+        let asker = self.0.asker_of(&request)?;
+        Ok(Response::new(delete_range(&self.0, asker, request.into_inner()).await?))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        let asker = self.0.asker(&request)?;
-        let request = request.into_inner();
-        check::txn(&request, self.0.max_txn_ops)?;
-        let mut response = if check::is_read_only(&request) {
-            if !check::is_serializable(&request) {
-                self.0.catch_up().await?;
-            }
-            let machine = &self.0.machine;
-            machine.auth.read().may_run(&asker, &request, &machine.lessor.lock())?;
-            machine.read_txn(&request)?
-        } else {
-            let reply = self.0.propose(asker, Op::Txn(request)).await?;
-            let Reply::Txn(response) = reply else { return Err(mismatched().into()) };
-            response
-        };
-        response.header = self.0.complete(response.header);
-        Ok(Response::new(response))
+        let asker = self.0.asker_of(&request)?;
+        Ok(Response::new(txn(&self.0, asker, request.into_inner()).await?))
     }
 
     async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let request = request.into_inner();
         let Reply::Compact(mut response) = self.0.propose(asker, Op::Compact(request)).await? else {
             return Err(mismatched().into());
@@ -83,9 +59,48 @@ impl Kv for Service {
         if request.physical {
             let mut done = self.0.machine.store.compaction_done();
             let carried_out = done.wait_for(|done| *done >= request.revision);
-            carried_out.await.map_err(|_| Status::from(crate::error::Error::Stopped))?;
+            carried_out.await.map_err(|_| Status::from(Error::Stopped))?;
         }
         response.header = self.0.complete(response.header);
         Ok(Response::new(response))
     }
+}
+
+/// Writes a key.
+pub async fn put(context: &Context, asker: Asker, request: PutRequest) -> Result<PutResponse, Error> {
+    check::put(&request)?;
+    let Reply::Put(mut response) = context.propose(asker, Op::Put(request)).await? else { return Err(mismatched()) };
+    response.header = context.complete(response.header);
+    Ok(response)
+}
+
+/// Deletes a range.
+pub async fn delete_range(
+    context: &Context,
+    asker: Asker,
+    request: DeleteRangeRequest,
+) -> Result<DeleteRangeResponse, Error> {
+    check::delete_range(&request)?;
+    let reply = context.propose(asker, Op::DeleteRange(request)).await?;
+    let Reply::DeleteRange(mut response) = reply else { return Err(mismatched()) };
+    response.header = context.complete(response.header);
+    Ok(response)
+}
+
+/// Runs a transaction, without a log entry if it only reads.
+pub async fn txn(context: &Context, asker: Asker, request: TxnRequest) -> Result<TxnResponse, Error> {
+    check::txn(&request, context.max_txn_ops)?;
+    let mut response = if check::is_read_only(&request) {
+        if !check::is_serializable(&request) {
+            context.catch_up().await?;
+        }
+        let machine = &context.machine;
+        machine.auth.read().may_run(&asker, &request, &machine.lessor.lock())?;
+        machine.read_txn(&request)?
+    } else {
+        let Reply::Txn(response) = context.propose(asker, Op::Txn(request)).await? else { return Err(mismatched()) };
+        response
+    };
+    response.header = context.complete(response.header);
+    Ok(response)
 }

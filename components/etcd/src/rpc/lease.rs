@@ -53,7 +53,7 @@ async fn time_left(context: &Context, id: i64) -> Result<i64, Error> {
 #[tonic::async_trait]
 impl Lease for Service {
     async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Result<Response<LeaseGrantResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let mut request = request.into_inner();
         while request.id == 0 {
             // The id is chosen before the entry is logged, because every member must come to the same one.
@@ -69,7 +69,7 @@ impl Lease for Service {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let reply = self.0.propose(asker, Op::LeaseRevoke(request.into_inner())).await?;
         let Reply::LeaseRevoke(mut response) = reply else { return Err(mismatched().into()) };
         response.header = self.0.complete(response.header);
@@ -114,7 +114,7 @@ impl Lease for Service {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         if keys {
             let machine = &self.0.machine;

@@ -17,7 +17,7 @@ pub struct Service(pub Arc<Context>);
 #[tonic::async_trait]
 impl Lock for Service {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let LockRequest { name, lease } = request.into_inner();
         let turn = turns::enter(&self.0, &asker, &name, lease, Bytes::new()).await?;
         turns::wait(&self.0, &name, &turn).await?;
@@ -30,7 +30,7 @@ impl Lock for Service {
     }
 
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let delete = DeleteRangeRequest { key: request.into_inner().key, ..DeleteRangeRequest::default() };
         crate::apply::check::delete_range(&delete)?;
         let Reply::DeleteRange(response) = self.0.propose(asker, Op::DeleteRange(delete)).await? else {

@@ -76,7 +76,7 @@ fn send(
 #[tonic::async_trait]
 impl Maintenance for Service {
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = self.0.asker_of(&request)?;
         let request = request.into_inner();
         if request.action() == AlarmAction::Get {
             let alarms = self.0.machine.alarms.lock().list(request.alarm());

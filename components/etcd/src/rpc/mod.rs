@@ -11,6 +11,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+pub mod quick;
 mod turns;
 mod watch;
 
@@ -77,6 +78,11 @@ pub struct Context {
 const MESSAGE_OVERHEAD: usize = 512 << 10;
 
 impl Context {
+    /// Bytes that a message of a client may have.
+    fn most_message_bytes(&self) -> usize {
+        self.max_request_bytes + MESSAGE_OVERHEAD
+    }
+
     /// A header without the revision.
     fn blank_header(&self) -> ResponseHeader {
         ResponseHeader {
@@ -167,7 +173,7 @@ fn mismatched() -> Error {
 
 /// All services as one.
 pub fn routes(context: &Arc<Context>) -> Routes {
-    let most = context.max_request_bytes + MESSAGE_OVERHEAD;
+    let most = context.most_message_bytes();
     macro_rules! server {
         ($server:ident, $service:expr) => {
             $server::new($service).max_decoding_message_size(most).max_encoding_message_size(i32::MAX as usize)

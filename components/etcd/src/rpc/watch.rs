@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::Sender;
+use http::HeaderMap;
+use kinit_serving::listener::Peer;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tonic::codec::Codec;
 use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
 
 use super::Context;
-use super::identity::needs_leader;
+use super::identity::{needs_leader, peer};
+use crate::direct::call::Call;
 use crate::error::Error;
 use crate::proto::rpc::watch_server::Watch;
 use crate::proto::rpc::{WatchRequest, WatchResponse};
+use crate::watch::responses::Responses;
 use crate::watch::stream::{Settings, serve};
 
 /// Responses made ahead of the client's taking them.
@@ -19,59 +23,71 @@ const AHEAD: usize = 16;
 
 pub struct Service(pub Arc<Context>);
 
-/// Ends a stream once there has been no leader for too long: a member that is cut off hears of nothing.
-async fn end_without_leader(
-    context: Arc<Context>,
-    sender: Sender<Result<WatchResponse, Status>>,
-    end: CancellationToken,
-) {
-    let mut leaders = context.standing.leaders();
-    let lost = async {
-        loop {
-            let _ = leaders.wait_for(|leader| *leader == 0).await;
-            let found = leaders.wait_for(|leader| *leader != 0);
-            if tokio::time::timeout(context.leader_patience, found).await.is_err() {
-                return;
-            }
-        }
-    };
-    tokio::select! {
-        () = sender.closed() => {}
-        () = end.cancelled() => {}
-        () = lost => {
-            let _ = sender.send(Err(Error::NoLeader.into())).await;
-            end.cancel();
-        }
-    }
-}
-
 #[tonic::async_trait]
 impl Watch for Service {
     type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
 
     async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
         let context = &self.0;
-        // A token may run out, and permissions change, while the stream is open: each watch is checked by itself.
-        let (credentials, checker) = (context.credentials(&request), context.clone());
-        let permit = move |key: &[u8], range_end: &[u8]| {
-            let asker = checker.identify(&credentials)?;
-            checker.machine.auth.read().may_read(&asker, key, range_end)
-        };
-        let settings = Settings {
-            header: context.blank_header(),
-            progress_interval: context.progress_interval,
-            fragment_bytes: context.max_request_bytes,
-            permit: Box::new(permit),
-        };
+        let settings = settings(context, request.metadata().as_ref(), peer(&request));
+        let end = end(context.clone(), request.metadata().as_ref())?;
         let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
-        let shutdown = context.shutdown.child_token();
-        if needs_leader(&request) {
-            if context.standing.leader() == 0 {
-                return Err(Error::NoLeader.into());
-            }
-            tokio::spawn(end_without_leader(context.clone(), sender.clone(), shutdown.clone()));
-        }
-        tokio::spawn(serve(context.machine.clone(), settings, request.into_inner(), sender, shutdown));
+        let responses = Responses::Messages(sender);
+        tokio::spawn(serve(context.machine.clone(), settings, request.into_inner(), responses, end));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+}
+
+/// Serves a stream within its connection.
+pub async fn direct(context: Arc<Context>, call: Call) {
+    let end = match end(context.clone(), &call.headers) {
+        Ok(end) => end,
+        Err(error) => return call.answer(Err(error.into())),
+    };
+    let settings = settings(&context, &call.headers, Some(&call.peer));
+    let Ok((body, reply)) = call.begin() else { return };
+    let decoder = ProstCodec::<WatchResponse, WatchRequest>::default().decoder();
+    let requests = Streaming::new_request(decoder, body, None, Some(context.most_message_bytes()));
+    serve(context.machine.clone(), settings, requests, Responses::Frames(reply), end).await;
+}
+
+fn settings(context: &Arc<Context>, headers: &HeaderMap, peer: Option<&Peer>) -> Settings {
+    // A token may run out, and permissions change, while the stream is open: each watch is checked by itself.
+    let (credentials, checker) = (context.credentials(headers, peer), context.clone());
+    let permit = move |key: &[u8], range_end: &[u8]| {
+        let asker = checker.identify(&credentials)?;
+        checker.machine.auth.read().may_read(&asker, key, range_end)
+    };
+    Settings {
+        header: context.blank_header(),
+        progress_interval: context.progress_interval,
+        fragment_bytes: context.max_request_bytes,
+        permit: Box::new(permit),
+    }
+}
+
+/// What ends a stream from this side: that the server stops, or, for those who want to know, that there has been no
+/// leader for too long, because a member that is cut off hears of nothing.
+fn end(context: Arc<Context>, headers: &HeaderMap) -> Result<impl Future<Output = Error> + use<>, Error> {
+    let wants_leader = needs_leader(headers);
+    if wants_leader && context.standing.leader() == 0 {
+        return Err(Error::NoLeader);
+    }
+    Ok(async move {
+        let lost = async {
+            let mut leaders = context.standing.leaders();
+            while wants_leader {
+                let _ = leaders.wait_for(|leader| *leader == 0).await;
+                let found = leaders.wait_for(|leader| *leader != 0);
+                if tokio::time::timeout(context.leader_patience, found).await.is_err() {
+                    return;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = context.shutdown.cancelled() => Error::Stopped,
+            () = lost => Error::NoLeader,
+        }
+    })
 }

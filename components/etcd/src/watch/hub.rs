@@ -9,20 +9,45 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::sync::mpsc;
 
 use crate::mvcc::range::KeyRange;
 use crate::mvcc::txn::Changed;
-use crate::proto::mvcc::KeyValue;
+use crate::proto::mvcc::event::EventType;
+use crate::proto::mvcc::{Event, KeyValue};
+use crate::proto::rpc::WatchResponse;
 
 /// Deliveries that a stream may have waiting before its watchers fall behind.
 const QUEUE: usize = 1024;
 
-/// A change, and what was there before it once somebody asked.
+/// A change, what was there before it once somebody asked, and what streams send of it once one did.
 pub struct Happened {
     pub change: Changed,
     pub previous: OnceLock<Option<KeyValue>>,
+    encoded: OnceLock<Bytes>,
+}
+
+impl Happened {
+    pub fn new(change: Changed) -> Self {
+        Self { change, previous: OnceLock::new(), encoded: OnceLock::new() }
+    }
+
+    /// The event without what was there before.
+    pub fn event(&self) -> Event {
+        let kind = if self.change.deleted { EventType::Delete } else { EventType::Put };
+        Event { r#type: kind as i32, kv: Some(self.change.key_value.clone()), prev_kv: None }
+    }
+
+    /// The same as a field of a response, encoded once for all who are told of it.
+    pub fn encoded(&self) -> &Bytes {
+        self.encoded.get_or_init(|| {
+            let response = WatchResponse { events: vec![self.event()], ..WatchResponse::default() };
+            response.encode_to_vec().into()
+        })
+    }
 }
 
 /// What was changed in one revision.
@@ -172,7 +197,7 @@ impl Hub {
         if told.is_empty() {
             return;
         }
-        let changes = changes.into_iter().map(|change| Happened { change, previous: OnceLock::new() }).collect();
+        let changes = changes.into_iter().map(Happened::new).collect();
         let batch = Arc::new(Batch { revision, changes });
         for (id, places) in told {
             let Some(watcher) = watchers.all.get_mut(&id) else { continue };

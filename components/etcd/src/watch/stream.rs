@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::fragment::fragments;
-use super::hub::{Batch, Behind, Delivery, Happened, Interest, Queue, WatcherId};
+use super::hub::{Batch, Behind, Delivery, Happened, Interest, Places, Queue, WatcherId};
+use super::responses::{Gone, Responses};
 use crate::apply::Machine;
 use crate::error::Error;
 use crate::mvcc::Revision;
@@ -28,6 +27,8 @@ use crate::proto::rpc::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchR
 const NO_WATCH: i64 = -1;
 /// Changes that a watcher reads at once while it catches up.
 const CATCH_UP: usize = 1000;
+/// Changes that are told before all else is looked at.
+const IN_A_ROW: u64 = 32;
 
 /// What a stream needs to know of its server.
 pub struct Settings {
@@ -68,19 +69,25 @@ struct WatchStream {
     taken: u64,
     /// A request for progress that no answer was possible for yet.
     progress_wanted: bool,
-    responses: mpsc::Sender<Result<WatchResponse, Status>>,
+    responses: Responses,
 }
 
-/// The client is gone; nothing is left to do.
-struct Gone;
+impl Drop for WatchStream {
+    /// The task may be ended wherever it waits.
+    fn drop(&mut self) {
+        for watch in self.watches.values() {
+            self.machine.hub.remove(watch.id);
+        }
+    }
+}
 
-/// Serves a stream until the client or the server ends it.
+/// Serves a stream until the client ends it, or this side, for the reason that `end` comes to.
 pub async fn serve(
     machine: Arc<Machine>,
     settings: Settings,
     mut requests: impl Stream<Item = Result<WatchRequest, Status>> + Unpin,
-    responses: mpsc::Sender<Result<WatchResponse, Status>>,
-    shutdown: CancellationToken,
+    responses: Responses,
+    end: impl Future<Output = Error>,
 ) {
     let (queue, mut deliveries) = Queue::new();
     let mut ticks = tokio::time::interval(settings.progress_interval);
@@ -99,13 +106,23 @@ pub async fn serve(
         responses,
     };
     let mut asking = true;
+    tokio::pin!(end);
     loop {
+        // Changes come first, but not for ever.
+        if stream.taken % IN_A_ROW != 0
+            && let Ok(delivery) = deliveries.try_recv()
+        {
+            if stream.delivery(delivery).await.is_err() {
+                break;
+            }
+            continue;
+        }
         let catching_up = stream.next_behind();
         let notify = stream.notified > 0;
         let result = tokio::select! {
             biased;
-            () = shutdown.cancelled() => {
-                let _ = stream.responses.send(Err(Error::Stopped.into())).await;
+            why = &mut end => {
+                stream.responses.fail(why.into()).await;
                 break;
             }
             () = stream.responses.closed() => break,
@@ -121,7 +138,12 @@ pub async fn serve(
             Some(delivery) = deliveries.recv() => stream.delivery(delivery).await,
             _ = ticks.tick(), if notify => stream.tick(),
             () = std::future::ready(()), if catching_up.is_some() => match catching_up {
-                Some(watch) => stream.catch_up(watch).await,
+                Some(watch) => {
+                    let told = stream.catch_up(watch).await;
+                    // The connection has other calls as well.
+                    tokio::task::yield_now().await;
+                    told
+                }
                 None => Ok(()),
             },
         };
@@ -129,9 +151,7 @@ pub async fn serve(
             break;
         }
     }
-    for watch in stream.watches.values() {
-        stream.machine.hub.remove(watch.id);
-    }
+    stream.responses.end();
 }
 
 impl WatchStream {
@@ -226,6 +246,9 @@ impl WatchStream {
             }
             Delivery::Changes { id, watch: watch_id, batch, places } => {
                 let Some(watch) = self.watches.get(&watch_id).filter(|watch| watch.id == id) else { return Ok(()) };
+                if !watch.prev_kv && !watch.fragment {
+                    return self.send_changes(watch_id, &batch, &places).await;
+                }
                 let changes = places.iter().map(|place| &batch.changes[*place as usize]);
                 let events = changes.map(|happened| self.event(watch, &batch, happened)).collect();
                 self.send_events(watch_id, batch.revision, events).await
@@ -240,7 +263,7 @@ impl WatchStream {
             found.clone()
         };
         let prev_kv = if watch.prev_kv && may_have_previous(&change.key_value) { previous() } else { None };
-        event(change.deleted, change.key_value.clone(), prev_kv)
+        Event { prev_kv, ..happened.event() }
     }
 
     fn previous(&self, key_value: &KeyValue, revision: i64) -> Option<KeyValue> {
@@ -278,7 +301,7 @@ impl WatchStream {
             Ok(history) => history,
             Err(Error::Compacted) => return self.compacted(watch_id).await,
             Err(error) => {
-                let _ = self.responses.send(Err(error.into())).await;
+                self.responses.fail(error.into()).await;
                 return Err(Gone);
             }
         };
@@ -350,8 +373,17 @@ impl WatchStream {
         Ok(())
     }
 
-    async fn send(&self, response: WatchResponse) -> Result<(), Gone> {
-        self.responses.send(Ok(response)).await.map_err(|_| Gone)
+    /// As [`Self::send_events`], for watches that are told neither more nor less than others.
+    async fn send_changes(&mut self, watch_id: i64, batch: &Batch, places: &Places) -> Result<(), Gone> {
+        let response = WatchResponse { watch_id, ..self.response(batch.revision) };
+        if let Some(watch) = self.watches.get_mut(&watch_id) {
+            watch.idle = false;
+        }
+        self.responses.send_changes(response, batch, places).await
+    }
+
+    async fn send(&mut self, response: WatchResponse) -> Result<(), Gone> {
+        self.responses.send(response).await
     }
 
     fn response(&self, revision: i64) -> WatchResponse {
