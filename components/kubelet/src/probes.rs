@@ -132,7 +132,8 @@ impl ProbeTable {
     fn count(&self, asker: &Asker, kind: Kind, good: bool) {
         let mut counts = self.counts.lock();
         let new = || Count { pod: asker.pod.clone(), container: asker.container.name.clone(), answers: [0; 2] };
-        let count = counts.entry((format!("{}/{}", facts::uid(&asker.pod), asker.container.name), kind)).or_insert_with(new);
+        let count =
+            counts.entry((format!("{}/{}", facts::uid(&asker.pod), asker.container.name), kind)).or_insert_with(new);
         count.answers[usize::from(!good)] += 1;
     }
 

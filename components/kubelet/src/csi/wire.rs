@@ -79,7 +79,9 @@ mod tests {
         }
     }
 
-    async fn answer(request: http::Request<Incoming>) -> Response<StreamBody<impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>>>> {
+    async fn answer(
+        request: http::Request<Incoming>,
+    ) -> Response<StreamBody<impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>>>> {
         let method = request.uri().path().to_owned();
         let mut body = request.into_body().collect().await.unwrap().to_bytes();
         body.advance(5);
@@ -106,7 +108,8 @@ mod tests {
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let service = hyper::service::service_fn(|request| async { Ok::<_, Infallible>(answer(request).await) });
+                let service =
+                    hyper::service::service_fn(|request| async { Ok::<_, Infallible>(answer(request).await) });
                 let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
             }

@@ -191,7 +191,8 @@ pub fn probe_metrics(context: &Context) -> Answer {
     let mut out = String::new();
     family(&mut out, "prober_probe_total", "counter", "Cumulative number of probes for a container by result.");
     for ((_, kind), count) in context.probes.counts() {
-        for (result, answers) in ["successful", "failed"].into_iter().zip(count.answers).filter(|(_, count)| *count > 0) {
+        for (result, answers) in ["successful", "failed"].into_iter().zip(count.answers).filter(|(_, count)| *count > 0)
+        {
             let (namespace, pod, uid) = (facts::namespace(&count.pod), facts::name(&count.pod), facts::uid(&count.pod));
             let _ = writeln!(
                 out,

@@ -94,7 +94,10 @@ pub async fn allow(time: Duration) -> io::Result<()> {
     }
     let folder = Path::new(DROP_IN).parent().unwrap_or(Path::new("/"));
     tokio::fs::create_dir_all(folder).await?;
-    let text = format!("# The kubelet ends pods in order when the host is shut down.\n[Login]\nInhibitDelayMaxSec={}\n", time.as_secs());
+    let text = format!(
+        "# The kubelet ends pods in order when the host is shut down.\n[Login]\nInhibitDelayMaxSec={}\n",
+        time.as_secs()
+    );
     tokio::fs::write(DROP_IN, text).await?;
     tell(&["kill", "-s", "HUP", "systemd-logind.service"]).await?;
     let allowed = allowed().await?;
@@ -106,7 +109,11 @@ pub async fn allow(time: Duration) -> io::Result<()> {
 
 async fn tell(arguments: &[&str]) -> io::Result<()> {
     let done = Command::new("systemctl").args(arguments).stdin(Stdio::null()).output().await?;
-    if done.status.success() { Ok(()) } else { Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned())) }
+    if done.status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()))
+    }
 }
 
 async fn allowed() -> io::Result<Duration> {
@@ -114,7 +121,8 @@ async fn allowed() -> io::Result<Duration> {
     let answer = Command::new("busctl").args(arguments).stdin(Stdio::null()).output().await?;
     let text = String::from_utf8_lossy(&answer.stdout).into_owned();
     let micros = text.trim().strip_prefix("t ").and_then(|number| number.parse().ok());
-    let said = || io::Error::other(format!("logind does not answer: {}", String::from_utf8_lossy(&answer.stderr).trim()));
+    let said =
+        || io::Error::other(format!("logind does not answer: {}", String::from_utf8_lossy(&answer.stderr).trim()));
     micros.map(Duration::from_micros).ok_or_else(said)
 }
 

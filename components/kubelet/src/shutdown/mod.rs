@@ -153,14 +153,15 @@ mod tests {
                     {priority: 0, shutdownGracePeriodSeconds: 7}]\n";
         for (text, wanted) in [
             ("", vec![]),
-            ("shutdownGracePeriod: 30s\nshutdownGracePeriodCriticalPods: 10s\n", vec![group(0, 20), group(CRITICAL, 10)]),
+            (
+                "shutdownGracePeriod: 30s\nshutdownGracePeriodCriticalPods: 10s\n",
+                vec![group(0, 20), group(CRITICAL, 10)],
+            ),
             (list, vec![group(0, 7), group(100, 5)]),
         ] {
             assert_eq!(groups(&config(text)).unwrap(), wanted, "{text}");
         }
-        for bad in
-            ["shutdownGracePeriodCriticalPods: 10s\n".to_owned(), format!("{list}shutdownGracePeriod: 30s\n")]
-        {
+        for bad in ["shutdownGracePeriodCriticalPods: 10s\n".to_owned(), format!("{list}shutdownGracePeriod: 30s\n")] {
             assert!(groups(&config(&bad)).is_err(), "{bad}");
         }
     }
