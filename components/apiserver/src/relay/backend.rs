@@ -24,8 +24,6 @@ use super::target::{Endpoint, Security};
 use crate::options::KubeletOptions;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// What each direction of a joined connection holds at most.
-const BUFFER: usize = 16 << 10;
 
 /// Connects to backends. Cheap to clone.
 #[derive(Clone)]
@@ -180,7 +178,7 @@ pub fn switched(response: &Response<Incoming>) -> bool {
     response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Answers the client as the backend did, and joins the two connections until either ends.
+/// Answers the client as the backend did, and joins the two connections.
 pub fn join(request: Request<Received>, mut response: Response<Incoming>) -> Response<Body> {
     let mut reply = Response::new(kinit_serving::full(""));
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -188,9 +186,7 @@ pub fn join(request: Request<Received>, mut response: Response<Incoming>) -> Res
     let (ours, theirs) = (hyper::upgrade::on(request), hyper::upgrade::on(&mut response));
     tokio::spawn(async move {
         let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
-        let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
-        // Either side may go away at any time; that ends the stream.
-        let _ = tokio::io::copy_bidirectional_with_sizes(&mut ours, &mut theirs, BUFFER, BUFFER).await;
+        kinit_serving::join::join(TokioIo::new(ours), TokioIo::new(theirs)).await;
     });
     reply
 }

@@ -4,7 +4,7 @@
 //! the channel whose number follows. Two tasks pump, one for each direction, so that a full direction holds only itself
 //! up. Each hands the other what has to be answered through a short queue.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -114,10 +114,13 @@ async fn tell(mut client: TokioIo<Upgraded>, status: &Status) {
             return;
         }
     }
-    let _ = client.shutdown().await;
+    if client.shutdown().await.is_ok() {
+        websocket::goodbye(client).await;
+    }
 }
 
-/// Joins the two sides until the outcome is told or either goes away.
+/// Joins the two sides until the outcome is told or the client goes away. A kubelet that takes nothing more may still
+/// have something to say, so only its own end ends what comes from it.
 async fn carry<C, K>(client: C, kubelet: K, streams: Streams)
 where
     C: AsyncRead + AsyncWrite + Send,
@@ -128,29 +131,37 @@ where
     let (from_kubelet, to_kubelet) = tokio::io::split(kubelet);
     let (pongs, pongs_wanted) = mpsc::channel(ANSWERS);
     let (replies, replies_wanted) = mpsc::channel(ANSWERS);
-    let inward = inward(from_client, to_kubelet, channels, pongs, replies_wanted);
+    let mut inward = std::pin::pin!(inward(from_client, to_kubelet, channels, pongs, replies_wanted));
     let outward = outward(from_kubelet, to_client, channels, replies, pongs_wanted);
-    // When the client is gone nothing more is worth saying; when the outcome is told neither.
-    let ended = tokio::select! { ended = inward => ended, ended = outward => ended };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a stream ended early");
+    let told = tokio::select! {
+        // Nothing more is worth saying.
+        () = &mut inward => return,
+        told = outward => told,
+    };
+    match told {
+        // To close on what the client has sent would take away what it has not read yet, so its goodbye is waited for.
+        Ok(()) => {
+            let _ = tokio::time::timeout(websocket::GOODBYE, inward).await;
+        }
+        Err(error) => tracing::debug!(%error, "a stream ended early"),
     }
 }
 
-/// From the client to the kubelet.
+/// From the client to the kubelet, until the client is gone.
 async fn inward(
     mut client: impl AsyncRead + Unpin + Send,
     mut kubelet: impl AsyncWrite + Unpin,
     channels: Channels,
     pongs: mpsc::Sender<Bytes>,
     mut replies: mpsc::Receiver<Bytes>,
-) -> std::io::Result<()> {
+) {
     let mut encoder = spdy::Encoder::default();
+    let mut opening = BytesMut::new();
     for (channel, name) in channels.all() {
         let stream = channels.stream(channel).expect("every channel listed has a stream");
-        kubelet.write_all(&encoder.open(stream, &[("streamType", name)])).await?;
+        opening.extend_from_slice(&encoder.open(stream, &[("streamType", name)]));
     }
-    kubelet.flush().await?;
+    let mut listens = say(&mut kubelet, &opening).await;
     // Reading is not cancelled half way through a message: it goes on in a task of its own.
     let (messages, mut read) = mpsc::channel(1);
     let reader = async move {
@@ -165,7 +176,7 @@ async fn inward(
         loop {
             let bytes = tokio::select! {
                 message = read.recv() => match message {
-                    None | Some(websocket::Message::Close) => return Ok(()),
+                    None | Some(websocket::Message::Close) => return,
                     Some(websocket::Message::Ping(bytes)) => {
                         let _ = pongs.try_send(websocket::pong(&bytes));
                         continue;
@@ -181,18 +192,22 @@ async fn inward(
                 },
                 Some(reply) = replies.recv() => Some(reply),
             };
-            if let Some(bytes) = bytes {
-                kubelet.write_all(&bytes).await?;
-                kubelet.flush().await?;
+            if let Some(bytes) = bytes.filter(|_| listens) {
+                listens = say(&mut kubelet, &bytes).await;
             }
         }
     };
     let (mut reader, mut writer) = (std::pin::pin!(reader), std::pin::pin!(writer));
     tokio::select! {
         // What was read last is still to be written.
-        read = &mut reader => read.and(writer.await),
-        written = &mut writer => written,
+        _ = &mut reader => writer.await,
+        () = &mut writer => {}
     }
+}
+
+/// Whether the other side took it.
+async fn say(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> bool {
+    to.write_all(bytes).await.is_ok() && to.flush().await.is_ok()
 }
 
 /// From the kubelet to the client. The outcome is told last, when all output has been.
@@ -308,6 +323,29 @@ mod tests {
         assert_eq!(message(&mut client).await, [2, STDOUT, b'o', b'u', b't']);
         assert_eq!(message(&mut client).await, [2, OUTCOME, b'd', b'o', b'n', b'e']);
         assert_eq!(message(&mut client).await, [8, 3, 232]);
+        client.write_all(&websocket::masked(0x88, &[3, 232])).await.unwrap();
         carrying.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_kubelet_said_before_it_left_arrives() {
+        let streams = Streams { stdin: true, stdout: true, ..Streams::default() };
+        // Which direction is looked at first is chance.
+        for _ in 0..20 {
+            let (mut client, near) = tokio::io::duplex(1024);
+            let (far, mut kubelet) = tokio::io::duplex(1024);
+            kubelet.write_all(&spdy::data(5, b"last", false)).await.unwrap();
+            drop(kubelet);
+            client.write_all(&websocket::masked(0x82, &[STDIN, b'h', b'i'])).await.unwrap();
+            let carrying = tokio::spawn(carry(near, far, streams));
+            assert_eq!(message(&mut client).await, [2, STDOUT]);
+            assert_eq!(message(&mut client).await, [2, STDOUT, b'l', b'a', b's', b't']);
+            assert_eq!(message(&mut client).await[..2], [2, OUTCOME]);
+            assert_eq!(message(&mut client).await, [8, 3, 232]);
+            // Pings are answered to the end; nobody is left to hear this one.
+            client.write_all(&websocket::masked(0x89, b"x")).await.unwrap();
+            drop(client);
+            carrying.await.unwrap();
+        }
     }
 }

@@ -26,7 +26,7 @@ pub fn agreed(inner: &str) -> String {
     format!("{PREFIX}{inner}")
 }
 
-/// Carries bytes until either side ends.
+/// Carries bytes until the kubelet has said all or the client is gone.
 pub async fn run(request: Request<Received>, mut response: http::Response<Incoming>) {
     let (client, kubelet) = tokio::join!(hyper::upgrade::on(request), hyper::upgrade::on(&mut response));
     let (Ok(client), Ok(kubelet)) = (client, kubelet) else { return };
@@ -45,11 +45,12 @@ where
     // A client that pings faster than it reads goes without answers.
     let (pongs, mut pongs_wanted) = mpsc::channel(4);
     let inward = async move {
+        // A kubelet that takes nothing more may still have something to say.
+        let mut listens = true;
         while let Some(message) = websocket::read(&mut from_client).await? {
             match message {
                 websocket::Message::Data(bytes) => {
-                    to_kubelet.write_all(&bytes).await?;
-                    to_kubelet.flush().await?;
+                    listens = listens && to_kubelet.write_all(&bytes).await.is_ok() && to_kubelet.flush().await.is_ok();
                 }
                 websocket::Message::Ping(bytes) => {
                     let _ = pongs.try_send(websocket::pong(&bytes));
@@ -75,7 +76,16 @@ where
         to_client.write_all(&websocket::close(websocket::NORMAL)).await?;
         to_client.shutdown().await
     };
-    tokio::select! { ended = inward => ended, ended = outward => ended }
+    let mut inward = std::pin::pin!(inward);
+    tokio::select! {
+        ended = &mut inward => ended,
+        told = outward => {
+            told?;
+            // What the client has not read yet would be lost if what it has sent were never read.
+            let _ = tokio::time::timeout(websocket::GOODBYE, inward).await;
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +106,25 @@ mod tests {
         client.read_exact(&mut bytes).await.unwrap();
         assert_eq!(bytes, [0x82, 2, b'd', b'e']);
         drop(kubelet);
-        carrying.await.unwrap().unwrap();
+        drop(client);
+        let _ = carrying.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_kubelet_said_before_it_left_arrives() {
+        for _ in 0..20 {
+            let (mut client, near) = tokio::io::duplex(1024);
+            let (far, mut kubelet) = tokio::io::duplex(1024);
+            kubelet.write_all(b"last").await.unwrap();
+            drop(kubelet);
+            client.write_all(&websocket::masked(0x82, b"abc")).await.unwrap();
+            let carrying = tokio::spawn(carry(near, far));
+            let mut bytes = [0; 6];
+            client.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(bytes, [0x82, 4, b'l', b'a', b's', b't']);
+            drop(client);
+            let _ = carrying.await.unwrap();
+        }
     }
 
     #[test]

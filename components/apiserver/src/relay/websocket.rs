@@ -1,6 +1,7 @@
 //! The server's side of WebSocket (RFC 6455): the handshake's answer, and frames.
 
 use std::io;
+use std::time::Duration;
 
 use base64::Engine;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,6 +22,8 @@ const PONG: u8 = 10;
 
 /// The client ends an orderly conversation with this code, and so does the server.
 pub const NORMAL: u16 = 1000;
+/// How long a client has to say goodbye once it has been told all.
+pub const GOODBYE: Duration = Duration::from_secs(5);
 
 /// What a client says.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,6 +110,12 @@ pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Mess
             return Ok(Some(Message::Data(whole.freeze())));
         }
     }
+}
+
+/// Waits for the client's goodbye: to close on what it has sent would take away what it has not read yet.
+pub async fn goodbye(mut from: impl AsyncRead + Unpin) {
+    let heard = async { while !matches!(read(&mut from).await, Ok(None | Some(Message::Close)) | Err(_)) {} };
+    let _ = tokio::time::timeout(GOODBYE, heard).await;
 }
 
 fn frame(kind: u8, parts: [&[u8]; 2]) -> Bytes {
