@@ -218,6 +218,16 @@ impl Configuration {
             return Err(format!("its kind is {kind:?}, not KubeletConfiguration"));
         }
         let mut config: Self = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+        // Upstream's tools write nothing as zero.
+        let usual = Self::default();
+        for (own, usual) in [
+            (&mut config.runtime_request_timeout, usual.runtime_request_timeout),
+            (&mut config.eviction_pressure_transition_period, usual.eviction_pressure_transition_period),
+        ] {
+            if own.0.is_zero() {
+                *own = usual;
+            }
+        }
         config.document = value;
         config.others.retain(|name, _| name != "kind" && name != "apiVersion");
         Ok(config)
@@ -250,5 +260,9 @@ mod tests {
         assert_eq!(config.runtime_request_timeout, Span(Duration::from_secs(900)));
         assert_eq!(config.others.keys().collect::<Vec<_>>(), ["somethingElse"]);
         assert!(Configuration::parse("kind: Pod\n").is_err());
+        let zero = "kind: KubeletConfiguration\nruntimeRequestTimeout: 0s\nevictionPressureTransitionPeriod: 0s\n";
+        let config = Configuration::parse(zero).unwrap();
+        assert_eq!(config.runtime_request_timeout, Span(Duration::from_secs(120)));
+        assert_eq!(config.eviction_pressure_transition_period, Span(Duration::from_secs(300)));
     }
 }
