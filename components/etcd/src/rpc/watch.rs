@@ -76,14 +76,16 @@ fn end(context: Arc<Context>, headers: &HeaderMap) -> Result<impl Future<Output 
     Ok(async move {
         let lost = async {
             let mut leaders = context.standing.leaders();
-            while wants_leader {
+            if !wants_leader {
+                std::future::pending::<()>().await;
+            }
+            loop {
                 let _ = leaders.wait_for(|leader| *leader == 0).await;
                 let found = leaders.wait_for(|leader| *leader != 0);
                 if tokio::time::timeout(context.leader_patience, found).await.is_err() {
                     return;
                 }
             }
-            std::future::pending().await
         };
         tokio::select! {
             () = context.shutdown.cancelled() => Error::Stopped,
