@@ -109,7 +109,7 @@ pub async fn serve(
     tokio::pin!(end);
     loop {
         // Changes come first, but not for ever.
-        if stream.taken % IN_A_ROW != 0
+        if !stream.taken.is_multiple_of(IN_A_ROW)
             && let Ok(delivery) = deliveries.try_recv()
         {
             if stream.delivery(delivery).await.is_err() {
