@@ -32,6 +32,7 @@ pub fn renew_kubeconfig(store: &PkiStore, file: &str, now: Timestamp) -> anyhow:
 /// Issues every leaf and every kubeconfig that is there anew, but for those whose CA is not here; gives how many.
 pub fn renew_all(store: &PkiStore, now: Timestamp) -> anyhow::Result<usize> {
     let mut count = 0;
+    CERTIFICATES.iter().try_for_each(|spec| store.finish(spec))?;
     for spec in CERTIFICATES {
         let Some(authority) = spec.authority.and_then(CertificateSpec::find) else { continue };
         if store.certificate(spec)?.is_some() && store.key_path(authority).exists() {

@@ -87,6 +87,7 @@ pub async fn run(work: Work, reporter: Arc<dyn Reporter>) {
 /// Every leaf and kubeconfig that is here and that a key here can sign anew. In external CA mode that is none.
 fn gather(folder: &std::path::Path) -> anyhow::Result<Vec<Due>> {
     let store = PkiStore::new(folder);
+    CERTIFICATES.iter().try_for_each(|spec| store.finish(spec))?;
     let signs = |name: &str| CertificateSpec::find(name).is_some_and(|spec| store.key_path(spec).exists());
     let mut all = Vec::new();
     for spec in CERTIFICATES.iter().filter(|spec| spec.authority.is_some_and(signs)) {

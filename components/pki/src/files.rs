@@ -43,6 +43,19 @@ pub fn write_atomic(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     result.map_err(fail)
 }
 
+/// Gives a file another name in its folder, for good.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::rename(from, to).and_then(|()| fs::File::open(parent)?.sync_all()).map_err(|error| Error::io(to, error))
+}
+
+/// Keeps others who ask for it out of a folder for as long as what it gives lives.
+pub fn lock(folder: &Path) -> Result<fs::File> {
+    let file = fs::File::open(folder).map_err(|error| Error::io(folder, error))?;
+    file.lock().map_err(|error| Error::io(folder, error))?;
+    Ok(file)
+}
+
 fn neighbour(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     Some(path.with_file_name(format!(".{name}.{:016x}", rand::random::<u64>())))

@@ -1,4 +1,7 @@
 //! The PKI folder of a control plane.
+//!
+//! A key and its certificate are two files, and whoever writes them may be stopped between the two. So a new key waits under a name
+//! of its own until its certificate stands, and whoever comes next ends what was begun.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,14 +76,21 @@ impl PkiStore {
     pub fn request(&self, spec: &CertificateSpec, subject: &Subject) -> Result<PathBuf> {
         let key_path = self.key_path(spec);
         let path = self.folder.join(format!("{}.csr", spec.base_name));
+        let waiting = waiting(&key_path);
+        files::create_private_dir(key_path.parent().unwrap_or(&self.folder))?;
+        let _lock = files::lock(&self.folder)?;
+        if path.exists() && !key_path.exists() && waiting.exists() {
+            files::rename(&waiting, &key_path)?;
+            return Ok(path);
+        }
         if let Some(there) = [&key_path, &path].into_iter().find(|path| path.exists()) {
             return Err(Error::Unfit { path: there.clone(), reason: "it is there already".into() });
         }
         let key = PrivateKey::generate_for(self.issuance.algorithm)?;
         let text = CertificateRequest::create(&spec.profile(subject), &key)?;
-        files::create_private_dir(key_path.parent().unwrap_or(&self.folder))?;
-        files::write_atomic(&key_path, key.to_pem().as_bytes(), SECRET_MODE)?;
+        files::write_atomic(&waiting, key.to_pem().as_bytes(), SECRET_MODE)?;
         files::write_atomic(&path, text.as_bytes(), SECRET_MODE)?;
+        files::rename(&waiting, &key_path)?;
         Ok(path)
     }
 
@@ -107,6 +117,7 @@ impl PkiStore {
 
     /// Reads a CA with its key.
     pub fn authority(&self, spec: &CertificateSpec) -> Result<Authority> {
+        self.finish(spec)?;
         Authority::load(&self.certificate_path(spec), &self.key_path(spec))
     }
 
@@ -114,6 +125,7 @@ impl PkiStore {
     ///
     /// A CA without a key is kept (external CA mode): then each of its leaves must be there already.
     pub fn ensure(&self, spec: &CertificateSpec, subject: &Subject, now: Timestamp) -> Result<Ensured> {
+        self.finish(spec)?;
         match self.certificate(spec)? {
             Some(found) => self.check(spec, &found, subject, now).map(|()| Ensured::Kept),
             None => self.create(spec, subject, now).map(|()| Ensured::Created),
@@ -255,14 +267,171 @@ impl PkiStore {
         Ok(())
     }
 
+    /// Puts a pair in place: the certificate decides, and [`PkiStore::finish`] does what is left from any moment on.
     fn write(&self, spec: &CertificateSpec, certificate: &Certificate, key: &PrivateKey) -> Result<()> {
         let key_path = self.key_path(spec);
+        let waiting = waiting(&key_path);
         files::create_private_dir(key_path.parent().unwrap_or(&self.folder))?;
-        files::write_atomic(&key_path, key.to_pem().as_bytes(), SECRET_MODE)?;
-        self.write_certificate(spec, certificate)
+        let _lock = files::lock(&self.folder)?;
+        files::write_atomic(&waiting, key.to_pem().as_bytes(), SECRET_MODE)?;
+        self.write_certificate(spec, certificate)?;
+        files::rename(&waiting, &key_path)
+    }
+
+    /// Ends what was stopped while it wrote a pair: a key whose certificate stands takes its place, another one goes.
+    pub fn finish(&self, spec: &CertificateSpec) -> Result<()> {
+        let key_path = self.key_path(spec);
+        let waiting = waiting(&key_path);
+        if !waiting.exists() {
+            return Ok(());
+        }
+        // It may be there because it is being written just now.
+        let _lock = files::lock(&self.folder)?;
+        if !waiting.exists() {
+            return Ok(());
+        }
+        let key = PrivateKey::load(&waiting)?;
+        match self.certificate(spec)? {
+            Some(found) if found.public_key_der() == key.public_der() => files::rename(&waiting, &key_path),
+            _ => std::fs::remove_file(&waiting).map_err(|error| Error::io(&waiting, error)),
+        }
     }
 
     fn write_certificate(&self, spec: &CertificateSpec, certificate: &Certificate) -> Result<()> {
         files::write_atomic(&self.certificate_path(spec), certificate.to_pem().as_bytes(), PUBLIC_MODE)
+    }
+}
+
+/// Where a key stands until its certificate does.
+fn waiting(key: &Path) -> PathBuf {
+    let name = key.file_name().unwrap_or_default().to_string_lossy();
+    key.with_file_name(format!(".{name}.new"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const CA: &str = "etcd-ca";
+    const LEAF: &str = "etcd-server";
+
+    fn spec(name: &str) -> &'static CertificateSpec {
+        CertificateSpec::find(name).unwrap()
+    }
+
+    fn subject() -> Subject {
+        let address = "10.0.0.1".parse().unwrap();
+        Subject {
+            node_name: "cp1".into(),
+            advertise_address: address,
+            service_address: address,
+            dns_domain: "cluster.local".into(),
+            endpoint_host: None,
+            api_server_names: Vec::new(),
+            etcd_server_names: Vec::new(),
+            etcd_peer_names: Vec::new(),
+        }
+    }
+
+    fn now() -> Timestamp {
+        "2026-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    /// A folder with a CA and a leaf.
+    fn made() -> (tempfile::TempDir, PkiStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PkiStore::new(folder.path());
+        for name in [CA, LEAF] {
+            assert_eq!(store.ensure(spec(name), &subject(), now()).unwrap(), Ensured::Created);
+        }
+        (folder, store)
+    }
+
+    /// Takes the pair of `spec` back to where a stop after one of the three steps of writing it left it.
+    fn stop_after(store: &PkiStore, spec: &CertificateSpec, steps: u8, before: Option<(&[u8], &[u8])>) {
+        let (key, certificate) = (store.key_path(spec), store.certificate_path(spec));
+        if steps < 3 {
+            fs::rename(&key, waiting(&key)).unwrap();
+            if let Some((key_before, _)) = before {
+                fs::write(&key, key_before).unwrap();
+            }
+        }
+        if steps < 2 {
+            match before {
+                Some((_, text)) => fs::write(&certificate, text).unwrap(),
+                None => fs::remove_file(&certificate).unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_makes_a_pair_may_be_stopped_at_any_step() {
+        for name in [CA, LEAF] {
+            for (steps, wanted) in [(1, Ensured::Created), (2, Ensured::Kept), (3, Ensured::Kept)] {
+                let (_folder, store) = made();
+                stop_after(&store, spec(name), steps, None);
+                assert_eq!(store.ensure(spec(name), &subject(), now()).unwrap(), wanted, "{name} after {steps}");
+                assert_eq!(store.ensure(spec(name), &subject(), now()).unwrap(), Ensured::Kept);
+                assert!(!waiting(&store.key_path(spec(name))).exists());
+                let key = PrivateKey::load(&store.key_path(spec(name))).unwrap();
+                let certificate = store.certificate(spec(name)).unwrap().unwrap();
+                assert_eq!(certificate.public_key_der(), key.public_der());
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_renews_a_leaf_may_be_stopped_at_any_step() {
+        for steps in [1, 2, 3] {
+            let (_folder, store) = made();
+            let leaf = spec(LEAF);
+            let read = || (fs::read(store.key_path(leaf)).unwrap(), fs::read(store.certificate_path(leaf)).unwrap());
+            let before = read();
+            store.renew(leaf, now()).unwrap();
+            let after = read();
+            stop_after(&store, leaf, steps, Some((&before.0, &before.1)));
+            assert_eq!(store.ensure(leaf, &subject(), now()).unwrap(), Ensured::Kept);
+            assert_eq!(read() == before, steps == 1, "after {steps}");
+            assert_eq!(read() == after, steps > 1, "after {steps}");
+        }
+    }
+
+    #[test]
+    fn a_ca_that_was_stopped_signs_at_once() {
+        let (_folder, store) = made();
+        stop_after(&store, spec(CA), 2, None);
+        store.renew(spec(LEAF), now()).unwrap();
+        assert!(store.key_path(spec(CA)).exists());
+    }
+
+    #[test]
+    fn a_key_of_ones_own_without_a_certificate_is_never_taken_away() {
+        let (_folder, store) = made();
+        fs::remove_file(store.certificate_path(spec(CA))).unwrap();
+        assert!(store.ensure(spec(CA), &subject(), now()).is_err());
+        assert!(store.key_path(spec(CA)).exists());
+    }
+
+    #[test]
+    fn a_request_may_be_stopped_at_any_step() {
+        for steps in [1, 2] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = PkiStore::new(folder.path());
+            let path = store.request(spec(LEAF), &subject()).unwrap();
+            let key = store.key_path(spec(LEAF));
+            fs::rename(&key, waiting(&key)).unwrap();
+            if steps == 1 {
+                fs::remove_file(&path).unwrap();
+            }
+            assert_eq!(store.request(spec(LEAF), &subject()).unwrap(), path);
+            let key = PrivateKey::load(&key).unwrap();
+            let request = CertificateRequest::from_pem(&fs::read_to_string(&path).unwrap(), "it").unwrap();
+            let authority = Authority::create("it", now()).unwrap();
+            let certificate = authority.sign(&request, &[], now(), LEAF_VALIDITY).unwrap();
+            assert_eq!(certificate.public_key_der(), key.public_der());
+            assert!(store.request(spec(LEAF), &subject()).is_err(), "what is there is not replaced");
+        }
     }
 }
