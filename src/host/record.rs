@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,16 @@ impl Record {
         }
         let mut line = serde_json::to_string(entry)?;
         line.push('\n');
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
+        // A line that a kill has torn must not take this one with it.
+        let length = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if length > 0 {
+            file.read_exact_at(&mut last, length - 1)?;
+        }
+        if last != [b'\n'] {
+            line.insert(0, '\n');
+        }
         file.write_all(line.as_bytes())?;
         file.sync_data()
     }
@@ -121,6 +130,9 @@ mod tests {
         }
         let mut raw = OpenOptions::new().append(true).open(folder.path().join("record.jsonl")).unwrap();
         raw.write_all(b"{\"made\":\"fi").unwrap();
-        assert_eq!(record.entries().unwrap(), [file, image]);
+        assert_eq!(record.entries().unwrap(), [file.clone(), image.clone()]);
+        let unit = Entry::Unit { name: "u".into() };
+        record.add(&unit).unwrap();
+        assert_eq!(record.entries().unwrap(), [file, image, unit]);
     }
 }
