@@ -20,7 +20,7 @@ use crate::write;
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The shortest life that may be asked for.
 const SHORTEST: Duration = Duration::from_secs(600);
 
 /// Whether a request has a condition.
@@ -108,6 +108,7 @@ pub async fn sign(context: Arc<Context>) {
             return;
         }
     };
+    let longest = context.options.cluster_signing_duration;
     let actor = context.actor("certificate-controller").await;
     let requests = context.caches.requests.clone();
     requests.synced().await;
@@ -147,7 +148,7 @@ pub async fn sign(context: Arc<Context>) {
                 }
             };
             let asked = request.spec.expiration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-            let life = asked.map_or(YEAR, |seconds| Duration::from_secs(seconds).clamp(SHORTEST, YEAR));
+            let life = asked.map_or(longest, |seconds| Duration::from_secs(seconds).max(SHORTEST).min(longest));
             let made = authority.sign(&parsed, &granted, Timestamp::now(), life)?;
             let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, made.to_pem());
             let patch = json!({"status": {"certificate": encoded}});

@@ -39,6 +39,9 @@ pub struct Options {
     /// Its key
     #[arg(long, value_name = "FILE")]
     pub cluster_signing_key_file: Option<PathBuf>,
+    /// The longest life of what is signed on request
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    pub cluster_signing_duration: Duration,
     /// Which controllers run: `*` and names, `-name` for one that does not
     #[arg(long, value_delimiter = ',', default_value = "*")]
     pub controllers: Vec<String>,
@@ -48,9 +51,15 @@ pub struct Options {
     /// Whether replicas elect a leader
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub leader_elect: bool,
-    /// Bits of the prefix of each node's range
-    #[arg(long, default_value_t = 24)]
-    pub node_cidr_mask_size: u8,
+    /// Bits of the prefix of each node's range, in a cluster of one family [default: 24, with IPv6 64]
+    #[arg(long, value_name = "BITS")]
+    pub node_cidr_mask_size: Option<u8>,
+    /// Bits of the prefix of each node's IPv4 range [default: 24]
+    #[arg(long, value_name = "BITS")]
+    pub node_cidr_mask_size_ipv4: Option<u8>,
+    /// Bits of the prefix of each node's IPv6 range [default: 64]
+    #[arg(long, value_name = "BITS")]
+    pub node_cidr_mask_size_ipv6: Option<u8>,
     /// How long a node may say nothing before it counts as gone
     #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
     pub node_monitor_grace_period: Duration,
