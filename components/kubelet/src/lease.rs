@@ -11,7 +11,7 @@ use kube::api::{ObjectMeta, PostParams};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const PERIOD: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
@@ -24,8 +24,9 @@ pub async fn follow(context: Arc<Context>, client: kube::Client, shutdown: Cance
     let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
     let mut held = None;
     loop {
-        let renewed = renew(&context, &api, held.take()).await;
-        let pause = match renewed {
+        // A request that nobody answers must not keep the next one from being tried.
+        let renewed = tokio::time::timeout(PERIOD, renew(&context, &api, held.take())).await;
+        let pause = match renewed.unwrap_or(Err(Error::NotConnected)) {
             Ok(lease) => {
                 held = Some(lease);
                 PERIOD

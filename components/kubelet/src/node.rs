@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Configuration;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::Kind;
 use crate::options::Options;
 use crate::pod::claims::Room;
@@ -28,12 +28,15 @@ const STATUS_PERIOD: Duration = Duration::from_secs(60);
 /// How often it is looked at.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(300);
+/// How long the API server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes the Node object be there; tries until it is.
 pub async fn register(context: &Context, client: kube::Client, options: &Options) {
     let api: Api<Node> = Api::all(client);
     loop {
-        match try_register(context, &api, options).await {
+        let tried = tokio::time::timeout(PATIENCE, try_register(context, &api, options)).await;
+        match tried.unwrap_or(Err(Error::NotConnected)) {
             Ok(uid) => {
                 *context.node_uid.write() = Some(uid);
                 return;
@@ -101,7 +104,8 @@ pub async fn follow_status(context: Arc<Context>, client: kube::Client, shutdown
     let mut told: Option<(Vec<NodeCondition>, tokio::time::Instant)> = None;
     let mut used: Vec<String> = Vec::new();
     // What an earlier kubelet told goes on: a restart is no transition.
-    let earlier = api.get_opt(&context.node_name).await.ok().flatten().and_then(|node| node.status?.conditions);
+    let earlier = tokio::time::timeout(PATIENCE, api.get_opt(&context.node_name)).await;
+    let earlier = earlier.ok().and_then(|answer| answer.ok()?).and_then(|node| node.status?.conditions);
     let earlier = earlier.unwrap_or_default();
     loop {
         let before = told.as_ref().map_or(earlier.as_slice(), |(conditions, _)| conditions.as_slice());
@@ -115,8 +119,9 @@ pub async fn follow_status(context: Arc<Context>, client: kube::Client, shutdown
         if due {
             let mut status = status(&context, &conditions).await;
             status["volumesInUse"] = json!(using);
-            let status = json!({"status": status});
-            match api.patch_status(&context.node_name, &PatchParams::default(), &Patch::Strategic(status)).await {
+            let (params, patch) = (PatchParams::default(), Patch::Strategic(json!({"status": status})));
+            let sent = tokio::time::timeout(PATIENCE, api.patch_status(&context.node_name, &params, &patch)).await;
+            match sent.map_err(|_| Error::NotConnected).and_then(|answer| Ok(answer?)) {
                 Ok(_) => {
                     told = Some((conditions, tokio::time::Instant::now()));
                     used = using;

@@ -5,6 +5,7 @@ pub mod bootstrap;
 pub mod request;
 pub mod store;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,9 +47,17 @@ pub fn serving_request(context: &Context) -> Wanted {
     }
 }
 
-/// Whether a new certificate is due, and else when to look again. Pure.
-fn due(current: Option<&Certificate>, now: Timestamp) -> Result<(), Duration> {
-    let Some(current) = current else { return Ok(()) };
+/// Whether a certificate is valid for every name and address of a profile.
+pub fn covers(certificate: &Certificate, names: &[String], addresses: &[IpAddr]) -> bool {
+    names.iter().all(|name| certificate.dns_names.contains(name))
+        && addresses.iter().all(|address| certificate.ips.contains(address))
+}
+
+/// Whether a new certificate is due, and else when to look again: one for other names is due at once. Pure.
+fn due(current: Option<&Certificate>, wanted: &Profile, now: Timestamp) -> Result<(), Duration> {
+    let Some(current) = current.filter(|current| covers(current, &wanted.dns_names, &wanted.ips)) else {
+        return Ok(());
+    };
     let at = kinit_pki::authority::renewal_time(current);
     let left = at.as_second() - now.as_second();
     if left <= 0 { Ok(()) } else { Err(Duration::from_secs(left as u64).min(LOOK)) }
@@ -69,7 +78,7 @@ pub async fn follow(
     }
     drop(clients);
     loop {
-        let pause = match due(store.signed().as_ref(), Timestamp::now()) {
+        let pause = match due(store.signed().as_ref(), &wanted.profile, Timestamp::now()) {
             Err(later) => later,
             Ok(()) => match renew(&context, &store, &wanted).await {
                 Ok(()) => {
@@ -108,9 +117,11 @@ mod tests {
         let day = Duration::from_secs(24 * 3600);
         let (certificate, _) = authority.issue(&profile, begin, day).unwrap();
         let at = |hours: i64| Timestamp::from_second(begin.as_second() + hours * 3600).unwrap();
-        assert!(due(None, at(0)).is_ok());
-        assert_eq!(due(Some(&certificate), at(1)), Err(LOOK));
-        assert!(due(Some(&certificate), at(23)).is_ok());
-        assert!(due(Some(&certificate), at(48)).is_ok());
+        assert!(due(None, &profile, at(0)).is_ok());
+        assert_eq!(due(Some(&certificate), &profile, at(1)), Err(LOOK));
+        assert!(due(Some(&certificate), &profile, at(23)).is_ok());
+        assert!(due(Some(&certificate), &profile, at(48)).is_ok());
+        let moved = Profile { ips: vec!["10.0.0.7".parse().unwrap()], ..profile };
+        assert!(due(Some(&certificate), &moved, at(1)).is_ok());
     }
 }

@@ -32,10 +32,15 @@ impl Store {
         self.folder.join(format!("{}-current.pem", self.name))
     }
 
+    /// The newest certificate.
+    pub fn newest(&self) -> Option<Certificate> {
+        let text = std::fs::read_to_string(self.current()).ok()?;
+        Certificate::from_pem(&text, self.name).ok()
+    }
+
     /// The newest certificate, if it is one that the cluster has signed: those are all of a node's user.
     pub fn signed(&self) -> Option<Certificate> {
-        let text = std::fs::read_to_string(self.current()).ok()?;
-        let certificate = Certificate::from_pem(&text, self.name).ok()?;
+        let certificate = self.newest()?;
         certificate.common_name.starts_with(USER).then_some(certificate)
     }
 

@@ -1,5 +1,7 @@
 //! Telling the API of a pod's status; a static pod's goes to its image in the API.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
@@ -10,6 +12,9 @@ use super::conditions::RESIZING;
 use super::facts;
 use crate::context::Context;
 use crate::error::{Error, Result};
+
+/// How long the API server may take to say something before it is asked again later.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends a status; gives the version of the pod that has it. A pod that the API no longer has is not an error; the watch
 /// will tell.

@@ -273,15 +273,22 @@ pub async fn follow_files(pods: Pods, folder: Option<PathBuf>, shutdown: Cancell
             }
             pods.tell(Command::Run(pod.clone()));
         }
+        let mut orphans = Vec::new();
         for (path, old) in &present {
             if !found.contains_key(path) {
                 pods.tell(Command::End(old.clone()));
                 let key = (facts::namespace(old).to_owned(), facts::name(old).to_owned());
-                let mirror = pods.mirrors.lock().get(&key).cloned();
-                if let Some(mirror) = mirror {
-                    delete_mirror(&pods.context, &mirror).await;
-                }
+                orphans.extend(pods.mirrors.lock().get(&key).cloned());
             }
+        }
+        if !orphans.is_empty() {
+            // The pod that ends may be the API server itself: nothing here waits for what it says.
+            let context = pods.context.clone();
+            tokio::spawn(async move {
+                for mirror in orphans {
+                    delete_mirror(&context, &mirror).await;
+                }
+            });
         }
         present = found;
         pods.files_read.store(true, Ordering::Release);
@@ -303,8 +310,14 @@ async fn delete_mirror(context: &Context, mirror: &Pod) {
     let Ok(client) = context.client() else { return };
     let api: Api<Pod> = Api::namespaced(client, facts::namespace(mirror));
     // What fails is found again when the node's pods are compared the next time.
-    if let Err(error) = report::delete(&api, mirror).await {
-        tracing::debug!(pod = facts::full_name(mirror), %error, "the image of a static pod was not deleted");
+    match tokio::time::timeout(report::PATIENCE, report::delete(&api, mirror)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(pod = facts::full_name(mirror), %error, "the image of a static pod was not deleted");
+        }
+        Err(_) => {
+            tracing::debug!(pod = facts::full_name(mirror), "nobody heard that the image of a static pod is to go")
+        }
     }
 }
 

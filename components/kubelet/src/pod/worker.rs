@@ -445,7 +445,9 @@ impl Worker {
         if self.reported.as_ref() == Some(&status) && !forgotten && !overwritten {
             return;
         }
-        match report::send(&self.context, pod, &status).await {
+        // An API server that does not answer may be one that waits for this very pod.
+        let told = tokio::time::timeout(report::PATIENCE, report::send(&self.context, pod, &status)).await;
+        match told.unwrap_or(Err(crate::error::Error::NotConnected)) {
             Ok(version) => {
                 self.told_at = version;
                 self.reported = Some(status);

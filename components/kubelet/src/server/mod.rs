@@ -16,12 +16,14 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
+use kinit_pki::Certificate;
 use kinit_serving::listener::{Limits, Listener};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
 use kinit_serving::{Body, text};
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::covers;
 use crate::certificates::store::Store;
 use crate::context::Context;
 use crate::error::Result;
@@ -52,7 +54,10 @@ pub async fn bind(context: &Context, options: &Options) -> anyhow::Result<Listen
         (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
         _ => {
             let store = Store::server(&options.cert_dir);
-            if !store.current().exists() {
+            let newest = store.newest();
+            // One that the cluster has signed stays until it has signed another.
+            let fits = |own: &Certificate| covers(own, &[], &[context.node_ip]) || store.signed().is_some();
+            if !newest.as_ref().is_some_and(fits) {
                 let names = vec![context.host_name.clone(), context.node_ip.to_string()];
                 let (certificate, key) = crate::tls::self_signed(names)?;
                 store.put(&certificate, &key)?;
