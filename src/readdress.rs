@@ -49,7 +49,7 @@ pub fn lost(host: &dyn Host, present: &[IpAddr]) -> anyhow::Result<Option<IpAddr
 pub fn hint(address: IpAddr) -> String {
     format!(
         "this host has its address {address} no more\nhint: `kinit readdress` takes over the one that it has now; see \
-         `kinit explain NodeAddress`"
+         `kinit explain NodeAddress`\ncode: NodeAddress"
     )
 }
 
@@ -107,7 +107,7 @@ pub async fn run(
     for name in reissue(host, folder, old, new)? {
         reporter.info(&format!("[readdress] {name} is issued anew"));
     }
-    crate::phase::agent::replace(host).await?;
+    crate::phase::agent::restart(host).await?;
     kubelet::start(host).await?;
     if !host.is_real() {
         return Ok(());
@@ -119,7 +119,9 @@ pub async fn run(
     // What answered may still have been the server of before, which ends now.
     wait::until(PATIENCE, || async { settle(&api, folder, old, new).await.map_err(|error| format!("{error:#}")) })
         .await
-        .map_err(|last| anyhow::anyhow!("the cluster could not be told: {last}\nhint: run this again"))
+        .map_err(|last| {
+            anyhow::anyhow!("the cluster could not be told: {last}\nhint: run this again\ncode: ApiNotReady")
+        })
 }
 
 /// Waits until etcd and the API server are gone.
@@ -135,7 +137,9 @@ async fn stopped(port: u16) -> anyhow::Result<()> {
     })
     .await
     .map_err(|last| {
-        anyhow::anyhow!("the control plane does not stop: {last}\nhint: is the kubelet running? Run this again")
+        anyhow::anyhow!(
+            "the control plane does not stop: {last}\nhint: is the kubelet running? Run this again\ncode: HostCommand"
+        )
     })
 }
 
@@ -231,13 +235,15 @@ pub async fn point_to(host: &dyn Host, server: &str) -> anyhow::Result<()> {
     let path = Path::new(agent::CONFIG);
     let Some(text) = host.read(path)? else {
         anyhow::bail!(
-            "this node has no way of its own to the API servers\nhint: it goes to the cluster's controlPlaneEndpoint, which {} names",
+            "this node has no way of its own to the API servers\nhint: it goes to the cluster's controlPlaneEndpoint, which {} names\ncode: NodeAddress",
             kubeconfig::path("kubelet.conf").display()
         )
     };
     let mut config: agent::Config = serde_json::from_slice(&text)?;
     let Some(balanced) = &mut config.balancer else {
-        anyhow::bail!("this node goes to the cluster's controlPlaneEndpoint, not to servers of its own choice")
+        anyhow::bail!(
+            "this node goes to the cluster's controlPlaneEndpoint, not to servers of its own choice\ncode: NodeAddress"
+        )
     };
     balanced.servers = vec![server.to_owned()];
     host.write(path, config.to_text()?.as_bytes(), 0o600)?;

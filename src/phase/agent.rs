@@ -62,6 +62,14 @@ pub async fn replace(host: &dyn Host) -> Result {
     run(host, Change::Unchanged).await
 }
 
+/// The agent anew, because its file says something else: it reads that once.
+pub async fn restart(host: &dyn Host) -> Result {
+    if host.read(Path::new(CONFIG))?.is_none() {
+        return Ok(Outcome::Skipped("there is none on this node".into()));
+    }
+    run(host, Change::Changed).await
+}
+
 /// Starts the agent; where systemd does not run, the kubelet's supervisor does that.
 async fn run(host: &dyn Host, mut change: Change) -> Result {
     if !host::has_systemd(host) {
