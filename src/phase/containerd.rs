@@ -12,6 +12,8 @@ use super::{Outcome, Phase, Result};
 use crate::config::NodeSettings;
 use crate::host::{self, Change, Command, Host};
 
+/// Is there while the runtime has not read yet what its file says.
+const PENDING: &str = "/var/lib/kinit/runtime-restart";
 const CONFIG: &str = "/etc/containerd/config.toml";
 /// CAP_SYS_RESOURCE in the mask of a process' capabilities.
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -79,20 +81,47 @@ pub async fn mend(host: &dyn Host, node: &NodeSettings, pause_image: &str) -> Re
     let present = host.read(path)?;
     let text = String::from_utf8_lossy(present.as_deref().unwrap_or_default()).into_owned();
     let wanted = Wanted::of(host, pause_image);
-    let Some(mended) = mended(&text, &wanted).map_err(|reason| anyhow::anyhow!("{CONFIG}: {reason}"))? else {
-        return Ok(Outcome::Unchanged);
-    };
-    host.preserve(path)?;
-    host.write(path, mended.as_bytes(), 0o644)?;
+    match mended(&text, &wanted).map_err(|reason| anyhow::anyhow!("{CONFIG}: {reason}"))? {
+        None if !is_pending(host)? => return Ok(Outcome::Unchanged),
+        None => {}
+        Some(mended) => {
+            note_pending(host)?;
+            host.preserve(path)?;
+            host.write(path, mended.as_bytes(), 0o644)?;
+        }
+    }
     restart(host, node).await?;
+    forget_pending(host)?;
     Ok(Outcome::Changed)
+}
+
+/// Says on disk that the runtime has to be restarted, before it is told anything new: who is stopped in between leaves a
+/// file that is right and a runtime that has not read it. Without systemd somebody else restarts it, unseen.
+pub fn note_pending(host: &dyn Host) -> std::result::Result<(), host::Error> {
+    if host.is_real() && host::has_systemd(host) {
+        host.write(Path::new(PENDING), b"", 0o600)?;
+    }
+    Ok(())
+}
+
+/// Whether a run before was stopped before it restarted the runtime.
+pub fn is_pending(host: &dyn Host) -> std::result::Result<bool, host::Error> {
+    Ok(host.read(Path::new(PENDING))?.is_some())
+}
+
+/// The runtime was restarted.
+pub fn forget_pending(host: &dyn Host) -> std::result::Result<(), host::Error> {
+    if host.is_real() {
+        host.remove(Path::new(PENDING))?;
+    }
+    Ok(())
 }
 
 /// Restarts containerd and waits until it answers.
 pub async fn restart(host: &dyn Host, node: &NodeSettings) -> anyhow::Result<()> {
     if host.is_real() && !host::has_systemd(host) {
         anyhow::bail!(
-            "{CONFIG} was changed, but systemd does not run here to restart containerd\nhint: restart containerd and run this again"
+            "{CONFIG} was changed, but systemd does not run here to restart containerd\nhint: restart containerd and run this again\ncode: RuntimeRestart"
         );
     }
     host::run(host, Command::new("systemctl", &["restart", "containerd.service"])).await?;
@@ -104,7 +133,7 @@ pub async fn restart(host: &dyn Host, node: &NodeSettings) -> anyhow::Result<()>
         kinit_cri::containerd::Containerd::connect(socket).await.map(|_| ()).map_err(|error| error.to_string())
     })
     .await
-    .map_err(|last| anyhow::anyhow!("containerd did not come back after its restart: {last}"))
+    .map_err(|last| anyhow::anyhow!("containerd did not come back after its restart: {last}\ncode: RuntimeRestart"))
 }
 
 /// The configuration with what is wanted in it; `None` when it has all already. What else it says stays as it is.

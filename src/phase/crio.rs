@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::containerd::cgroup_driver;
+use super::containerd::{cgroup_driver, forget_pending, is_pending, note_pending};
 use super::{Outcome, Result};
 use crate::host::{self, Change, Command, Host};
 
@@ -20,15 +20,19 @@ fn text(driver: &str, pause_image: &str) -> String {
 /// Writes the file, and restarts CRI-O if it was another before.
 pub async fn mend(host: &dyn Host, pause_image: &str) -> Result {
     let text = text(cgroup_driver(host), pause_image);
-    if host.write(Path::new(FILE), text.as_bytes(), 0o644)? == Change::Unchanged {
+    if host.read(Path::new(FILE))?.as_deref() != Some(text.as_bytes()) {
+        note_pending(host)?;
+    }
+    if host.write(Path::new(FILE), text.as_bytes(), 0o644)? == Change::Unchanged && !is_pending(host)? {
         return Ok(Outcome::Unchanged);
     }
     if !host::has_systemd(host) {
         anyhow::bail!(
-            "{FILE} was changed, but systemd does not run here to restart CRI-O\nhint: restart CRI-O and run this again"
+            "{FILE} was changed, but systemd does not run here to restart CRI-O\nhint: restart CRI-O and run this again\ncode: RuntimeRestart"
         );
     }
     host::run(host, Command::new("systemctl", &["restart", "crio.service"])).await?;
+    forget_pending(host)?;
     Ok(Outcome::Changed)
 }
 
