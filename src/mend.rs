@@ -20,6 +20,8 @@ pub enum Step {
     Fstab,
     /// Kernel modules and settings.
     Kernel,
+    /// Forwarding of IPv6 packets.
+    Forward6,
     /// A program's package is installed.
     Install(&'static str),
     /// containerd is started, now and at each boot.
@@ -34,6 +36,7 @@ impl std::fmt::Display for Step {
             Self::SwapOff => f.write_str("switch swap off"),
             Self::Fstab => write!(f, "comment swap out in {FSTAB}"),
             Self::Kernel => f.write_str("load kernel modules and switch packet forwarding on, now and at each boot"),
+            Self::Forward6 => f.write_str("switch forwarding of IPv6 packets on, now and at each boot"),
             Self::Install(package) => write!(f, "install {package} with apt-get"),
             Self::StartRuntime => f.write_str("start containerd, now and at each boot"),
             Self::Hosts(name) => write!(f, "add {name} to /etc/hosts"),
@@ -69,6 +72,7 @@ pub fn plan(host: &dyn Host, findings: &[Finding]) -> Result<Vec<Step>, host::Er
                 let name = finding.message.split('"').nth(1).unwrap_or_default();
                 add(Step::Hosts(name.to_owned()));
             }
+            name if name.starts_with("FileContent--proc-sys-net-ipv6") => add(Step::Forward6),
             name if name.starts_with("FileContent-") => add(Step::Kernel),
             name => {
                 let program = name.strip_prefix("FileExisting-");
@@ -117,7 +121,10 @@ async fn take(host: &dyn Host, step: &Step, reporter: &dyn Reporter) -> anyhow::
             }
         }
         Step::Kernel => {
-            host_settings::apply(host, reporter).await?;
+            host_settings::apply(host, false, reporter).await?;
+        }
+        Step::Forward6 => {
+            host_settings::apply(host, true, reporter).await?;
         }
         Step::Install(package) => {
             host::run(host, Command::new("apt-get", &["install", "-y", "--no-install-recommends", package])).await?;
@@ -160,6 +167,7 @@ mod tests {
             ("Swap", vec![Step::SwapOff, Step::Fstab]),
             ("CRI", vec![Step::Install("containerd"), Step::StartRuntime]),
             ("FileContent--proc-sys-net-ipv4-ip_forward", vec![Step::Kernel]),
+            ("FileContent--proc-sys-net-ipv6-conf-default-forwarding", vec![Step::Forward6]),
             ("FileExisting-conntrack", vec![Step::Install("conntrack")]),
             ("Hostname", vec![Step::Hosts("cp1".into())]),
             ("NumCPU", vec![]),

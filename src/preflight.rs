@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::agent::LOCAL_PORT;
 use crate::api::clock_skew;
+use crate::config::v1beta4::ExternalEtcd;
 use crate::config::{InitSettings, NodeSettings, Settings};
 use crate::host::{Error, Host, record};
 use crate::images::{Binaries, COMPONENTS, HOST_BINARIES};
@@ -39,6 +40,7 @@ pub fn init_request(settings: &InitSettings, host: &dyn Host, binaries: &Binarie
         ports: [&[settings.bind_port], CONTROL_PLANE_PORTS, etcd_ports, balancer].concat(),
         absent_files: manifests.collect(),
         empty_folders: own_etcd.then(|| PathBuf::from(&settings.cluster.etcd.data_dir)).into_iter().collect(),
+        present_files: settings.cluster.external_etcd.iter().flat_map(etcd_files).collect(),
         advertise_address: Some(settings.advertise_address),
         ranges: ranges.map(|range| (range.address(), range.prefix())).collect(),
         more: More {
@@ -56,6 +58,11 @@ pub fn init_request(settings: &InitSettings, host: &dyn Host, binaries: &Binarie
         },
         ..node_request(&settings.node)
     }
+}
+
+fn etcd_files(etcd: &ExternalEtcd) -> Vec<PathBuf> {
+    let all = [&etcd.ca_file, &etcd.cert_file, &etcd.key_file];
+    all.into_iter().filter(|path| !path.is_empty()).map(PathBuf::from).collect()
 }
 
 fn kubelet_field<'a>(settings: &'a InitSettings, name: &str) -> Option<&'a Value> {

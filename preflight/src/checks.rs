@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Setting};
 use crate::{Finding, Severity, judge};
 
 /// One check.
@@ -30,6 +30,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "FileExisting", control_plane_only: false, judge: programs },
     Check { name: "CNIPlugin", control_plane_only: false, judge: cni_plugins },
     Check { name: "FileContent--proc-sys-net-ipv4-ip_forward", control_plane_only: false, judge: ip_forward },
+    Check { name: "FileContent--proc-sys-net-ipv6-conf-default-forwarding", control_plane_only: false, judge: ip6_forward },
     Check { name: "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables", control_plane_only: false, judge: bridge_nf },
     Check { name: "SystemVerification", control_plane_only: false, judge: cgroups },
     Check { name: "SystemVerification", control_plane_only: false, judge: judge::kernel },
@@ -51,6 +52,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "SELinux", control_plane_only: false, judge: judge::selinux },
     Check { name: "AppArmor", control_plane_only: false, judge: judge::apparmor },
     Check { name: "ExternalEtcdVersion", control_plane_only: true, judge: judge::external_etcd },
+    Check { name: "ExternalEtcdClientCertificates", control_plane_only: true, judge: etcd_files },
     Check { name: "DiskSpace", control_plane_only: false, judge: judge::disk_space },
     Check { name: "EtcdDisk", control_plane_only: true, judge: judge::disk_sync },
 ];
@@ -89,6 +91,11 @@ fn is_privileged(facts: &Facts) -> Vec<Finding> {
 fn runtime(facts: &Facts) -> Vec<Finding> {
     match &facts.runtime {
         Ok(_) => Vec::new(),
+        Err(reason) if reason.contains("unknown service") => vec![Finding::error(
+            "CRI",
+            format!("what answers at {} is no container runtime for Kubernetes: {reason}", facts.runtime_socket),
+            "take \"cri\" out of disabled_plugins in /etc/containerd/config.toml and restart containerd",
+        )],
         Err(reason) => vec![Finding::error(
             "CRI",
             format!("no container runtime answers at {}: {reason}", facts.runtime_socket),
@@ -190,6 +197,27 @@ fn ip_forward(facts: &Facts) -> Vec<Finding> {
     )]
 }
 
+fn ip6_forward(facts: &Facts) -> Vec<Finding> {
+    if facts.ip6_forward.as_ref().is_none_or(Setting::can_be_on) {
+        return Vec::new();
+    }
+    vec![Finding::error(
+        "FileContent--proc-sys-net-ipv6-conf-default-forwarding",
+        "the kernel does not forward IPv6 packets and kinit cannot change that here",
+        "set net.ipv6.conf.default.forwarding=1 where the host gets its kernel settings from",
+    )]
+}
+
+fn etcd_files(facts: &Facts) -> Vec<Finding> {
+    let missing = facts.missing_files.iter();
+    missing
+        .map(|path| {
+            let hint = "copy it from where etcd runs, or change etcd.external in the configuration";
+            Finding::error("ExternalEtcdClientCertificates", format!("{} is not there", path.display()), hint)
+        })
+        .collect()
+}
+
 fn bridge_nf(facts: &Facts) -> Vec<Finding> {
     if facts.bridge_nf.can_be_on() || facts.bridge_nf.value.is_none() {
         // Without the module the setting is not there; loading it is the next step's, and it may be built in.
@@ -278,7 +306,7 @@ fn cluster_network(facts: &Facts) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{InterfaceAddress, Port, Setting};
+    use crate::facts::{InterfaceAddress, Port};
     use crate::more::{Network, Platform, Storage};
     use crate::{Role, has_errors, run};
     use std::time::Duration;
@@ -340,6 +368,16 @@ mod tests {
             ("FileExisting-nft", true, Facts { missing_programs: ["nft".to_owned()].into(), ..good() }),
             ("CNIPlugin", true, Facts { missing_cni_plugins: ["bridge".to_owned()].into(), ..good() }),
             ("FileContent--proc-sys-net-ipv4-ip_forward", true, Facts { ip_forward: off(false), ..good() }),
+            (
+                "FileContent--proc-sys-net-ipv6-conf-default-forwarding",
+                true,
+                Facts { ip6_forward: Some(off(false)), ..good() },
+            ),
+            (
+                "ExternalEtcdClientCertificates",
+                false,
+                Facts { missing_files: vec!["/etc/etcd/client.crt".into()], ..good() },
+            ),
             (
                 "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables",
                 true,

@@ -42,6 +42,10 @@ pub const EXPLANATIONS: &[(&str, &str)] = &[
         "EtcdDisk",
         "etcd answers a write when it is safe on disk. On a slow disk every change to the cluster is slow, and above a hundred milliseconds members take each other for dead. The median of a few small synced writes is what is measured.",
     ),
+    (
+        "ExternalEtcdClientCertificates",
+        "The file names an etcd that runs elsewhere, and the CA, certificate or key by which it is reached. The API server mounts those files, so they have to be on this host before it starts.",
+    ),
     ("ExternalEtcdVersion", "The file names an etcd that runs elsewhere, and nobody answers at one of its addresses."),
     ("FileAvailable", "The file belongs to an earlier cluster. `kinit reset` takes it away."),
     (

@@ -63,12 +63,16 @@ pub struct Facts {
     pub files_in_the_way: Vec<PathBuf>,
     /// Folders that must be empty, and are not.
     pub folders_in_the_way: Vec<PathBuf>,
+    /// Files of an outside etcd's that must be there, and are not.
+    pub missing_files: Vec<PathBuf>,
     /// Programs that were looked for and are not in PATH.
     pub missing_programs: BTreeSet<String>,
     /// Controllers of the cgroup hierarchies that are mounted.
     pub cgroup_controllers: BTreeSet<String>,
     /// net.ipv4.ip_forward
     pub ip_forward: Setting,
+    /// net.ipv6.conf.default.forwarding, if the cluster has addresses of that family.
+    pub ip6_forward: Option<Setting>,
     /// net.bridge.bridge-nf-call-iptables
     pub bridge_nf: Setting,
     /// The runtime's answer, or why there is none.
@@ -109,9 +113,11 @@ impl Default for Facts {
             ports: Vec::new(),
             files_in_the_way: Vec::new(),
             folders_in_the_way: Vec::new(),
+            missing_files: Vec::new(),
             missing_programs: BTreeSet::new(),
             cgroup_controllers: ["cpu", "cpuset", "devices", "freezer", "memory", "pids"].map(str::to_owned).into(),
             ip_forward: on.clone(),
+            ip6_forward: None,
             bridge_nf: on,
             runtime: Ok("containerd".into()),
             runtime_socket: String::new(),

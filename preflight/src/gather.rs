@@ -16,6 +16,8 @@ use crate::probe;
 
 const RESOLVE_PATIENCE: Duration = Duration::from_millis(150);
 const RESTART_PATIENCE: Duration = Duration::from_secs(20);
+/// What containerd says to calls of parts that it has not started yet.
+const NOT_YET: &str = "unknown service";
 const RESTART_POLL: Duration = Duration::from_millis(200);
 const CNI_FOLDERS: &[&str] = &["/usr/lib/cni", "/opt/cni/bin"];
 
@@ -28,6 +30,8 @@ pub struct Request {
     pub ports: Vec<u16>,
     /// Files that must not be there yet.
     pub absent_files: Vec<PathBuf>,
+    /// Files of an outside etcd's that must be there.
+    pub present_files: Vec<PathBuf>,
     /// Folders that must be empty.
     pub empty_folders: Vec<PathBuf>,
     /// Path of the runtime's socket.
@@ -45,13 +49,18 @@ pub struct Request {
 /// Gathers the facts. What cannot be read counts as absent: the check about it then says so.
 pub async fn gather(request: Request) -> Facts {
     let mut runtime = self::runtime(&request.runtime_socket).await;
-    // Whoever interrupted the run before may have done so while it restarted the runtime.
+    // Whoever interrupted the run before may have done so while it restarted the runtime, and one that answers without
+    // being a runtime yet is about to start.
     let end = Instant::now() + RESTART_PATIENCE;
-    while request.resumed && runtime.is_err() && Instant::now() < end {
+    let starts =
+        |answer: &Result<String, String>| matches!(answer, Err(why) if request.resumed || why.contains(NOT_YET));
+    while starts(&runtime) && Instant::now() < end {
         tokio::time::sleep(RESTART_POLL).await;
         runtime = self::runtime(&request.runtime_socket).await;
     }
     let addresses = addresses();
+    let six = request.ranges.iter().any(|(base, _)| base.is_ipv6())
+        || request.advertise_address.is_some_and(|address| address.is_ipv6());
     let network = probe::network(&request.more, &request.ranges, request.advertise_address, &addresses).await;
     Facts {
         is_root: nix::unistd::geteuid().is_root(),
@@ -63,6 +72,7 @@ pub async fn gather(request: Request) -> Facts {
         ports: request.ports.into_iter().map(|number| Port { number, taken: is_taken(number) }).collect(),
         files_in_the_way: request.absent_files.into_iter().filter(|path| path.exists()).collect(),
         folders_in_the_way: request.empty_folders.into_iter().filter(|path| is_filled(path)).collect(),
+        missing_files: request.present_files.into_iter().filter(|path| !path.exists()).collect(),
         missing_programs: PROGRAMS
             .iter()
             .filter(|(name, ..)| which::which(name).is_err())
@@ -70,6 +80,7 @@ pub async fn gather(request: Request) -> Facts {
             .collect(),
         cgroup_controllers: controllers(&read("/sys/fs/cgroup/cgroup.controllers"), &read("/proc/mounts")),
         ip_forward: setting("/proc/sys/net/ipv4/ip_forward"),
+        ip6_forward: six.then(|| setting("/proc/sys/net/ipv6/conf/default/forwarding")),
         bridge_nf: setting("/proc/sys/net/bridge/bridge-nf-call-iptables"),
         runtime,
         runtime_socket: request.runtime_socket.display().to_string(),

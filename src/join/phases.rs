@@ -76,7 +76,13 @@ const DISCOVERY: Phase<JoinContext> =
 const HOST_SETTINGS: Phase<JoinContext> = Phase::leaf(
     "host-settings",
     "loads kernel modules and switches packet forwarding on, now and at each boot",
-    |context| async move { host_settings::apply(context.host.as_ref(), context.reporter.as_ref()).await }.boxed(),
+    |context| {
+        async move {
+            let six = host_settings::has_six(&cluster(context).await?.settings);
+            host_settings::apply(context.host.as_ref(), six, context.reporter.as_ref()).await
+        }
+        .boxed()
+    },
 );
 
 const RUNTIME: Phase<JoinContext> =
@@ -159,7 +165,7 @@ async fn refuse_taken_name(api: &dyn Api, context: &JoinContext) -> anyhow::Resu
     if taken && !context.host.is_resumed()? {
         anyhow::bail!(
             "the cluster has a node {name} already, and it is ready\nhint: give this one another name by --node-name, or \
-             take the other out first: kubectl delete node {name}"
+             take the other out first: kubectl delete node {name}\ncode: NodeExists"
         );
     }
     Ok(())
@@ -170,11 +176,11 @@ async fn config_map(api: &dyn Api, name: &str) -> anyhow::Result<Value> {
     match api::get(api, &path).await {
         Err(error) if error.code() == Some(401) => {
             anyhow::bail!(
-                "the cluster does not take the token for the kubelet's certificate: it is wrong or has ended\nhint: make a new one on the control plane: kinit token create --print-join-command"
+                "the cluster does not take the token for the kubelet's certificate: it is wrong or has ended\nhint: make a new one on the control plane: kinit token create --print-join-command\ncode: TokenRefused"
             )
         }
         other => other?.ok_or_else(|| {
-            anyhow::anyhow!("the cluster has no ConfigMap {name}\nhint: finish `kinit init` on the control plane first")
+            anyhow::anyhow!("the cluster has no ConfigMap {name}\nhint: finish `kinit init` on the control plane first\ncode: ClusterConfig")
         }),
     }
 }
@@ -182,7 +188,7 @@ async fn config_map(api: &dyn Api, name: &str) -> anyhow::Result<Value> {
 /// The document that a ConfigMap holds under `key`.
 fn text_in(object: &Value, key: &str) -> anyhow::Result<Value> {
     let text = object.pointer("/data").and_then(|data| data.get(key)).and_then(Value::as_str);
-    let text = text.ok_or_else(|| anyhow::anyhow!("the cluster's ConfigMaps have no {key}"))?;
+    let text = text.ok_or_else(|| anyhow::anyhow!("the cluster's ConfigMaps have no {key}\ncode: ClusterConfig"))?;
     Ok(serde_yaml::from_str(text)?)
 }
 
@@ -277,7 +283,7 @@ async fn wait_bootstrap(context: &JoinContext) -> Result {
         }
     })
     .await
-    .map_err(|last| anyhow::anyhow!("the kubelet has no certificate after {}s: {last}\nhint: `journalctl -u kubelet` here and `kubectl get csr` tell why", patience.as_secs()))?;
+    .map_err(|last| anyhow::anyhow!("the kubelet has no certificate after {}s: {last}\nhint: `journalctl -u kubelet` here and `kubectl get csr` tell why\ncode: KubeletCertificate", patience.as_secs()))?;
     // The kubelet made this file; reset has to take it away all the same.
     host.note(crate::host::record::Entry::File { path })?;
     host.remove(&kubeconfig::path(BOOTSTRAP_FILE))?;

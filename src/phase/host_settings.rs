@@ -6,6 +6,7 @@ use futures::FutureExt;
 
 use super::init::InitContext;
 use super::{Phase, Result};
+use crate::config::Settings;
 use crate::host::{Change, Command, Host, record};
 use crate::report::Reporter;
 
@@ -13,17 +14,31 @@ const MODULES: &[&str] = &["overlay", "br_netfilter"];
 const MODULES_FILE: &str = "/etc/modules-load.d/kinit.conf";
 const SETTINGS: &[&str] =
     &["net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"];
+/// What a cluster with IPv6 addresses needs beside these. Forwarding makes a host ignore what routers tell it, so it is not
+/// switched on for nothing.
+const SETTINGS_6: &[&str] = &["net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding"];
 const SETTINGS_FILE: &str = "/etc/sysctl.d/99-kinit.conf";
 
 /// The phase.
 pub const PHASE: Phase<InitContext> = Phase::leaf(
     "host-settings",
     "loads kernel modules and switches packet forwarding on, now and at each boot",
-    |context| async move { apply(context.host.as_ref(), context.reporter.as_ref()).await }.boxed(),
+    |context| {
+        async move {
+            let six = has_six(&context.settings.cluster);
+            apply(context.host.as_ref(), six, context.reporter.as_ref()).await
+        }
+        .boxed()
+    },
 );
 
-/// Applies all that this host lets.
-pub async fn apply(host: &dyn Host, reporter: &dyn Reporter) -> Result {
+/// Whether a cluster has IPv6 addresses.
+pub fn has_six(cluster: &Settings) -> bool {
+    cluster.pod_subnet.iter().chain(cluster.service_subnet.iter()).any(|range| range.address().is_ipv6())
+}
+
+/// Applies all that this host lets; `six` says whether IPv6 packets are to be forwarded, too.
+pub async fn apply(host: &dyn Host, six: bool, reporter: &dyn Reporter) -> Result {
     let mut change = Change::Unchanged;
     for module in MODULES {
         let folder = Path::new("/sys/module").join(module);
@@ -37,7 +52,7 @@ pub async fn apply(host: &dyn Host, reporter: &dyn Reporter) -> Result {
         }
     }
     let mut kept = Vec::new();
-    for name in SETTINGS {
+    for name in SETTINGS.iter().chain(SETTINGS_6.iter().filter(|_| six)) {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
         let Some(value) = host.read(&path)? else { continue };
         kept.push(*name);
@@ -78,4 +93,24 @@ fn has_effect(host: &dyn Host, module: &str) -> anyhow::Result<bool> {
         }
         _ => host.read(Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables"))?.is_some(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::MemoryHost;
+
+    #[tokio::test]
+    async fn forwarding_of_ipv6_is_for_clusters_that_have_it() {
+        for six in [false, true] {
+            let host = MemoryHost::empty().unwrap();
+            for name in SETTINGS.iter().chain(SETTINGS_6) {
+                host.write(&Path::new("/proc/sys").join(name.replace('.', "/")), b"0\n", 0o644).unwrap();
+            }
+            apply(&host, six, &crate::report::Silent).await.unwrap();
+            let text = String::from_utf8(host.read(Path::new(SETTINGS_FILE)).unwrap().unwrap()).unwrap();
+            assert_eq!(text.contains("net.ipv6.conf.default.forwarding = 1"), six);
+            assert!(text.contains("net.ipv4.ip_forward = 1"));
+        }
+    }
 }
