@@ -13,6 +13,19 @@ ready() { equals True kubectl get node "$1" -o 'jsonpath={.status.conditions[?(@
 served() { openssl s_client -connect 10.88.0.11:6443 < /dev/null 2> /dev/null | openssl x509 -noout -serial; }
 another() { local now; now=$(served) && [ -n "$now" ] && [ "$now" != "$1" ]; }
 restarts() { kubectl get pods -n kube-system -l 'component in (etcd,kube-apiserver)' -o 'jsonpath={.items[*].status.containerStatuses[0].restartCount}'; }
+# What the kubelet of a host serves with: who issued it, and its number.
+serves() { openssl s_client -connect "$1" < /dev/null 2> /dev/null | openssl x509 -noout -issuer -serial | tr '\n' ' '; }
+serving_requests() {
+  kubectl get csr -o 'jsonpath={range .items[?(@.spec.signerName=="kubernetes.io/kubelet-serving")]}{.metadata.name} {.spec.username} {.status.conditions[*].type}{"\n"}{end}'
+}
+asks() { serving_requests | awk -v user="system:node:$1" '$2 == user && $3 == "" { print $1; found = 1 } END { exit !found }'; }
+approved_issuer() { [[ $(serves "$1") == *"CN = kubernetes "* ]]; }
+# Approves what a host's kubelet asks for, until it serves with something that the cluster signed.
+approved() {
+  local name
+  for name in $(asks "$1"); do kubectl certificate approve "$name"; done
+  approved_issuer "$2"
+}
 ended() { [ "$(date +%s)" -gt "$1" ]; }
 
 check "the lab of the tests before is ended" $lab down
@@ -23,6 +36,10 @@ apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 certificateValidityPeriod: 100s
 encryptionAlgorithm: ECDSA-P384
+---
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+serverTLSBootstrap: true
 T
 $lab push cp1 "$tmp/kinit.yaml" /root/
 check "a cluster with short certificates is made" on cp1 kinit init --config /root/kinit.yaml
@@ -31,6 +48,10 @@ serial=$(served)
 on cp1 cat /etc/kubernetes/admin.conf > "$KUBECONFIG"
 check "w1 joins" on cp1 kinit join --ssh root@w1 --accept-new-host-keys
 check "and is ready" within 60 ready w1
+check "w1's kubelet asks for a certificate to serve with" within 30 asks w1
+check "serving without it as nobody has approved it" not approved_issuer 10.88.0.21:10250
+check "an administrator approves it, and it is served" within 30 approved w1 10.88.0.21:10250
+check "logs come through it" within 30 kubectl logs -n kube-system kube-scheduler-cp1 --tail 1
 check "keys are of the algorithm that was asked for" says secp384r1 bash -c "$lab ssh cp1 cat /etc/kubernetes/pki/apiserver.crt | openssl x509 -noout -text"
 check "what ends is told as data" says '"residualTime"' on cp1 kinit certs check-expiration -o json
 check "the API server serves another certificate" within 120 another "$serial"
