@@ -63,6 +63,8 @@ impl Error {
                 "too many requests",
                 "timed out",
                 "leader changed",
+                // Others join at the same time, and one learns after the other.
+                "too many learner",
             ]
             .iter()
             .any(|passing| reason.contains(passing)),
@@ -135,4 +137,24 @@ pub trait Members: Send + Sync {
 
     /// Tells the others that a member is reached at another URL.
     async fn update(&self, id: u64, peer_url: &str) -> Result<(), Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_asked_again() {
+        for (reason, wanted) in [
+            ("etcdserver: too many learner members in cluster", true),
+            ("etcdserver: unhealthy cluster", true),
+            ("etcdserver: Peer URLs already exists", false),
+        ] {
+            assert_eq!(
+                Error::Refused { what: "add the member", reason: reason.into() }.is_passing(),
+                wanted,
+                "{reason}"
+            );
+        }
+    }
 }
