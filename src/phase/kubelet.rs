@@ -73,8 +73,8 @@ pub fn files(host: &dyn Host, binaries: &Binaries, node: Option<&NodeSettings>, 
     let mut change = host.install(&binaries.find("kubelet")?, Path::new(KUBELET), 0o755)?;
     let values = json!({"kubelet": KUBELET});
     let folder = Path::new(KUBELET_DIR);
-    let config = serde_yaml::to_string(config)?;
-    let mut all: Vec<(PathBuf, String)> = vec![(folder.join("config.yaml"), config)];
+    change = change.or(host.write(&folder.join("config.yaml"), serde_yaml::to_string(config)?.as_bytes(), 0o600)?);
+    let mut all: Vec<(PathBuf, String)> = Vec::new();
     all.extend(node.map(|node| (folder.join("kubeadm-flags.env"), environment(node))));
     if host::has_systemd(host) {
         all.push((UNIT.into(), templates::render(templates::KUBELET_SERVICE, &values)?));

@@ -1,5 +1,6 @@
 //! The shell: a watch of the nodes, and putting plans into effect.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,6 +131,8 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     // The container runtime reads files that end in .conflist only.
     let fresh = path.with_extension("new");
     std::fs::write(&fresh, text)?;
+    // The runtime is root's, and nobody else has to know how pods are connected.
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&fresh, path)
 }
 
