@@ -166,6 +166,26 @@ pub struct Options {
     pub cleanup_tmp_dir: bool,
     /// Phases to leave out.
     pub skip_phases: Vec<String>,
+    /// kubeadm's words for how file systems are unmounted.
+    pub unmount_flags: Vec<String>,
+}
+
+/// kubeadm's words for how file systems are unmounted, each with umount's own.
+const UNMOUNT_FLAGS: &[(&str, Option<&str>)] =
+    &[("MNT_FORCE", Some("-f")), ("MNT_DETACH", Some("-l")), ("MNT_EXPIRE", None), ("UMOUNT_NOFOLLOW", None)];
+
+/// What umount is told: to let go of what is in use later, unless the user says otherwise. No path here is a link, and
+/// umount has no word for a mount that expires, so those two change nothing.
+pub fn unmount_arguments(flags: &[String]) -> anyhow::Result<Vec<&'static str>> {
+    if flags.is_empty() {
+        return Ok(vec!["-l"]);
+    }
+    let known = |flag: &String| UNMOUNT_FLAGS.iter().find(|(name, _)| name == flag);
+    if let Some(bad) = flags.iter().find(|flag| known(flag).is_none()) {
+        let all: Vec<&str> = UNMOUNT_FLAGS.iter().map(|(name, _)| *name).collect();
+        anyhow::bail!("unmountFlags: there is no {bad:?}\nhint: there are {}\ncode: Config", all.join(", "));
+    }
+    Ok(flags.iter().filter_map(|flag| known(flag)?.1).collect())
 }
 
 /// Takes everything away; gives how many steps failed. Each failure was reported.
@@ -189,12 +209,13 @@ pub async fn run(host: &dyn Host, options: &Options, reporter: &dyn Reporter) ->
     if let Some(folder) = options.certificates_dir.clone().filter(|folder| folder.is_absolute()) {
         steps.push(Step::Empty(folder));
     }
+    let how = unmount_arguments(&options.unmount_flags)?;
     let mut failures = 0;
     let begin = Instant::now();
     reporter.begin("reset");
     for step in steps {
         reporter.progress("reset", &words(&step));
-        if let Err(error) = take(host, &step, &socket, reporter).await {
+        if let Err(error) = take(host, &step, &socket, &how, reporter).await {
             failures += 1;
             reporter.warn(&format!("{}: {}", words(&step), describe(&error)));
         }
@@ -227,7 +248,13 @@ fn words(step: &Step) -> String {
     }
 }
 
-async fn take(host: &dyn Host, step: &Step, socket: &Path, reporter: &dyn Reporter) -> anyhow::Result<()> {
+async fn take(
+    host: &dyn Host,
+    step: &Step,
+    socket: &Path,
+    how: &[&str],
+    reporter: &dyn Reporter,
+) -> anyhow::Result<()> {
     match step {
         Step::StopKubelet => kubelet::stop(host).await?,
         Step::StopUnit(name) => {
@@ -236,7 +263,7 @@ async fn take(host: &dyn Host, step: &Step, socket: &Path, reporter: &dyn Report
             }
         }
         Step::RemovePods => remove_pods(host, socket, reporter).await?,
-        Step::Unmount(folder) => unmount(host, folder).await?,
+        Step::Unmount(folder) => unmount(host, folder, how).await?,
         Step::Network => network(host).await?,
         Step::Cgroups => {
             if host.is_real() {
@@ -325,10 +352,10 @@ async fn remove_pods(host: &dyn Host, socket: &Path, reporter: &dyn Reporter) ->
     .map_err(|last| anyhow::anyhow!("{last}"))
 }
 
-async fn unmount(host: &dyn Host, folder: &Path) -> anyhow::Result<()> {
+async fn unmount(host: &dyn Host, folder: &Path, how: &[&str]) -> anyhow::Result<()> {
     let table = host.read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
     for path in mounts_below(&String::from_utf8_lossy(&table), folder) {
-        host::run(host, Command::new("umount", &["-l", &path])).await?;
+        host::run(host, Command::new("umount", &[how, &[path.as_str()]].concat())).await?;
     }
     Ok(())
 }
@@ -392,6 +419,16 @@ fn our_tables(listing: &str) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_systems_are_unmounted_as_the_user_says() {
+        let how =
+            |flags: &[&str]| unmount_arguments(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>()).ok();
+        assert_eq!(how(&[]), Some(vec!["-l"]));
+        assert_eq!(how(&["MNT_FORCE", "MNT_DETACH"]), Some(vec!["-f", "-l"]));
+        assert_eq!(how(&["UMOUNT_NOFOLLOW"]), Some(vec![]));
+        assert_eq!(how(&["MNT_NONSENSE"]), None);
+    }
 
     #[test]
     fn the_plan_takes_what_was_made_and_gives_back_what_was_changed() {

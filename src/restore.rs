@@ -56,7 +56,7 @@ pub async fn run(
         .await
         .map_err(|last| {
             anyhow::anyhow!(
-                "etcd does not stop: {last}\nhint: is the kubelet running? {ASIDE} holds the manifests; run this again"
+                "etcd does not stop: {last}\nhint: is the kubelet running? {ASIDE} holds the manifests; run this again\ncode: EtcdMember"
             )
         })?;
     }
@@ -83,7 +83,7 @@ pub async fn run(
         .await
         .map_err(|last| {
             anyhow::anyhow!(
-                "the API server is not ready after the restore: {last}\nhint: `crictl ps -a` and /var/log/pods tell why"
+                "the API server is not ready after the restore: {last}\nhint: `crictl ps -a` and /var/log/pods tell why\ncode: ApiNotReady"
             )
         })?;
         reporter.info("[restore] etcd and kube-apiserver are up again");
@@ -169,7 +169,10 @@ pub async fn schedule(host: &dyn Host, every: Duration, keep: u32, folder: &Path
 async fn by_agent(host: &dyn Host, schedule: Option<Schedule>) -> anyhow::Result<()> {
     let path = Path::new(agent::CONFIG);
     let Some(text) = host.read(path)? else {
-        anyhow::bail!("{} is not there\nhint: run this on a control plane made by kinit", path.display())
+        anyhow::bail!(
+            "{} is not there\nhint: run this on a control plane made by kinit\ncode: NotControlPlane",
+            path.display()
+        )
     };
     let mut config: agent::Config = serde_json::from_slice(&text)?;
     config.snapshots = schedule;

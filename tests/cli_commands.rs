@@ -20,6 +20,8 @@ fn refused(arguments: &[&str]) -> String {
     assert_eq!(text(&output.stdout), "", "{arguments:?} printed data");
     let error = text(&output.stderr);
     assert_eq!(error.matches("error:").count(), 1, "{arguments:?}: {error}");
+    let code = error.lines().find_map(|line| line.strip_prefix("code: ")?.split(' ').next()).unwrap_or_default();
+    assert!(kinit(&["explain", code]).status.success(), "{arguments:?} has no code that is explained: {error}");
     error
 }
 
@@ -54,7 +56,9 @@ fn every_command_has_help() {
         &["config", "images", "list"],
         &["upgrade", "plan"],
         &["upgrade", "apply"],
+        &["upgrade", "apply", "phase"],
         &["upgrade", "node"],
+        &["upgrade", "node", "phase"],
         &["upgrade", "diff"],
         &["etcd", "members"],
         &["etcd", "status"],
@@ -106,6 +110,7 @@ fn mistakes_are_named() {
         (&["init", "--skip-phases", "show-join-command,nonsense"], &["nonsense", "hint:"]),
         (&["init", "--config", "/nowhere.yaml"], &["/nowhere.yaml"]),
         (&["init", "phase", "nonsense"], &["nonsense", "hint:"]),
+        (&["init", "phase", "control-plane", "scheduler", "--scheduler-extra-args", "v"], &["\"v\"", "NAME=VALUE"]),
         (&["join"], &["hint:"]),
         (&["join", "--certificate-key", "abc", "10.0.0.1:6443"], &["--certificate-key", "--control-plane", "hint:"]),
         (&["join", "--control-plane", "--certificate-key", "abc", "10.0.0.1:6443"], &["certificateKey", "hint:"]),
@@ -136,6 +141,11 @@ fn mistakes_are_named() {
         (&["upgrade", "plan", "v1.99.0", "--kubeconfig", "/nowhere.conf"], &["v1.99.0", "hint:"]),
         (&["upgrade", "plan", "--kubeconfig", "/nowhere.conf"], &["/nowhere.conf", "hint:"]),
         (&["upgrade", "apply", "soon"], &["soon", "hint:"]),
+        (&["upgrade", "apply", "--skip-phases", "nonsense"], &["nonsense", "hint:"]),
+        (&["upgrade", "apply", "phase", "nonsense"], &["nonsense", "control-plane"]),
+        (&["upgrade", "node", "phase", "upload-config"], &["upload-config", "kubelet-config"]),
+        (&["token", "create", "--config", "/nowhere.yaml"], &["/nowhere.yaml"]),
+        (&["token", "create", "--config", "/nowhere.yaml", "--ttl", "1h"], &["--ttl"]),
     ];
     for (arguments, wanted) in cases {
         // An address of its own spares init a look at the host's routes, which a test has no say in.

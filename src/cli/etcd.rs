@@ -188,7 +188,10 @@ pub async fn run(command: EtcdCommand, verbose: u8) -> anyhow::Result<()> {
                 .ok()
                 .filter(|every| every.as_secs() >= 1)
                 .ok_or_else(|| {
-                    anyhow::anyhow!("--every {:?} is no duration of a second or more\nhint: for example 1h", args.every)
+                    anyhow::anyhow!(
+                        "--every {:?} is no duration of a second or more\nhint: for example 1h\ncode: Usage",
+                        args.every
+                    )
                 })?;
             restore::schedule(&host, every, args.keep, &args.dir).await
         }
@@ -248,7 +251,9 @@ async fn save(args: &SaveArgs) -> anyhow::Result<()> {
             kinit_pki::files::create_private_dir(folder)?;
             folder.join(snapshot::name(Timestamp::now()))
         }
-        (None, None) => anyhow::bail!("no file is given\nhint: name the file to write, or a folder by --dir"),
+        (None, None) => {
+            anyhow::bail!("no file is given\nhint: name the file to write, or a folder by --dir\ncode: Usage")
+        }
     };
     let size = snapshot::save(&etcd(&args.at)?, Path::new(&path)).await?;
     let gone = match (&args.dir, args.keep) {

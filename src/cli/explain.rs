@@ -4,6 +4,9 @@ use super::print;
 use crate::codes;
 use kinit_preflight::explain::{EXPLANATIONS, explain};
 
+/// Longer lines are hard to read, however wide the terminal is.
+const WIDEST: usize = 90;
+
 /// Arguments of `kinit explain`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kinit explain Swap\n  kinit explain ApiUnreachable")]
@@ -21,9 +24,12 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     };
     let error = codes::EXPLANATIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(code)).copied();
     let (name, text) = error.or_else(|| explain(code)).ok_or_else(|| {
-        anyhow::anyhow!("nothing is known of {code:?}\nhint: `kinit explain` lists the codes and names that there are")
+        anyhow::anyhow!(
+            "nothing is known of {code:?}\nhint: `kinit explain` lists the codes and names that there are\ncode: Usage"
+        )
     })?;
-    print(&format!("{name}\n\n{}\n", wrapped(text, 90)))
+    let width = console::Term::stdout().size_checked().map_or(WIDEST, |(_, columns)| usize::from(columns));
+    print(&format!("{name}\n\n{}\n", wrapped(text, width.min(WIDEST))))
 }
 
 /// The text in lines of at most `width` characters.

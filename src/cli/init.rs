@@ -10,6 +10,7 @@ use kinit_preflight::Role;
 use super::{CommonArgs, print};
 use crate::api::{Api, KubeApi, WouldCall};
 use crate::config::settings::{HostDefaults, InitOverrides, runtime_socket};
+use crate::config::v1beta4::Arg;
 use crate::config::{Documents, InitSettings};
 use crate::host::{Effect, Host, MemoryHost, RealHost};
 use crate::images::{Binaries, ImageStore, RuntimeImages, WouldImport};
@@ -51,9 +52,48 @@ pub struct PhaseArgs {
     /// The phase and, if it has parts, the part: `certs apiserver`; `all` means all parts
     #[arg(required = true, num_args = 1..=2, value_name = "PHASE")]
     pub path: Vec<String>,
+    /// More flags of the components
+    #[command(flatten)]
+    pub extra: ExtraArgs,
     /// The flags
     #[command(flatten)]
     pub flags: InitFlags,
+}
+
+/// What a phase of `control-plane` gives the components beside what the configuration says.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ExtraArgs {
+    /// More flags of the API server, as NAME=VALUE
+    #[arg(long, value_name = "FLAGS", value_delimiter = ',')]
+    pub apiserver_extra_args: Vec<String>,
+    /// More flags of the controller manager, as NAME=VALUE
+    #[arg(long, value_name = "FLAGS", value_delimiter = ',')]
+    pub controller_manager_extra_args: Vec<String>,
+    /// More flags of the scheduler, as NAME=VALUE
+    #[arg(long, value_name = "FLAGS", value_delimiter = ',')]
+    pub scheduler_extra_args: Vec<String>,
+}
+
+impl ExtraArgs {
+    fn add_to(&self, documents: &mut Documents) -> anyhow::Result<()> {
+        let cluster = documents.cluster.get_or_insert_default();
+        for (given, flags) in [
+            (&self.apiserver_extra_args, &mut cluster.api_server.extra_args),
+            (&self.controller_manager_extra_args, &mut cluster.controller_manager.extra_args),
+            (&self.scheduler_extra_args, &mut cluster.scheduler.extra_args),
+        ] {
+            for text in given {
+                let (name, value) = text.split_once('=').ok_or_else(|| {
+                    anyhow::anyhow!(
+                        "{text:?} is no flag with a value\nhint: give NAME=VALUE, without dashes\ncode: Usage"
+                    )
+                })?;
+                let name = name.trim_start_matches('-').to_owned();
+                flags.push(Arg { name, value: value.to_owned() });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The flags themselves, shared by `init` and its phases.
@@ -196,7 +236,10 @@ impl InitFlags {
         ];
         let mixed: Vec<&str> = given.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
         if !mixed.is_empty() {
-            anyhow::bail!("--config cannot be mixed with --{}\nhint: say it in the file", mixed.join(", --"));
+            anyhow::bail!(
+                "--config cannot be mixed with --{}\nhint: say it in the file\ncode: Usage",
+                mixed.join(", --")
+            );
         }
         Ok(())
     }
@@ -221,13 +264,14 @@ pub fn address_towards(endpoint: &str) -> Option<IpAddr> {
 
 /// Runs the command.
 pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
-    let (flags, path) = match args.phase {
-        Some(InitCommand::Phase(phase)) => (phase.flags.clone(), Some(phase.path)),
-        None => (args.flags, None),
+    let (flags, path, extra) = match args.phase {
+        Some(InitCommand::Phase(phase)) => (phase.flags.clone(), Some(phase.path), phase.extra),
+        None => (args.flags, None, ExtraArgs::default()),
     };
     flags.refuse_mixing()?;
-    let documents = Documents::load(flags.config.as_deref())?;
+    let mut documents = Documents::load(flags.config.as_deref())?;
     documents.only("init", &["InitConfiguration", "ClusterConfiguration"])?;
+    extra.add_to(&mut documents)?;
     let settings = InitSettings::resolve(documents, flags.overrides(), &host_defaults()?)?;
     // These two are no part of the tree: the one comes before anything is written, the other is text.
     let outside = ["preflight", SHOW_JOIN];

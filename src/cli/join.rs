@@ -194,7 +194,9 @@ fn phase_and_endpoint(words: &[String]) -> anyhow::Result<(String, Option<String
     match rest {
         [] => Ok((path, None)),
         [endpoint] => Ok((path, Some(endpoint.clone()))),
-        [unknown, ..] => anyhow::bail!("{path} has no part {unknown:?}\nhint: `kinit join phase --help` lists them"),
+        [unknown, ..] => anyhow::bail!(
+            "{path} has no part {unknown:?}\nhint: `kinit join phase --help` lists them\ncode: PhaseUnknown"
+        ),
     }
 }
 

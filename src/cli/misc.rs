@@ -9,13 +9,26 @@ use serde_json::json;
 use super::output::{Format, emit};
 use super::{Cli, print};
 
+/// How the version is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum VersionFormat {
+    /// For people
+    Text,
+    /// The version of Kubernetes alone
+    Short,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
 /// Flags of `kinit version`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  kinit version -o json")]
 pub struct VersionArgs {
     /// Output format
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
-    pub output: Format,
+    #[arg(short, long, value_enum, default_value_t = VersionFormat::Text)]
+    pub output: VersionFormat,
     /// Print the version of Kubernetes alone, as scripts for kubeadm ask for it
     #[arg(long, conflicts_with = "output")]
     pub short: bool,
@@ -24,7 +37,12 @@ pub struct VersionArgs {
 /// Runs `kinit version`.
 pub fn version(args: &VersionArgs) -> anyhow::Result<()> {
     let kubernetes = kinit_version::kubernetes();
-    if args.short {
+    let format = match args.output {
+        VersionFormat::Json => Format::Json,
+        VersionFormat::Yaml => Format::Yaml,
+        VersionFormat::Text | VersionFormat::Short => Format::Text,
+    };
+    if args.short || args.output == VersionFormat::Short {
         return print(&format!("{kubernetes}\n"));
     }
     let own = env!("CARGO_PKG_VERSION");
@@ -36,7 +54,7 @@ pub fn version(args: &VersionArgs) -> anyhow::Result<()> {
         "kinitVersion": own,
         "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
     }});
-    emit(args.output, &data, || format!("kinit {own}, Kubernetes {kubernetes}\n"))
+    emit(format, &data, || format!("kinit {own}, Kubernetes {kubernetes}\n"))
 }
 
 /// Runs `kinit completion`.

@@ -109,7 +109,10 @@ pub struct CommonArgs {
 
 /// The program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse_from(arguments::plain(std::env::args_os()));
+    let cli = match Cli::try_parse_from(arguments::plain(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
@@ -157,7 +160,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 /// Refuses users who may not change the host.
 fn as_root() -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        anyhow::bail!("the user is not root\nhint: run this as root, for example with sudo");
+        anyhow::bail!("the user is not root\nhint: run this as root, for example with sudo\ncode: NotRoot");
     }
     Ok(())
 }
@@ -169,10 +172,10 @@ fn ask(allowed: bool, question: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        anyhow::bail!("{question} There is no terminal to ask at\nhint: add --yes");
+        anyhow::bail!("{question} There is no terminal to ask at\nhint: add --yes\ncode: NotConfirmed");
     }
     if !dialoguer::Confirm::new().with_prompt(question).default(false).interact()? {
-        anyhow::bail!("nothing was changed");
+        anyhow::bail!("nothing was changed\ncode: NotConfirmed");
     }
     Ok(())
 }

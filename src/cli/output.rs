@@ -1,6 +1,7 @@
 //! The only place that prints.
 
 use std::io::Write;
+use std::process::ExitCode;
 
 /// Writes data to standard output.
 pub fn print(text: &str) -> anyhow::Result<()> {
@@ -15,8 +16,26 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// Writes an error to standard error.
 pub fn error(error: &anyhow::Error) {
     // Nobody can be told that standard error is gone.
-    let (text, code) = (crate::report::describe(error), crate::codes::of(error));
-    let _ = writeln!(std::io::stderr().lock(), "error: {text}\ncode: {code} (`kinit explain {code}` tells more)");
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "error: {}\n{}",
+        crate::report::describe(error),
+        code(crate::codes::of(error))
+    );
+}
+
+fn code(code: &str) -> String {
+    format!("{}{code} (`kinit explain {code}` tells more)", crate::codes::LINE)
+}
+
+/// What the parser of the command line has to say instead of running a command: help that was asked for, or a mistake.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody can be told that the output is gone.
+    let _ = error.print();
+    if error.use_stderr() {
+        let _ = writeln!(std::io::stderr().lock(), "{}", code("Usage"));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// How data is printed.

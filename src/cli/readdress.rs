@@ -46,7 +46,7 @@ pub async fn run(args: ReaddressArgs, verbose: u8) -> anyhow::Result<()> {
     match &args.server {
         Some(server) => {
             let (name, port) = crate::config::net::split_host_port(server, crate::config::settings::API_PORT)
-                .map_err(|reason| anyhow::anyhow!("--server {server:?} {reason}\nhint: give HOST:PORT"))?;
+                .map_err(|reason| anyhow::anyhow!("--server {server:?} {reason}\nhint: give HOST:PORT\ncode: Usage"))?;
             readdress::point_to(host.as_ref(), &crate::config::net::host_port(&name, port)).await?;
         }
         None => own(&args, host.as_ref(), verbose).await?,
@@ -64,17 +64,21 @@ async fn own(args: &ReaddressArgs, host: &dyn Host, verbose: u8) -> anyhow::Resu
     }
     let Some((old, port)) = readdress::noted(host)? else {
         anyhow::bail!(
-            "this host is no control plane\nhint: a worker's kubelet tells its address by itself; --server names a control plane that has moved"
+            "this host is no control plane\nhint: a worker's kubelet tells its address by itself; --server names a control plane that has moved\ncode: NotControlPlane"
         );
     };
     let new = args.address.or(host_defaults()?.address).ok_or_else(|| {
-        anyhow::anyhow!("this host has no default route to take its address from\nhint: give --address")
+        anyhow::anyhow!(
+            "this host has no default route to take its address from\nhint: give --address\ncode: NodeAddress"
+        )
     })?;
     if new == old {
         return print(&format!("This control plane is at {old} already.\n"));
     }
     if !kinit_preflight::own_addresses().contains(&new) {
-        anyhow::bail!("no interface of this host has the address {new}\nhint: `ip address` shows those that there are");
+        anyhow::bail!(
+            "no interface of this host has the address {new}\nhint: `ip address` shows those that there are\ncode: NodeAddress"
+        );
     }
     if !args.dry_run {
         let question =

@@ -91,7 +91,7 @@ pub async fn run(args: ResetArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     let mut skip_phases = [file.skip_phases, flags.skip_phases].concat();
     if let Some(unknown) = skip_phases.iter().find(|name| !PHASES.iter().any(|(known, _)| known == name)) {
         let known: Vec<&str> = PHASES.iter().map(|(name, _)| *name).collect();
-        anyhow::bail!("there is no phase {unknown:?}\nhint: the phases are {}", known.join(", "));
+        anyhow::bail!("there is no phase {unknown:?}\nhint: the phases are {}\ncode: PhaseUnknown", known.join(", "));
     }
     if let Some(only) = &only {
         skip_phases.extend(PHASES.iter().map(|(name, _)| (*name).to_owned()).filter(|name| name != only));
@@ -103,7 +103,9 @@ pub async fn run(args: ResetArgs, verbose: u8) -> anyhow::Result<ExitCode> {
         certificates_dir: flags.cert_dir.or(text(file.certificates_dir).map(PathBuf::from)),
         cleanup_tmp_dir: flags.cleanup_tmp_dir || file.cleanup_tmp_dir,
         skip_phases,
+        unmount_flags: file.unmount_flags,
     };
+    reset::unmount_arguments(&options.unmount_flags)?;
     let reporter = report::for_stderr(verbose);
     if flags.dry_run || file.dry_run {
         let host = MemoryHost::dry_run()?;
@@ -119,7 +121,9 @@ pub async fn run(args: ResetArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     let host: Box<dyn Host> = Box::new(RealHost::new()?);
     let failures = reset::run(host.as_ref(), &options, reporter.as_ref()).await?;
     if failures > 0 {
-        anyhow::bail!("{failures} steps failed\nhint: mend what the warnings say and run kinit reset again");
+        anyhow::bail!(
+            "{failures} steps failed\nhint: mend what the warnings say and run kinit reset again\ncode: ResetIncomplete"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::output::{Format, emit, table};
 use super::print;
 use crate::api::{self, KubeApi, Verb};
+use crate::config::Documents;
 use crate::config::net::parse_duration;
 use crate::config::settings::TokenSettings;
 use crate::config::v1beta4::BootstrapToken;
@@ -80,6 +81,9 @@ pub struct CreateArgs {
     /// control-plane
     #[arg(long, value_name = "KEY", requires = "print_join_command")]
     pub certificate_key: Option<String>,
+    /// A file with an InitConfiguration whose bootstrapTokens are created; the first one is printed
+    #[arg(long = "config", value_name = "FILE", conflicts_with_all = ["token", "ttl", "description", "usages", "groups"])]
+    pub file: Option<PathBuf>,
     /// Do not create the token, only print what would be printed
     #[arg(long)]
     pub dry_run: bool,
@@ -139,22 +143,13 @@ pub async fn run(command: TokenCommand) -> anyhow::Result<()> {
 }
 
 async fn create(args: CreateArgs) -> anyhow::Result<()> {
-    parse_duration(&args.ttl)
-        .map_err(|reason| anyhow::anyhow!("--ttl {:?} {reason}\nhint: for example 24h0m0s, or 0", args.ttl))?;
-    let settings = TokenSettings::resolve(&BootstrapToken {
-        token: args.token.unwrap_or_default(),
-        ttl: args.ttl,
-        description: args.description,
-        usages: args.usages,
-        groups: args.groups,
-        ..BootstrapToken::default()
-    })?;
+    let tokens = wanted(&args)?;
     let config = args.config.load()?;
     let api = KubeApi::from_kubeconfig(&config)?;
-    if !args.dry_run {
-        api.create_secret(&settings).await?;
+    for settings in tokens.iter().filter(|_| !args.dry_run) {
+        api.create_secret(settings).await?;
     }
-    let token = settings.token.reveal();
+    let token = tokens.first().map(|settings| settings.token.reveal()).unwrap_or_default();
     if !args.print_join_command {
         return emit(args.output, &serde_json::json!({"token": token}), || format!("{token}\n"));
     }
@@ -174,13 +169,37 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     })
 }
 
+/// The tokens that are asked for, at least one: those of the file, or the one that the flags tell of.
+fn wanted(args: &CreateArgs) -> anyhow::Result<Vec<TokenSettings>> {
+    if let Some(path) = &args.file {
+        let documents = Documents::load(Some(path))?;
+        documents.only("token create", &["InitConfiguration", "ClusterConfiguration"])?;
+        let mut tokens = documents.init.unwrap_or_default().bootstrap_tokens;
+        if tokens.is_empty() {
+            tokens.push(BootstrapToken::default());
+        }
+        return Ok(tokens.iter().map(TokenSettings::resolve).collect::<Result<_, _>>()?);
+    }
+    parse_duration(&args.ttl).map_err(|reason| {
+        anyhow::anyhow!("--ttl {:?} {reason}\nhint: for example 24h0m0s, or 0\ncode: Usage", args.ttl)
+    })?;
+    Ok(vec![TokenSettings::resolve(&BootstrapToken {
+        token: args.token.clone().unwrap_or_default(),
+        ttl: args.ttl.clone(),
+        description: args.description.clone(),
+        usages: args.usages.clone(),
+        groups: args.groups.clone(),
+        ..BootstrapToken::default()
+    })?])
+}
+
 impl KubeApi {
     async fn create_secret(&self, settings: &TokenSettings) -> anyhow::Result<()> {
         use crate::api::Api;
         match self.call(Verb::Post, SECRETS, Some(&Token::secret_object(settings, Timestamp::now()))).await {
             Err(error) if error.code() == Some(409) => {
                 anyhow::bail!(
-                    "a token with id {:?} is there already\nhint: delete it first, or let kinit make a random one",
+                    "a token with id {:?} is there already\nhint: delete it first, or let kinit make a random one\ncode: TokenExists",
                     settings.token.id()
                 )
             }
@@ -250,11 +269,11 @@ async fn delete(args: DeleteArgs) -> anyhow::Result<()> {
         let id = text.split('.').next().unwrap_or_default();
         if id.len() != 6 || !id.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase()) {
             anyhow::bail!(
-                "{text:?} is neither a token nor its first six characters\nhint: `kinit token list` shows them"
+                "{text:?} is neither a token nor its first six characters\nhint: `kinit token list` shows them\ncode: TokenUnknown"
             );
         }
         if !api::delete(&api, &format!("{SECRETS}/bootstrap-token-{id}")).await? {
-            anyhow::bail!("there is no token {id}\nhint: `kinit token list` shows them");
+            anyhow::bail!("there is no token {id}\nhint: `kinit token list` shows them\ncode: TokenUnknown");
         }
         print(&format!("bootstrap token {id:?} deleted\n"))?;
     }

@@ -21,7 +21,7 @@ use crate::phase::control_plane::{MANIFESTS_DIR, STATIC_PODS};
 use crate::phase::init::{InitContext, TREE};
 use crate::phase::{agent, kubeconfig, kubelet, run_one};
 use crate::report::{self, Outcome, Reporter};
-use crate::upgrade::{self, Cluster, Version, apply, skew};
+use crate::upgrade::{self, Cluster, Version, apply, phases, skew};
 
 /// Subcommands of `kinit upgrade`.
 #[derive(Debug, clap::Subcommand)]
@@ -103,8 +103,33 @@ pub struct DoArgs {
 
 /// Flags of `kinit upgrade apply`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  kinit upgrade apply --yes")]
+#[command(args_conflicts_with_subcommands = true, after_help = "Example:\n  kinit upgrade apply --yes")]
 pub struct ApplyArgs {
+    /// Run one phase alone
+    #[command(subcommand)]
+    pub phase: Option<ApplyCommand>,
+    /// The flags
+    #[command(flatten)]
+    pub flags: ApplyFlags,
+}
+
+/// What stands below `upgrade apply`.
+#[derive(Debug, clap::Subcommand)]
+pub enum ApplyCommand {
+    /// Use this command to invoke single phase of the "apply" workflow
+    #[command(after_help = format!("Phases:\n{}\nExample:\n  kinit upgrade apply phase control-plane --yes", phases::listing(false)))]
+    Phase {
+        /// The phase
+        name: String,
+        /// The flags
+        #[command(flatten)]
+        flags: Box<ApplyFlags>,
+    },
+}
+
+/// The flags of `kinit upgrade apply` themselves.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ApplyFlags {
     /// The version to go to; only the one that this kinit brings is there
     pub version: Option<String>,
     /// Perform the upgrade and do not prompt for confirmation
@@ -123,8 +148,33 @@ pub struct ApplyArgs {
 
 /// Flags of `kinit upgrade node`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  kinit upgrade node")]
+#[command(args_conflicts_with_subcommands = true, after_help = "Example:\n  kinit upgrade node")]
 pub struct NodeArgs {
+    /// Run one phase alone
+    #[command(subcommand)]
+    pub phase: Option<NodeCommand>,
+    /// The flags
+    #[command(flatten)]
+    pub flags: NodeFlags,
+}
+
+/// What stands below `upgrade node`.
+#[derive(Debug, clap::Subcommand)]
+pub enum NodeCommand {
+    /// Use this command to invoke single phase of the "node" workflow
+    #[command(after_help = format!("Phases:\n{}\nExample:\n  kinit upgrade node phase kubelet-config", phases::listing(true)))]
+    Phase {
+        /// The phase
+        name: String,
+        /// The flags
+        #[command(flatten)]
+        flags: Box<NodeFlags>,
+    },
+}
+
+/// The flags of `kinit upgrade node` themselves.
+#[derive(Debug, Clone, clap::Args)]
+pub struct NodeFlags {
     /// What is done
     #[command(flatten)]
     pub work: DoArgs,
@@ -179,8 +229,14 @@ pub async fn run(command: UpgradeCommand, verbose: u8) -> anyhow::Result<()> {
     match command {
         UpgradeCommand::Plan(args) => plan(&args).await,
         UpgradeCommand::Diff(args) => diff(&args, verbose).await,
-        UpgradeCommand::Apply(args) => apply_all(args, verbose).await,
-        UpgradeCommand::Node(args) => node(args, verbose).await,
+        UpgradeCommand::Apply(ApplyArgs { phase: Some(ApplyCommand::Phase { name, flags }), .. }) => {
+            apply_all(*flags, Some(&name), verbose).await
+        }
+        UpgradeCommand::Apply(args) => apply_all(args.flags, None, verbose).await,
+        UpgradeCommand::Node(NodeArgs { phase: Some(NodeCommand::Phase { name, flags }), .. }) => {
+            node(*flags, Some(&name), verbose).await
+        }
+        UpgradeCommand::Node(args) => node(args.flags, None, verbose).await,
     }
 }
 
@@ -196,9 +252,11 @@ fn target(given: Option<&str>, file: &str) -> anyhow::Result<Version> {
     let wanted = given.or(Some(file).filter(|text| !text.is_empty()));
     if let Some(text) = wanted.filter(|text| !["stable", "latest"].contains(text)) {
         let wanted: Version =
-            text.parse().map_err(|reason: String| anyhow::anyhow!("{reason}\nhint: for example {own}"))?;
+            text.parse().map_err(|reason: String| anyhow::anyhow!("{reason}\nhint: for example {own}\ncode: Usage"))?;
         if wanted != own {
-            anyhow::bail!("this kinit brings {own}, not {wanted}\nhint: upgrade with the kinit that brings {wanted}");
+            anyhow::bail!(
+                "this kinit brings {own}, not {wanted}\nhint: upgrade with the kinit that brings {wanted}\ncode: UpgradeVersion"
+            );
         }
     }
     Ok(own)
@@ -213,7 +271,7 @@ fn api(shared: &SharedArgs) -> anyhow::Result<KubeApi> {
     };
     if !path.exists() {
         anyhow::bail!(
-            "{} is not there\nhint: run this as root on a node of the cluster, or name a kubeconfig by --kubeconfig",
+            "{} is not there\nhint: run this as root on a node of the cluster, or name a kubeconfig by --kubeconfig\ncode: NotControlPlane",
             path.display()
         );
     }
@@ -359,6 +417,9 @@ impl Work {
 
     /// The agent of this build.
     async fn agent(&self) -> anyhow::Result<()> {
+        if self.skips("agent") {
+            return Ok(());
+        }
         let begin = std::time::Instant::now();
         let outcome = agent::replace(self.context.host.as_ref()).await?;
         self.reporter.end("agent", &outcome, begin.elapsed());
@@ -421,18 +482,19 @@ async fn diff(args: &DiffArgs, verbose: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn apply_all(args: ApplyArgs, verbose: u8) -> anyhow::Result<()> {
+async fn apply_all(args: ApplyFlags, only: Option<&str>, verbose: u8) -> anyhow::Result<()> {
     let file = document(&args.shared)?;
     let timeouts = Timeouts::resolve(&file.timeouts)?;
     let file = file.apply;
     let target = target(args.version.as_deref(), &file.kubernetes_version)?;
+    let named = [file.skip_phases, args.work.skip_phases.clone()].concat();
+    let skip_phases = phases::skipped(only, named, false)?;
     let force = args.force || file.force_upgrade.unwrap_or(false);
     let dry_run = args.work.dry_run || file.dry_run.unwrap_or(false);
     if !dry_run {
         super::as_root()?;
     }
     let folder = args.work.patches.clone().or_else(|| file.patches.map(|part| part.directory.into()));
-    let skip_phases = [file.skip_phases, args.work.skip_phases.clone()].concat();
     let overrides = InitOverrides { patches: folder, skip_phases, ..InitOverrides::default() };
     let work = Work::begin(&args.shared, dry_run, overrides, timeouts, verbose).await?;
     let problems = skew::problems(&work.cluster.version, &target, &work.cluster.kubelets);
@@ -444,7 +506,7 @@ async fn apply_all(args: ApplyArgs, verbose: u8) -> anyhow::Result<()> {
         .map(|problem| problem.message.as_str())
         .collect();
     if !fatal.is_empty() {
-        anyhow::bail!("{}\nhint: --force goes on where that is possible", fatal.join("; "));
+        anyhow::bail!("{}\nhint: --force goes on where that is possible\ncode: UpgradeVersion", fatal.join("; "));
     }
     if !dry_run {
         super::ask(args.yes || force, &format!("Upgrade this cluster from {} to {target}?", work.cluster.version))?;
@@ -462,16 +524,17 @@ async fn apply_all(args: ApplyArgs, verbose: u8) -> anyhow::Result<()> {
     ))
 }
 
-async fn node(args: NodeArgs, verbose: u8) -> anyhow::Result<()> {
+async fn node(args: NodeFlags, only: Option<&str>, verbose: u8) -> anyhow::Result<()> {
     let file = document(&args.shared)?;
     let timeouts = Timeouts::resolve(&file.timeouts)?;
     let file = file.node;
+    let named = [file.skip_phases, args.work.skip_phases.clone()].concat();
+    let skip_phases = phases::skipped(only, named, true)?;
     let dry_run = args.work.dry_run || file.dry_run.unwrap_or(false);
     if !dry_run {
         super::as_root()?;
     }
     let folder = args.work.patches.clone().or_else(|| file.patches.map(|part| part.directory.into()));
-    let skip_phases = [file.skip_phases, args.work.skip_phases.clone()].concat();
     let overrides = InitOverrides { patches: folder, skip_phases, ..InitOverrides::default() };
     let work = Work::begin(&args.shared, dry_run, overrides, timeouts, verbose).await?;
     let is_control_plane = Path::new(MANIFESTS_DIR).join("kube-apiserver.yaml").exists();

@@ -166,12 +166,15 @@ fn store(settings: &Settings, folder: &Path, found: &discovery::Found, files: Ve
         let Some((_, contents)) = files.iter().find(|(other, _)| other == name) else { continue };
         if name == "ca.crt" && String::from_utf8_lossy(contents).trim() != found.ca.trim() {
             anyhow::bail!(
-                "the certificates that the cluster keeps are of another CA than its own\nhint: run `kinit init phase upload-certs --upload-certs` on a control plane"
+                "the certificates that the cluster keeps are of another CA than its own\nhint: run `kinit init phase upload-certs --upload-certs` on a control plane\ncode: SharedCertificates"
             );
         }
         match std::fs::read(&path) {
             Ok(present) if present == *contents => continue,
-            Ok(_) => anyhow::bail!("{} is there already and is another\nhint: run `kinit reset` first", path.display()),
+            Ok(_) => anyhow::bail!(
+                "{} is there already and is another\nhint: run `kinit reset` first\ncode: Leftover",
+                path.display()
+            ),
             Err(_) => {}
         }
         if let Some(parent) = path.parent() {
@@ -191,7 +194,7 @@ async fn certificates(context: &InitContext) -> Result {
     if !missing.is_empty() {
         anyhow::bail!(
             "what control planes share is not here: {}\nhint: give --certificate-key, as `kinit init phase upload-certs \
-             --upload-certs` on a control plane shows it, or copy the files from there",
+             --upload-certs` on a control plane shows it, or copy the files from there\ncode: SharedCertificates",
             missing.join(", ")
         );
     }

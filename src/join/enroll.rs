@@ -173,7 +173,7 @@ async fn one(
 ) -> anyhow::Result<()> {
     let name = session.target().to_string();
     if session.target().user != "root" {
-        anyhow::bail!("kinit needs to be root there\nhint: write root@{}", session.target().host);
+        anyhow::bail!("kinit needs to be root there\nhint: write root@{}\ncode: Ssh", session.target().host);
     }
     let files = session.files().await?;
     files.create_folder(REMOTE_FOLDER).await?;

@@ -66,7 +66,7 @@ pub async fn reach(context: &InitContext) -> anyhow::Result<Etcd> {
     let others = endpoints(context.api.as_ref(), &own).await?;
     if others.is_empty() {
         anyhow::bail!(
-            "the cluster names no member of etcd\nhint: do the pods of etcd run? `kubectl -n kube-system get pods -l component=etcd`"
+            "the cluster names no member of etcd\nhint: do the pods of etcd run? `kubectl -n kube-system get pods -l component=etcd`\ncode: EtcdMember"
         );
     }
     Ok(Etcd::new(others, Some(Credentials::of_folder(&context.settings.cluster.certificates_dir)?)))
@@ -81,7 +81,7 @@ pub async fn check(context: &InitContext) -> Result {
     for endpoint in etcd.endpoints() {
         let status = etcd.status(endpoint).await?;
         if !status.errors.is_empty() {
-            anyhow::bail!("etcd at {endpoint} is not well: {}", status.errors.join("; "));
+            anyhow::bail!("etcd at {endpoint} is not well: {}\ncode: EtcdMember", status.errors.join("; "));
         }
     }
     Ok(Outcome::Unchanged)
@@ -114,7 +114,7 @@ where
     if standing(&all, &peer) == Standing::Unknown {
         if !context.host.list(Path::new(&settings.cluster.etcd.data_dir))?.is_empty() {
             anyhow::bail!(
-                "{} holds data of another member\nhint: run `kinit reset` first",
+                "{} holds data of another member\nhint: run `kinit reset` first\ncode: Leftover",
                 settings.cluster.etcd.data_dir
             );
         }
@@ -135,7 +135,7 @@ where
         control_plane::write(context, "etcd", &start)?;
     }
     until(patience, serves).await.map_err(|last| {
-        anyhow::anyhow!("etcd on this host does not serve: {last}\nhint: `crictl ps -a` and /var/log/pods tell why; run this again when it is mended")
+        anyhow::anyhow!("etcd on this host does not serve: {last}\nhint: `crictl ps -a` and /var/log/pods tell why; run this again when it is mended\ncode: EtcdMember")
     })?;
     until(patience, || async {
         let all = members.list().await.map_err(|error| error.to_string())?;
@@ -146,7 +146,7 @@ where
         }
     })
     .await
-    .map_err(|last| anyhow::anyhow!("etcd on this host was not promoted: {last}"))?;
+    .map_err(|last| anyhow::anyhow!("etcd on this host was not promoted: {last}\ncode: EtcdMember"))?;
     Ok(Outcome::Changed)
 }
 

@@ -60,11 +60,13 @@ pub async fn fetch(
     let session = Session::open(target, credentials, &KnownHosts::of_user(), unknown).await?;
     let files = session.files().await?;
     let home = files.read(HOME_FILE).await.map_err(|error| {
-        anyhow::anyhow!("{error}\nhint: is {target} a control plane that kinit init made, and are you root there?")
+        anyhow::anyhow!(
+            "{error}\nhint: is {target} a control plane that kinit init made, and are you root there?\ncode: Ssh"
+        )
     })?;
     let home: Home = serde_json::from_slice(&home).with_context(|| format!("{target}: {HOME_FILE}"))?;
     if !is_plain(&home.kinit) {
-        anyhow::bail!("{target}: kinit there is at {:?}, which is no plain path", home.kinit);
+        anyhow::bail!("{target}: kinit there is at {:?}, which is no plain path\ncode: Ssh", home.kinit);
     }
     let kinit = home.kinit.display();
     let command = format!("{kinit} token create --ttl 30m --description joined-over-ssh --print-join-command -o json");

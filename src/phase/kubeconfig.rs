@@ -142,13 +142,15 @@ fn check(present: &[u8], path: &Path, ca: &Certificate, context: &InitContext) -
     let (cluster, user) = config.current()?;
     let trusted = cluster.ca_pem()?.map(|pem| Certificate::from_pem(&pem, &name)).transpose()?;
     if trusted.as_ref() != Some(ca) {
-        anyhow::bail!("{name}: it is of a cluster with another CA\nhint: remove it, or run kinit reset");
+        anyhow::bail!(
+            "{name}: it is of a cluster with another CA\nhint: remove it, or run kinit reset\ncode: Leftover"
+        );
     }
     if let Some((certificate, _)) = user.map(|user| user.certificate_pem()).transpose()?.flatten() {
         let certificate = Certificate::from_pem(&certificate, &name)?;
         if certificate.not_after <= context.now {
             anyhow::bail!(
-                "{name}: its certificate ended on {}\nhint: remove it to have it made again",
+                "{name}: its certificate ended on {}\nhint: remove it to have it made again\ncode: CertificateEnded",
                 certificate.not_after
             );
         }
@@ -160,7 +162,10 @@ fn check(present: &[u8], path: &Path, ca: &Certificate, context: &InitContext) -
 pub fn read(host: &dyn Host, file: &str) -> anyhow::Result<Kubeconfig> {
     let path = path(file);
     let contents = host.read(&path)?.ok_or_else(|| {
-        anyhow::anyhow!("{} is not there\nhint: run this on a control plane made by kinit init", path.display())
+        anyhow::anyhow!(
+            "{} is not there\nhint: run this on a control plane made by kinit init\ncode: NotControlPlane",
+            path.display()
+        )
     })?;
     Ok(Kubeconfig::parse(&String::from_utf8_lossy(&contents), &path.display().to_string())?)
 }

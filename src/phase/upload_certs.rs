@@ -116,7 +116,7 @@ pub async fn download(api: &dyn Api, key: &str) -> anyhow::Result<Vec<(String, V
         // Who may join may read this Secret alone, and where it is not the rule for it is not there either.
         Err(error) if matches!(error.code(), Some(403 | 404)) => anyhow::bail!(
             "the cluster keeps no certificates to join with: they were never uploaded, or more than two hours ago\n\
-             hint: run `kinit init phase upload-certs --upload-certs` on a control plane"
+             hint: run `kinit init phase upload-certs --upload-certs` on a control plane\ncode: SharedCertificates"
         ),
         other => other?,
     };
@@ -132,7 +132,9 @@ pub async fn download(api: &dyn Api, key: &str) -> anyhow::Result<Vec<(String, V
 
 fn cipher(key: &str) -> anyhow::Result<LessSafeKey> {
     let key = UnboundKey::new(&AES_256_GCM, &hex::decode(key)?);
-    Ok(LessSafeKey::new(key.map_err(|_| anyhow::anyhow!("the certificate key has not 32 bytes"))?))
+    Ok(LessSafeKey::new(
+        key.map_err(|_| anyhow::anyhow!("the certificate key has not 32 bytes\ncode: CertificateKey"))?,
+    ))
 }
 
 fn seal(key: &str, text: &[u8]) -> anyhow::Result<Vec<u8>> {
@@ -148,7 +150,7 @@ fn open(key: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
     let wrong = || {
         anyhow::anyhow!(
             "the certificate key does not fit the certificates that the cluster keeps\n\
-             hint: `kinit init phase upload-certs --upload-certs` on a control plane keeps them under a new one"
+             hint: `kinit init phase upload-certs --upload-certs` on a control plane keeps them under a new one\ncode: CertificateKey"
         )
     };
     let (nonce, rest) = sealed.split_at_checked(NONCE_LEN).ok_or_else(wrong)?;

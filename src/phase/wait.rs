@@ -50,7 +50,7 @@ pub async fn api_ready(api: &dyn Api, patience: Duration) -> anyhow::Result<()> 
     .map_err(|last| {
         anyhow::anyhow!(
             "the API server is not ready after {}s: {last}\nhint: `journalctl -u kubelet` and `crictl ps -a` tell why; \
-             the logs of its containers are under /var/log/pods",
+             the logs of its containers are under /var/log/pods\ncode: ApiNotReady",
             patience.as_secs()
         )
     })
@@ -67,7 +67,7 @@ pub async fn node_ready(api: &dyn Api, name: &str, patience: Duration) -> anyhow
         }
     })
     .await
-    .map_err(|last| anyhow::anyhow!("node {name} is not ready after {}s: {last}\nhint: `kubectl describe node {name}` and `journalctl -u kubelet` there tell why", patience.as_secs()))
+    .map_err(|last| anyhow::anyhow!("node {name} is not ready after {}s: {last}\nhint: `kubectl describe node {name}` and `journalctl -u kubelet` there tell why\ncode: NodeNotReady", patience.as_secs()))
 }
 
 /// Whether a Node object says that it is ready.

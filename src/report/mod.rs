@@ -48,7 +48,9 @@ pub trait Reporter: Send + Sync {
 
 /// The reporter that fits standard error.
 pub fn for_stderr(verbosity: u8) -> Arc<dyn Reporter> {
-    if std::io::stderr().is_terminal() {
+    // A terminal that cannot move its cursor is as good as a pipe.
+    let dumb = std::env::var_os("TERM").is_some_and(|name| name == "dumb");
+    if std::io::stderr().is_terminal() && !dumb {
         Arc::new(TerminalReporter::new(verbosity))
     } else {
         Arc::new(LineReporter::new(verbosity))
@@ -67,10 +69,12 @@ impl Reporter for Silent {
     fn info(&self, _text: &str) {}
 }
 
-/// An error with its causes, each said once, and its hints on lines of their own at the end.
+/// An error with its causes, each said once, and its hints on lines of their own at the end. Its code is not shown here.
 pub fn describe(error: &anyhow::Error) -> String {
     let (mut text, mut hints) = (String::new(), Vec::new());
     for cause in error.chain().map(ToString::to_string) {
+        let cause: Vec<&str> = cause.lines().filter(|line| !line.starts_with(crate::codes::LINE)).collect();
+        let cause = cause.join("\n");
         let (said, more): (Vec<&str>, Vec<&str>) = cause.lines().partition(|line| !line.starts_with("hint: "));
         let said = said.join("\n");
         if !text.contains(&said) {
@@ -108,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_error_is_said_once_and_its_hint_comes_last() {
-        let inner = anyhow::anyhow!("no answer\nhint: is it up?");
+        let inner = anyhow::anyhow!("no answer\nhint: is it up?\ncode: ApiNotReady");
         let error = Err::<(), _>(inner).context("host w1: no answer").context("phase x").unwrap_err();
         assert_eq!(describe(&error), "phase x: host w1: no answer\nhint: is it up?");
     }

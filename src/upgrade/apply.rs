@@ -44,7 +44,7 @@ pub fn replacements(context: &InitContext, with_etcd: bool) -> anyhow::Result<Ve
         }
         let path = Path::new(MANIFESTS_DIR).join(format!("{name}.yaml"));
         let Some(before) = context.host.read(&path)? else {
-            anyhow::bail!("{} is not there\nhint: run this on a control plane", path.display());
+            anyhow::bail!("{} is not there\nhint: run this on a control plane\ncode: NotControlPlane", path.display());
         };
         let before = String::from_utf8_lossy(&before).into_owned();
         let start = if *name == "etcd" { control_plane::start_of(&before)? } else { control_plane::EtcdStart::New };
@@ -91,7 +91,7 @@ pub async fn replace(
         let back = take_back(host, api, node, &replaced, patience, reporter).await;
         let state = if back.is_ok() { "all runs again as before" } else { "not all runs as before either" };
         anyhow::bail!(
-            "the new {} did not become ready within {}s; {state}\nhint: its logs are under /var/log/pods; the manifests before are in {}",
+            "the new {} did not become ready within {}s; {state}\nhint: its logs are under /var/log/pods; the manifests before are in {}\ncode: UpgradeUnhealthy",
             one.name,
             patience.as_secs(),
             folder.display()

@@ -67,12 +67,15 @@ async fn document(api: &dyn Api, name: &str, key: &str) -> Option<Value> {
 /// The configuration that is kept in the cluster.
 pub async fn configuration(api: &dyn Api) -> anyhow::Result<ClusterConfiguration> {
     let object = api::get(api, CONFIG).await?.ok_or_else(|| {
-        anyhow::anyhow!("the cluster has no ConfigMap kubeadm-config\nhint: was it made by kinit or kubeadm? `kinit init phase upload-config kubeadm` writes it again")
+        anyhow::anyhow!("the cluster has no ConfigMap kubeadm-config\nhint: was it made by kinit or kubeadm? `kinit init phase upload-config kubeadm` writes it again\ncode: ClusterConfig")
     })?;
     let text = object.pointer("/data/ClusterConfiguration").and_then(Value::as_str);
-    let text = text.ok_or_else(|| anyhow::anyhow!("ConfigMap kubeadm-config has no ClusterConfiguration"))?;
+    let text = text
+        .ok_or_else(|| anyhow::anyhow!("ConfigMap kubeadm-config has no ClusterConfiguration\ncode: ClusterConfig"))?;
     let documents = Documents::parse(text, "kubeadm-config")?;
-    documents.cluster.ok_or_else(|| anyhow::anyhow!("ConfigMap kubeadm-config has no ClusterConfiguration"))
+    documents
+        .cluster
+        .ok_or_else(|| anyhow::anyhow!("ConfigMap kubeadm-config has no ClusterConfiguration\ncode: ClusterConfig"))
 }
 
 /// What this build would write on the control plane `node`, whose static pod of the API server is `manifest`.

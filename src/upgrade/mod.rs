@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod cluster;
 pub mod daemons;
+pub mod phases;
 pub mod skew;
 pub mod version;
 

@@ -41,7 +41,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let all = gather(&PkiStore::new(&folder), Timestamp::now())?;
     if all.certificates.iter().chain(&all.certificate_authorities).all(|one| one.missing) {
         anyhow::bail!(
-            "there are no certificates in {}\nhint: run this on a control plane, or name the folder by --cert-dir",
+            "there are no certificates in {}\nhint: run this on a control plane, or name the folder by --cert-dir\ncode: NotControlPlane",
             folder.display()
         );
     }

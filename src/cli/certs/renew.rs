@@ -19,7 +19,7 @@ pub(super) fn run(args: &RenewArgs) -> anyhow::Result<()> {
     let names: Vec<&str> = known().filter(|name| all || *name == args.name).collect();
     if names.is_empty() {
         let known = known().collect::<Vec<_>>().join(", ");
-        anyhow::bail!("there is no certificate {:?} to renew\nhint: there are all, {known}", args.name);
+        anyhow::bail!("there is no certificate {:?} to renew\nhint: there are all, {known}\ncode: Usage", args.name);
     }
     let now = Timestamp::now();
     for name in names {
