@@ -22,7 +22,8 @@ pub fn renew_kubeconfig(store: &PkiStore, file: &str, now: Timestamp) -> anyhow:
     let profile = Profile::client(present.common_name.clone(), &groups);
     let name = config.clusters.first().map_or("kubernetes", |named| named.name.as_str());
     let text = kubeconfig::issue(store, name, &cluster.server, &profile, now)?;
-    kinit_pki::files::write_atomic(&path, text.as_bytes(), 0o600)?;
+    // Static pods have their kubeconfig mounted by itself.
+    kinit_pki::files::overwrite(&path, &text)?;
     let renewed = Kubeconfig::parse(&text, file)?;
     let end = renewed.current()?.1.map(|user| user.certificate_pem()).transpose()?.flatten();
     let end = end.map(|(pem, _)| Certificate::from_pem(&pem, file)).transpose()?;

@@ -10,9 +10,6 @@ equip() {
 process() { on "$1" pgrep -xo "$2"; }
 another_kubelet() { local now; now=$(process "$1" kubelet) && [ "$now" != "$2" ]; }
 ready() { equals True kubectl get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'; }
-snapshots() { on cp1 'ls /var/backups/kinit 2> /dev/null | wc -l'; }
-newest() { on cp1 'ls /var/backups/kinit 2> /dev/null | sort | tail -n 1'; }
-another_snapshot() { local now; now=$(newest) && [ -n "$now" ] && [ "$now" != "$1" ]; }
 restart_containerd() { local old; old=$(process "$1" containerd); on "$1" kill "$old"; within 20 on "$1" "test \$(pgrep -xo containerd) != $old && ctr version"; }
 
 check "the lab of the tests before is ended" $lab down
@@ -32,13 +29,6 @@ kubelet=$(process w1 kubelet)
 check "a killed kubelet" on w1 kill -9 "$kubelet"
 check "is started again" within 20 another_kubelet w1 "$kubelet"
 check "and its node is ready" within 60 ready w1
-check "snapshots are saved without timers" on cp1 kinit etcd snapshot schedule --every 2s --keep 2
-check "the newest two stay" within 60 equals 2 snapshots
-first=$(newest)
-check "more come" within 30 another_snapshot "$first"
-check "and no more than two stay" within 10 equals 2 snapshots
-check "they end" on cp1 kinit etcd snapshot schedule --off
-check "and the API is there" within 60 ready cp1
 for host in w1 cp1; do
   check "$host is reset" on $host kinit reset -f
   check "no kubelet and no supervisor is left on $host" refuses "" on $host pgrep -f '^([^ ]*/)?(kubelet|kinit supervise)'

@@ -43,6 +43,16 @@ pub fn write_atomic(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     result.map_err(fail)
 }
 
+/// Writes a file where it stands, for those who hold it open or have it mounted by itself: they would not see another one
+/// under its name. A shorter text is filled up with empty lines, so that one write does it.
+pub fn overwrite(path: &Path, text: &str) -> Result<()> {
+    let fail = |error| Error::io(path, error);
+    let mut file = OpenOptions::new().write(true).open(path).map_err(fail)?;
+    let length = usize::try_from(file.metadata().map_err(fail)?.len()).unwrap_or(0);
+    let filling = "\n".repeat(length.saturating_sub(text.len()));
+    file.write_all(format!("{text}{filling}").as_bytes()).and_then(|()| file.sync_all()).map_err(fail)
+}
+
 /// Gives a file another name in its folder, for good.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -74,6 +84,20 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_overwritten_where_it_stands() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("conf");
+        write_atomic(&path, b"longer text\n", 0o600).unwrap();
+        let before = fs::metadata(&path).unwrap().ino();
+        overwrite(&path, "short\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap().trim_end(), "short");
+        overwrite(&path, "a much longer text than before\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a much longer text than before\n");
+        assert_eq!(fs::metadata(&path).unwrap().ino(), before);
     }
 
     #[test]
