@@ -51,7 +51,7 @@ impl Volume {
     /// The name of the object by which it is attached to a node, as kubelets expect it.
     fn attachment(&self, node: &str) -> String {
         let text = format!("{}{}{node}", self.handle, self.driver);
-        format!("csi-{}", hex::encode(&Sha256::digest(text)))
+        format!("csi-{}", hex::encode(Sha256::digest(text)))
     }
 
     /// What a node's status calls it.

@@ -61,7 +61,7 @@ pub async fn run(context: Arc<Context>) {
                     return Ok(None);
                 }
                 let taken = |range: &str| used.contains(range) || given.values().flatten().any(|own| own == range);
-                let chosen: Option<Vec<String>> = pools.iter().map(|pool| first_free(pool, &taken)).collect();
+                let chosen: Option<Vec<String>> = pools.iter().map(|pool| first_free(pool, taken)).collect();
                 if let Some(ranges) = &chosen {
                     given.insert(key.clone(), ranges.clone());
                 }
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn each_family_has_its_mask() {
         let masks = |flags: &[&str]| of(flags).unwrap().iter().map(|pool| pool.mask).collect::<Vec<_>>();
-        assert_eq!(masks(&[]), []);
+        assert!(masks(&[]).is_empty());
         assert_eq!(masks(&["--cluster-cidr=10.0.0.0/16"]), [24]);
         assert_eq!(masks(&["--cluster-cidr=10.0.0.0/16", "--node-cidr-mask-size=26"]), [26]);
         assert_eq!(masks(&["--cluster-cidr=10.0.0.0/16,fd00::/56"]), [24, 64]);
