@@ -1,7 +1,11 @@
-//! Believing a server that nobody vouches for: the kubelet's probes, proxies that are told not to check, and the first look
-//! at a cluster whose CA is not known yet.
+//! Whom a client believes: servers that authorities vouch for, as Go's clients do (`anchored`), and servers that nobody vouches
+//! for, for the kubelet's probes, proxies that are told not to check, and the first look at a cluster whose CA is not known yet.
+
+mod anchored;
 
 use std::sync::Arc;
+
+pub use anchored::{anchored, refusal};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};

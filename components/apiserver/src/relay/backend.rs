@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use kinit_api::status::Status;
 use kinit_serving::Body;
 use kinit_serving::draining::Received;
-use kinit_serving::trust::any_server;
+use kinit_serving::trust::{anchored, any_server, refusal};
 use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
@@ -63,7 +63,7 @@ impl Backend {
         let connector = tokio_rustls::TlsConnector::from(config);
         let secured = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
         let secured = secured.map_err(|_| format!("{target}: the TLS handshake took too long"))?;
-        exchange(secured.map_err(|error| format!("tls: {error}"))?, request).await
+        exchange(secured.map_err(|error| refusal(&error))?, request).await
     }
 
     fn kubelet(&self, check: bool) -> Result<Arc<ClientConfig>, String> {
@@ -89,16 +89,11 @@ where
 fn kubelet_tls(options: &KubeletOptions, check: bool) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    let builder = match options.kubelet_certificate_authority.as_ref().filter(|_| check) {
-        Some(path) => {
-            let mut roots = rustls::RootCertStore::empty();
-            for certificate in kinit_serving::tls::read_certificates(path)? {
-                roots.add(certificate).with_context(|| path.display().to_string())?;
-            }
-            builder.with_root_certificates(roots)
-        }
-        None => builder.dangerous().with_custom_certificate_verifier(any_server(provider)),
+    let judge = match options.kubelet_certificate_authority.as_ref().filter(|_| check) {
+        Some(path) => anchored(kinit_serving::tls::read_certificates(path)?, provider),
+        None => any_server(provider),
     };
+    let builder = builder.dangerous().with_custom_certificate_verifier(judge);
     match (&options.kubelet_client_certificate, &options.kubelet_client_key) {
         (Some(certificate), Some(key)) => {
             let chain = kinit_serving::tls::read_certificates(certificate)?;

@@ -13,12 +13,12 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use kinit_serving::trust::any_server;
+use kinit_serving::trust::{anchored, any_server, refusal};
 use kinit_serving::{Body, full};
 use parking_lot::Mutex;
+use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 
 /// The largest answer that is read.
@@ -193,7 +193,7 @@ impl Client {
         let name = ServerName::try_from(target.server_name.clone()).map_err(|error| error.to_string())?;
         let config = self.tls(&target.trust)?;
         let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-        let stream = stream.map_err(|error| format!("tls: failed to verify certificate: {error}"))?;
+        let stream = stream.map_err(|error| refusal(&error))?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         tokio::spawn(connection.with_upgrades());
         Ok(sender)
@@ -204,10 +204,11 @@ impl Client {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone());
         let builder = builder.with_safe_default_protocol_versions().map_err(text)?;
-        let builder = match trust {
-            Trust::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
-            Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(any_server(provider)),
+        let judge = match trust {
+            Trust::Authorities(pem) => anchored(authorities(pem)?, provider),
+            Trust::Anyone => any_server(provider),
         };
+        let builder = builder.dangerous().with_custom_certificate_verifier(judge);
         let (chain, key) = match &self.identity {
             None => return Ok(builder.with_no_client_auth()),
             Some(Identity::Files(certificate, key)) => (
@@ -225,7 +226,7 @@ impl Client {
     }
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
+fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let system;
     let pem = if pem.is_empty() {
         system = SYSTEM_AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
@@ -233,13 +234,9 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
     } else {
         pem
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| format!("unable to load root certificates: {error}"))?;
-        // Systems' bundles have authorities that cannot be read; those vouch for nobody.
-        let _ = roots.add(certificate);
-    }
-    Ok(roots)
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("unable to load root certificates: {error}"))
 }
 
 fn request(target: &Target, method: &Method, path: &str, body: Bytes) -> Result<Request<Body>, String> {
