@@ -2,10 +2,12 @@
 //!
 //! [`set`] keeps the compiled policies with their bindings, [`matching`] says which writes a policy means, [`scope`] is
 //! what expressions see, [`params`] finds what bindings parametrize policies with. [`validating`] and [`mutating`] run
-//! them; [`check`] looks at policies that are to be stored, [`conditions`] evaluates the match conditions of webhooks.
+//! them; [`check`] looks at policies that are to be stored, [`typing`] tells in their status what does not fit the types that they
+//! are about, [`conditions`] evaluates the match conditions of webhooks, and [`devices`] reads the expressions of device classes.
 
 pub mod check;
 pub mod conditions;
+mod devices;
 mod expressions;
 mod matching;
 mod mutating;
@@ -14,6 +16,7 @@ mod scope;
 mod set;
 #[cfg(test)]
 mod tests;
+pub mod typing;
 mod validating;
 
 use std::sync::Arc;

@@ -48,11 +48,11 @@ pub(super) fn huge_pages(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
-fn native(name: &str) -> bool {
+pub(super) fn native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
-fn extended(name: &str) -> bool {
+pub(super) fn extended(name: &str) -> bool {
     !native(name) && !name.starts_with("requests.") && text::qualified_name(&format!("requests.{name}")).is_empty()
 }
 

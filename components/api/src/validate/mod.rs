@@ -8,7 +8,9 @@ mod address;
 mod amounts;
 mod autoscaler;
 mod certificates;
+mod claim_status;
 mod claims;
+mod claims_of_devices;
 mod cluster;
 mod config;
 mod containers;
@@ -34,6 +36,7 @@ mod rbac;
 mod security;
 mod service;
 mod signer;
+mod slices;
 mod storage;
 mod surroundings;
 #[cfg(test)]
@@ -86,6 +89,7 @@ pub fn subresource(
         ("", "Namespace", "finalize") => core::namespace(new, true),
         ("", "Service", "status") => service::status(new),
         ("", "ResourceQuota", "status") => limits::quota_status(new),
+        ("resource.k8s.io", "ResourceClaim", "status") => claim_status::status(old, new),
         ("storage.k8s.io", "VolumeAttachment", "status") => storage::attachment_status(new),
         ("certificates.k8s.io", _, "approval" | "status") => certificates::status(old, new),
         (_, _, "status") => counts::status(kind, old, new),
@@ -98,7 +102,10 @@ pub fn subresource(
 pub fn update(group: &str, kind: &str, old: &Object, new: &Object) -> Result<(), Status> {
     let mut errors = metadata::update(old, new);
     errors.extend(changed(group, kind, old, new));
-    errors.extend(whole(group, kind, new));
+    // What may not change is not looked at for anything else.
+    if !matches!((group, kind), ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate")) {
+        errors.extend(whole(group, kind, new));
+    }
     finished(group, kind, new, &errors)
 }
 
@@ -133,6 +140,7 @@ fn whole(group: &str, kind: &str, object: &Object) -> Errors {
         ("", "ReplicationController") | ("apps", _) => workloads::whole(kind, object),
         ("batch", _) => jobs::whole(kind, object),
         ("", "PersistentVolume") | ("storage.k8s.io", _) => storage::whole(kind, object),
+        ("resource.k8s.io", _) => claims_of_devices::whole(kind, object),
         ("flowcontrol.apiserver.k8s.io", _) => flow::whole(kind, object),
         ("rbac.authorization.k8s.io", _) => rbac::whole(kind, object),
         ("networking.k8s.io" | "discovery.k8s.io", _) => network::whole(kind, object),
@@ -155,6 +163,7 @@ fn changed(group: &str, kind: &str, old: &Object, new: &Object) -> Errors {
         ("apps", _) => workloads::changed(kind, old, new),
         ("batch", _) => jobs::changed(kind, old, new),
         ("", "PersistentVolume") | ("storage.k8s.io", _) => storage::changed(kind, old, new),
+        ("resource.k8s.io", _) => claims_of_devices::changed(kind, old, new),
         ("rbac.authorization.k8s.io", _) => rbac::changed(kind, old, new),
         ("networking.k8s.io" | "discovery.k8s.io", _) => network::changed(kind, old, new),
         _ => cluster::changed(group, kind, old, new),

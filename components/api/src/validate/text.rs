@@ -109,6 +109,34 @@ pub fn path_segment(text: &str) -> Complaints {
     forbidden.map(|part| format!("may not contain '{part}'")).collect()
 }
 
+/// A name in C.
+pub fn identifier(text: &str) -> Complaints {
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    if first && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Complaints::new();
+    }
+    let rule = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
+                characters or '_'";
+    vec![explained(rule, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])]
+}
+
+/// Why a condition is as it is, in one word.
+pub fn condition_reason(text: &str) -> Complaints {
+    let bytes = text.as_bytes();
+    let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let well = bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.last().is_some_and(word)
+        && bytes.iter().all(|byte| word(byte) || b",:".contains(byte));
+    // That there has to be one is said by itself.
+    if well || text.is_empty() {
+        return Complaints::new();
+    }
+    let rule = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric \
+                characters or '_,:', and must end with an alphanumeric character or '_'";
+    let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
+    vec![explained(rule, "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", &examples)]
+}
+
 /// An IP address as it is written canonically.
 pub fn ip_address(text: &str) -> Complaints {
     match (super::address::problem(text), text.parse::<std::net::IpAddr>()) {

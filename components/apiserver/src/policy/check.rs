@@ -9,10 +9,10 @@ use kinit_api::validate::{metadata, text};
 use kinit_cel::Type;
 use serde_json::Value;
 
-use super::GROUP;
 use super::expressions::{Expression, Gives};
 use super::scope;
 use super::set::{Mutation, Policy};
+use super::{GROUP, devices};
 use crate::registry::ResourceSpec;
 
 const FAILURE_POLICIES: [&str; 2] = ["Fail", "Ignore"];
@@ -25,7 +25,12 @@ const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
 
 /// Whether an object may be stored, as far as its expressions and what belongs to them go.
 pub fn check(spec: &ResourceSpec, object: &Object) -> Result<(), Status> {
-    if spec.group() != GROUP {
+    let group = spec.group();
+    if group == "resource.k8s.io" {
+        let errors = devices::check(spec.kind(), object);
+        return if errors.is_empty() { Ok(()) } else { Err(field::status(group, spec.kind(), object.name(), &errors)) };
+    }
+    if group != GROUP {
         return Ok(());
     }
     let root = Path::new("spec");
