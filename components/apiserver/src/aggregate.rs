@@ -3,6 +3,7 @@
 //! - [`register`]: each group and version that this server has itself gets an APIService that says so.
 //! - [`probe`]: the others are looked at now and then; whether they answer stands in their status, and what they serve is
 //!   kept for discovery and the index of OpenAPI documents.
+//! - [`swagger`]: what such a server's document of OpenAPI version 2 says of a group and version.
 //! - [`proxy`]: requests for them, with the user's name in headers that only a front proxy's certificate makes believable.
 //! - [`path`]: what such a request asks for, as authorization wants to know it.
 
@@ -10,6 +11,7 @@ pub mod path;
 pub mod probe;
 pub mod proxy;
 pub mod register;
+pub mod swagger;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::cache::Cache;
 use crate::options::AuthenticationOptions;
 use crate::webhook::client::{Client, Target, Trust};
 use crate::webhook::target;
+use swagger::Swagger;
 
 pub const GROUP: &str = "apiregistration.k8s.io";
 pub const RESOURCE: &str = "apiservices";
@@ -37,6 +40,8 @@ pub struct Served {
     pub resources: Vec<Value>,
     /// Where its OpenAPI document is, with the hash of it.
     pub openapi: Option<String>,
+    /// Its part of the document of OpenAPI version 2.
+    pub swagger: Option<Arc<Swagger>>,
     /// Whether the server answered when it was last asked.
     pub current: bool,
 }

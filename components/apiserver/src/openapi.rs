@@ -17,6 +17,7 @@ use kinit_serving::{Body, full};
 use sha2::{Digest, Sha512};
 
 use crate::aggregate::Known;
+use crate::aggregate::swagger::Swagger;
 use crate::discovery::{all_subresources, verbs};
 use crate::registry::{Registry, Spec};
 use words::Packed;
@@ -35,15 +36,69 @@ enum Document {
     V3(String, String),
 }
 
-/// Hashes of documents, for the snapshot of the registry with this number.
-type Hashes = parking_lot::Mutex<(u64, BTreeMap<Document, String>)>;
+/// Hashes of documents, for what was served then.
+#[derive(Default)]
+struct Hashes {
+    /// The number of the registry's snapshot.
+    generation: u64,
+    /// What other servers said of themselves.
+    others: u64,
+    known: BTreeMap<Document, String>,
+}
+
+/// What documents are about: what this server serves, and what it passes on.
+struct Served {
+    registry: Arc<Registry>,
+    known: Arc<Known>,
+}
+
+impl Served {
+    /// What other servers that answer say of themselves in version 2.
+    fn others(&self) -> impl Iterator<Item = &Swagger> {
+        self.known.values().filter(|it| it.current).filter_map(|it| it.swagger.as_deref())
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.others().fold(0, |all, one| all.rotate_left(7) ^ one.fingerprint)
+    }
+}
+
+impl Hashes {
+    /// Forgets what is no longer as it was.
+    fn follow(&mut self, served: &Served) {
+        if self.generation < served.registry.generation() {
+            // Groups of built-in kinds alone are the same for ever.
+            self.known.retain(|document, _| document.is_constant());
+            self.generation = served.registry.generation();
+        }
+        let others = served.fingerprint();
+        if self.others != others {
+            self.known.retain(|document, _| !document.is_old());
+            self.others = others;
+        }
+    }
+
+    /// Whether what was made for `served` is still so.
+    fn is_of(&self, served: &Served) -> bool {
+        self.generation == served.registry.generation() && self.others == served.fingerprint()
+    }
+}
 
 impl Document {
-    fn build(&self, registry: &Registry) -> Vec<u8> {
+    fn build(&self, served: &Served) -> Vec<u8> {
+        let registry = &served.registry;
         let words = Packed::open();
         let rows: Vec<Row> = registry.rows().into_iter().filter(|spec| self.has(spec)).map(Row::new).collect();
         let resources = resources(&rows);
-        let custom = self.custom(&rows);
+        let mut custom = self.custom(&rows);
+        if self.is_old() {
+            for other in served.others() {
+                custom.paths.extend(other.paths.iter().map(|(path, item)| (path.clone(), item.clone())));
+                for (name, schema) in &other.schemas {
+                    custom.schemas.entry(name.clone()).or_insert_with(|| schema.clone());
+                }
+            }
+        }
         match self {
             Self::V2 => openapi::v2(&resources, &custom, &words),
             Self::V2Proto => proto::document(&resources, &custom, &words),
@@ -62,34 +117,34 @@ impl Document {
     fn custom(&self, rows: &[Row]) -> openapi::Custom {
         let dialect = if matches!(self, Self::V3(..)) { Dialect::V3 } else { Dialect::V2 };
         let custom = rows.iter().filter_map(|row| row.spec.custom.as_ref());
-        custom.flat_map(|custom| kinit_crd::openapi::schemas(&custom.definition, custom.version(), dialect)).collect()
+        let schemas =
+            custom.flat_map(|it| kinit_crd::openapi::schemas(&it.definition, it.version(), dialect)).collect();
+        openapi::Custom { schemas, ..openapi::Custom::default() }
     }
 
     /// The document's hash, which is its content's. The first call builds the document.
-    fn hash(&self, registry: &Registry) -> String {
-        static HASHES: OnceLock<Hashes> = OnceLock::new();
+    fn hash(&self, served: &Served) -> String {
+        static HASHES: OnceLock<parking_lot::Mutex<Hashes>> = OnceLock::new();
         let hashes = HASHES.get_or_init(Default::default);
-        let current = |known: &mut (u64, BTreeMap<Document, String>)| {
-            if known.0 < registry.generation() {
-                // Groups of built-in kinds alone are the same for ever.
-                known.1.retain(|document, _| document.is_constant());
-                known.0 = registry.generation();
-            }
-        };
         {
-            let mut known = hashes.lock();
-            current(&mut known);
-            if let Some(hash) = known.1.get(self) {
+            let mut hashes = hashes.lock();
+            hashes.follow(served);
+            if let Some(hash) = hashes.known.get(self) {
                 return hash.clone();
             }
         }
-        let hash = hex::encode_upper(Sha512::digest(self.build(registry)));
-        let mut known = hashes.lock();
-        current(&mut known);
-        if known.0 == registry.generation() || self.is_constant() {
-            known.1.insert(self.clone(), hash.clone());
+        let hash = hex::encode_upper(Sha512::digest(self.build(served)));
+        let mut hashes = hashes.lock();
+        hashes.follow(served);
+        if hashes.is_of(served) || self.is_constant() {
+            hashes.known.insert(self.clone(), hash.clone());
         }
         hash
+    }
+
+    /// Whether it is of version 2, which has what all servers serve.
+    fn is_old(&self) -> bool {
+        matches!(self, Self::V2 | Self::V2Proto)
     }
 
     /// Whether no definition can add to the document: their groups have a domain that is not the project's.
@@ -154,7 +209,7 @@ pub async fn respond(
 ) -> Result<Response<Body>, Status> {
     let document = match path.trim_end_matches('/') {
         "/openapi/v2" => v2_form(headers)?,
-        "/openapi/v3" => return blocking(move || index(&registry, &known)).await,
+        "/openapi/v3" => return blocking(move || index(&Served { registry, known })).await,
         path => {
             let name = path.strip_prefix("/openapi/v3/").ok_or_else(Status::no_such_path)?;
             versions(&registry).remove(name).ok_or_else(Status::no_such_path)?
@@ -162,12 +217,12 @@ pub async fn respond(
     };
     let asked = query.into_iter().flat_map(|query| url::form_urlencoded::parse(query.as_bytes()));
     let asked = asked.into_iter().find(|(key, _)| key == "hash").map(|(_, hash)| hash.into_owned());
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let has = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let gzip = headers.get(header::ACCEPT_ENCODING).is_some_and(|value| {
         value.to_str().is_ok_and(|text| text.split(',').any(|coding| coding.trim().starts_with("gzip")))
     });
-    let path = path.to_owned();
-    blocking(move || answer(&registry, &document, &path, asked.as_deref(), known.as_deref(), gzip)).await
+    let (path, served) = (path.to_owned(), Served { registry, known });
+    blocking(move || answer(&served, &document, &path, asked.as_deref(), has.as_deref(), gzip)).await
 }
 
 async fn blocking(
@@ -188,12 +243,12 @@ fn v2_form(headers: &HeaderMap) -> Result<Document, Status> {
     Err(Status::not_acceptable(&[JSON, V2_PROTO]))
 }
 
-fn index(registry: &Registry, known: &Known) -> Result<Response<Body>, Status> {
-    let own = versions(registry).into_iter().map(|(name, document)| {
-        let url = format!("/openapi/v3/{name}?hash={}", document.hash(registry));
+fn index(served: &Served) -> Result<Response<Body>, Status> {
+    let own = versions(&served.registry).into_iter().map(|(name, document)| {
+        let url = format!("/openapi/v3/{name}?hash={}", document.hash(served));
         (name, url)
     });
-    let others = known.values().filter(|served| served.current);
+    let others = served.known.values().filter(|it| it.current);
     let others = others.filter_map(|it| Some((format!("apis/{}/{}", it.group, it.version), it.openapi.clone()?)));
     let paths: serde_json::Map<String, serde_json::Value> =
         own.chain(others).map(|(name, url)| (name, serde_json::json!({ "serverRelativeURL": url }))).collect();
@@ -201,14 +256,14 @@ fn index(registry: &Registry, known: &Known) -> Result<Response<Body>, Status> {
 }
 
 fn answer(
-    registry: &Registry,
+    served: &Served,
     document: &Document,
     path: &str,
     asked: Option<&str>,
     known: Option<&str>,
     gzip: bool,
 ) -> Result<Response<Body>, Status> {
-    let hash = document.hash(registry);
+    let hash = document.hash(served);
     let tag = format!("\"{hash}\"");
     let mut response = Response::new(full(Bytes::new()));
     let headers = response.headers_mut();
@@ -234,7 +289,7 @@ fn answer(
     }
     let media = if *document == Document::V2Proto { V2_PROTO } else { JSON };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
-    let mut bytes = document.build(registry);
+    let mut bytes = document.build(served);
     if gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

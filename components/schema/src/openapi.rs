@@ -33,8 +33,14 @@ pub struct Resource<'a> {
     pub verbs: &'a [&'a str],
 }
 
-/// Schemas of kinds that are not of the table, by their definitions' names.
-pub type Custom = BTreeMap<String, Value>;
+/// What a document has of kinds that are not of the table.
+#[derive(Debug, Default)]
+pub struct Custom {
+    /// Schemas, by their definitions' names. What the table has under the same name goes before.
+    pub schemas: BTreeMap<String, Value>,
+    /// Paths besides those of the resources.
+    pub paths: BTreeMap<String, Value>,
+}
 
 /// Descriptions of types and fields.
 pub trait Words {
@@ -90,7 +96,7 @@ pub fn v2(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words) -> Vec
 /// Gives every piece of a document to `sink`: first the paths, then the schemas.
 pub fn each(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words, dialect: Dialect, sink: &mut dyn Sink) {
     let mut wanted = BTreeSet::new();
-    if !custom.is_empty() {
+    if !custom.schemas.is_empty() {
         wanted.extend([("meta/v1", "ObjectMeta"), ("meta/v1", "ListMeta")]);
     }
     let mut items: BTreeMap<String, Value> = BTreeMap::new();
@@ -106,13 +112,17 @@ pub fn each(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words, dial
             items.insert(format!("{base}/"), paths::discovery(resource, &tag, dialect, &mut wanted));
         }
     }
-    for (path, item) in items {
-        sink.path(&path, &item);
+    for (path, item) in &items {
+        sink.path(path, item);
     }
-    for (name, schema) in schemas::closure(wanted, words, dialect) {
-        sink.schema(&name, &schema());
+    for (path, item) in custom.paths.iter().filter(|(path, _)| !items.contains_key(*path)) {
+        sink.path(path, item);
     }
-    for (name, schema) in custom {
+    let own = schemas::closure(wanted, words, dialect);
+    for (name, schema) in &own {
+        sink.schema(name, &schema());
+    }
+    for (name, schema) in custom.schemas.iter().filter(|(name, _)| !own.contains_key(*name)) {
         sink.schema(name, schema);
     }
 }

@@ -1,6 +1,7 @@
 //! Looking at other servers now and then: whether they answer, and what they serve.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kinit_api::object::Object;
@@ -8,6 +9,7 @@ use kinit_api::status::Status;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::swagger::Swagger;
 use super::{Aggregator, GROUP, Known, PATIENCE, RESOURCE, Served, is_available, is_remote, target_of};
 use crate::handlers::{Api, now};
 use crate::webhook::client::Target;
@@ -77,7 +79,14 @@ impl Aggregator {
             Ok((status, bytes)) if status.is_success() => {
                 let list = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
                 let openapi = self.described(&target, path.trim_start_matches('/')).await;
-                let found = Found { resources: discovered(&list), openapi };
+                let known = self.known();
+                // The place of the newer document changes with what it says, so that the older one is not read for nothing.
+                let before = known.get(service.name()).filter(|it| it.openapi.is_some() && it.openapi == openapi);
+                let swagger = match before.and_then(|it| it.swagger.clone()) {
+                    Some(swagger) => Some(swagger),
+                    None => self.described_before(&target, &path).await,
+                };
+                let found = Found { resources: discovered(&list), openapi, swagger };
                 ((true, "Passed", "all checks passed".to_owned()), Some(found))
             }
             Ok((status, _)) => (refused(format!("bad status from {path}: {}", status.as_u16())), None),
@@ -92,12 +101,20 @@ impl Aggregator {
         // What is below other paths would not be led to that server.
         url.starts_with(&format!("/openapi/v3/{name}")).then(|| url.to_owned())
     }
+
+    /// What a server's document of version 2 says of the paths below one.
+    async fn described_before(&self, target: &Target, path: &str) -> Option<Arc<Swagger>> {
+        let (status, bytes) = self.client.get(target, "/openapi/v2", USER, PATIENCE).await.ok()?;
+        let document: Value = serde_json::from_slice(&bytes).ok().filter(|_| status.is_success())?;
+        Some(Arc::new(Swagger::of(document, path)))
+    }
 }
 
 /// What a server that answers serves of a group and version.
 struct Found {
     resources: Vec<Value>,
     openapi: Option<String>,
+    swagger: Option<Arc<Swagger>>,
 }
 
 fn note(known: &mut Known, service: &Object, current: bool, found: Option<Found>) {
@@ -109,11 +126,12 @@ fn note(known: &mut Known, service: &Object, current: bool, found: Option<Found>
         priority,
         resources: Vec::new(),
         openapi: None,
+        swagger: None,
         current,
     });
     (entry.priority, entry.current) = (priority, current);
     if let Some(found) = found {
-        (entry.resources, entry.openapi) = (found.resources, found.openapi);
+        (entry.resources, entry.openapi, entry.swagger) = (found.resources, found.openapi, found.swagger);
     }
 }
 

@@ -51,7 +51,7 @@ fn references(value: &Value, found: &mut Vec<String>) {
 
 #[test]
 fn documents_say_what_clients_look_for() {
-    let document: Value = serde_json::from_slice(&v3(&pods(), &Custom::new(), &Named)).unwrap();
+    let document: Value = serde_json::from_slice(&v3(&pods(), &Custom::default(), &Named)).unwrap();
     let patch = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
     assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "", "version": "v1", "kind": "Pod"}));
     let parameters = patch["parameters"].as_array().unwrap();
@@ -77,8 +77,8 @@ fn documents_say_what_clients_look_for() {
 #[test]
 fn references_resolve_in_both_dialects() {
     let documents = [
-        (v3(&pods(), &Custom::new(), &Named), "/components/schemas"),
-        (v2(&pods(), &Custom::new(), &Named), "/definitions"),
+        (v3(&pods(), &Custom::default(), &Named), "/components/schemas"),
+        (v2(&pods(), &Custom::default(), &Named), "/definitions"),
     ];
     for (text, place) in documents {
         let document: Value = serde_json::from_slice(&text).unwrap();
