@@ -15,6 +15,7 @@ mod event_rate;
 mod limits;
 mod namespaces;
 mod node;
+mod node_bound;
 mod optional;
 mod pod_security;
 mod pods;
@@ -231,9 +232,9 @@ const PLUGINS: &[Plugin] = &[
     Plugin::off("DenyServiceExternalIPs").validates(optional::deny_external),
     Plugin::on("PodTopologyLabels").mutates(pods::topology),
     Plugin::on("PodGroupWorkloadExists"),
-    Plugin::on("NodeDeclaredFeatureValidator"),
+    Plugin::on("NodeDeclaredFeatureValidator").validates(node_bound::features),
     Plugin::on("JobValidation"),
-    Plugin::on("PodResizeValidator"),
+    Plugin::on("PodResizeValidator").validates(node_bound::resize),
     Plugin::on(MUTATING_POLICIES),
     Plugin::on(MUTATING_WEBHOOKS),
     Plugin::on(VALIDATING_POLICIES),
