@@ -9,6 +9,7 @@ mod managed;
 mod merge;
 mod node;
 mod set;
+mod versions;
 mod walk;
 
 use kinit_schema::Type;
@@ -19,6 +20,8 @@ use managed::{Id, Managers, Owned};
 use node::Node;
 pub use node::{Elements, Fields, Structure};
 use set::Set;
+pub use versions::Versions;
+use versions::{Difference, Views};
 
 /// Fields that nobody manages, because the server itself does.
 const UNMANAGED: &[&[&str]] = &[
@@ -50,7 +53,7 @@ pub enum Schema<'a> {
 }
 
 /// Who writes, and in what form.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Writer<'a> {
     pub manager: &'a str,
     pub api_version: &'a str,
@@ -58,6 +61,8 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
     /// The time of the write.
     pub now: &'a str,
+    /// The kind's other versions, where managers may have written in them.
+    pub versions: Option<&'a dyn Versions>,
 }
 
 /// A field that another manager has set to something else.
@@ -121,14 +126,12 @@ pub fn update(schema: Option<Schema<'_>>, old: Option<&Object>, new: &mut Object
 fn note(schema: Option<Schema<'_>>, old: Option<&Object>, new: &Object, managers: &mut Managers, writer: Writer<'_>) {
     let nothing = Object::default();
     let found = walk::compare_objects(Node::root(schema), old.unwrap_or(&nothing).map(), new.map());
-    let removed = found.removed.clone();
-    let mut changed = found.changed();
-    strip(&mut changed);
-    for owned in managers.0.values_mut() {
-        owned.set.subtract(&changed);
-        owned.set.subtract(&removed);
-    }
+    let mut own = Difference::of(found);
+    strip(&mut own.changed);
+    let states = || (old.unwrap_or(&nothing).clone().into_value(), new.clone().into_value());
+    Views::new(writer, &own, managers, states).take(managers);
     managers.0.retain(|_, owned| !owned.set.is_empty());
+    let changed = own.changed;
     if changed.is_empty() || writer.manager.is_empty() {
         return;
     }
@@ -203,14 +206,11 @@ pub fn apply(
     let current = current.into_value();
     let mut merged = merge::merge(node, Some(&current), &config);
     if let Some(before) = &before {
-        let mut owned = set.clone();
-        managers.0.values().for_each(|other| owned.add(&other.set));
-        merge::prune(node, &mut merged, &before.set, &owned);
+        merged = versions::prune(node, &merged, before, &set, &managers, writer).unwrap_or(merged);
     }
-    let found = walk::compare(node, Some(&current), Some(&merged));
-    let removed = found.removed.clone();
-    let changed = found.changed();
-    let mut conflicts = conflicts(&managers, &changed);
+    let own = Difference::of(walk::compare(node, Some(&current), Some(&merged)));
+    let views = Views::new(writer, &own, &managers, || (current.clone(), merged.clone()));
+    let mut conflicts = conflicts(&managers, &views);
     if writer.manager == KUBECTL && !conflicts.is_empty() {
         let allowed = last_applied(node, &current, writer.api_version).unwrap_or_default();
         let rest: Vec<Conflict> =
@@ -220,10 +220,7 @@ pub fn apply(
     if !force && !conflicts.is_empty() {
         return Err(ApplyError::Conflicts(conflicts));
     }
-    for owned in managers.0.values_mut() {
-        owned.set.subtract(&changed);
-        owned.set.subtract(&removed);
-    }
+    views.take(&mut managers);
     let version = writer.api_version.to_owned();
     let same = before.as_ref().is_some_and(|before| before.set == set && before.version == version);
     let time =
@@ -276,10 +273,10 @@ fn find_atomics(node: Node<'_>, value: &Value, path: &str, found: &mut Vec<Strin
     }
 }
 
-fn conflicts(managers: &Managers, changed: &Set) -> Vec<Conflict> {
+fn conflicts(managers: &Managers, views: &Views<'_>) -> Vec<Conflict> {
     let of = |(id, owned): (&Id, &Owned)| {
         let manager = id.shown();
-        let fields = owned.set.common(changed).paths();
+        let fields = views.of(&owned.version).map(|found| owned.set.common(&found.changed).paths()).unwrap_or_default();
         fields.into_iter().map(move |field| Conflict { manager: manager.clone(), field }).collect::<Vec<_>>()
     };
     managers.0.iter().flat_map(of).collect()

@@ -1,5 +1,7 @@
 //! Label and field selectors in the string forms of query parameters.
 
+mod parse;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -11,6 +13,10 @@ enum Requirement {
     Absent(String),
     In(String, Vec<String>),
     NotIn(String, Vec<String>),
+    /// An integer above this one.
+    Above(String, i64),
+    /// An integer below this one.
+    Below(String, i64),
 }
 
 /// A parsed label selector: `a=b,c!=d,e in (f,g),h notin (i),j,!k`. All requirements must hold; none is "everything".
@@ -19,12 +25,12 @@ pub struct LabelSelector(Vec<Requirement>);
 
 /// What is wrong with a selector's text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unable to parse requirement: {0}")]
+#[error("{0}")]
 pub struct ParseError(String);
 
 impl LabelSelector {
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        split_outside_parentheses(text).into_iter().map(requirement).collect::<Result<_, _>>().map(Self)
+        parse::selector(text).map(Self).map_err(ParseError)
     }
 
     /// Reads a LabelSelector object: `matchLabels` and `matchExpressions`, all of which must hold.
@@ -59,50 +65,15 @@ impl LabelSelector {
             Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
             // A label that is absent is not in any set: upstream's != and notin match it.
             Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Requirement::Above(key, bound) => number(labels, key).is_some_and(|value| value > *bound),
+            Requirement::Below(key, bound) => number(labels, key).is_some_and(|value| value < *bound),
         })
     }
 }
 
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let (mut parts, mut depth, mut start) = (Vec::new(), 0_i32, 0);
-    for (at, character) in text.char_indices() {
-        match character {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).collect()
-}
-
-fn requirement(text: &str) -> Result<Requirement, ParseError> {
-    let key = |key: &str| {
-        let key = key.trim();
-        let legal = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-        if key.is_empty() || !key.chars().all(legal) { Err(ParseError(text.to_owned())) } else { Ok(key.to_owned()) }
-    };
-    if let Some(rest) = text.strip_prefix('!') {
-        return key(rest).map(Requirement::Absent);
-    }
-    if let Some((left, right)) = text.split_once("!=") {
-        return Ok(Requirement::NotIn(key(left)?, vec![right.trim().to_owned()]));
-    }
-    if let Some((left, right)) = text.split_once("==").or_else(|| text.split_once('=')) {
-        return Ok(Requirement::In(key(left)?, vec![right.trim().to_owned()]));
-    }
-    let Some((head, values)) = text.split_once('(') else { return key(text).map(Requirement::Exists) };
-    let values = values.strip_suffix(')').ok_or_else(|| ParseError(text.to_owned()))?;
-    let values = values.split(',').map(|value| value.trim().to_owned()).collect();
-    match head.trim().rsplit_once(char::is_whitespace) {
-        Some((left, "in")) => Ok(Requirement::In(key(left)?, values)),
-        Some((left, "notin")) => Ok(Requirement::NotIn(key(left)?, values)),
-        _ => Err(ParseError(text.to_owned())),
-    }
+/// A label's value where it is an integer.
+fn number(labels: &BTreeMap<String, String>, key: &str) -> Option<i64> {
+    labels.get(key)?.parse().ok()
 }
 
 /// A parsed field selector: `metadata.name=a,spec.nodeName!=b`, as (path, value, whether they must be equal).
@@ -111,18 +82,21 @@ pub struct FieldSelector(pub Vec<(String, String, bool)>);
 
 impl FieldSelector {
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let terms = text.split(',').map(str::trim).filter(|term| !term.is_empty());
-        terms
-            .map(|term| {
-                let (equal, pair) = match term.split_once("!=") {
-                    Some(pair) => (false, Some(pair)),
-                    None => (true, term.split_once("==").or_else(|| term.split_once('='))),
-                };
-                let (field, value) = pair.ok_or_else(|| ParseError(format!("invalid field selector {term:?}")))?;
-                Ok((field.to_owned(), value.to_owned(), equal))
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let mut terms = split(text);
+        terms.sort_unstable();
+        let term = |term: &str| {
+            let wrong = || ParseError(format!("invalid selector: '{text}'; can't understand '{term}'"));
+            // The first operator counts, and the longest where two begin at one place.
+            let at = term.find('=').ok_or_else(wrong)?;
+            let at = if at > 0 && term.as_bytes()[at - 1] == b'!' { at - 1 } else { at };
+            let (field, rest) = term.split_at(at);
+            let (equal, value) = match rest.strip_prefix("!=") {
+                Some(value) => (false, value),
+                None => (true, rest.strip_prefix("==").or_else(|| rest.strip_prefix('=')).ok_or_else(wrong)?),
+            };
+            Ok((field.to_owned(), unescaped(value)?, equal))
+        };
+        terms.into_iter().filter(|term| !term.is_empty()).map(term).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether an object with these fields is selected; `field` gives a field's value, empty where it is unset.
@@ -134,6 +108,49 @@ impl FieldSelector {
     pub fn name(&self) -> Option<&str> {
         self.0.iter().find(|(path, _, equal)| path == "metadata.name" && *equal).map(|(_, value, _)| value.as_str())
     }
+}
+
+/// The terms of a field selector, which end at commas that are not escaped.
+fn split(text: &str) -> Vec<&str> {
+    let (mut terms, mut start, mut escaped) = (Vec::new(), 0, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b',' => {
+                terms.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    terms.push(&text[start..]);
+    terms
+}
+
+/// A value whose backslashes, commas and equals signs are escaped, as they have to be.
+fn unescaped(value: &str) -> Result<String, ParseError> {
+    let mut plain = String::with_capacity(value.len());
+    let mut letters = value.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => match letters.next() {
+                Some(escaped @ ('\\' | ',' | '=')) => plain.push(escaped),
+                other => {
+                    let shown: String = std::iter::once('\\').chain(other).collect();
+                    return Err(ParseError(format!("invalid field selector: invalid escape sequence: {shown}")));
+                }
+            },
+            ',' | '=' => {
+                return Err(ParseError(format!(
+                    "invalid field selector: unescaped character in value: {}",
+                    u32::from(letter)
+                )));
+            }
+            other => plain.push(other),
+        }
+    }
+    Ok(plain)
 }
 
 #[cfg(test)]
@@ -168,6 +185,11 @@ mod tests {
         assert_eq!(selector.name(), Some("a"));
         assert!(selector.matches(|path| if path == "metadata.name" { "a" } else { "" }));
         assert!(!selector.matches(|path| if path == "metadata.name" { "a" } else { "b" }));
-        assert!(FieldSelector::parse("nonsense").is_err());
+        let told = |text| FieldSelector::parse(text).unwrap_err().to_string();
+        assert_eq!(told("a=b,nonsense"), "invalid selector: 'a=b,nonsense'; can't understand 'nonsense'");
+        assert_eq!(told("a=b=c"), "invalid field selector: unescaped character in value: 61");
+        assert_eq!(told(r"a=\b"), r"invalid field selector: invalid escape sequence: \b");
+        let escaped = FieldSelector::parse(r"a=b\=\,\\c").unwrap();
+        assert_eq!(escaped.0, [("a".to_owned(), r"b=,\c".to_owned(), true)]);
     }
 }

@@ -147,7 +147,12 @@ impl Status {
             "message": self.message, "reason": self.reason, "code": self.code,
         });
         if let (Some(details), Some(map)) = (&self.details, value.as_object_mut()) {
-            map.insert("details".into(), details.clone());
+            let mut details = details.clone();
+            if let Some(parts) = details.as_object_mut() {
+                // Go leaves out what is empty.
+                parts.retain(|_, part| part.as_str() != Some(""));
+            }
+            map.insert("details".into(), details);
         }
         if let Some(token) = &self.continue_token {
             value["metadata"]["continue"] = token.clone().into();

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::registry::{RESOURCES, ResourceSpec};
 use crate::request::{ResourceRequest, Verb};
+use crate::versions::Versions;
 
 /// The longest name of a manager.
 const MAX_MANAGER: usize = 128;
@@ -89,6 +90,7 @@ fn options_kind(request: &ResourceRequest) -> &'static str {
     match request.verb {
         Verb::Create => "CreateOptions",
         Verb::Patch => "PatchOptions",
+        Verb::Delete | Verb::DeleteCollection => "DeleteOptions",
         _ => "UpdateOptions",
     }
 }
@@ -96,6 +98,12 @@ fn options_kind(request: &ResourceRequest) -> &'static str {
 /// What is wrong with a parameter.
 pub fn bad_option(request: &ResourceRequest, reason: &'static str, field: &str, text: String) -> Status {
     Status::invalid("meta.k8s.io", options_kind(request), "", &[(reason, field.to_owned(), text)])
+}
+
+/// What values of `dryRun` are told that mean nothing.
+pub fn no_dry_run(request: &ResourceRequest, values: &[&str]) -> Status {
+    let text = format!("Unsupported value: {}: supported values: \"All\"", serde_json::json!(values));
+    bad_option(request, "FieldValueNotSupported", "dryRun", text)
 }
 
 /// What the request wants done about unknown and duplicate fields.
@@ -177,11 +185,23 @@ pub fn settle(
 }
 
 /// Notes in `new`, as it will be stored, what the request changes of `old`.
-pub fn note(request: &ResourceRequest, old: Option<&Object>, new: &mut Object, now: &str) {
+pub fn note(
+    request: &ResourceRequest,
+    old: Option<&Object>,
+    new: &mut Object,
+    now: &str,
+    versions: Option<&Versions<'_>>,
+) {
     let Some(manager) = &request.manager else { return };
     let spec = RESOURCES.get(request.index).unwrap_or(&request.spec);
     let version = spec.api_version();
-    let writer = Writer { manager: &manager.name, api_version: &version, subresource: &manager.subresource, now };
+    let writer = Writer {
+        manager: &manager.name,
+        api_version: &version,
+        subresource: &manager.subresource,
+        now,
+        versions: versions.map(|versions| versions as &dyn apply::Versions),
+    };
     apply::update(schema(spec), old, new, writer);
 }
 

@@ -5,7 +5,7 @@ mod body;
 mod delete;
 mod evict;
 mod list;
-mod paging;
+pub(crate) mod paging;
 mod pods;
 mod read;
 mod reviews;
@@ -200,15 +200,10 @@ pub fn now() -> String {
 
 /// Whether the write is to be tried only.
 fn dry_run(request: &ResourceRequest) -> Result<bool, Status> {
-    tries_only(request.parameter("dryRun"))
-}
-
-/// What a value of `dryRun` asks.
-fn tries_only(value: &str) -> Result<bool, Status> {
-    match value {
+    match request.parameter("dryRun") {
         "" => Ok(false),
         "All" => Ok(true),
-        other => Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""))),
+        other => Err(crate::fields::no_dry_run(request, &[other])),
     }
 }
 
@@ -259,6 +254,24 @@ fn selects(request: &ResourceRequest) -> bool {
     !request.parameter("labelSelector").is_empty() || !request.parameter("fieldSelector").is_empty()
 }
 
+/// What is told of a field that selectors may not name, which depends on the kind.
+fn unselectable(spec: &crate::registry::Spec, path: &str) -> String {
+    match (spec.group(), spec.kind()) {
+        ("batch", "Job") => format!("field label {path:?} not supported for Job"),
+        ("resource.k8s.io", "ResourceSlice") => {
+            format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {path}")
+        }
+        ("", "Pod" | "Node" | "ReplicationController" | "Event" | "Namespace" | "Secret" | "Service")
+        | ("events.k8s.io", "Event")
+        | ("certificates.k8s.io", "CertificateSigningRequest") => format!("field label not supported: {path}"),
+        _ if spec.custom.is_some() => format!("field label not supported: {path}"),
+        _ => {
+            let known = r#"only "metadata.name", "metadata.namespace""#;
+            format!("{path:?} is not a known field selector: {known}")
+        }
+    }
+}
+
 fn filter(request: &ResourceRequest) -> Result<Filter, Status> {
     use kinit_api::selector::{FieldSelector, LabelSelector};
     let labels = LabelSelector::parse(request.parameter("labelSelector"))
@@ -268,7 +281,7 @@ fn filter(request: &ResourceRequest) -> Result<Filter, Status> {
     let spec = request.spec.clone();
     for (path, _, _) in &fields.0 {
         if !spec.selects(path) {
-            return Err(Status::bad_request(format!("field label not supported: {path}")));
+            return Err(Status::bad_request(unselectable(&spec, path)));
         }
     }
     let namespace = request.namespace.clone();

@@ -1,6 +1,8 @@
 //! What a request asks for, read from its method, path and query; pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::IntErrorKind;
 use std::sync::Arc;
 
 use http::Method;
@@ -75,7 +77,18 @@ impl Verb {
 impl ResourceRequest {
     /// Whether a boolean query parameter is on.
     pub fn flag(&self, name: &str) -> bool {
-        self.query.get(name).is_some_and(|value| matches!(value.as_str(), "true" | "1" | ""))
+        self.query.get(name).is_some_and(|value| is_on(value))
+    }
+
+    /// A query parameter that is an integer, if there is one; upstream's words where it is none.
+    pub fn integer(&self, name: &str) -> Result<Option<i64>, Status> {
+        let Some(text) = self.query.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let why = |error: &std::num::ParseIntError| match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        let told = |error| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {}", why(&error)));
+        text.parse().map(Some).map_err(told)
     }
 
     pub fn parameter(&self, name: &str) -> &str {
@@ -122,6 +135,7 @@ pub fn parse(
     path: &str,
     query: Option<&str>,
 ) -> Result<Option<ResourceRequest>, Status> {
+    let path = decoded(path)?;
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let (group, version, rest) = match segments.as_slice() {
         ["api", version, rest @ ..] => ("", *version, rest),
@@ -148,9 +162,16 @@ pub fn parse(
         [name, "proxy", ..] => (name, "proxy"),
         _ => return Err(Status::no_such_path()),
     };
-    let query: BTreeMap<String, String> =
-        url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
-    let watching = query.get("watch").is_some_and(|value| matches!(value.as_str(), "true" | "1"));
+    if let Some(why) = no_segment(name) {
+        return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")));
+    }
+    // Of several the first counts.
+    let mut parameters = BTreeMap::new();
+    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned() {
+        parameters.entry(name).or_insert(value);
+    }
+    let query: BTreeMap<String, String> = parameters;
+    let watching = query.get("watch").is_some_and(|value| is_on(value));
     let verb = match (method, name.is_empty()) {
         (&Method::GET, true) if watching => Verb::Watch,
         (&Method::GET, true) => Verb::List,
@@ -178,6 +199,42 @@ pub fn parse(
         annotations: Annotations::default(),
         internal: false,
     }))
+}
+
+/// Whether a boolean parameter's value says yes: all do but two.
+pub fn is_on(value: &str) -> bool {
+    value != "0" && !value.eq_ignore_ascii_case("false")
+}
+
+/// A path without its escapes, which some clients write for a colon too.
+pub fn decoded(path: &str) -> Result<Cow<'_, str>, Status> {
+    if !path.contains('%') {
+        return Ok(Cow::Borrowed(path));
+    }
+    let broken = || Status::bad_request(format!("invalid URL escape in {path:?}"));
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        if *byte != b'%' {
+            bytes.push(*byte);
+            continue;
+        }
+        let digits = rest.get(..2).and_then(|digits| hex::decode(digits).ok()).ok_or_else(broken)?;
+        bytes.extend(digits);
+        rest = &rest[2..];
+    }
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| broken())
+}
+
+/// Why a name cannot be a part of a key.
+fn no_segment(name: &str) -> Option<&'static str> {
+    match name {
+        "." => Some("may not be '.'"),
+        ".." => Some("may not be '..'"),
+        _ if name.contains('%') => Some("may not contain '%'"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -217,5 +274,21 @@ mod tests {
         assert!(parse(&Registry::default(), &Method::GET, "/apis/apps/v1", None).unwrap().is_none());
         assert_eq!(parse(&Registry::default(), &Method::GET, "/api/v1/nothings", None).unwrap_err().code, 404);
         assert_eq!(parse(&Registry::default(), &Method::POST, "/api/v1/nodes/a", None).unwrap_err().code, 405);
+    }
+
+    #[test]
+    fn escapes_are_read_before_anything_else() {
+        let name = |path| parse(&Registry::default(), &Method::GET, path, None).map(|request| request.unwrap().name);
+        assert_eq!(name("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3anode").unwrap(), "system:node");
+        assert_eq!(name("/api/v1/namespaces/a%2fpods%2Fb").unwrap(), "b", "an escaped slash is a slash");
+        for (path, told) in [
+            ("/api/v1/nodes/a%25b", "Name parameter invalid: \"a%b\": may not contain '%'"),
+            ("/api/v1/nodes/..", "Name parameter invalid: \"..\": may not be '..'"),
+            ("/api/v1/nodes/a%2", "invalid URL escape in \"/api/v1/nodes/a%2\""),
+            ("/api/v1/nodes/%ff", "invalid URL escape in \"/api/v1/nodes/%ff\""),
+        ] {
+            let status = name(path).unwrap_err();
+            assert_eq!((status.code, status.message.as_str()), (400, told));
+        }
     }
 }

@@ -41,7 +41,7 @@ use crate::options::Options;
 use crate::relay::{self, Relay};
 use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
-use crate::{aggregate, bootstrap, definitions, discovery, negotiate, openapi, render, request, services};
+use crate::{aggregate, bootstrap, definitions, discovery, negotiate, openapi, policy, render, request, services};
 
 /// The largest body that is read; upstream's limit.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -108,6 +108,7 @@ impl Server {
         tasks.spawn(authorizer.clone().reload(options.authorization.clone(), shutdown.clone()));
         tasks.spawn(bootstrap::run(api.clone(), address.port(), written, shutdown.clone()));
         tasks.spawn(definitions::run(api.clone(), shutdown.clone()));
+        tasks.spawn(policy::typing::run(api.clone(), shutdown.clone()));
         if let Some(encryption) = api.etcd.encryption() {
             tasks.spawn(encryption.clone().run(shutdown.clone()));
         }
@@ -242,13 +243,17 @@ impl Front {
         let user = self.impersonated(user?, request.headers(), trail).await?;
         let path = request.uri().path();
         if let Some(service) = self.aggregator.takes(path) {
-            let asked = aggregate::path::parse(request.method(), path, request.uri().query());
+            let decoded = request::decoded(path)?;
+            let asked = aggregate::path::parse(request.method(), &decoded, request.uri().query());
             if asked.resource.is_empty() || path.starts_with("/openapi/") {
                 let verb = request.method().as_str().to_lowercase();
+                *seat = self.seat(&user, &verb, What::Path(path)).await?;
                 let checked = self.api.authorizer.check_path(&user, &verb, path).await;
                 self.decided(trail, &user, &Ask::Path { verb: &verb, path }, checked)?;
             } else {
                 let aggregate::path::Asked { verb, group, resource, namespace, name, .. } = asked;
+                let what = What::Resource { group, resource, subresource: &asked.subresource, namespace };
+                *seat = self.seat(&user, verb, what).await?;
                 let ask = Ask::Resource { verb, group, resource, subresource: &asked.subresource, name, namespace };
                 let checked = self.api.authorizer.check(&user, &ask, "").await;
                 self.decided(trail, &user, &ask, checked)?;

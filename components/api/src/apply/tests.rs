@@ -8,7 +8,7 @@ fn deployment() -> Option<Schema<'static>> {
 }
 
 fn writer(manager: &str) -> Writer<'_> {
-    Writer { manager, api_version: "apps/v1", subresource: "", now: NOW }
+    Writer { manager, api_version: "apps/v1", subresource: "", now: NOW, versions: None }
 }
 
 fn config(fields: Value) -> Object {
@@ -173,4 +173,98 @@ fn kubectl_takes_over_what_it_applied_on_the_client() {
     let annotation = taken.str(&["metadata", "annotations", LAST_APPLIED]);
     assert!(annotation.contains("\"replicas\":2"), "{annotation}");
     assert!(applied(Some(&live), json!({"spec": {"paused": false}}), "kubectl", false).is_err());
+}
+
+/// Two versions of a kind: what `v1` calls `size` is `big` in `v2`, in tens.
+struct Toys(Structure, Structure);
+
+impl Toys {
+    fn new() -> Self {
+        let of = |name: &str| {
+            let spec = Fields {
+                named: [(name.to_owned(), Structure::Leaf), ("color".to_owned(), Structure::Leaf)].into(),
+                rest: None,
+            };
+            let top = [
+                ("spec", Structure::Object(spec)),
+                ("metadata", Structure::Free),
+                ("apiVersion", Structure::Leaf),
+                ("kind", Structure::Leaf),
+            ];
+            Structure::Object(Fields { named: top.map(|(name, inner)| (name.to_owned(), inner)).into(), rest: None })
+        };
+        Self(of("size"), of("big"))
+    }
+
+    fn write(&self, live: Option<&Object>, config: Value, manager: &str, force: bool) -> Result<Object, ApplyError> {
+        let mut config = Object::from_value(config).unwrap();
+        config.set(&["kind"], "Toy");
+        config.set(&["metadata", "name"], "t");
+        let version = config.api_version().to_owned();
+        let live =
+            live.map(|live| Object::from_value(self.view(&live.clone().into_value(), &version).unwrap()).unwrap());
+        let writer = Writer { manager, api_version: &version, subresource: "", now: NOW, versions: Some(self) };
+        apply(self.schema(&version), live.as_ref(), config, writer, force, &[])
+    }
+}
+
+impl Versions for Toys {
+    fn schema(&self, version: &str) -> Option<Schema<'_>> {
+        match version {
+            "x/v1" => Some(Schema::Own(&self.0)),
+            "x/v2" => Some(Schema::Own(&self.1)),
+            _ => None,
+        }
+    }
+
+    fn view(&self, object: &Value, version: &str) -> Option<Value> {
+        let mut object = object.clone();
+        let from = std::mem::replace(&mut object["apiVersion"], version.into());
+        if from != version
+            && let Some(spec) = object["spec"].as_object_mut()
+        {
+            if let Some(size) = spec.remove("size") {
+                spec.insert("big".into(), (size.as_i64()? / 10).into());
+            } else if let Some(big) = spec.remove("big") {
+                spec.insert("size".into(), (big.as_i64()? * 10).into());
+            }
+        }
+        Some(object)
+    }
+}
+
+#[test]
+fn managers_own_fields_of_the_version_that_they_write_in() {
+    let toys = Toys::new();
+    let v1 = |size: i64, color: &str| json!({"apiVersion": "x/v1", "spec": {"size": size, "color": color}});
+    let first = toys.write(None, v1(10, "red"), "one", false).unwrap();
+    // Another field of another version is the same thing.
+    let big = |big: i64| json!({"apiVersion": "x/v2", "spec": {"big": big}});
+    let Err(ApplyError::Conflicts(conflicts)) = toys.write(Some(&first), big(2), "two", false) else {
+        panic!("no conflict")
+    };
+    assert_eq!(conflicts, [Conflict { manager: "\"one\"".into(), field: ".spec.size".into() }]);
+    let shared = toys.write(Some(&first), big(1), "two", false).unwrap();
+    assert_eq!(owned(&shared, "one"), json!({"f:spec": {"f:color": {}, "f:size": {}}}));
+    let taken = toys.write(Some(&first), big(3), "two", true).unwrap();
+    assert_eq!(
+        (owned(&taken, "one"), owned(&taken, "two")),
+        (json!({"f:spec": {"f:color": {}}}), json!({"f:spec": {"f:big": {}}}))
+    );
+    // Who goes on in another version gives up what it no longer says, unless somebody owns it under another name.
+    let only = |color: &str| json!({"apiVersion": "x/v2", "spec": {"color": color}});
+    let moved = toys.write(Some(&first), only("red"), "one", false).unwrap();
+    assert_eq!(moved.get(&["spec"]), Some(&json!({"color": "red"})));
+    let kept =
+        toys.write(Some(&shared), json!({"apiVersion": "x/v1", "spec": {"color": "red"}}), "one", false).unwrap();
+    assert_eq!(kept.get(&["spec"]), Some(&json!({"color": "red", "size": 10})));
+    // Whose version is no more owns nothing.
+    let mut old = first.clone();
+    old.set(
+        &["metadata", "managedFields"],
+        json!([{"manager": "gone", "operation": "Update", "apiVersion": "x/v0",
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:size": {}}}}]),
+    );
+    let free = toys.write(Some(&old), v1(30, "red"), "one", false).unwrap();
+    assert_eq!(owned(&free, "gone"), Value::Null);
 }

@@ -34,8 +34,8 @@ struct Options {
     /// The server's process, if it is on this machine.
     #[arg(long)]
     pid: Option<u32>,
-    /// How long the soak takes, in seconds.
-    #[arg(long, default_value_t = 600)]
+    /// How long the soak takes, in seconds; ten minutes tell more.
+    #[arg(long, default_value_t = 120)]
     seconds: u64,
     /// What the soak runs at times, to disturb etcd: a command that comes back when it has been disturbed.
     #[arg(long)]

@@ -26,7 +26,7 @@ pub fn parse<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Asked<'
     let (resource, name) = (rest.first().copied().unwrap_or_default(), rest.get(1).copied().unwrap_or_default());
     let watching = query.is_some_and(|query| {
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-        pairs.any(|(key, value)| key == "watch" && matches!(&*value, "true" | "1"))
+        pairs.any(|(key, value)| key == "watch" && crate::request::is_on(&value))
     });
     let verb = match (method.as_str(), name.is_empty()) {
         ("GET" | "HEAD", true) if watching && !resource.is_empty() => "watch",

@@ -12,6 +12,7 @@ use super::write::ATTEMPTS;
 use super::{Api, Payload, body, now, object_response};
 use crate::fields::{self, Manager};
 use crate::request::{ResourceRequest, Verb};
+use crate::versions::Versions;
 use crate::view;
 
 pub(super) const APPLY: &str = "application/apply-patch+yaml";
@@ -23,12 +24,20 @@ impl Api {
         // What apply notes of managers is whole; nothing is to be noted once more.
         let mut quiet = request.clone();
         let manager = quiet.manager.take().unwrap_or_default();
+        let versions = Versions::of(&request.spec);
+        let versions = versions.as_ref();
         for _ in 0..ATTEMPTS {
             let changed = self.change(&quiet, |live| {
                 let live = view::shown(&request.spec, live.clone());
-                applied(request, Some(&live), &config, &manager)
+                applied(request, Some(&live), &config, &manager, versions)
             });
-            match changed.await {
+            let changed = changed.await;
+            if let Some(versions) = versions
+                && versions.learn(&self.converter).await?
+            {
+                continue;
+            }
+            match changed {
                 Err(status) if status.code == 404 && request.subresource.is_empty() => {}
                 result => {
                     let (object, revision) = result?;
@@ -40,7 +49,12 @@ impl Api {
             if request.spec.namespaced() {
                 self.check_namespace(request).await?;
             }
-            let object = applied(request, None, &config, &manager)?;
+            if !config.uid().is_empty() {
+                let why = "and no existing object was found";
+                let why = format!("uid mismatch: the provided object specified uid {}, {why}", config.uid());
+                return Err(Status::conflict(request.spec.group(), request.spec.resource(), &request.name, &why));
+            }
+            let object = applied(request, None, &config, &manager, None)?;
             match self.store_new(&creation, object).await {
                 // Somebody else made it meanwhile, so it is to be changed.
                 Err(status) if status.reason == "AlreadyExists" => {}
@@ -77,6 +91,7 @@ fn applied(
     live: Option<&Object>,
     config: &Object,
     manager: &Manager,
+    versions: Option<&Versions<'_>>,
 ) -> Result<Object, Status> {
     let spec = &request.spec;
     let reset: &[&str] = match request.subresource.as_str() {
@@ -85,9 +100,20 @@ fn applied(
         _ => &[],
     };
     let (version, now) = (spec.api_version(), now());
-    let writer = Writer { manager: &manager.name, api_version: &version, subresource: &manager.subresource, now: &now };
+    let writer = Writer {
+        manager: &manager.name,
+        api_version: &version,
+        subresource: &manager.subresource,
+        now: &now,
+        versions: versions.map(|versions| versions as &dyn apply::Versions),
+    };
     let force = request.flag("force");
-    let mut object = apply::apply(fields::schema(spec), live, config.clone(), writer, force, reset).map_err(status)?;
+    let object = apply::apply(fields::schema(spec), live, config.clone(), writer, force, reset);
+    if versions.is_some_and(Versions::lacks) {
+        // Whatever came out is thrown away: it runs again when the versions are known.
+        return Err(Status::internal("an object's versions are not known yet"));
+    }
+    let mut object = object.map_err(status)?;
     fields::conform(spec, &mut object).map_err(|error| {
         let text = format!("Invalid value: {:?}: {error}", config.clone().into_value().to_string());
         Status::invalid("", "", "", &[("FieldValueInvalid", "patch".into(), text)])

@@ -4,13 +4,14 @@ use kinit_api::object::Object;
 use kinit_api::protobuf;
 use kinit_api::status::Status;
 use kinit_api::strict::{self, Parsed};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Payload;
 use super::scale::TreePatch;
 use crate::fields;
 use crate::negotiate::PROTOBUF;
-use crate::request::ResourceRequest;
+use crate::registry::ResourceSpec;
+use crate::request::{ResourceRequest, Verb};
 use crate::strategy::DeleteOptions;
 
 const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
@@ -23,9 +24,11 @@ pub fn tree(payload: &Payload) -> Result<Value, Status> {
 /// The body as a tree, and the fields given twice in it.
 fn read(payload: &Payload) -> Result<Parsed, Status> {
     let media = payload.content_type.split(';').next().unwrap_or_default().trim();
-    let unreadable = |error: String| Status::bad_request(format!("the object provided is unrecognized: {error}"));
+    let unreadable = |error: String| Status::bad_request(format!("{UNREADABLE}{error}"));
     match media {
-        "" | "application/json" => strict::parse(&payload.bytes).map_err(|error| unreadable(error.to_string())),
+        "" | "application/json" => {
+            strict::parse(&payload.bytes).map_err(|error| unreadable(no_json(&payload.bytes, &error)))
+        }
         "application/yaml" => strict::parse_yaml(&payload.bytes).map_err(|error| unreadable(error.to_string())),
         PROTOBUF => protobuf::decode(&payload.bytes, ("", ""))
             .map(|map| Parsed { value: Value::Object(map), complaints: Vec::new() })
@@ -34,15 +37,55 @@ fn read(payload: &Payload) -> Result<Parsed, Status> {
     }
 }
 
+/// How a message begins about a body that cannot be read.
+const UNREADABLE: &str = "the object provided is unrecognized: ";
+/// How much of such a body messages show.
+const SHOWN: usize = 30;
+
+/// What Go's decoder would say of a body that is no JSON.
+fn no_json(bytes: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "couldn't get version/kind; json parse error: unexpected end of JSON input".to_owned();
+    }
+    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let letter = line.get(error.column().saturating_sub(1)).copied().unwrap_or(b' ');
+    let shown = char::from(letter).escape_default();
+    format!("couldn't get version/kind; json parse error: invalid character '{shown}' looking for beginning of value")
+}
+
+/// What a body is as messages show it.
+fn summary(bytes: &[u8]) -> String {
+    let part = &bytes[..bytes.len().min(SHOWN)];
+    let shown = match part.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(part).into_owned(),
+        Some(_) => hex::encode(part),
+    };
+    if bytes.len() > SHOWN { format!("{shown} ...") } else { shown }
+}
+
 /// The object that a create or an update carries. Its kind, version, namespace and name must be the path's. Fields that
 /// the kind does not have are told or refused, as the request says.
 pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, Status> {
     fields::check_options(request, false)?;
-    let Parsed { value, complaints } = read(payload)?;
-    let object = Object::from_value(value)
-        .ok_or_else(|| Status::bad_request("the object provided is unrecognized: it is not a JSON object"))?;
-    let mut object = check(request, object)?;
     let (kind, version) = (request.spec.kind(), request.spec.version());
+    let of_kind = |why: &str| {
+        let shown = summary(&payload.bytes);
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({shown})"))
+    };
+    let Parsed { value, complaints } = read(payload).map_err(|mut status| {
+        if let Some(why) = status.message.strip_prefix(UNREADABLE) {
+            status = of_kind(why);
+        }
+        status
+    })?;
+    let found = go_kind(&value);
+    let object = Object::from_value(value).ok_or_else(|| {
+        let into = r#"Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+        of_kind(&format!("couldn't get version/kind; json parse error: json: cannot unmarshal {found} into {into}"))
+    })?;
+    let mut object = check(request, object)?;
+    named(request, &object)?;
     let refused = |why: String| {
         Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     };
@@ -50,6 +93,28 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
     let problems = unknown.into_iter().chain(complaints).collect();
     fields::settle(request, problems, refused)?;
     Ok(object)
+}
+
+/// What Go calls a value's type.
+pub fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// That an update's object names itself.
+fn named(request: &ResourceRequest, object: &Object) -> Result<(), Status> {
+    if request.verb != Verb::Update || !request.subresource.is_empty() || !object.name().is_empty() {
+        return Ok(());
+    }
+    let name = &request.name;
+    let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+    Err(Status::bad_request(why))
 }
 
 /// What is known of a patch before it is applied.
@@ -92,11 +157,7 @@ pub fn check(request: &ResourceRequest, mut object: Object) -> Result<Object, St
         object.set(&["kind"], spec.kind());
     }
     if object.api_version() != version || object.kind() != spec.kind() {
-        let sent = format!("{}, Kind={}", object.api_version(), object.kind());
-        return Err(Status::bad_request(format!(
-            "{sent} is not what this path takes: {version}, Kind={}",
-            spec.kind()
-        )));
+        return Err(Status::bad_request(mismatch(spec, &object)));
     }
     let namespace = object.namespace();
     if spec.namespaced() && !namespace.is_empty() && namespace != request.namespace {
@@ -114,24 +175,47 @@ pub fn check(request: &ResourceRequest, mut object: Object) -> Result<Object, St
     Ok(object)
 }
 
-/// The options of a deletion: those in the query overrule those in the body.
+/// What is told of an object of another kind or version than the path's.
+fn mismatch(spec: &ResourceSpec, object: &Object) -> String {
+    let (sent, kind) = (object.api_version(), object.kind());
+    let (group, version) = sent.split_once('/').unwrap_or(("", sent));
+    let known = kinit_schema::kind(group, version, kind).is_some();
+    if spec.custom.is_some() || (known && kind == spec.kind() && group == spec.group()) {
+        let wanted = spec.api_version();
+        return format!("the API version in the data ({sent}) does not match the expected API version ({wanted})");
+    }
+    let why = if known {
+        let of = |group: &str| match group.split('.').next() {
+            None | Some("") => "core".to_owned(),
+            Some(name) => name.to_owned(),
+        };
+        format!("converting (v1.{kind}) to ({}.{}): unknown conversion", of(spec.group()), spec.kind())
+    } else {
+        format!("no kind {kind:?} is registered for version {sent:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"")
+    };
+    format!("{kind} in version {version:?} cannot be handled as a {}: {why}", spec.kind())
+}
+
+/// The options of a deletion: those of the body, or without one those of the query.
 pub fn delete_options(request: &ResourceRequest, payload: &Payload) -> Result<DeleteOptions, Status> {
-    let body = if payload.bytes.is_empty() { Value::Null } else { tree(payload)? };
-    let mut options = options_of(&body)?;
-    if let Some(seconds) = request.query.get("gracePeriodSeconds") {
-        let parsed = seconds
-            .parse()
-            .map_err(|_| Status::bad_request(format!("gracePeriodSeconds: {seconds:?} is not a number")));
-        options.grace_period_seconds = Some(parsed?);
+    if !payload.bytes.is_empty() {
+        return options_of(request, &tree(payload)?);
     }
-    if let Some(policy) = request.query.get("propagationPolicy") {
-        options.propagation = Some(policy.clone());
+    let mut body = json!({ "gracePeriodSeconds": request.integer("gracePeriodSeconds")? });
+    for name in ["propagationPolicy", "dryRun"] {
+        if let Some(value) = request.query.get(name).filter(|value| !value.is_empty()) {
+            body[name] = if name == "dryRun" { json!([value]) } else { json!(value) };
+        }
     }
-    check_propagation(options)
+    if request.query.contains_key("orphanDependents") {
+        body["orphanDependents"] = request.flag("orphanDependents").into();
+    }
+    options_of(request, &body)
 }
 
 /// The options that a `DeleteOptions` object says; null says none.
-pub fn options_of(body: &Value) -> Result<DeleteOptions, Status> {
+pub fn options_of(request: &ResourceRequest, body: &Value) -> Result<DeleteOptions, Status> {
+    const POLICIES: [&str; 3] = ["Foreground", "Background", "Orphan"];
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let mut options = DeleteOptions {
         grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
@@ -140,22 +224,32 @@ pub fn options_of(body: &Value) -> Result<DeleteOptions, Status> {
         resource_version: text(&body["preconditions"]["resourceVersion"]),
         dry_run: false,
     };
-    for stage in body["dryRun"].as_array().into_iter().flatten() {
-        options.dry_run |= super::tries_only(stage.as_str().unwrap_or_default())?;
+    let mut errors = Vec::new();
+    let mut wrong = |reason, text| errors.push((reason, "propagationPolicy".to_owned(), text));
+    if let Some(policy) = &options.propagation {
+        if body["orphanDependents"].is_boolean() {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            wrong("FieldValueInvalid", format!("Invalid value: {policy:?}: {why}"));
+        }
+        if !POLICIES.contains(&policy.as_str()) {
+            let known = r#"supported values: "Foreground", "Background", "Orphan", "nil""#;
+            wrong("FieldValueNotSupported", format!("Unsupported value: {policy:?}: {known}"));
+        }
     }
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+    }
+    let stages: Vec<&str> = body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if stages.iter().any(|stage| *stage != "All") {
+        return Err(fields::no_dry_run(request, &stages));
+    }
+    options.dry_run = !stages.is_empty();
     if body["orphanDependents"] == true {
         options.propagation = Some("Orphan".into());
+    } else if body["orphanDependents"] == false {
+        options.propagation = Some("Background".into());
     }
-    check_propagation(options)
-}
-
-fn check_propagation(options: DeleteOptions) -> Result<DeleteOptions, Status> {
-    match options.propagation.as_deref() {
-        None | Some("Orphan" | "Background" | "Foreground") => Ok(options),
-        Some(other) => Err(Status::bad_request(format!(
-            "propagationPolicy: {other:?} is none of \"Foreground\", \"Background\", \"Orphan\""
-        ))),
-    }
+    Ok(options)
 }
 
 /// A patch of something that has no merge keys.

@@ -21,10 +21,10 @@ impl Api {
         let eviction = Object::from_value(body::tree(payload)?);
         let mut eviction = eviction.ok_or_else(|| Status::bad_request("the body is not an Eviction"))?;
         let named = eviction.name();
-        if !named.is_empty() && named != request.name {
+        if named != request.name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
-        let options = body::options_of(eviction.get(&["deleteOptions"]).unwrap_or(&Value::Null))?;
+        let options = body::options_of(request, eviction.get(&["deleteOptions"]).unwrap_or(&Value::Null))?;
         // Nothing on the way may be written in a trial either, so the request says it for all that is done for it.
         let mut request = request.clone();
         if options.dry_run {

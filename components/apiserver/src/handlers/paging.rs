@@ -58,22 +58,21 @@ impl Page {
                 return Err(forbidden("resourceVersionMatch", why));
             }
         }
-        let limit = match request.parameter("limit") {
-            "" | "0" => usize::MAX,
-            text => text.parse().map_err(|_| Status::bad_request(format!("limit: {text:?} is not a number")))?,
-        };
+        request.integer("timeoutSeconds")?;
+        let limit = request.integer("limit")?.and_then(|limit| usize::try_from(limit).ok());
+        let limit = limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         if !token.is_empty() {
             if !matches!(version, "" | "0") {
                 return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
             }
-            let Token { revision, after } = Token::decode(token).map_err(Status::bad_request)?;
+            let told = |why| Status::bad_request(format!("invalid continue token: {why}"));
+            let Token { revision, after } = Token::decode(token).map_err(told)?;
             let at = if revision == Token::NEWEST { At::Newest } else { At::Exactly(revision) };
             return Ok(Self { at, after: Some(after), limit });
         }
         let revision = || {
             let revision = version.parse().ok().filter(|revision: &i64| *revision >= 0);
-            revision
-                .ok_or_else(|| Status::bad_request(format!("Invalid value: {version:?}: is not a resource version")))
+            revision.ok_or_else(|| Status::bad_request(format!("invalid resource version: {}", no_version(version))))
         };
         let (at, limit) = match (version, rule) {
             ("", _) => (At::Newest, limit),
@@ -86,6 +85,11 @@ impl Page {
         };
         Ok(Self { at, after: None, limit })
     }
+}
+
+/// What is wrong with a text that is no resource version.
+pub fn no_version(text: &str) -> String {
+    format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")
 }
 
 /// Where a list goes on.

@@ -45,7 +45,7 @@ impl Api {
             _ => {
                 let attributes = |field| object.str(&["spec", "resourceAttributes", field]);
                 if resource.starts_with("local") && attributes("namespace") != request.namespace {
-                    let text = "spec.resourceAttributes.namespace must match metadata.namespace".to_owned();
+                    let text = format!("Invalid value: {:?}: must match metadata.namespace", attributes("namespace"));
                     let errors = [("FieldValueInvalid", "spec.resourceAttributes.namespace".to_owned(), text)];
                     return Err(Status::invalid(request.spec.group(), request.spec.kind(), "", &errors));
                 }
@@ -87,12 +87,15 @@ impl Api {
         let paths = &spec["nonResourceAttributes"];
         let path = |field: &str| paths[field].as_str().unwrap_or_default();
         if attributes.is_object() == paths.is_object() {
-            let why = if attributes.is_object() {
-                "cannot be specified in combination with resourceAttributes"
+            let (field, why) = if attributes.is_object() {
+                let shown = json!({"Path": path("path"), "Verb": path("verb")});
+                let why = "cannot be specified in combination with resourceAttributes";
+                ("spec.nonResourceAttributes", format!("Invalid value: {shown}: {why}"))
             } else {
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+                let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+                ("spec.resourceAttributes", format!("Invalid value: null: {why}"))
             };
-            let errors = [("FieldValueInvalid", "spec.nonResourceAttributes".to_owned(), why.to_owned())];
+            let errors = [("FieldValueInvalid", field.to_owned(), why)];
             return Err(Status::invalid("authorization.k8s.io", review.kind(), "", &errors));
         }
         let ask = if attributes.is_object() {
@@ -173,7 +176,7 @@ fn subject(request: &ResourceRequest, review: &Object) -> Result<User, Status> {
     let extra = spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.clone(), list(values)));
     let user = User { name: text("user"), uid: text("uid"), groups: list(&spec["groups"]), extra: extra.collect() };
     if user.name.is_empty() && user.groups.is_empty() {
-        let why = "at least one of user or group must be specified".to_owned();
+        let why = "Invalid value: \"\": at least one of user or group must be specified".to_owned();
         let errors = [("FieldValueInvalid", "spec.user".to_owned(), why)];
         return Err(Status::invalid(request.spec.group(), request.spec.kind(), "", &errors));
     }

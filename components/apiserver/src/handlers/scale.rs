@@ -4,6 +4,7 @@ use http::{Response, StatusCode};
 use kinit_api::object::Object;
 use kinit_api::patch;
 use kinit_api::status::Status;
+use kinit_api::strict;
 use kinit_crd::definition::Scale;
 use kinit_crd::object::at;
 use kinit_serving::Body;
@@ -54,6 +55,7 @@ impl Api {
             let old = Object::from_value(scale_of(&request.spec, &stored, revision)).expect("a Scale is an object");
             let made = Object::from_value(make(&old.clone().into_value())?);
             let mut scale = made.ok_or_else(|| Status::bad_request("the body is not a Scale"))?;
+            well_formed(request, &mut scale)?;
             // The version that the client read is the one that it may change; a patch that names none goes for the next, too.
             if !matches!(scale.resource_version(), "" | "0") && scale.resource_version() != old.resource_version() {
                 return Err(modified());
@@ -86,6 +88,18 @@ impl Api {
         }
         Err(modified())
     }
+}
+
+/// That a Scale is one, and of the object that the path names.
+fn well_formed(request: &ResourceRequest, scale: &mut Object) -> Result<(), Status> {
+    let name = scale.name();
+    if !name.is_empty() && name != request.name {
+        let why = format!("the name of the object ({name}) does not match the name on the URL ({})", request.name);
+        return Err(Status::bad_request(why));
+    }
+    let Some(schema) = kinit_schema::kind("autoscaling", "v1", "Scale") else { return Ok(()) };
+    let told = |error| Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {error}"));
+    strict::conform(scale.map_mut(), schema).map(drop).map_err(told)
 }
 
 /// Where a custom resource keeps what the subresource shows.

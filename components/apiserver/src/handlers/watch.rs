@@ -14,7 +14,7 @@ use kinit_serving::{Body, full};
 use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{Api, Filter, filter, selects, within};
+use super::{Api, Filter, filter, paging, selects, within};
 use crate::cache::{Cache, Change, Entry};
 use crate::convert::{self, Converter};
 use crate::registry::{ResourceSpec, Spec};
@@ -30,20 +30,14 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 impl Api {
     pub(super) async fn watch(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
         let selected = filter(request)?;
-        let timeout = match request.parameter("timeoutSeconds") {
-            "" => DEFAULT_TIMEOUT,
-            text => Duration::from_secs(
-                text.parse().map_err(|_| Status::bad_request(format!("timeoutSeconds: {text:?} is not a number")))?,
-            ),
-        };
+        let timeout = request.integer("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
+        let timeout = timeout.filter(|seconds| *seconds > 0).map_or(DEFAULT_TIMEOUT, Duration::from_secs);
         let version = request.parameter("resourceVersion");
         let revision: i64 = match version {
             "" => 0,
-            text => {
-                text.parse().map_err(|_| Status::bad_request(format!("resourceVersion: Invalid value: {text:?}")))?
-            }
+            text => text.parse().map_err(|_| Status::bad_request(paging::no_version(text)))?,
         };
-        let bookmarks = request.flag("allowWatchBookmarks") && request.query.contains_key("allowWatchBookmarks");
+        let bookmarks = request.flag("allowWatchBookmarks");
         let wants_initial = request.parameter("sendInitialEvents") == "true";
         let mut head: Vec<Event> = Vec::new();
         let mut encoder = Events::new(request.spec.clone(), request.format);

@@ -17,12 +17,38 @@ use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 use crate::services::{self, Taken};
 use crate::storage::WriteError;
+use crate::versions::Versions;
 use crate::{custom, fields, names, policy, strategy, view};
 
 /// A write that loses the race this often is answered with a conflict.
 pub(super) const ATTEMPTS: usize = 16;
+/// The most operations of a JSON patch.
+const MOST_OPERATIONS: usize = 10_000;
 /// What an update of an object that has to say its version, and does not, is told.
 const UNVERSIONED: &str = "Invalid value: 0: must be specified for an update";
+
+/// The operations of a JSON patch.
+fn operations(bytes: &[u8]) -> Result<json_patch::Patch, Status> {
+    let undecodable = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
+    let tree: Value = serde_json::from_slice(bytes).map_err(|error| undecodable(error.to_string()))?;
+    let Some(list) = tree.as_array() else {
+        let found = body::go_kind(&tree);
+        return Err(undecodable(format!(
+            "json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
+        )));
+    };
+    if list.len() > MOST_OPERATIONS {
+        let text = format!("The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {}", list.len());
+        return Err(Status { code: 413, reason: "RequestEntityTooLarge".into(), ..Status::bad_request(text) });
+    }
+    serde_json::from_value(tree).map_err(|_| unprocessable())
+}
+
+/// What a JSON patch is told that does not fit its object: no more than that.
+fn unprocessable() -> Status {
+    let text = "the server rejected our request due to an error in our request";
+    Status { code: 422, reason: "Invalid".into(), details: Some(json!({})), ..Status::bad_request(text) }
+}
 
 impl Api {
     pub(super) async fn create(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
@@ -43,7 +69,7 @@ impl Api {
         let spec = &request.spec;
         strategy::normalize(spec, &mut object);
         custom::fill(spec, &mut object);
-        fields::note(request, None, &mut object, &now());
+        fields::note(request, None, &mut object, &now(), None);
         let prefix = object.str(&["metadata", "generateName"]).to_owned();
         let shown = if object.name().is_empty() { prefix.clone() } else { object.name().to_owned() };
         let attributes = Attributes::new(Operation::Create, request, &shown, None);
@@ -156,6 +182,11 @@ impl Api {
         match media {
             "application/merge-patch+json" => {
                 let (fields, facts) = parsed()?;
+                if !fields.is_object() {
+                    let found = body::go_kind(&fields);
+                    let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+                    return Err(Status::bad_request(format!("error decoding patch: {why}")));
+                }
                 self.patched(request, facts, |tree| {
                     patch::merge(tree, &fields);
                     Ok(())
@@ -176,18 +207,8 @@ impl Api {
                 self.patched(request, facts, apply).await
             }
             "application/json-patch+json" => {
-                let operations: json_patch::Patch =
-                    serde_json::from_slice(&payload.bytes).map_err(|e| Status::bad_request(e.to_string()))?;
-                let spec = &request.spec;
-                let refused = |error: json_patch::PatchError| {
-                    let text = error.to_string();
-                    Status::invalid(
-                        spec.group(),
-                        spec.kind(),
-                        &request.name,
-                        &[("FieldValueInvalid", "patch".into(), text)],
-                    )
-                };
+                let operations = operations(&payload.bytes)?;
+                let refused = |_| unprocessable();
                 self.patched(request, Facts::default(), |tree| json_patch::patch(tree, &operations).map_err(refused))
                     .await
             }
@@ -208,6 +229,22 @@ impl Api {
         });
         let (object, revision) = patched.await?;
         Ok(object_response(request, StatusCode::OK, object, revision))
+    }
+
+    /// Notes in `new` what the request changes of `old`, for managers of any version.
+    async fn note(&self, request: &ResourceRequest, old: &Object, new: &mut Object) -> Result<(), Status> {
+        let Some(versions) = Versions::of(&request.spec) else {
+            fields::note(request, Some(old), new, &now(), None);
+            return Ok(());
+        };
+        loop {
+            let mut noted = new.clone();
+            fields::note(request, Some(old), &mut noted, &now(), Some(&versions));
+            if !versions.learn(&self.converter).await? {
+                *new = noted;
+                return Ok(());
+            }
+        }
     }
 
     /// An object of the request's version as it is stored.
@@ -260,7 +297,7 @@ impl Api {
                 strategy::prepare_update(request, &old, &mut new)?;
                 strategy::normalize(spec, &mut new);
                 custom::fill(spec, &mut new);
-                fields::note(request, Some(&old), &mut new, &now());
+                self.note(request, &old, &mut new).await?;
             }
             let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
             if self.mutate(&attributes, &mut new).await? {

@@ -1,0 +1,4 @@
+//! Expressions.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| kinit_apiserver::fuzzing::expression(input));

@@ -1,0 +1,4 @@
+//! Patches of all four kinds.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| kinit_apiserver::fuzzing::patch(input));

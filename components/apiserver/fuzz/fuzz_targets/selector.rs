@@ -1,0 +1,4 @@
+//! Selectors and amounts.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| kinit_apiserver::fuzzing::selector(input));
