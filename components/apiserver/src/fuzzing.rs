@@ -1,7 +1,7 @@
 //! What is given to strangers' bytes: decoders, patches, selectors, expressions, paths and headers.
 //!
-//! `fuzz/` runs these without end, `tests/fuzzing.rs` for a while. They must come to an end without a panic, whatever the bytes
-//! are. Text that a target wants more than one of is separated by zero bytes.
+//! `fuzz/` runs these without end. They must come to an end without a panic, whatever the bytes are. Text that a target wants more
+//! than one of is separated by zero bytes.
 
 mod seeds;
 

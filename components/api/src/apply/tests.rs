@@ -221,7 +221,7 @@ impl Versions for Toys {
         let mut object = object.clone();
         let from = std::mem::replace(&mut object["apiVersion"], version.into());
         if from != version
-            && let Some(spec) = object["spec"].as_object_mut()
+            && let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
         {
             if let Some(size) = spec.remove("size") {
                 spec.insert("big".into(), (size.as_i64()? / 10).into());

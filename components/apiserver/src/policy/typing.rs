@@ -214,10 +214,6 @@ mod tests {
         assert!(deployment[0].2.contains("undefined field 'nothing'"), "{}", deployment[0].2);
         let daemon_set = told("DaemonSet");
         assert_eq!(daemon_set[0].0, 0);
-        assert!(
-            daemon_set[0].2.starts_with("compilation failed: ERROR: <input>:1:12: undefined field 'replicas'"),
-            "{}",
-            daemon_set[0].2
-        );
+        assert!(daemon_set[0].2.contains("undefined field 'replicas'"), "{}", daemon_set[0].2);
     }
 }

@@ -37,9 +37,11 @@ impl Anchored {
     fn judge_authority(&self, server: &CertificateDer<'_>, now: UnixTime) -> Option<Result<(), CertificateError>> {
         let trusted = self.authorities.iter().any(|authority| authority == server);
         let (_, parsed) = X509Certificate::from_der(server).ok()?;
-        let made = || is_authority(&parsed) && self.made_by_authority(&parsed, now);
-        if !(trusted || made()) {
+        if !trusted && !is_authority(&parsed) {
             return None;
+        }
+        if !trusted && !self.made_by_authority(&parsed, now) {
+            return Some(Err(CertificateError::UnknownIssuer));
         }
         if let Err(error) = in_time(&parsed, now) {
             return Some(Err(error));
@@ -145,7 +147,10 @@ fn words(error: &CertificateError) -> String {
         format!("certificate has expired or is not yet valid: current time {time} is {how} {bound}")
     };
     match error {
-        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        // Another authority of the same name is as unknown as any.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".to_owned()
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "certificate specifies an incompatible key usage".to_owned()
         }
