@@ -12,7 +12,7 @@ client() { API=$api CA=$pki/ca.crt CERT=$tmp/admin.crt KEY=$tmp/admin.key $pytho
 
 check "the Python client is there" install
 start_control_plane
-for deed in typed paged watched patched applied custom discovered refused; do
+for deed in typed paged watched patched applied custom discovered escaped refused; do
   check "the Python client: $deed" within 20 client $deed
 done
 

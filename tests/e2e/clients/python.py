@@ -124,6 +124,11 @@ def discovered():
     assert client.VersionApi(api).get_code().minor == "36"
 
 
+def escaped():
+    role = client.RbacAuthorizationV1Api(api).read_cluster_role("system:node")
+    assert role.metadata.name == "system:node", role
+
+
 def refused():
     for name, status, reason in [("Not_A_Name", 422, "Invalid"), ("kube-root", 201, "")]:
         try:
