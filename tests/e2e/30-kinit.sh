@@ -23,6 +23,8 @@ check "a dry run shows the manifests" says initial-advertise-peer-urls on_cp1 ki
 # A terminal of 24 columns.
 check "a narrow terminal shows it too" on_cp1 'TERM=xterm script -qec "stty cols 24 rows 10; kinit init --dry-run" /root/terminal > /dev/null && grep -q addon/kube-proxy /root/terminal'
 check "in colors" on_cp1 "grep -qP '\x1b\[3[0-9]m' /root/terminal"
+check "but not under NO_COLOR" on_cp1 "TERM=xterm NO_COLOR=1 script -qec 'kinit init --dry-run' /root/terminal > /dev/null && ! grep -qP '\\x1b\\[[0-9;]*m' /root/terminal"
+check "and a pipe gets plain lines" on_cp1 "kinit init --dry-run 2>&1 | cat > /root/piped; grep -q '^\\[addon/kube-proxy\\]' /root/piped && ! grep -qP '\\x1b' /root/piped"
 check "a reader that leaves early is no error" on_cp1 'set -o pipefail; kinit init --dry-run 2> /dev/null | head -n 1'
 check "a phase takes more flags" says '+    - "--v=7"' on_cp1 kinit init phase control-plane scheduler --scheduler-extra-args v=7 --dry-run
 check "nothing was written by any of these" untouched
