@@ -347,11 +347,6 @@ pub fn shown(host: &MemoryHost) -> anyhow::Result<String> {
     let mut text = String::new();
     for (path, contents) in host.written() {
         let name = path.display().to_string();
-        // Programs are no text, and nobody reads what changes in them.
-        if std::str::from_utf8(&contents).is_err() {
-            text.push_str(&format!("would install: {name} ({} bytes)\n", contents.len()));
-            continue;
-        }
         let before = host.before(&path)?;
         let old_name = if before.is_some() { name.as_str() } else { "/dev/null" };
         let before = before.unwrap_or_default();
@@ -362,6 +357,9 @@ pub fn shown(host: &MemoryHost) -> anyhow::Result<String> {
         match effect {
             Effect::Run(command) => text.push_str(&format!("would run: {command}\n")),
             Effect::Remove(path) => text.push_str(&format!("would remove: {}\n", path.display())),
+            Effect::Install(from, to) => {
+                text.push_str(&format!("would copy: {} to {}\n", from.display(), to.display()));
+            }
             Effect::Write(_) => {}
         }
     }

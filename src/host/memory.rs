@@ -14,6 +14,8 @@ use super::{Change, Command, Error, Host, Output, RealHost, Result};
 pub enum Effect {
     /// A file was written.
     Write(PathBuf),
+    /// A program was copied, which nobody wants to read the text of.
+    Install(PathBuf, PathBuf),
     /// A file or folder was removed.
     Remove(PathBuf),
     /// A program was run.
@@ -63,7 +65,9 @@ impl MemoryHost {
     /// Files that would have been written, with what they would hold.
     pub fn written(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let state = self.state.lock();
-        state.files.iter().filter_map(|(path, contents)| Some((path.clone(), contents.clone()?))).collect()
+        let copied = |path: &Path| state.effects.iter().any(|one| matches!(one, Effect::Install(_, to) if to == path));
+        let files = state.files.iter().filter(|(path, _)| !copied(path));
+        files.filter_map(|(path, contents)| Some((path.clone(), contents.clone()?))).collect()
     }
 }
 
@@ -86,8 +90,15 @@ impl Host for MemoryHost {
         Ok(Change::Changed)
     }
 
-    fn install(&self, from: &Path, to: &Path, mode: u32) -> Result<Change> {
-        self.write(to, format!("a copy of {}\n", from.display()).as_bytes(), mode)
+    fn install(&self, from: &Path, to: &Path, _mode: u32) -> Result<Change> {
+        let contents = self.read(from)?;
+        if self.read(to)? == contents {
+            return Ok(Change::Unchanged);
+        }
+        let mut state = self.state.lock();
+        state.files.insert(to.to_owned(), contents);
+        state.effects.push(Effect::Install(from.to_owned(), to.to_owned()));
+        Ok(Change::Changed)
     }
 
     fn remove(&self, path: &Path) -> Result<Change> {

@@ -117,6 +117,15 @@ pub fn forget_pending(host: &dyn Host) -> std::result::Result<(), host::Error> {
     Ok(())
 }
 
+/// Restarts a runtime, though it was restarted again and again just now, which systemd refuses otherwise.
+pub async fn restart_unit(host: &dyn Host, unit: &str) -> anyhow::Result<()> {
+    if host.is_real() {
+        host.run(Command::new("systemctl", &["reset-failed", "--quiet", unit])).await?;
+    }
+    host::run(host, Command::new("systemctl", &["restart", unit])).await?;
+    Ok(())
+}
+
 /// Restarts containerd and waits until it answers.
 pub async fn restart(host: &dyn Host, node: &NodeSettings) -> anyhow::Result<()> {
     if host.is_real() && !host::has_systemd(host) {
@@ -124,7 +133,7 @@ pub async fn restart(host: &dyn Host, node: &NodeSettings) -> anyhow::Result<()>
             "{CONFIG} was changed, but systemd does not run here to restart containerd\nhint: restart containerd and run this again\ncode: RuntimeRestart"
         );
     }
-    host::run(host, Command::new("systemctl", &["restart", "containerd.service"])).await?;
+    restart_unit(host, "containerd.service").await?;
     if !host.is_real() {
         return Ok(());
     }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::containerd::{cgroup_driver, forget_pending, is_pending, note_pending};
+use super::containerd::{cgroup_driver, forget_pending, is_pending, note_pending, restart_unit};
 use super::{Outcome, Result};
-use crate::host::{self, Change, Command, Host};
+use crate::host::{self, Change, Host};
 
 const FILE: &str = "/etc/crio/crio.conf.d/10-kinit.conf";
 
@@ -31,7 +31,7 @@ pub async fn mend(host: &dyn Host, pause_image: &str) -> Result {
             "{FILE} was changed, but systemd does not run here to restart CRI-O\nhint: restart CRI-O and run this again\ncode: RuntimeRestart"
         );
     }
-    host::run(host, Command::new("systemctl", &["restart", "crio.service"])).await?;
+    restart_unit(host, "crio.service").await?;
     forget_pending(host)?;
     Ok(Outcome::Changed)
 }
