@@ -38,6 +38,8 @@ pub struct Actions {
     pub create_sandbox: Option<u32>,
     /// Containers to stop, by id, and why.
     pub stop: Vec<(String, &'static str)>,
+    /// Containers to remove, by id: their runtime keeps their names from others while they are there.
+    pub discard: Vec<String>,
     /// Containers to start, by name, with their restart count.
     pub start: Vec<(String, u32)>,
     /// Containers that pause before they are started again, by name.
@@ -112,8 +114,10 @@ pub fn compute(pod: &Pod, state: &PodState, probes: &ProbeVerdicts, now: i64) ->
         consider(&mut actions, container, here(&container.name), state, policy, probes, now);
     }
     for container in spec.ephemeral_containers.iter().flatten() {
-        if state.latest(&container.name).is_none() {
-            actions.start.push((container.name.clone(), 0));
+        match state.latest(&container.name) {
+            None => actions.start.push((container.name.clone(), 0)),
+            Some(one) if !one.is_running() && !one.is_exited() => make_anew(&mut actions, one),
+            Some(_) => {}
         }
     }
     actions
@@ -148,7 +152,8 @@ fn advance_init<'a>(
                     restart(actions, container, one, state, now);
                 }
             }
-            Some(_) => {}
+            Some(one) if one.is_running() => {}
+            Some(one) => make_anew(actions, one),
             None => actions.start.push((container.name.clone(), next_count(state, &container.name))),
         }
         return false;
@@ -187,10 +192,14 @@ fn consider(
             restart(actions, container, instance, state, now);
         }
     } else {
-        // Created and never started: the kubelet ended in between.
-        actions.stop.push((instance.status.id.clone(), ABANDONED));
-        actions.start.push((container.name.clone(), instance.restarts()));
+        make_anew(actions, instance);
     }
+}
+
+/// A container was made and never started, because the kubelet ended in between.
+fn make_anew(actions: &mut Actions, instance: &Instance) {
+    actions.discard.push(instance.status.id.clone());
+    actions.start.push((instance.name.clone(), instance.restarts()));
 }
 
 /// Whether a container is to run, after the run that is given.
@@ -241,9 +250,6 @@ const RESIZED: &str = "resize requires restart";
 const UNHEALTHY: &str = "failed liveness probe, will be restarted";
 /// Why a container is stopped that did not start.
 const NOT_STARTED: &str = "failed startup probe, will be restarted";
-/// Why a container is stopped that was created and never started.
-const ABANDONED: &str = "was never started, will be made anew";
-
 /// Seconds that a container is given to end that is stopped for `reason`: a probe may have its own.
 pub fn grace(pod: &Pod, name: &str, reason: &str) -> i64 {
     let container = pod.spec.as_ref().and_then(|spec| facts::containers(spec).find(|one| one.name == name));
@@ -408,6 +414,17 @@ mod tests {
         assert_eq!(actions(&pod, &with(vec![done("j"), done("i")])).start, [("a".to_owned(), 0)]);
         let failed = with(vec![instance("i", ContainerState::ContainerExited, 1, 0)]);
         assert_eq!(actions(&pod, &failed).start, [("i".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn what_was_never_started_makes_room_for_another() {
+        let with_init = json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a", "image": "i"}]});
+        let with_debug = json!({"containers": [], "ephemeralContainers": [{"name": "e"}]});
+        for (pod, name) in [(one("Never"), "a"), (pod(with_init), "i"), (pod(with_debug), "e")] {
+            let state = with(vec![instance(name, ContainerState::ContainerCreated, 0, 2)]);
+            let found = actions(&pod, &state);
+            assert_eq!((found.discard, found.start), (vec![format!("{name}-2")], vec![(name.to_owned(), 2)]));
+        }
     }
 
     #[test]

@@ -31,6 +31,17 @@ pub async fn container(context: &Context, id: &str, grace: i64) -> Result<()> {
     }
 }
 
+/// Removes a container, whatever it does; one that is gone is removed.
+pub async fn discard(context: &Context, id: &str) -> Result<()> {
+    let request = tonic::Request::new(ContainerId { container_id: id.to_owned() });
+    match context.runtime.runtime.clone().remove_container(request).await {
+        Err(status) if status.code() != tonic::Code::NotFound => {
+            Err(CriError::new(format!("removing container {id}"), status).into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Stops a container of a pod after its hook, and says so. `why` ends the event's message.
 pub async fn instance(
     context: &Context,

@@ -331,6 +331,10 @@ impl Worker {
             let grace = actions::grace(pod, &instance.name, reason);
             stop::instance(&self.context, pod, instance, ip, grace, reason).await?;
         }
+        for id in &todo.discard {
+            tracing::info!(pod = facts::full_name(pod), id, "removes a container that was never started");
+            stop::discard(&self.context, id).await?;
+        }
         if todo.start.is_empty() && todo.create_sandbox.is_none() {
             return Ok(());
         }
