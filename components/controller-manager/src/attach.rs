@@ -122,7 +122,9 @@ fn plan(
         if wanted.iter().any(|volume| volume.name == one.volume) {
             continue;
         }
-        if known(&one.volume).is_some_and(|volume| mounted.contains(&volume.on_node())) {
+        // What others attach by a name of their own, they detach.
+        let Some(volume) = known(&one.volume).filter(|volume| volume.attachment(node) == one.name) else { continue };
+        if mounted.contains(&volume.on_node()) {
             plan.again = true;
         } else {
             plan.detach.push(one.name.clone());
@@ -304,19 +306,21 @@ mod tests {
     }
 
     fn at(name: &str, node: &str, ending: bool) -> Attachment {
-        let name = name.to_owned();
-        Attachment { name: format!("{name}-{node}"), node: node.into(), volume: name, attached: true, ending }
+        let own = volume(name, true).attachment(node);
+        Attachment { name: own, node: node.into(), volume: name.into(), attached: true, ending }
     }
 
     #[test]
     fn volumes_follow_their_pods() {
         let (a, many) = (volume("a", true), volume("m", false));
         let own = [a.on_node()];
+        let (there, others) = (a.attachment("n"), Attachment { name: "others".into(), ..at("a", "n", false) });
         for (what, wanted, mounted, all, attach, detach, again) in [
             ("a pod comes", vec![&a], &[][..], vec![], vec!["a"], vec![], false),
             ("it is there", vec![&a], &own, vec![at("a", "n", false)], vec![], vec![], false),
             ("its pod is gone, it is mounted", vec![], &own, vec![at("a", "n", false)], vec![], vec![], true),
-            ("and no more", vec![], &[], vec![at("a", "n", false)], vec![], vec!["a-n"], false),
+            ("and no more", vec![], &[], vec![at("a", "n", false)], vec![], vec![there.as_str()], false),
+            ("somebody else attached it", vec![], &[], vec![others], vec![], vec![], false),
             ("it is being detached", vec![], &[], vec![at("a", "n", true)], vec![], vec![], false),
             ("and wanted again", vec![&a], &[], vec![at("a", "n", true)], vec![], vec![], true),
             ("another node has it", vec![&a], &[], vec![at("a", "o", false)], vec![], vec![], true),
