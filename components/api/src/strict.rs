@@ -158,7 +158,8 @@ fn props(
     }
 }
 
-fn go_kind(value: &Value) -> &'static str {
+/// What Go calls a value's type.
+pub fn go_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

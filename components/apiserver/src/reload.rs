@@ -13,6 +13,20 @@ use sha2::{Digest, Sha256};
 /// How often a file is looked at.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// Whether a file says that it is of `wanted`, in one of these versions of `apiserver.config.k8s.io`, of which the first is named
+/// to whoever has another.
+pub fn check_kind(kind: &str, api_version: &str, wanted: &str, versions: &[&str]) -> Result<(), String> {
+    const GROUP: &str = "apiserver.config.k8s.io";
+    let known = api_version.strip_prefix(GROUP).and_then(|rest| rest.strip_prefix('/'));
+    if kind == wanted && known.is_some_and(|version| versions.contains(&version)) {
+        return Ok(());
+    }
+    Err(format!(
+        "no kind {kind:?} is registered for version {api_version:?}; it has to be {wanted} of {GROUP}/{}",
+        versions[0]
+    ))
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Label {
     status: &'static str,

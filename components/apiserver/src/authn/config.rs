@@ -6,6 +6,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::claims::{self, Mapper, Rule, Source};
+use crate::reload::check_kind;
 
 /// The file.
 #[derive(Debug, Deserialize)]
@@ -142,13 +143,7 @@ pub struct Authentication {
 /// Reads the file's text. `own` are the issuers of ServiceAccount tokens, whose names nobody else may have.
 pub fn parse(text: &str, own: &[String]) -> Result<Authentication, String> {
     let file: File = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
-    let versions = ["v1", "v1beta1"].map(|version| format!("apiserver.config.k8s.io/{version}"));
-    if file.kind != "AuthenticationConfiguration" || !versions.contains(&file.api_version) {
-        return Err(format!(
-            "no kind {:?} is registered for version {:?}; it has to be AuthenticationConfiguration of {}",
-            file.kind, file.api_version, versions[0]
-        ));
-    }
+    check_kind(&file.kind, &file.api_version, "AuthenticationConfiguration", &["v1", "v1beta1"])?;
     let mut wrong = Vec::new();
     let (mut issuers, mut seen) = (Vec::new(), HashSet::new());
     for (index, entry) in file.jwt.iter().enumerate() {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::authn::condition;
 use crate::options::{AuthorizationMode, AuthorizationOptions};
+use crate::reload::check_kind;
 
 /// The file.
 #[derive(Debug, Deserialize)]
@@ -160,13 +161,7 @@ pub fn of_flags(options: &AuthorizationOptions) -> Result<Vec<Entrant>, String> 
 /// Reads the file's text; the error names the fields that are wrong.
 pub fn parse(text: &str) -> Result<Vec<Entrant>, String> {
     let file: File = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
-    let versions = ["v1", "v1beta1"].map(|version| format!("apiserver.config.k8s.io/{version}"));
-    if file.kind != "AuthorizationConfiguration" || !versions.contains(&file.api_version) {
-        return Err(format!(
-            "no kind {:?} is registered for version {:?}; it has to be AuthorizationConfiguration of {}",
-            file.kind, file.api_version, versions[0]
-        ));
-    }
+    check_kind(&file.kind, &file.api_version, "AuthorizationConfiguration", &["v1", "v1beta1"])?;
     let mut wrong = Vec::new();
     if file.authorizers.is_empty() {
         wrong.push("authorizers: Required value: at least one authorization mode must be defined".to_owned());

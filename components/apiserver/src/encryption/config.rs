@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::ciphers::Cipher;
+use crate::reload::check_kind;
 
 /// The file.
 #[derive(Debug, Deserialize)]
@@ -145,12 +146,7 @@ pub struct Rule {
 /// Reads the file's text; the error names the fields that are wrong.
 pub fn parse(text: &str) -> Result<Vec<Rule>, String> {
     let file: File = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
-    if (file.api_version.as_str(), file.kind.as_str()) != ("apiserver.config.k8s.io/v1", "EncryptionConfiguration") {
-        return Err(format!(
-            "no kind {:?} is registered for version {:?}; it has to be EncryptionConfiguration of apiserver.config.k8s.io/v1",
-            file.kind, file.api_version
-        ));
-    }
+    check_kind(&file.kind, &file.api_version, "EncryptionConfiguration", &["v1"])?;
     let mut wrong = Vec::new();
     if file.resources.is_empty() {
         wrong.push("resources: Required value: at least one resources is required".to_owned());

@@ -79,7 +79,7 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
         }
         status
     })?;
-    let found = go_kind(&value);
+    let found = strict::go_kind(&value);
     let object = Object::from_value(value).ok_or_else(|| {
         let into = r#"Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
         of_kind(&format!("couldn't get version/kind; json parse error: json: cannot unmarshal {found} into {into}"))
@@ -93,18 +93,6 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
     let problems = unknown.into_iter().chain(complaints).collect();
     fields::settle(request, problems, refused)?;
     Ok(object)
-}
-
-/// What Go calls a value's type.
-pub fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 /// That an update's object names itself.

@@ -32,7 +32,7 @@ fn operations(bytes: &[u8]) -> Result<json_patch::Patch, Status> {
     let undecodable = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
     let tree: Value = serde_json::from_slice(bytes).map_err(|error| undecodable(error.to_string()))?;
     let Some(list) = tree.as_array() else {
-        let found = body::go_kind(&tree);
+        let found = strict::go_kind(&tree);
         return Err(undecodable(format!(
             "json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
         )));
@@ -183,7 +183,7 @@ impl Api {
             "application/merge-patch+json" => {
                 let (fields, facts) = parsed()?;
                 if !fields.is_object() {
-                    let found = body::go_kind(&fields);
+                    let found = strict::go_kind(&fields);
                     let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
                     return Err(Status::bad_request(format!("error decoding patch: {why}")));
                 }
