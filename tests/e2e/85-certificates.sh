@@ -1,5 +1,6 @@
 #!/bin/bash
-# Certificates that live for less than two minutes: they are renewed before they end, and servers take them while they run.
+# Certificates that live for less than two minutes, the control plane's and the kubelets': they are renewed before they end, and
+# servers take them while they run.
 . "$(dirname "$0")/lib.sh"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -26,6 +27,10 @@ approved() {
   for name in $(asks "$1"); do kubectl certificate approve "$name"; done
   approved_issuer "$2"
 }
+# What w1's kubelet shows to the API server, and what it serves with: others than the ones with these numbers.
+shown() { on w1 cat /var/lib/kubelet/pki/kubelet-client-current.pem | openssl x509 -noout -serial; }
+shows_another() { local now; now=$(shown) && [ -n "$now" ] && [ "$now" != "$1" ]; }
+serves_another() { approved w1 "$1" && [ "$(serves "$1")" != "$2" ]; }
 ended() { [ "$(date +%s)" -gt "$1" ]; }
 
 check "the lab of the tests before is ended" $lab down
@@ -36,6 +41,10 @@ apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 certificateValidityPeriod: 100s
 encryptionAlgorithm: ECDSA-P384
+controllerManager:
+  extraArgs:
+    - name: cluster-signing-duration
+      value: 100s
 ---
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -51,12 +60,17 @@ check "and is ready" within 60 ready w1
 check "w1's kubelet asks for a certificate to serve with" within 30 asks w1
 check "serving without it as nobody has approved it" not approved_issuer 10.88.0.21:10250
 check "an administrator approves it, and it is served" within 30 approved w1 10.88.0.21:10250
+shown=$(shown)
+first=$(serves 10.88.0.21:10250)
 check "logs come through it" within 30 kubectl logs -n kube-system kube-scheduler-cp1 --tail 1
 check "keys are of the algorithm that was asked for" says secp384r1 bash -c "$lab ssh cp1 cat /etc/kubernetes/pki/apiserver.crt | openssl x509 -noout -text"
 check "what ends is told as data" says '"residualTime"' on cp1 kinit certs check-expiration -o json
 check "the API server serves another certificate" within 120 another "$serial"
 check "the first ones have ended" within 120 ended "$end"
 on cp1 cat /etc/kubernetes/admin.conf > "$KUBECONFIG"
+check "w1's kubelet shows another certificate" within 60 shows_another "$shown"
+check "and serves with another, once that is approved" within 60 serves_another 10.88.0.21:10250 "$first"
+check "its node stays ready" ready w1
 check "administrators are let in by their new one" kubectl get nodes
 check "controllers go on" kubectl create deployment web --image kinit.local/web:1 --replicas 2
 check "and the scheduler" within 30 equals "w1 w1" kubectl get pods -l app=web -o 'jsonpath={.items[*].spec.nodeName}'

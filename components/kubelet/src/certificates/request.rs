@@ -1,18 +1,19 @@
 //! Asking the cluster to sign a certificate.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::StreamExt;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec, CertificateSigningRequestStatus};
 use kinit_pki::{CertificateRequest, PrivateKey, Profile};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use tokio::time::Instant;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::watch_object;
 
 use crate::error::{Error, Result};
 
-const FIRST_LOOK: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A request that nobody answers is asked again after this.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -45,20 +46,59 @@ pub async fn certificate(client: kube::Client, wanted: &Wanted) -> Result<(Strin
     };
     let name = api.create(&PostParams::default(), &request).await?.metadata.name.unwrap_or_default();
     tracing::info!(csr = name, signer = wanted.signer, "asked for a certificate");
-    let begin = Instant::now();
-    let mut pause = FIRST_LOOK;
-    while begin.elapsed() < PATIENCE {
-        let status = api.get(&name).await?.status.unwrap_or_default();
-        if let Some(certificate) = status.certificate.filter(|certificate| !certificate.0.is_empty()) {
-            return Ok((String::from_utf8_lossy(&certificate.0).into_owned(), key.to_pem()));
+    let answer = tokio::time::timeout(PATIENCE, answer(api, &name)).await;
+    let certificate = answer.unwrap_or_else(|_| Err(Error::Told(format!("certificate signing request {name} was not answered"))))?;
+    Ok((certificate, key.to_pem()))
+}
+
+/// The certificate that a request gets, in PEM, once it is approved and signed. A connection that is lost is made again.
+async fn answer(api: Api<CertificateSigningRequest>, name: &str) -> Result<String> {
+    let mut changes = pin!(watch_object(api, name).default_backoff());
+    while let Some(change) = changes.next().await {
+        match change {
+            Ok(Some(request)) => {
+                if let Some(answer) = verdict(name, request.status.unwrap_or_default()) {
+                    return answer;
+                }
+            }
+            Ok(None) => return Err(Error::Told(format!("certificate signing request {name} was deleted"))),
+            Err(error) => tracing::debug!(csr = name, %error, "cannot watch"),
         }
-        let mut conditions = status.conditions.into_iter().flatten();
-        if let Some(refused) = conditions.find(|one| one.type_ == "Denied" || one.type_ == "Failed") {
-            let why = refused.message.unwrap_or_default();
-            return Err(Error::Told(format!("certificate signing request {name} was refused: {why}")));
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
-    Err(Error::Told(format!("certificate signing request {name} was not answered")))
+    Err(Error::Told(format!("certificate signing request {name} can no longer be watched")))
+}
+
+/// What a request's status says, if it says it already. Pure.
+fn verdict(name: &str, status: CertificateSigningRequestStatus) -> Option<Result<String>> {
+    if let Some(certificate) = status.certificate.filter(|certificate| !certificate.0.is_empty()) {
+        return Some(Ok(String::from_utf8_lossy(&certificate.0).into_owned()));
+    }
+    let refused = status.conditions.into_iter().flatten().find(|one| one.type_ == "Denied" || one.type_ == "Failed")?;
+    let why = refused.message.unwrap_or_default();
+    Some(Err(Error::Told(format!("certificate signing request {name} was refused: {why}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::certificates::v1::CertificateSigningRequestCondition;
+
+    fn told(kind: &str, certificate: Option<&str>) -> Option<Result<String, String>> {
+        let condition = CertificateSigningRequestCondition { type_: kind.into(), message: Some("why".into()), ..Default::default() };
+        let status = CertificateSigningRequestStatus {
+            certificate: certificate.map(|text| ByteString(text.into())),
+            conditions: Some(vec![condition]),
+        };
+        verdict("a", status).map(|answer| answer.map_err(|error| error.to_string()))
+    }
+
+    #[test]
+    fn a_request_is_answered_by_a_certificate_or_a_refusal() {
+        assert_eq!(told("Approved", None), None);
+        assert_eq!(told("Approved", Some("")), None);
+        assert_eq!(told("Approved", Some("pem")), Some(Ok("pem".into())));
+        for kind in ["Denied", "Failed"] {
+            assert_eq!(told(kind, None), Some(Err("certificate signing request a was refused: why".into())));
+        }
+    }
 }
