@@ -16,7 +16,7 @@ use crate::config::settings::{CONTAINERD_SOCKET, runtime_socket};
 use crate::host::record::{Entry, Record, STATE_DIR};
 use crate::host::{self, Command, Host};
 use crate::images::crio;
-use crate::phase::{kubelet, wait::until};
+use crate::phase::{containerd, kubelet, wait::until};
 use crate::report::{Outcome, Reporter, describe};
 
 /// Folders that belong to a cluster whole: all in them goes, whoever wrote it.
@@ -322,7 +322,7 @@ async fn take(
         }
         Step::RestartRuntime => {
             if host::has_systemd(host) {
-                host::run(host, Command::new("systemctl", &["restart", "containerd.service"])).await?;
+                containerd::restart_unit(host, "containerd.service").await?;
             }
         }
     }

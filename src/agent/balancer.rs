@@ -93,10 +93,10 @@ async fn accept(listener: TcpListener, state: &Arc<State>) {
 }
 
 /// Passes one connection on until either side ends it, or its server is lost.
-async fn pass(mut client: TcpStream, state: &State) {
+async fn pass(client: TcpStream, state: &State) {
     let order = state.pool.lock().order();
     for address in order {
-        let Ok(Ok(mut server)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await else { continue };
+        let Ok(Ok(server)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await else { continue };
         // Requests and events are small, and each is wanted at once.
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let mut usable = state.usable.subscribe();
@@ -107,7 +107,7 @@ async fn pass(mut client: TcpStream, state: &State) {
             }
         };
         tokio::select! {
-            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+            () = kinit_serving::join::join(client, server) => {}
             () = lost => {}
         }
         return;

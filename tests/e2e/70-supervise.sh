@@ -10,6 +10,9 @@ equip() {
 process() { on "$1" pgrep -xo "$2"; }
 another_kubelet() { local now; now=$(process "$1" kubelet) && [ "$now" != "$2" ]; }
 ready() { equals True kubectl get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'; }
+snapshots() { on cp1 'ls /var/backups/kinit 2> /dev/null | wc -l'; }
+newest() { on cp1 'ls /var/backups/kinit | sort | tail -n 1'; }
+another_snapshot() { [ "$(newest)" != "$1" ]; }
 restart_containerd() { local old; old=$(process "$1" containerd); on "$1" kill "$old"; within 20 on "$1" "test \$(pgrep -xo containerd) != $old && ctr version"; }
 
 check "the lab of the tests before is ended" $lab down
@@ -38,4 +41,11 @@ check "so it is restarted again" restart_containerd cp1
 check "a second cluster is made" on cp1 kinit init --apiserver-advertise-address 10.88.0.11
 on cp1 cat /etc/kubernetes/admin.conf > "$KUBECONFIG"
 check "and cp1 becomes ready" within 60 ready cp1
+check "snapshots are saved by the agent" on cp1 kinit etcd snapshot schedule --every 2s --keep 2
+check "the newest two stay" within 60 equals 2 snapshots
+kept=$(newest)
+check "more come" within 60 another_snapshot "$kept"
+check "and no more than two stay" within 10 equals 2 snapshots
+check "they end" on cp1 kinit etcd snapshot schedule --off
+check "they can be read" on cp1 kinit etcd snapshot status "/var/backups/kinit/$(newest)"
 finish
