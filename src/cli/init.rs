@@ -52,17 +52,21 @@ pub struct PhaseArgs {
     /// The phase and, if it has parts, the part: `certs apiserver`; `all` means all parts
     #[arg(required = true, num_args = 1..=2, value_name = "PHASE")]
     pub path: Vec<String>,
-    /// More flags of the components
+    /// What a phase alone has
     #[command(flatten)]
-    pub extra: ExtraArgs,
+    pub alone: PhaseFlags,
     /// The flags
     #[command(flatten)]
     pub flags: InitFlags,
 }
 
-/// What a phase of `control-plane` gives the components beside what the configuration says.
+/// Flags that only a phase by itself has: what a phase of `control-plane` gives the components beside what the configuration
+/// says, and as whom one speaks to the cluster.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct ExtraArgs {
+pub struct PhaseFlags {
+    /// The kubeconfig file to use when talking to the cluster [default: admin.conf]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// More flags of the API server, as NAME=VALUE
     #[arg(long, value_name = "FLAGS", value_delimiter = ',')]
     pub apiserver_extra_args: Vec<String>,
@@ -74,7 +78,7 @@ pub struct ExtraArgs {
     pub scheduler_extra_args: Vec<String>,
 }
 
-impl ExtraArgs {
+impl PhaseFlags {
     fn add_to(&self, documents: &mut Documents) -> anyhow::Result<()> {
         let cluster = documents.cluster.get_or_insert_default();
         for (given, flags) in [
@@ -264,14 +268,14 @@ pub fn address_towards(endpoint: &str) -> Option<IpAddr> {
 
 /// Runs the command.
 pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
-    let (flags, path, extra) = match args.phase {
-        Some(InitCommand::Phase(phase)) => (phase.flags.clone(), Some(phase.path), phase.extra),
-        None => (args.flags, None, ExtraArgs::default()),
+    let (flags, path, alone) = match args.phase {
+        Some(InitCommand::Phase(phase)) => (phase.flags.clone(), Some(phase.path), phase.alone),
+        None => (args.flags, None, PhaseFlags::default()),
     };
     flags.refuse_mixing()?;
     let mut documents = Documents::load(flags.config.as_deref())?;
     documents.only("init", &["InitConfiguration", "ClusterConfiguration"])?;
-    extra.add_to(&mut documents)?;
+    alone.add_to(&mut documents)?;
     let settings = InitSettings::resolve(documents, flags.overrides(), &host_defaults()?)?;
     // These two are no part of the tree: the one comes before anything is written, the other is text.
     let outside = ["preflight", SHOW_JOIN];
@@ -287,11 +291,11 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
     let (images, api, super_api): (Arc<dyn ImageStore>, Arc<dyn Api>, Arc<dyn Api>) = if settings.dry_run {
         (Arc::new(WouldImport), Arc::new(WouldCall), Arc::new(WouldCall))
     } else {
-        (
-            Arc::new(RuntimeImages::new(settings.node.cri_path().to_owned())),
-            Arc::new(KubeApi::from_file(kubeconfig::path("admin.conf")).patient(settings.timeouts.api_call)),
-            Arc::new(KubeApi::from_file(kubeconfig::path("super-admin.conf")).patient(settings.timeouts.api_call)),
-        )
+        let api = |file: &str| {
+            let path = alone.kubeconfig.clone().unwrap_or_else(|| kubeconfig::path(file));
+            Arc::new(KubeApi::from_file(path).patient(settings.timeouts.api_call))
+        };
+        (Arc::new(RuntimeImages::new(settings.node.cri_path().to_owned())), api("admin.conf"), api("super-admin.conf"))
     };
     let context = InitContext {
         binaries: Binaries::new(flags.common.bin_dir.as_deref()),

@@ -72,6 +72,8 @@ check "w1's kubelet shows another certificate" within 60 shows_another "$shown"
 check "and serves with another, once that is approved" within 60 serves_another 10.88.0.21:10250 "$first"
 check "its node stays ready" ready w1
 check "administrators are let in by their new one" kubectl get nodes
+check "a phase speaks with the kubeconfig that it is given" on cp1 kinit init phase mark-control-plane --kubeconfig /etc/kubernetes/super-admin.conf
+check "and names the one that is not there" refuses "/root/none.conf" on cp1 kinit init phase mark-control-plane --kubeconfig /root/none.conf
 check "controllers go on" kubectl create deployment web --image kinit.local/web:1 --replicas 2
 check "and the scheduler" within 30 equals "w1 w1" kubectl get pods -l app=web -o 'jsonpath={.items[*].spec.nodeName}'
 check "etcd is asked with the new one" on cp1 kinit etcd status

@@ -86,7 +86,8 @@ fn with(mut value: Value, name: &str, text: &str) -> Value {
 /// What every object has. Upstream's conformance suite looks for the first words of `apiVersion` in what `kubectl explain` says.
 fn type_meta(value: &mut Value) {
     let text = |what: &str| json!({"type": "string", "description": what});
-    value["properties"]["apiVersion"] = text("APIVersion defines the group and version that this form of the object belongs to.");
+    value["properties"]["apiVersion"] =
+        text("APIVersion defines the group and version that this form of the object belongs to.");
     value["properties"]["kind"] = text("What the object is.");
 }
 

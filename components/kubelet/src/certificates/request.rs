@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec, CertificateSigningRequestStatus};
+use k8s_openapi::api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestSpec, CertificateSigningRequestStatus,
+};
 use kinit_pki::{CertificateRequest, PrivateKey, Profile};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
@@ -47,7 +49,8 @@ pub async fn certificate(client: kube::Client, wanted: &Wanted) -> Result<(Strin
     let name = api.create(&PostParams::default(), &request).await?.metadata.name.unwrap_or_default();
     tracing::info!(csr = name, signer = wanted.signer, "asked for a certificate");
     let answer = tokio::time::timeout(PATIENCE, answer(api, &name)).await;
-    let certificate = answer.unwrap_or_else(|_| Err(Error::Told(format!("certificate signing request {name} was not answered"))))?;
+    let certificate =
+        answer.unwrap_or_else(|_| Err(Error::Told(format!("certificate signing request {name} was not answered"))))?;
     Ok((certificate, key.to_pem()))
 }
 
@@ -84,7 +87,11 @@ mod tests {
     use k8s_openapi::api::certificates::v1::CertificateSigningRequestCondition;
 
     fn told(kind: &str, certificate: Option<&str>) -> Option<Result<String, String>> {
-        let condition = CertificateSigningRequestCondition { type_: kind.into(), message: Some("why".into()), ..Default::default() };
+        let condition = CertificateSigningRequestCondition {
+            type_: kind.into(),
+            message: Some("why".into()),
+            ..Default::default()
+        };
         let status = CertificateSigningRequestStatus {
             certificate: certificate.map(|text| ByteString(text.into())),
             conditions: Some(vec![condition]),
