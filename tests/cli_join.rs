@@ -200,6 +200,7 @@ async fn a_worker_gets_what_its_kubelet_needs() {
     assert_eq!(bootstrap.current().unwrap().1.unwrap().bearer_token().unwrap().as_deref(), Some(TOKEN));
     assert!(files["/etc/kubernetes/pki/ca.crt"].contains("BEGIN CERTIFICATE"));
     assert!(files["/var/lib/kubelet/kubeadm-flags.env"].contains("--hostname-override=worker"));
+    assert!(files["/var/lib/kubelet/instance-config.yaml"].contains("containerRuntimeEndpoint: unix://"));
     assert!(!files.contains_key("/etc/kubernetes/manifests/etcd.yaml"));
 }
 

@@ -75,7 +75,10 @@ pub fn files(host: &dyn Host, binaries: &Binaries, node: Option<&NodeSettings>, 
     let folder = Path::new(KUBELET_DIR);
     change = change.or(host.write(&folder.join("config.yaml"), serde_yaml::to_string(config)?.as_bytes(), 0o600)?);
     let mut all: Vec<(PathBuf, String)> = Vec::new();
-    all.extend(node.map(|node| (folder.join("kubeadm-flags.env"), environment(node))));
+    if let Some(node) = node {
+        all.push((folder.join("kubeadm-flags.env"), environment(node)));
+        all.push((folder.join("instance-config.yaml"), instance(node)?));
+    }
     if host::has_systemd(host) {
         all.push((UNIT.into(), templates::render(templates::KUBELET_SERVICE, &values)?));
         all.push((DROP_IN.into(), templates::render(templates::KUBELET_DROP_IN, &values)?));
@@ -110,6 +113,15 @@ pub fn arguments(node: &NodeSettings) -> Vec<String> {
 fn environment(node: &NodeSettings) -> String {
     let flags = arguments(node).join(" ").replace('\\', "\\\\").replace('"', "\\\"");
     format!("KUBELET_KUBEADM_ARGS=\"{flags}\"\n")
+}
+
+/// What kubeadm looks at to know this node's container runtime.
+fn instance(node: &NodeSettings) -> anyhow::Result<String> {
+    Ok(serde_yaml::to_string(&json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "containerRuntimeEndpoint": node.cri_socket,
+        "kind": "KubeletConfiguration",
+    }))?)
 }
 
 /// Starts the kubelet, or restarts one that runs with what it read before.

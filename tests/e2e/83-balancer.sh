@@ -15,6 +15,11 @@ alive() {
     [ $(($(date +%s) - $(date -d "$at" +%s))) -lt 12 ]
 }
 known() { on "$1" cat /var/lib/kinit/agent.json | tr -d ' \n' | grep -o '"servers":\[[^]]*' | grep -o '10[.0-9]*:6443' | sort | xargs; }
+# The logs of a node's part on w1.
+part_says() {
+  local pod; pod=$(through cp2 get pods -n kube-system -l "k8s-app=$1" --field-selector spec.nodeName=w1,status.phase=Running -o name | tail -n 1)
+  through cp2 logs -n kube-system "$pod"
+}
 running() { equals "$2" through "$1" get pods -l app=web -o 'jsonpath={.items[*].status.phase}'; }
 
 check "the lab of the tests before is ended" $lab down
@@ -47,6 +52,17 @@ check "and is ready" within 60 ready cp2 w1
 check "so is its Pod" within 60 running cp2 Running
 check "cp1 is powered on" $lab start cp1
 check "and is ready" within 90 ready cp2 cp1
+
+# A node that kubeadm joined has no balancer: its kubelet goes to the server that it joined by.
+check "w1 becomes a node without a balancer" on w1 'systemctl disable -q --now kinit-agent && sed -i "s#https://127.0.0.1:6444#https://10.88.0.12:6443#" /etc/kubernetes/kubelet.conf && rm /etc/cni/net.d/10-kinit.conflist && systemctl restart kubelet'
+check "its parts are made anew" through cp2 delete pods -n kube-system --field-selector spec.nodeName=w1 --wait=false
+check "its network is set up again" within 60 on w1 test -e /etc/cni/net.d/10-kinit.conflist
+check "by way of the kubelet's server" within 30 says "goes where the kubelet goes" part_says kinit-network
+check "and kube-proxy goes there too" within 30 says "goes where the kubelet goes" part_says kube-proxy
+check "w1 is ready" within 60 ready cp2 w1
+check "it has a balancer again" on w1 'sed -i "s#https://10.88.0.12:6443#https://127.0.0.1:6444#" /etc/kubernetes/kubelet.conf && systemctl enable -q --now kinit-agent && systemctl restart kubelet'
+check "w1 is alive by it" within 60 alive cp2 w1
+
 check "a worker that is reset takes itself out" on w1 kinit reset -f
 check "its Node is gone" refuses NotFound through cp2 get node w1
 check "and nothing of the agent is left" refuses "" on w1 'pgrep -f "^/usr/local/lib/kinit/kinit agent" || ls /etc/systemd/system/kinit-agent.service'

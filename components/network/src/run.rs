@@ -41,7 +41,7 @@ impl Server {
 
     /// Runs until shutdown; then everything stays as it is.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let client = kinit_runtime::from_kubeconfig(&self.options.kubeconfig).await?;
+        let client = kinit_runtime::on_node(&self.options.kubeconfig).await?;
         forward()?;
         let routes = Routes::connect().context("cannot reach the kernel's routing table")?;
         let nodes: Arc<Informer<Node>> = Informer::start(client, &shutdown);

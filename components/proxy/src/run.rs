@@ -66,7 +66,7 @@ impl Server {
             self.options.kubeconfig.as_ref().or((!from_config.as_os_str().is_empty()).then_some(from_config));
         let kubeconfig =
             kubeconfig.context("no kubeconfig is given, by clientConnection.kubeconfig or --kubeconfig")?;
-        let client = kinit_runtime::from_kubeconfig(kubeconfig).await?;
+        let client = kinit_runtime::on_node(kubeconfig).await?;
         let node = self.node_name();
         if matches!(self.config.mode.as_str(), "iptables" | "ipvs") {
             let mode = &self.config.mode;

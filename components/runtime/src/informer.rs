@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kube::runtime::watcher::{Config, Event, watcher};
+use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Resource};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Pause after a watch broke, before it is made again.
 const RECONNECT: Duration = Duration::from_millis(300);
+/// Somebody who cannot list says so this often.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,7 @@ where
     async fn follow(&self, api: Api<K>, config: Config) {
         let mut events = watcher(api, config).boxed();
         let mut listed: HashSet<String> = HashSet::new();
+        let mut told: Option<Instant> = None;
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => listed.clear(),
@@ -94,7 +97,14 @@ where
                 Ok(Event::Apply(object)) => self.apply(object),
                 Ok(Event::Delete(object)) => self.remove(&key_of(&object)),
                 Err(error) => {
-                    tracing::debug!(kind = %K::kind(&()), %error, "a watch broke");
+                    // Watches break whenever a server goes; that nothing can be listed is what somebody has to look at.
+                    let lists = matches!(error, watcher::Error::InitialListFailed(_));
+                    if lists && told.is_none_or(|told| told.elapsed() > TELL_EVERY) {
+                        told = Some(Instant::now());
+                        tracing::warn!(kind = %K::kind(&()), %error, "cannot list, and tries again");
+                    } else {
+                        tracing::debug!(kind = %K::kind(&()), %error, "a watch broke");
+                    }
                     tokio::time::sleep(RECONNECT).await;
                 }
             }
