@@ -43,7 +43,8 @@ impl Standing {
         self.leader() == self.id
     }
 
-    /// Whether this member is the only one that votes. Its state is the cluster's then.
+    /// Whether this member is the only one that votes and has applied everything from before it was. Its state is the
+    /// cluster's then.
     pub fn is_alone(&self) -> bool {
         self.alone.load(Ordering::Acquire)
     }
@@ -56,7 +57,44 @@ impl Standing {
     pub(super) fn note(&self, raft: &Raft) {
         self.term.store(raft.term(), Ordering::Relaxed);
         self.committed.store(raft.log().committed(), Ordering::Relaxed);
-        self.alone.store(raft.leads() && raft.members().voters.len() == 1, Ordering::Release);
+        let votes_alone = raft.leads() && raft.members().voters.len() == 1;
+        // Entries of an earlier run, or of when there were others, may have been acknowledged and not be applied here yet.
+        let has_all = self.is_alone() || raft.log().applied() == raft.last().index;
+        self.alone.store(votes_alone && has_all, Ordering::Release);
         self.leader.send_if_modified(|leader| std::mem::replace(leader, raft.leader()) != raft.leader());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::raft::{Config, Entry, HardState, Log, Members, Place};
+
+    #[test]
+    fn a_member_alone_first_applies_what_its_log_has() {
+        let entry = Entry { index: 2, term: 1, members: false, data: Bytes::from_static(b"acknowledged") };
+        let log = Log::new(Place { index: 1, term: 1 }, vec![entry], 1, 1);
+        let config = Config { id: 1, election_ticks: 10, heartbeat_ticks: 1, pre_vote: true, seed: 1 };
+        let members = Members { voters: [1].into(), ..Members::default() };
+        let mut raft = Raft::new(config, HardState { term: 1, vote: 1, commit: 1 }, log, members);
+        let standing = Standing::new(1, 1);
+
+        raft.campaign();
+        assert_eq!(raft.ready().committed, []);
+        raft.persisted();
+        standing.note(&raft);
+        assert!(raft.leads() && !standing.is_alone());
+
+        for entry in raft.ready().committed {
+            raft.applied(entry.index);
+        }
+        standing.note(&raft);
+        assert!(standing.is_alone());
+
+        raft.propose(false, Bytes::from_static(b"next")).expect("it leads");
+        standing.note(&raft);
+        assert!(standing.is_alone(), "nobody else could have acknowledged this one");
     }
 }
