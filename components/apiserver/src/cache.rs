@@ -4,23 +4,24 @@
 //! that it missed out of a ring and the rest from a broadcast; one that falls behind the broadcast is closed, and its
 //! client lists again, as the API's contract says.
 
+mod entry;
 mod follower;
 mod frames;
+mod message;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use kinit_api::object::Object;
 use kinit_api::status::Status;
 use parking_lot::RwLock;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use entry::{Entry, Form};
 pub use frames::Frames;
 
-use crate::registry::{self, RESOURCES, Registry, ResourceSpec};
+use crate::registry::{self, RESOURCES, Registry};
 use crate::storage::{Etcd, Stored};
 use follower::Follower;
 
@@ -33,104 +34,9 @@ pub const COMPACTED: &str = "The resourceVersion for the provided list is too ol
 /// How long a consistent read waits for the cache to reach etcd's revision.
 const CONSISTENCY_WAIT: Duration = Duration::from_secs(3);
 
-/// An object in the cache. `json` has the resource version in it.
-#[derive(Debug)]
-pub struct Entry {
-    pub namespace: String,
-    pub name: String,
-    pub revision: i64,
-    pub labels: BTreeMap<String, String>,
-    /// Values of the resource's selectable fields, in the order of its row.
-    fields: Vec<String>,
-    pub json: Bytes,
-    /// The object in versions that a webhook has converted it into.
-    forms: OnceLock<Box<Forms>>,
-}
-
-/// An object in other versions than the stored one, by the places of those in its definition.
-type Forms = parking_lot::Mutex<Vec<(usize, Form)>>;
-
-/// Made by whoever needs it first; others wait for it rather than make it again.
-pub type Form = Arc<tokio::sync::OnceCell<Arc<Entry>>>;
-
-impl Entry {
-    /// Encodes a stored object; `None` if it is not one.
-    pub fn new(spec: &ResourceSpec, stored: &[u8], revision: i64) -> Option<Self> {
-        let mut object = Object::from_slice(stored).ok()?;
-        if let Some(custom) = &spec.custom {
-            custom.definition.restore(&mut object);
-        }
-        Some(Self::of(spec, object, revision))
-    }
-
-    /// Encodes an object as it is.
-    pub fn of(spec: &ResourceSpec, mut object: Object, revision: i64) -> Self {
-        object.set(&["metadata", "resourceVersion"], revision.to_string());
-        let fields = spec.fields().map(|field| field_value(&object, field)).collect();
-        Self {
-            namespace: object.namespace().to_owned(),
-            name: object.name().to_owned(),
-            revision,
-            labels: object.labels(),
-            fields,
-            json: Bytes::from(object.to_vec()),
-            forms: OnceLock::new(),
-        }
-    }
-
-    /// The place of the object's form in another version. It goes with the entry, so a version's forms are never more than
-    /// its objects.
-    pub fn form(&self, version: usize) -> Form {
-        let mut forms = self.forms.get_or_init(Box::default).lock();
-        if let Some((_, form)) = forms.iter().find(|(own, _)| *own == version) {
-            return form.clone();
-        }
-        let form = Form::default();
-        forms.push((version, form.clone()));
-        form
-    }
-
-    /// Whether the object is written in a version.
-    pub fn is_in(&self, api_version: &str) -> bool {
-        let rest = self.json.strip_prefix(br#"{"apiVersion":""#).and_then(|it| it.strip_prefix(api_version.as_bytes()));
-        rest.is_some_and(|rest| rest.starts_with(b"\""))
-    }
-
-    /// The object, decoded again; `None` never happens for what [`Entry::new`] made.
-    pub fn object(&self) -> Option<Object> {
-        Object::from_slice(&self.json).ok()
-    }
-
-    /// A selectable field's value; empty where it is unset.
-    pub fn field<'a>(&'a self, spec: &ResourceSpec, path: &str) -> &'a str {
-        match path {
-            "metadata.name" => &self.name,
-            "metadata.namespace" => &self.namespace,
-            _ => spec.fields().position(|own| own == path).map_or("", |at| &self.fields[at]),
-        }
-    }
-}
-
 /// The key of an object among those of its resource: `namespace/name`, or `name`.
 fn key(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
-}
-
-/// What a field selector compares with: the field's text or, where the field may be absent, its zero value's.
-fn field_value(object: &Object, path: &str) -> String {
-    let names: Vec<&str> = path.split('.').collect();
-    match (object.get(&names), path) {
-        (_, "source") => match object.str(&["source", "component"]) {
-            "" => object.str(&["reportingComponent"]).to_owned(),
-            component => component.to_owned(),
-        },
-        (Some(serde_json::Value::String(text)), _) => text.clone(),
-        (Some(serde_json::Value::Bool(value)), _) => value.to_string(),
-        (Some(serde_json::Value::Number(value)), _) => value.to_string(),
-        (_, "spec.unschedulable" | "spec.hostNetwork") => false.to_string(),
-        (_, "status.replicas" | "status.successful") => 0.to_string(),
-        _ => String::new(),
-    }
 }
 
 /// One change of one object. `new` is absent for a deletion, `old` for a creation.
@@ -283,10 +189,12 @@ impl Cache {
         let registry = self.registry();
         let spec = registry.stored_as(index).ok_or_else(Status::no_such_path)?;
         let mut objects = Map::new();
-        let each = |stored: Stored| {
-            let key = self.etcd.row(&registry, &stored.key).map(|(_, key)| key.to_owned());
-            if let (Some(key), Some(entry)) = (key, Entry::new(&spec, &stored.value, stored.revision)) {
-                objects.insert(key, Arc::new(entry));
+        let each = |page: Vec<Stored>| {
+            for stored in page {
+                let key = self.etcd.row(&registry, &stored.key).map(|(_, key)| key.to_owned());
+                if let (Some(key), Some(entry)) = (key, Entry::new(&spec, &stored.value, stored.revision)) {
+                    objects.insert(key, Arc::new(entry));
+                }
             }
         };
         self.etcd.load(self.etcd.range_of(&spec), revision, each).await?;
@@ -391,17 +299,6 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_entry_keeps_its_form_in_another_version() {
-        let spec = registry::find("", "v1", "configmaps").unwrap().1;
-        let object = json!({"apiVersion": "a.b/v1", "metadata": {"name": "a"}});
-        let entry = Arc::new(Entry::new(spec, object.to_string().as_bytes(), 4).unwrap());
-        assert!(entry.is_in("a.b/v1") && !entry.is_in("a.b/v") && !entry.is_in("a.b/v2"));
-        assert!(entry.form(1).get().is_none());
-        assert!(entry.form(1).set(entry.clone()).is_ok());
-        assert!(entry.form(1).get().is_some() && entry.form(0).get().is_none());
-    }
-
-    #[test]
     fn a_state_of_before_is_read_out_of_the_ring() {
         let spec = registry::find("", "v1", "configmaps").unwrap().1;
         let entry = |name: &str, revision: i64| {
@@ -423,30 +320,5 @@ mod tests {
             assert_eq!(at(revision).as_deref(), wanted, "{revision}");
         }
         assert_eq!(at(7).as_deref(), Some("n/a@6"));
-    }
-
-    #[test]
-    fn selectable_fields_have_zero_values() {
-        let value = |tree: serde_json::Value, path| {
-            field_value(&Object::from_slice(tree.to_string().as_bytes()).unwrap(), path)
-        };
-        assert_eq!(value(json!({}), "spec.unschedulable"), "false");
-        assert_eq!(value(json!({"spec": {"unschedulable": true}}), "spec.unschedulable"), "true");
-        assert_eq!(value(json!({}), "status.successful"), "0");
-        assert_eq!(value(json!({"status": {"replicas": 3}}), "status.replicas"), "3");
-        assert_eq!(value(json!({}), "spec.nodeName"), "");
-        assert_eq!(value(json!({"reportingComponent": "a"}), "source"), "a");
-        assert_eq!(value(json!({"reportingComponent": "a", "source": {"component": "b"}}), "source"), "b");
-    }
-
-    #[test]
-    fn an_events_view_selects_by_the_stored_fields() {
-        let rows =
-            [registry::find("", "v1", "events").unwrap().1, registry::find("events.k8s.io", "v1", "events").unwrap().1];
-        let [stored, view] = rows.map(|spec| spec.fields().collect::<Vec<_>>());
-        for (stored, view) in stored.iter().zip(view) {
-            let same = stored.replace("involvedObject", "regarding").replace("Component", "Controller");
-            assert_eq!(same, view);
-        }
     }
 }

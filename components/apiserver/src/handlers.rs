@@ -141,21 +141,7 @@ impl Api {
 
     /// The stored object of a name, read through etcd's quorum, with its revision.
     async fn stored(&self, request: &ResourceRequest, name: &str) -> Result<(Object, i64), Status> {
-        self.fetch(request, name).await.map(|(object, revision, _)| (object, revision))
-    }
-
-    /// [`Api::stored`], and whether the object would now be stored in another form: encrypted by another key, or in
-    /// another version.
-    async fn fetch(&self, request: &ResourceRequest, name: &str) -> Result<(Object, i64, bool), Status> {
-        let spec = &request.spec;
-        let stored = self.etcd.get(&self.key(request, name)).await?;
-        let stored = stored.ok_or_else(|| Status::not_found(spec.group(), spec.resource(), name))?;
-        let mut object = stored.object()?;
-        let Some(custom) = &spec.custom else { return Ok((object, stored.revision, stored.stale)) };
-        let written = custom.definition.version_of(&object);
-        let is_stale = stored.stale || written.is_none_or(|version| !version.storage);
-        custom.definition.restore(&mut object);
-        Ok((self.converter.object(spec, object).await?, stored.revision, is_stale))
+        self.newest(request, name).await.map(|base| (base.object, base.revision))
     }
 }
 

@@ -2,6 +2,7 @@
 //! rendered item by item, so that it never stands in memory as one tree.
 
 mod events;
+mod item;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::Compression;
@@ -18,6 +19,7 @@ use crate::negotiate::{Encoding, Form, Format, JSON, YAML};
 use crate::registry::{ResourceSpec, Spec};
 
 pub use events::Events;
+pub use item::Item;
 
 /// Answers shorter than this are not worth the compression.
 const COMPRESSED_FROM: usize = 128 * 1024;
@@ -193,16 +195,26 @@ fn not_acceptable(message: &str) -> Status {
     }
 }
 
-/// A list: its names, its metadata, and its items as JSON.
+/// The answer that one object is.
+pub fn one(spec: &ResourceSpec, format: Format, item: &Item) -> Result<Response<Body>, Status> {
+    if format.encoding == Encoding::Protobuf && format.form == Form::Whole {
+        let message = item.message().ok_or_else(|| Status::not_acceptable(&[JSON, YAML]))?;
+        let bytes = protobuf::enveloped((&spec.api_version(), spec.kind()), &message);
+        return Ok(answer(format, StatusCode::OK, bytes.into()));
+    }
+    Ok(crate::handlers::json_response(StatusCode::OK, item.json().clone()))
+}
+
+/// A list: its names, its metadata, and its items.
 #[derive(Debug)]
-pub struct List<I> {
+pub struct List {
     /// What the items are.
     pub spec: Spec,
     pub metadata: Value,
-    pub items: I,
+    pub items: Vec<Item>,
 }
 
-impl<I: Iterator<Item = Bytes>> List<I> {
+impl List {
     /// The answer that the list is.
     pub fn respond(self, format: Format) -> Result<Response<Body>, Status> {
         let bytes = match (format.encoding, format.form) {
@@ -220,16 +232,22 @@ impl<I: Iterator<Item = Bytes>> List<I> {
     }
 
     fn protobuf(self, format: Format, form: Form) -> Result<Bytes, Status> {
-        let parsed = self.items.map(|item| serde_json::from_slice::<Value>(&item));
-        let list = match form {
-            Form::PartialList => {
-                let names = (format.meta_version(), "PartialObjectMetadataList");
-                protobuf::encode_list(names, &self.metadata, parsed.map(|item| item.map(|item| partial(format, item))))
+        let is_partial = form == Form::PartialList;
+        let message = |item: &Item| {
+            if !is_partial {
+                return item.message();
             }
-            _ => protobuf::encode_list((&self.spec.api_version(), &self.spec.list_kind()), &self.metadata, parsed),
+            let object = serde_json::from_slice(item.json()).ok()?;
+            let names = (format.meta_version(), "PartialObjectMetadata");
+            protobuf::message(names, &partial(format, object)).map(Bytes::from)
         };
-        let list = list.ok_or_else(|| Status::not_acceptable(&[JSON, YAML]))?;
-        list.map(Bytes::from).map_err(Status::internal)
+        let unknown = || Status::not_acceptable(&[JSON, YAML]);
+        let messages = self.items.iter().map(message).collect::<Option<Vec<_>>>().ok_or_else(unknown)?;
+        let (version, kind) = match is_partial {
+            true => (format.meta_version().to_owned(), "PartialObjectMetadataList".to_owned()),
+            false => (self.spec.api_version(), self.spec.list_kind()),
+        };
+        protobuf::list((&version, &kind), &self.metadata, &messages).map(Bytes::from).ok_or_else(unknown)
     }
 
     fn json(self, format: Format) -> Result<Bytes, Status> {
@@ -257,15 +275,18 @@ impl<I: Iterator<Item = Bytes>> List<I> {
         let spec = self.spec.clone();
         let columns = Columns::of(&spec);
         let now = Timestamp::now();
-        let mut bytes = BytesMut::from(head.as_bytes());
-        for (at, item) in self.items.enumerate() {
+        let whole = format.form == Form::Whole;
+        let length: usize = if whole { self.items.iter().map(|item| item.json().len() + 1).sum() } else { 0 };
+        let mut bytes = BytesMut::with_capacity(head.len() + length + tail.len());
+        bytes.put_slice(head.as_bytes());
+        for (at, item) in self.items.iter().map(Item::json).enumerate() {
             if at > 0 {
                 bytes.put_u8(b',');
             }
             match format.form {
-                Form::Whole => bytes.put_slice(&item),
+                Form::Whole => bytes.put_slice(item),
                 form => {
-                    let object = serde_json::from_slice(&item).map_err(Status::internal)?;
+                    let object = serde_json::from_slice(item).map_err(Status::internal)?;
                     let value = match form {
                         Form::Table(include) => beta(format, columns.row(object, include, now)),
                         _ => partial(format, object),
@@ -289,14 +310,13 @@ mod tests {
         crate::registry::find("", "v1", "pods").unwrap().1.clone()
     }
 
-    fn list() -> List<std::vec::IntoIter<Bytes>> {
+    fn list() -> List {
         let pod = |name: &str| {
             let metadata = json!({"name": name, "namespace": "n", "uid": "u"});
-            Bytes::from(
-                json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {"nodeName": "x"}}).to_string(),
-            )
+            let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {"nodeName": "x"}});
+            Item::Made(pod.to_string().into())
         };
-        let items = vec![pod("a"), pod("b")].into_iter();
+        let items = vec![pod("a"), pod("b")];
         List {
             spec: crate::registry::find("", "v1", "pods").unwrap().1.clone(),
             metadata: json!({"resourceVersion": "7"}),

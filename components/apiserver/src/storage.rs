@@ -7,6 +7,7 @@ use bytes::Bytes;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 
 use crate::encryption::Encryption;
@@ -77,6 +78,9 @@ struct SharedLease {
 /// How long a lease is given to new keys, and to how many; upstream's numbers.
 const LEASE_SHARED_FOR: Duration = Duration::from_secs(60);
 const LEASE_KEYS: u32 = 1000;
+
+/// How many objects are read at once.
+const PAGE: i64 = 1000;
 
 /// Larger answers are refused; etcd itself accepts values of 1.5 MiB, and a list may hold many.
 const MAX_ANSWER: usize = 1 << 30;
@@ -186,27 +190,35 @@ impl Etcd {
         Ok(answer.header.unwrap_or_default().revision)
     }
 
-    /// Everything in a range as it was at a revision, 0 for now; returns the revision. Read by pages, all at one revision.
+    /// Everything in a range as it was at a revision, 0 for now; returns the revision. Read by pages, all at one revision;
+    /// the next is on its way while one is looked at.
     pub async fn load(
         &self,
-        (mut key, range_end): (Bytes, Bytes),
+        (key, range_end): (Bytes, Bytes),
         mut revision: i64,
-        mut each: impl FnMut(Stored),
+        mut each: impl FnMut(Vec<Stored>),
     ) -> Result<i64, Status> {
+        let page = |key: Bytes, revision: i64| {
+            let (mut kv, range_end) = (self.kv(), range_end.clone());
+            let request = proto::RangeRequest { key, range_end, limit: PAGE, revision, ..Default::default() };
+            AbortOnDropHandle::new(tokio::spawn(async move { kv.range(request).await }))
+        };
+        let mut coming = page(key, revision);
         loop {
-            let request =
-                proto::RangeRequest { key, range_end: range_end.clone(), limit: 1000, revision, ..Default::default() };
-            let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
+            let answer = coming.await.map_err(Status::internal)?.map_err(failed)?.into_inner();
             if revision == 0 {
                 revision = answer.header.unwrap_or_default().revision;
             }
-            let next = answer.kvs.last().map(|kv| [kv.key.as_ref(), b"\0"].concat());
+            let next = answer.kvs.last().filter(|_| answer.more).map(|kv| [kv.key.as_ref(), b"\0"].concat());
+            let next = next.map(|key| page(key.into(), revision));
+            let mut opened = Vec::with_capacity(answer.kvs.len());
             for kv in answer.kvs {
-                each(self.opened(kv).await?);
+                opened.push(self.opened(kv).await?);
             }
+            each(opened);
             match next {
-                Some(next) if answer.more => key = Bytes::from(next),
-                _ => return Ok(revision),
+                Some(next) => coming = next,
+                None => return Ok(revision),
             }
         }
     }

@@ -4,11 +4,15 @@
 mod autoscaling;
 mod events;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kinit_api::object::Object;
 
+use crate::cache::Entry;
 use crate::custom;
 use crate::registry::{ResourceSpec, Storage};
+use crate::render::Item;
 
 /// What is stored, as the resource shows it.
 pub fn shown(spec: &ResourceSpec, mut object: Object) -> Object {
@@ -36,7 +40,17 @@ pub fn stored(spec: &ResourceSpec, mut object: Object) -> Object {
     object
 }
 
-/// [`shown`] for encoded objects; nothing is decoded where both forms are the same.
+/// [`shown`] for an object of the cache; nothing is decoded where both forms are the same.
+pub fn item(spec: &ResourceSpec, entry: &Arc<Entry>) -> Item {
+    if is_stored(spec) { Item::Stored(entry.clone()) } else { Item::Made(bytes(spec, &entry.json)) }
+}
+
+/// Whether the resource shows objects as they are stored.
+pub fn is_stored(spec: &ResourceSpec) -> bool {
+    spec.custom.is_none() && !matches!(spec.storage, Storage::As { .. })
+}
+
+/// [`shown`] for encoded objects.
 pub fn bytes(spec: &ResourceSpec, json: &Bytes) -> Bytes {
     if !matches!(spec.storage, Storage::As { .. }) {
         return custom::bytes(spec, json);

@@ -85,42 +85,51 @@ pub fn kind(api_version: &str, kind: &str) -> Option<&'static Type> {
 /// An object of a kind of the schema as it is on the wire; `None` for other kinds.
 pub fn encode(object: &Value) -> Option<Vec<u8>> {
     let name = |field: &str| object[field].as_str().unwrap_or_default();
-    let (api_version, kind_name) = (name("apiVersion"), name("kind"));
-    let kind = kind(api_version, kind_name)?;
-    let mut writer = Writer::with_capacity(256);
-    encode::message(&mut writer, kind, object);
-    Some(enveloped(api_version, kind_name, &writer.into_bytes()))
+    let names = (name("apiVersion"), name("kind"));
+    Some(enveloped(names, &message(names, object)?))
 }
 
-/// A list of a kind of the schema as it is on the wire, from items that come one by one; `None` for other kinds.
-pub fn encode_list<E>(
-    (api_version, kind_name): (&str, &str),
-    metadata: &Value,
-    items: impl Iterator<Item = Result<Value, E>>,
-) -> Option<Result<Vec<u8>, E>> {
+/// The message of an object, without what names its kind; `None` where the names, an `apiVersion` and a `kind`, are of no
+/// kind of the schema.
+pub fn message((api_version, kind_name): (&str, &str), object: &Value) -> Option<Vec<u8>> {
+    let kind = kind(api_version, kind_name)?;
+    let mut writer = Writer::with_capacity(1024);
+    encode::message(&mut writer, kind, object);
+    Some(writer.into_bytes())
+}
+
+/// A list of a kind of the schema as it is on the wire, made of its items' messages; `None` for other kinds.
+pub fn list<M: AsRef<[u8]>>((api_version, kind_name): (&str, &str), metadata: &Value, items: &[M]) -> Option<Vec<u8>> {
     let kind = kind(api_version, kind_name)?;
     let part = |name: &str| kind.field(name).and_then(|field| Some((field.number, field.message()?)));
     let (of_metadata, of_items) = (part("metadata")?, part("items")?);
-    let mut list = Writer::with_capacity(4096);
-    list.message(of_metadata.0, |writer| encode::message(writer, of_metadata.1, metadata));
-    for item in items {
-        let item = match item {
-            Ok(item) => item,
-            Err(error) => return Some(Err(error)),
-        };
-        list.message(of_items.0, |writer| encode::message(writer, of_items.1, &item));
-    }
-    Some(Ok(enveloped(api_version, kind_name, &list.into_bytes())))
+    let mut head = Writer::default();
+    head.message(of_metadata.0, |writer| encode::message(writer, of_metadata.1, metadata));
+    let head = head.into_bytes();
+    let of_item = |item: &M| Writer::size_of_bytes(of_items.0, item.as_ref().len());
+    let length = head.len() + items.iter().map(of_item).sum::<usize>();
+    let write = |writer: &mut Writer| {
+        writer.raw(&head);
+        items.iter().for_each(|item| writer.bytes(of_items.0, item.as_ref()));
+    };
+    Some(envelope((api_version, kind_name), length, write))
 }
 
-fn enveloped(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(message.len() + 128);
+/// A message of a kind, an `apiVersion` and a `kind`, as it is on the wire.
+pub fn enveloped(names: (&str, &str), message: &[u8]) -> Vec<u8> {
+    envelope(names, message.len(), |writer| writer.raw(message))
+}
+
+/// An envelope around the `length` bytes that `write` writes.
+fn envelope((api_version, kind): (&str, &str), length: usize, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(length + 128);
     writer.raw(MAGIC);
     writer.message(1, |names| {
         names.bytes(1, api_version.as_bytes());
         names.bytes(2, kind.as_bytes());
     });
-    writer.bytes(2, message);
+    writer.bytes_ahead(2, length);
+    write(&mut writer);
     // The content's encoding and type, which are the envelope's own here.
     writer.bytes(3, b"");
     writer.bytes(4, b"");

@@ -141,6 +141,23 @@ fn zero_values_are_those_that_go_writes() {
 }
 
 #[test]
+fn lists_are_made_of_messages_of_any_length() {
+    for length in [0, 1, 100, 126, 127, 128, 129, 16_000, 16_383, 16_384, 20_000, 2_200_000] {
+        let data = |text: String| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"k": text}});
+        let maps = [data("v".repeat(length)), data("w".into())];
+        let messages: Vec<Vec<u8>> = maps.iter().map(|map| super::message(("v1", "ConfigMap"), map).unwrap()).collect();
+        let bytes = list(("v1", "ConfigMapList"), &json!({"resourceVersion": "7"}), &messages).unwrap();
+        let back = decode(&bytes, ("", "")).unwrap();
+        assert_eq!(back["metadata"]["resourceVersion"], "7");
+        for (at, map) in maps.iter().enumerate() {
+            assert_eq!(back["items"][at]["data"], map["data"], "{length}");
+            assert_eq!(enveloped(("v1", "ConfigMap"), &messages[at]), encode(map).unwrap());
+        }
+    }
+    assert!(list(("example.com/v1", "FooList"), &json!({}), &[b""]).is_none());
+}
+
+#[test]
 fn kinds_that_are_not_known_are_named() {
     assert!(encode(&json!({"apiVersion": "example.com/v1", "kind": "Foo"})).is_none());
     let bytes = encode(&json!({"apiVersion": "v1", "kind": "Pod"})).unwrap();

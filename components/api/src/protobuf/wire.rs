@@ -15,6 +15,17 @@ impl Writer {
         self.0
     }
 
+    /// How many bytes [`Writer::bytes`] writes for a field.
+    pub(super) fn size_of_bytes(number: u32, length: usize) -> usize {
+        varint_size(u64::from(number) << 3) + varint_size(as_u64(length)) + length
+    }
+
+    /// Begins a field of bytes; as many as it says have to follow.
+    pub(super) fn bytes_ahead(&mut self, number: u32, length: usize) {
+        self.tag(number, 2);
+        self.varint(as_u64(length));
+    }
+
     /// Bytes that are no field.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
@@ -47,8 +58,7 @@ impl Writer {
     }
 
     pub(super) fn bytes(&mut self, number: u32, bytes: &[u8]) {
-        self.tag(number, 2);
-        self.varint(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.bytes_ahead(number, bytes.len());
         self.raw(bytes);
     }
 
@@ -57,11 +67,31 @@ impl Writer {
         let start = self.0.len();
         self.0.push(0);
         write(self);
-        let length = self.0.len() - start - 1;
-        let mut prefix = Self::default();
-        prefix.varint(u64::try_from(length).unwrap_or(u64::MAX));
-        self.0.splice(start..=start, prefix.0);
+        let end = self.0.len();
+        let length = end - start - 1;
+        // A short message has its one byte already; a longer one moves on to make room for the others.
+        let more = varint_size(as_u64(length)) - 1;
+        if more > 0 {
+            self.0.resize(end + more, 0);
+            self.0.copy_within(start + 1..end, start + 1 + more);
+        }
+        let mut rest = as_u64(length);
+        for at in start..=start + more {
+            let last = at == start + more;
+            self.0[at] = (rest & 0x7f).to_le_bytes()[0] | if last { 0 } else { 0x80 };
+            rest >>= 7;
+        }
     }
+}
+
+fn as_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// How many bytes a varint takes: seven bits are in each.
+fn varint_size(value: u64) -> usize {
+    let bits = u64::BITS - (value | 1).leading_zeros();
+    bits.div_ceil(7) as usize
 }
 
 /// The value of a field, as far as the wire tells.

@@ -1,6 +1,7 @@
 //! What keeps the cache fresh: one load of the registry, then one watch over all of it.
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Cache, Entry, Map, Resource};
 use crate::registry::{self, Registry, Store};
 use crate::storage::{Stored, progress_request, proto};
+
+/// Fewer objects than this are decoded sooner than a thread for them begins.
+const WORTH_A_THREAD: usize = 100;
 
 pub(super) struct Follower {
     pub cache: Cache,
@@ -82,8 +86,14 @@ impl Follower {
         let etcd = &self.cache.etcd;
         let range = etcd.whole_range();
         let revision = etcd
-            .load(range, 0, |stored| match decode(&self.cache, &registry, &stored) {
-                Some((index, key, entry)) => {
+            .load(range, 0, |page| {
+                let decoded = decode_page(&self.cache, &registry, &page);
+                for (stored, decoded) in page.into_iter().zip(decoded) {
+                    // It may be of a definition that comes later.
+                    let Some((index, key, entry)) = decoded else {
+                        rest.push(stored);
+                        continue;
+                    };
                     if index == definitions
                         && let Some(object) = entry.object()
                     {
@@ -91,8 +101,6 @@ impl Follower {
                     }
                     maps.entry(index).or_default().insert(key, Arc::new(entry));
                 }
-                // It may be of a definition that comes later.
-                None => rest.push(stored),
             })
             .await?;
         for stored in rest {
@@ -176,8 +184,8 @@ impl Follower {
     async fn read(&self, registry: &Registry, store: &Store, revision: i64) -> Result<Map, Status> {
         let mut objects = Map::new();
         let range = self.cache.etcd.range_of(&store.spec);
-        let read = self.cache.etcd.load(range, revision, |stored| {
-            if let Some((_, key, entry)) = decode(&self.cache, registry, &stored) {
+        let read = self.cache.etcd.load(range, revision, |page| {
+            for (_, key, entry) in decode_page(&self.cache, registry, &page).into_iter().flatten() {
                 objects.insert(key, Arc::new(entry));
             }
         });
@@ -191,7 +199,26 @@ fn definitions() -> usize {
     registry::position("apiextensions.k8s.io", "customresourcedefinitions").expect("definitions have a row")
 }
 
-fn decode(cache: &Cache, registry: &Registry, stored: &Stored) -> Option<(usize, String, Entry)> {
+/// The number of a store, an object's key there, and what the cache keeps of it.
+type Decoded = (usize, String, Entry);
+
+/// Decodes many, on all processors: a server that starts has nothing else to do.
+fn decode_page(cache: &Cache, registry: &Registry, page: &[Stored]) -> Vec<Option<Decoded>> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let part = page.len().div_ceil(processors).max(WORTH_A_THREAD);
+    let decode_part = |part: &[Stored]| part.iter().map(|stored| decode(cache, registry, stored)).collect::<Vec<_>>();
+    let (first, others) = page.split_at(part.min(page.len()));
+    std::thread::scope(|scope| {
+        let others: Vec<_> = others.chunks(part).map(|part| scope.spawn(move || decode_part(part))).collect();
+        let mut decoded = decode_part(first);
+        for other in others {
+            decoded.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        decoded
+    })
+}
+
+fn decode(cache: &Cache, registry: &Registry, stored: &Stored) -> Option<Decoded> {
     let (index, key) = cache.etcd.row(registry, &stored.key)?;
     Some((index, key.to_owned(), entry(registry, index, stored)?))
 }

@@ -6,13 +6,14 @@ use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::json;
 
+use super::read::Base;
 use super::write::ATTEMPTS;
 use super::{Api, Payload, body, dry_run, filter, json_response, now, object_response, success, within};
 use crate::admission::{Attributes, Operation};
 use crate::convert;
 use crate::request::ResourceRequest;
 use crate::services;
-use crate::storage::WriteError;
+use crate::storage::{Stored, WriteError};
 use crate::strategy::{self, Deletion};
 
 impl Api {
@@ -32,46 +33,77 @@ impl Api {
         name: &str,
         options: &strategy::DeleteOptions,
     ) -> Result<(Object, i64, bool), Status> {
-        let spec = &request.spec;
+        let mut base = self.base(request, name).await?;
         for _ in 0..ATTEMPTS {
-            let (mut object, revision) = self.stored(request, name).await?;
-            let unlike = |what: &str, wanted: &str, found: &str| {
-                let why =
-                    format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-                Status::conflict(spec.group(), spec.resource(), name, &why)
-            };
-            if let Some(uid) = options.uid.as_ref().filter(|uid| **uid != object.uid()) {
-                return Err(unlike("UID", uid, object.uid()));
-            }
-            let version = revision.to_string();
-            if let Some(wanted) = options.resource_version.as_ref().filter(|wanted| **wanted != version) {
-                return Err(unlike("ResourceVersion", wanted, &version));
-            }
-            let deletion = Some(options);
-            let attributes = Attributes { deletion, ..Attributes::new(Operation::Delete, request, name, None) };
-            self.ask(&attributes, &mut object.clone()).await?;
-            let next = strategy::delete(spec, &mut object, options, &now());
-            if next == Deletion::Waiting || options.dry_run || dry_run(request)? {
-                return Ok((object, revision, false));
-            }
-            let key = self.key(request, name);
-            let written = match next {
-                Deletion::Now => self.etcd.delete(&key, revision).await,
-                _ => self.put(request, &key, &object, revision).await,
-            };
-            match written {
-                Ok(revision) => {
-                    let gone = next == Deletion::Now;
-                    if gone && spec.is("", "services") {
-                        services::release(self, &object, None).await;
-                    }
-                    return Ok((object, revision, gone));
+            let (revision, is_newest) = (base.revision, base.is_newest);
+            let verdict = match self.remove(request, name, options, base).await {
+                Ok(Removal::Written(object, revision, gone)) => return Ok((object, revision, gone)),
+                Ok(Removal::Lost(found)) => {
+                    base = self.found(request, name, found).await?;
+                    continue;
                 }
-                Err(WriteError::Mismatch(_)) => {}
-                Err(WriteError::Failed(status)) => return Err(status),
+                Ok(Removal::Needless(object)) => Ok((object, revision, false)),
+                Err(status) => Err(status),
+            };
+            if is_newest {
+                return verdict;
+            }
+            match self.newer(request, name, revision).await? {
+                Some(newer) => base = newer,
+                None => return verdict,
             }
         }
-        Err(Status::modified(spec.group(), spec.resource(), name))
+        Err(Status::modified(request.spec.group(), request.spec.resource(), name))
+    }
+
+    /// Deletes or marks an object, if it is still in the state that it is taken to be in.
+    async fn remove(
+        &self,
+        request: &ResourceRequest,
+        name: &str,
+        options: &strategy::DeleteOptions,
+        base: Base,
+    ) -> Result<Removal, Status> {
+        let spec = &request.spec;
+        let Base { mut object, revision, .. } = base;
+        let unlike = |what: &str, wanted: &str, found: &str| {
+            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
+            Status::conflict(spec.group(), spec.resource(), name, &why)
+        };
+        if let Some(uid) = options.uid.as_ref().filter(|uid| **uid != object.uid()) {
+            return Err(unlike("UID", uid, object.uid()));
+        }
+        let version = revision.to_string();
+        if let Some(wanted) = options.resource_version.as_ref().filter(|wanted| **wanted != version) {
+            return Err(unlike("ResourceVersion", wanted, &version));
+        }
+        let deletion = Some(options);
+        let attributes = Attributes { deletion, ..Attributes::new(Operation::Delete, request, name, None) };
+        self.ask(&attributes, &mut object.clone()).await?;
+        let next = strategy::delete(spec, &mut object, options, &now());
+        if next == Deletion::Waiting || options.dry_run || dry_run(request)? {
+            return Ok(Removal::Needless(object));
+        }
+        let key = self.key(request, name);
+        let gone = next == Deletion::Now;
+        let written = if gone {
+            self.etcd.delete(&key, revision).await
+        } else {
+            self.put(request, &key, &object, revision).await
+        };
+        let revision = match written {
+            Ok(revision) => revision,
+            Err(WriteError::Mismatch(found)) => return Ok(Removal::Lost(found)),
+            Err(WriteError::Failed(status)) => return Err(status),
+        };
+        if gone && spec.is("", "services") {
+            services::release(self, &object, None).await;
+        }
+        if spec.is("", "namespaces") {
+            // Nothing new may come in after the answer. A cache that lags too far behind says so of itself.
+            let _ = self.cache.reach(revision).await;
+        }
+        Ok(Removal::Written(object, revision, gone))
     }
 
     pub(super) async fn delete_collection(
@@ -97,6 +129,16 @@ impl Api {
         }
         Ok(success(200))
     }
+}
+
+/// What became of one attempt to delete an object.
+enum Removal {
+    /// Its last state, the revision of that, and whether it is gone.
+    Written(Object, i64, bool),
+    /// Nothing was to be stored.
+    Needless(Object),
+    /// Somebody else came first; what is there now.
+    Lost(Option<Stored>),
 }
 
 /// The answer for an object that is gone.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::Response;
 use kinit_api::status::Status;
 use kinit_serving::Body;
@@ -11,7 +10,7 @@ use serde_json::json;
 use super::paging::{At, Page, Token};
 use super::{Api, Filter, filter, selects, within};
 use crate::cache::{Entry, Map};
-use crate::render::List;
+use crate::render::{Item, List};
 use crate::request::ResourceRequest;
 use crate::{convert, view};
 
@@ -23,7 +22,7 @@ const AT_ONCE: usize = 1024;
 /// A page: its objects, the key of the last one, and how many there are after it.
 #[derive(Default)]
 struct Items {
-    items: Vec<Bytes>,
+    items: Vec<Item>,
     last: String,
     rest: Option<usize>,
 }
@@ -39,7 +38,7 @@ fn plain<'a>(
     let mut found = Items::default();
     let mut wanted = from.filter(|(_, entry)| selected(entry));
     for (key, entry) in wanted.by_ref().take(limit) {
-        found.items.push(view::bytes(&request.spec, &entry.json));
+        found.items.push(view::item(&request.spec, entry));
         found.last.clone_from(key);
     }
     if wanted.next().is_some() {
@@ -72,8 +71,8 @@ impl Api {
             }
         }
         let format = request.format;
-        let size: usize = items.iter().map(Bytes::len).sum();
-        let list = List { spec: request.spec.clone(), metadata, items: items.into_iter() };
+        let size: usize = items.iter().map(|item| item.json().len()).sum();
+        let list = List { spec: request.spec.clone(), metadata, items };
         if size < LONG {
             return list.respond(format);
         }
@@ -104,7 +103,7 @@ impl Api {
                     found.rest = Some(keys.len() - at + from.count());
                     return Ok(found);
                 }
-                found.items.push(entry.json.clone());
+                found.items.push(Item::Made(entry.json.clone()));
                 found.last.clone_from(keys[at]);
             }
         }

@@ -1,22 +1,108 @@
 //! get.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
+use kinit_api::object::Object;
 use kinit_api::status::Status;
 use kinit_serving::Body;
 
-use super::{Api, json_response, object_response};
+use super::{Api, object_response};
+use crate::cache::Entry;
 use crate::request::ResourceRequest;
-use crate::view;
+use crate::storage::Stored;
+use crate::{convert, render, view};
+
+/// A state of an object that a write begins with.
+pub(super) struct Base {
+    /// Without a resource version.
+    pub object: Object,
+    pub revision: i64,
+    /// Whether the object would now be stored in another form: encrypted by another key, or in another version.
+    pub is_stale: bool,
+    /// Whether etcd said so during the request. What is found wrong with another one has to be found again in the newest.
+    pub is_newest: bool,
+}
 
 impl Api {
     pub(super) async fn get(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
         if request.parameter("resourceVersion") == "0"
             && let Some(entry) = self.cache.find_in(request.index, &request.namespace, &request.name)
         {
-            let entry = self.converter.entry(&request.spec, &entry).await?;
-            return Ok(json_response(StatusCode::OK, view::bytes(&request.spec, &entry.json)));
+            return self.shown(request, &entry).await;
         }
-        let (object, revision) = self.stored(request, &request.name).await?;
-        Ok(object_response(request, StatusCode::OK, object, revision))
+        let spec = &request.spec;
+        let stored = self.etcd.get(&self.key(request, &request.name)).await?;
+        let stored = stored.ok_or_else(|| Status::not_found(spec.group(), spec.resource(), &request.name))?;
+        // What the cache has of this revision is decoded and encoded already.
+        let entry = self.cache.find_in(request.index, &request.namespace, &request.name);
+        if let Some(entry) = entry.filter(|entry| entry.revision == stored.revision) {
+            return self.shown(request, &entry).await;
+        }
+        let base = self.decoded(request, stored).await?;
+        Ok(object_response(request, StatusCode::OK, base.object, base.revision))
+    }
+
+    async fn shown(&self, request: &ResourceRequest, entry: &Arc<Entry>) -> Result<Response<Body>, Status> {
+        let entry = self.converter.entry(&request.spec, entry).await?;
+        render::one(&request.spec, request.format, &view::item(&request.spec, &entry))
+    }
+
+    /// The state of an object to begin a write with: what the cache has of it, if it has it in the form that is written.
+    /// A write that begins with what is not the newest fails and begins again.
+    pub(super) async fn base(&self, request: &ResourceRequest, name: &str) -> Result<Base, Status> {
+        let cached = self.cache.find_in(request.index, &request.namespace, name);
+        let cached = cached.filter(|_| !convert::asks(&request.spec));
+        if let Some(entry) = cached
+            && let Some(mut object) = entry.object()
+        {
+            object.remove(&["metadata", "resourceVersion"]);
+            let object = self.converter.object(&request.spec, object).await?;
+            return Ok(Base { object, revision: entry.revision, is_stale: false, is_newest: false });
+        }
+        self.newest(request, name).await
+    }
+
+    /// What etcd found in the place of the state that a write began with.
+    pub(super) async fn found(
+        &self,
+        request: &ResourceRequest,
+        name: &str,
+        found: Option<Stored>,
+    ) -> Result<Base, Status> {
+        let spec = &request.spec;
+        let stored = found.ok_or_else(|| Status::not_found(spec.group(), spec.resource(), name))?;
+        self.decoded(request, stored).await
+    }
+
+    /// The newest state, if what was found out about the one of `revision` has to be found out again: because it is another
+    /// one, or is to be stored in another form.
+    pub(super) async fn newer(
+        &self,
+        request: &ResourceRequest,
+        name: &str,
+        revision: i64,
+    ) -> Result<Option<Base>, Status> {
+        let newest = self.newest(request, name).await?;
+        Ok((newest.revision != revision || newest.is_stale).then_some(newest))
+    }
+
+    /// The stored object of a name, read through etcd's quorum.
+    pub(super) async fn newest(&self, request: &ResourceRequest, name: &str) -> Result<Base, Status> {
+        let found = self.etcd.get(&self.key(request, name)).await?;
+        self.found(request, name, found).await
+    }
+
+    /// A stored object in the version of a request.
+    pub(super) async fn decoded(&self, request: &ResourceRequest, stored: Stored) -> Result<Base, Status> {
+        let mut object = stored.object()?;
+        let (revision, mut is_stale) = (stored.revision, stored.stale);
+        if let Some(custom) = &request.spec.custom {
+            let written = custom.definition.version_of(&object);
+            is_stale |= written.is_none_or(|version| !version.storage);
+            custom.definition.restore(&mut object);
+            object = self.converter.object(&request.spec, object).await?;
+        }
+        Ok(Base { object, revision, is_stale, is_newest: true })
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream};
 use http::Response;
 use http_body_util::{BodyExt, StreamBody};
@@ -12,20 +12,24 @@ use hyper::body::Frame;
 use kinit_api::status::Status;
 use kinit_serving::{Body, full};
 use serde_json::json;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{Api, Filter, filter, paging, selects, within};
-use crate::cache::{Cache, Change, Entry};
+use crate::cache::{Cache, Change, Entry, Frames};
 use crate::convert::{self, Converter};
 use crate::registry::{ResourceSpec, Spec};
-use crate::render::Events;
+use crate::render::{Events, Item};
 use crate::request::ResourceRequest;
 use crate::{render, view};
 
-/// How often a watcher that asked for bookmarks gets one while nothing happens.
+/// How often a watcher that asked for bookmarks gets one, unless changes are waiting just then.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// A watch without a timeout of its own ends after this long, so that clients spread over servers again.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// Events that wait for a watcher are sent together until they are this long.
+const GATHERED: usize = 32 * 1024;
 
 impl Api {
     pub(super) async fn watch(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
@@ -54,7 +58,7 @@ impl Api {
                 .collect();
             let entries = self.converter.entries(&request.spec, entries).await?;
             let shown = entries.iter().filter(|entry| selected(entry));
-            head.extend(shown.map(|entry| Event::Object("ADDED", view::bytes(&request.spec, &entry.json))));
+            head.extend(shown.map(|entry| Event::Object("ADDED", view::item(&request.spec, entry))));
             if wants_initial {
                 head.push(bookmark(&request.spec, at, true));
             }
@@ -63,7 +67,7 @@ impl Api {
                 Ok(subscription) => subscription,
                 // An expired start is an event of the stream, not an answer: the client's watch loop reads it there.
                 Err(error) => {
-                    let event = encoder.encode("ERROR", &error.to_value().to_string().into())?;
+                    let event = encoder.encode("ERROR", &Item::Made(error.to_value().to_string().into()))?;
                     return Ok(render::stream(&encoder, full(event)));
                 }
             };
@@ -79,7 +83,11 @@ impl Api {
             selected,
             spec: request.spec.clone(),
             cache: self.cache.clone(),
-            bookmarks,
+            bookmarks: bookmarks.then(|| {
+                let mut times = interval_at(Instant::now() + BOOKMARK_INTERVAL, BOOKMARK_INTERVAL);
+                times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                times
+            }),
             converter: converts.then(|| self.converter.clone()),
             selecting,
             // What a webhook converts is not what the change was stored as, and so not what others send.
@@ -105,8 +113,8 @@ impl Api {
 
 /// What a watcher is sent.
 enum Event {
-    /// What happened, and the object as JSON.
-    Object(&'static str, Bytes),
+    /// What happened, and the object.
+    Object(&'static str, Item),
     /// What others are sent too, as it goes over the wire.
     Frame(Bytes),
 }
@@ -116,7 +124,8 @@ struct Live {
     selected: Filter,
     spec: Spec,
     cache: Cache,
-    bookmarks: bool,
+    /// When bookmarks are due, if there are to be any.
+    bookmarks: Option<Interval>,
     /// There where a webhook may have to be asked for what is shown.
     converter: Option<Converter>,
     selecting: bool,
@@ -125,15 +134,54 @@ struct Live {
 }
 
 impl Live {
+    /// The next change; nothing when a bookmark is due before there is one.
+    async fn next(&mut self) -> Option<Result<Change, RecvError>> {
+        let Some(bookmarks) = &mut self.bookmarks else { return Some(self.receiver.recv().await) };
+        // Changes come first: a timer that is looked at for each of them would cost more than they do.
+        tokio::select! {
+            biased;
+            change = self.receiver.recv() => Some(change),
+            _ = bookmarks.tick() => None,
+        }
+    }
+
     /// A change as this watcher sends it.
-    fn event(&self, change: &Change) -> Option<Event> {
+    fn event(&mut self, change: &Change) -> Option<Event> {
         let (Some((protobuf, encoder)), Some(frames)) = (&self.sharing, &change.frames) else {
             return encode(&self.spec, change, &self.selected);
         };
+        let frame = self.frame(change, *protobuf, encoder, frames)?;
+        Some(Event::Frame(self.gathered(frame)))
+    }
+
+    /// A frame together with those that wait behind it: each piece of an answer costs more than the bytes in it.
+    fn gathered(&mut self, first: Bytes) -> Bytes {
+        if self.receiver.is_empty() {
+            return first;
+        }
+        let mut all = BytesMut::from(first);
+        while all.len() < GATHERED {
+            match self.receiver.try_recv() {
+                Ok(change) => {
+                    let (Some((protobuf, encoder)), Some(frames)) = (&self.sharing, &change.frames) else { continue };
+                    all.extend(self.frame(&change, *protobuf, encoder, frames));
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Closed | TryRecvError::Lagged(_)) => {
+                    self.receiver = broadcast::channel(1).1;
+                    break;
+                }
+            }
+        }
+        all.freeze()
+    }
+
+    /// What all send who see the change as this watcher does.
+    fn frame(&self, change: &Change, protobuf: bool, encoder: &Events, frames: &Frames) -> Option<Bytes> {
         let (kind, entry) = seen(change, &self.selected)?;
-        let make = || encoder.clone().encode(kind, &object_of(kind, &entry, change));
-        match frames.get(kind, *protobuf, make) {
-            Ok(frame) => Some(Event::Frame(frame)),
+        let make = || encoder.clone().encode(kind, &object_of(&self.spec, kind, &entry, change));
+        match frames.get(kind, protobuf, make) {
+            Ok(frame) => Some(frame),
             Err(error) => {
                 tracing::warn!(%error, "an event could not be encoded; its watchers do not see it");
                 None
@@ -144,16 +192,16 @@ impl Live {
     fn into_stream(self) -> impl Stream<Item = Event> + Send {
         stream::unfold(self, |mut live| async move {
             loop {
-                let change = tokio::time::timeout(BOOKMARK_INTERVAL, live.receiver.recv()).await;
-                match change {
-                    Ok(Ok(mut change)) => {
+                match live.next().await {
+                    Some(Ok(mut change)) => {
                         if let Some(converter) = &live.converter {
                             match converter.change(&live.spec, change, live.selecting).await {
                                 Ok(shown) => change = shown,
                                 Err(error) => {
                                     // What comes after a change that cannot be shown must not be seen without it.
                                     live.receiver = broadcast::channel(1).1;
-                                    return Some((Event::Object("ERROR", error.to_value().to_string().into()), live));
+                                    let status = Item::Made(error.to_value().to_string().into());
+                                    return Some((Event::Object("ERROR", status), live));
                                 }
                             }
                         }
@@ -162,15 +210,14 @@ impl Live {
                         }
                     }
                     // Closed: the cache started over, or this watcher fell behind. The client lists again.
-                    Ok(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,
-                    Err(_) if live.bookmarks => {
+                    Some(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,
+                    None => {
                         // The revision is read first: a change that is in the queue by then is older than no bookmark.
                         let revision = live.cache.revision();
                         if live.receiver.is_empty() {
                             return Some((bookmark(&live.spec, revision, false), live));
                         }
                     }
-                    Err(_) => {}
                 }
             }
         })
@@ -188,14 +235,17 @@ fn seen(change: &Change, selected: &Filter) -> Option<(&'static str, Arc<Entry>)
     }
 }
 
-/// The object that an event shows, as it is stored.
-fn object_of(kind: &str, entry: &Entry, change: &Change) -> Bytes {
-    if kind == "DELETED" { deleted(entry, change.revision) } else { entry.json.clone() }
+/// The object that an event shows.
+fn object_of(spec: &ResourceSpec, kind: &str, entry: &Arc<Entry>, change: &Change) -> Item {
+    if kind == "DELETED" {
+        return Item::Made(view::bytes(spec, &deleted(entry, change.revision)));
+    }
+    view::item(spec, entry)
 }
 
 fn encode(spec: &ResourceSpec, change: &Change, selected: &Filter) -> Option<Event> {
     let (kind, entry) = seen(change, selected)?;
-    Some(Event::Object(kind, view::bytes(spec, &object_of(kind, &entry, change))))
+    Some(Event::Object(kind, object_of(spec, kind, &entry, change)))
 }
 
 /// The last state of an object that is gone, at the revision of its end.
@@ -216,5 +266,5 @@ fn bookmark(spec: &ResourceSpec, revision: i64, initial_events_end: bool) -> Eve
     if initial_events_end {
         object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
-    Event::Object("BOOKMARK", object.to_string().into())
+    Event::Object("BOOKMARK", Item::Made(object.to_string().into()))
 }

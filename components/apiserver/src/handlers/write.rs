@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 
 use super::apply::APPLY;
 use super::body::Facts;
+use super::read::Base;
 use super::{Api, Payload, body, dry_run, now, object_response};
 use crate::admission::{Attributes, Operation};
 use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 use crate::services::{self, Taken};
-use crate::storage::WriteError;
+use crate::storage::{Stored, WriteError};
 use crate::versions::Versions;
 use crate::{custom, fields, names, policy, strategy, view};
 
@@ -113,6 +114,11 @@ impl Api {
         let name = &request.namespace;
         if name.is_empty() {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
+        }
+        // A deletion is answered once the cache knows it, so what is whole here is so for whoever asked this server.
+        let cached = self.cache.find("", "namespaces", "", name).and_then(|entry| entry.object());
+        if cached.is_some_and(|namespace| !namespace.is_being_deleted()) {
+            return Ok(());
         }
         let namespace = self.etcd.object("", "namespaces", "", name).await?;
         if !namespace.is_being_deleted() {
@@ -275,71 +281,105 @@ impl Api {
         request: &ResourceRequest,
         make: impl Fn(&Object) -> Result<Object, Status>,
     ) -> Result<(Object, i64), Status> {
-        let spec = &request.spec;
-        let modified = || Status::modified(spec.group(), spec.resource(), &request.name);
+        let mut base = self.base(request, &request.name).await?;
         for _ in 0..ATTEMPTS {
-            let (mut old, revision, is_stale) = self.fetch(request, &request.name).await?;
-            old.set(&["metadata", "resourceVersion"], revision.to_string());
-            let mut new = make(&old)?;
-            let expected = new.resource_version();
-            let says = !matches!(expected, "" | "0");
-            if !says && !request.internal && request.verb == Verb::Update && strategy::lives::versioned(spec) {
-                let error = ("FieldValueInvalid", "metadata.resourceVersion".to_owned(), UNVERSIONED.to_owned());
-                return Err(Status::invalid(spec.group(), spec.resource(), &request.name, &[error]));
-            }
-            if says && expected != old.resource_version() {
-                return Err(modified());
-            }
-            for object in [&mut old, &mut new] {
-                object.remove(&["metadata", "resourceVersion"]);
-            }
-            if request.subresource != "binding" {
-                strategy::prepare_update(request, &old, &mut new)?;
-                strategy::normalize(spec, &mut new);
-                custom::fill(spec, &mut new);
-                self.note(request, &old, &mut new).await?;
-            }
-            let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
-            if self.mutate(&attributes, &mut new).await? {
-                // Nobody may change what the request may not.
-                strategy::prepare_update(request, &old, &mut new)?;
-                custom::fill(spec, &mut new);
-            }
-            if request.subresource != "binding" {
-                strategy::set_generation(request, &old, &mut new);
-            }
-            custom::update(request, &old, &new)?;
-            if request.subresource.is_empty() && new != old {
-                policy::check::check(spec, &new)?;
-            }
-            self.admit(&attributes, &new).await?;
-            if (new == old && !is_stale) || dry_run(request)? {
-                return Ok((new, revision));
-            }
-            let is_service = spec.is("", "services") && request.subresource.is_empty();
-            let taken =
-                if is_service { services::allocate(self, &mut new, Some(&old)).await? } else { Taken::default() };
-            let key = self.key(request, &request.name);
-            let goes = strategy::may_go(spec, &new);
-            let written = if goes {
-                self.etcd.delete(&key, revision).await
-            } else {
-                self.put(request, &key, &new, revision).await
-            };
-            let failed = match written {
-                Ok(revision) => {
-                    if is_service {
-                        services::release(self, &old, (!goes).then_some(&new)).await;
-                    }
-                    return Ok((new, revision));
+            let (revision, is_newest) = (base.revision, base.is_newest);
+            let verdict = match self.attempt(request, base, &make).await {
+                Ok(Attempt::Written(object, revision)) => return Ok((object, revision)),
+                Ok(Attempt::Lost(found)) => {
+                    base = self.found(request, &request.name, found).await?;
+                    continue;
                 }
-                Err(failed) => failed,
+                Ok(Attempt::Needless(object)) => Ok((object, revision)),
+                Err(status) => Err(status),
             };
-            services::give_back(self, &request.namespace, &request.name, &taken).await;
-            if let WriteError::Failed(status) = failed {
-                return Err(status);
+            if is_newest {
+                return verdict;
+            }
+            match self.newer(request, &request.name, revision).await? {
+                Some(newer) => base = newer,
+                None => return verdict,
             }
         }
-        Err(modified())
+        Err(Status::modified(request.spec.group(), request.spec.resource(), &request.name))
     }
+
+    /// Stores what `make` makes of a state, if the object is still in it.
+    async fn attempt(
+        &self,
+        request: &ResourceRequest,
+        base: Base,
+        make: &impl Fn(&Object) -> Result<Object, Status>,
+    ) -> Result<Attempt, Status> {
+        let spec = &request.spec;
+        let Base { object: mut old, revision, is_stale, .. } = base;
+        old.set(&["metadata", "resourceVersion"], revision.to_string());
+        let mut new = make(&old)?;
+        let expected = new.resource_version();
+        let says = !matches!(expected, "" | "0");
+        if !says && !request.internal && request.verb == Verb::Update && strategy::lives::versioned(spec) {
+            let error = ("FieldValueInvalid", "metadata.resourceVersion".to_owned(), UNVERSIONED.to_owned());
+            return Err(Status::invalid(spec.group(), spec.resource(), &request.name, &[error]));
+        }
+        if says && expected != old.resource_version() {
+            return Err(Status::modified(spec.group(), spec.resource(), &request.name));
+        }
+        for object in [&mut old, &mut new] {
+            object.remove(&["metadata", "resourceVersion"]);
+        }
+        if request.subresource != "binding" {
+            strategy::prepare_update(request, &old, &mut new)?;
+            strategy::normalize(spec, &mut new);
+            custom::fill(spec, &mut new);
+            self.note(request, &old, &mut new).await?;
+        }
+        let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
+        if self.mutate(&attributes, &mut new).await? {
+            // Nobody may change what the request may not.
+            strategy::prepare_update(request, &old, &mut new)?;
+            custom::fill(spec, &mut new);
+        }
+        if request.subresource != "binding" {
+            strategy::set_generation(request, &old, &mut new);
+        }
+        custom::update(request, &old, &new)?;
+        if request.subresource.is_empty() && new != old {
+            policy::check::check(spec, &new)?;
+        }
+        self.admit(&attributes, &new).await?;
+        if (new == old && !is_stale) || dry_run(request)? {
+            return Ok(Attempt::Needless(new));
+        }
+        let is_service = spec.is("", "services") && request.subresource.is_empty();
+        let taken = if is_service { services::allocate(self, &mut new, Some(&old)).await? } else { Taken::default() };
+        let key = self.key(request, &request.name);
+        let goes = strategy::may_go(spec, &new);
+        let written =
+            if goes { self.etcd.delete(&key, revision).await } else { self.put(request, &key, &new, revision).await };
+        match written {
+            Ok(revision) => {
+                if is_service {
+                    services::release(self, &old, (!goes).then_some(&new)).await;
+                }
+                Ok(Attempt::Written(new, revision))
+            }
+            Err(failed) => {
+                services::give_back(self, &request.namespace, &request.name, &taken).await;
+                match failed {
+                    WriteError::Mismatch(found) => Ok(Attempt::Lost(found)),
+                    WriteError::Failed(status) => Err(status),
+                }
+            }
+        }
+    }
+}
+
+/// What became of one attempt to change an object.
+enum Attempt {
+    /// The object that was stored, and the revision that did.
+    Written(Object, i64),
+    /// Nothing was to be stored.
+    Needless(Object),
+    /// Somebody else came first; what is there now.
+    Lost(Option<Stored>),
 }

@@ -6,8 +6,8 @@ use kinit_api::protobuf;
 use kinit_api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Columns, beta, partial};
-use crate::negotiate::{Encoding, Form, Format, JSON};
+use super::{Columns, Item, beta, partial};
+use crate::negotiate::{Encoding, Form, Format, JSON, YAML};
 use crate::registry::{Spec, Storage};
 
 /// Encodes one watcher's events. Tables have their columns in the first event only.
@@ -39,21 +39,22 @@ impl Events {
         }
     }
 
-    /// An event's bytes, with what sets it apart from the next one. `object` is JSON.
-    pub fn encode(&mut self, kind: &str, object: &Bytes) -> Result<Bytes, Status> {
-        if self.format.encoding == Encoding::Json && (self.format.form == Form::Whole || kind == "ERROR") {
-            return Ok(line(kind, object));
+    /// An event's bytes, with what sets it apart from the next one.
+    pub fn encode(&mut self, kind: &str, item: &Item) -> Result<Bytes, Status> {
+        let whole = self.format.form == Form::Whole || kind == "ERROR";
+        match (self.format.encoding, item) {
+            (Encoding::Json, _) if whole => return Ok(line(kind, item.json())),
+            (Encoding::Protobuf, Item::Stored(entry)) if whole => {
+                let message = entry.message().ok_or_else(|| Status::not_acceptable(&[JSON, YAML]))?;
+                let names = (&*self.spec.api_version(), self.spec.kind());
+                return framed(&protobuf::watch_event(kind, &protobuf::enveloped(names, &message)));
+            }
+            _ => {}
         }
-        let object: Value = serde_json::from_slice(object).map_err(Status::internal)?;
+        let object: Value = serde_json::from_slice(item.json()).map_err(Status::internal)?;
         let object = if kind == "ERROR" { object } else { self.shaped(object) };
         match self.format.encoding {
-            Encoding::Protobuf => {
-                let event = protobuf::watch_event(kind, &super::protobuf(&object)?);
-                let mut frame = BytesMut::with_capacity(event.len() + 4);
-                frame.put_u32(u32::try_from(event.len()).map_err(Status::internal)?);
-                frame.put_slice(&event);
-                Ok(frame.freeze())
-            }
+            Encoding::Protobuf => framed(&protobuf::watch_event(kind, &super::protobuf(&object)?)),
             _ => Ok(line(kind, object.to_string().as_bytes())),
         }
     }
@@ -85,18 +86,30 @@ fn line(kind: &str, object: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
+/// An event of protobuf, which has its length before it.
+fn framed(event: &[u8]) -> Result<Bytes, Status> {
+    let mut frame = BytesMut::with_capacity(event.len() + 4);
+    frame.put_u32(u32::try_from(event.len()).map_err(Status::internal)?);
+    frame.put_slice(event);
+    Ok(frame.freeze())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use kinit_api::table::Include;
 
     use super::*;
+    use crate::cache::Entry;
 
     fn pods() -> Spec {
         crate::registry::find("", "v1", "pods").unwrap().1.clone()
     }
 
-    fn pod() -> Bytes {
-        json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "resourceVersion": "3"}}).to_string().into()
+    fn pod() -> Item {
+        let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "resourceVersion": "3"}});
+        Item::Made(pod.to_string().into())
     }
 
     #[test]
@@ -116,7 +129,10 @@ mod tests {
         let length = u32::from_be_bytes(frame[..4].try_into().unwrap());
         assert_eq!(usize::try_from(length).unwrap() + 4, frame.len());
         assert!(frame[4..].starts_with(b"\x0a\x05ADDED\x12"));
+        let stored = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}}).to_string();
+        let entry = Entry::new(&pods(), stored.as_bytes(), 3).unwrap();
+        assert_eq!(events.encode("ADDED", &Item::Stored(Arc::new(entry))).unwrap(), frame);
         let status = json!({"kind": "Status", "apiVersion": "v1", "code": 410}).to_string().into();
-        assert!(events.encode("ERROR", &status).is_ok());
+        assert!(events.encode("ERROR", &Item::Made(status)).is_ok());
     }
 }
