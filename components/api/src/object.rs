@@ -5,21 +5,24 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 /// An object: always a JSON object at the top. Its metadata is created on the first write to it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Object(Map<String, Value>);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object(Value);
+
+impl Default for Object {
+    fn default() -> Self {
+        Self(Value::Object(Map::new()))
+    }
+}
 
 impl Object {
     /// `None` if the value is not a JSON object.
     pub fn from_value(value: Value) -> Option<Self> {
-        match value {
-            Value::Object(map) => Some(Self(map)),
-            _ => None,
-        }
+        value.is_object().then_some(Self(value))
     }
 
     /// Parses JSON; the error is the parser's own, with line and column.
     pub fn from_slice(json: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(json).map(Self)
+        serde_json::from_slice(json).map(|map| Self(Value::Object(map)))
     }
 
     /// The tree as compact JSON.
@@ -28,27 +31,32 @@ impl Object {
     }
 
     pub fn into_value(self) -> Value {
-        Value::Object(self.0)
+        self.0
     }
 
-    pub fn map(&self) -> &Map<String, Value> {
+    /// The tree.
+    pub fn value(&self) -> &Value {
         &self.0
     }
 
+    pub fn map(&self) -> &Map<String, Value> {
+        self.0.as_object().expect("an object is made of nothing else")
+    }
+
     pub fn map_mut(&mut self) -> &mut Map<String, Value> {
-        &mut self.0
+        self.0.as_object_mut().expect("an object is made of nothing else")
     }
 
     /// A value by its path of field names, for example `["spec", "nodeName"]`.
     pub fn get(&self, path: &[&str]) -> Option<&Value> {
         let (first, rest) = path.split_first()?;
-        rest.iter().try_fold(self.0.get(*first)?, |value, field| value.get(field))
+        rest.iter().try_fold(self.0.get(first)?, |value, field| value.get(field))
     }
 
     /// A value by its path, to be changed in place.
     pub fn get_mut(&mut self, path: &[&str]) -> Option<&mut Value> {
         let (first, rest) = path.split_first()?;
-        rest.iter().try_fold(self.0.get_mut(*first)?, |value, field| value.get_mut(field))
+        rest.iter().try_fold(self.0.get_mut(first)?, |value, field| value.get_mut(field))
     }
 
     /// A string by its path; absent and other types are the empty string, as Go's zero value is.
@@ -59,7 +67,7 @@ impl Object {
     /// Sets a value by its path, making the objects on the way. A non-object on the way is replaced.
     pub fn set(&mut self, path: &[&str], value: impl Into<Value>) {
         let Some((last, parents)) = path.split_last() else { return };
-        let mut map = &mut self.0;
+        let mut map = self.map_mut();
         for field in parents {
             let child = map.entry(*field).or_insert_with(|| Value::Object(Map::new()));
             if !child.is_object() {
@@ -73,7 +81,7 @@ impl Object {
     /// Removes a value by its path and returns it.
     pub fn remove(&mut self, path: &[&str]) -> Option<Value> {
         let (last, parents) = path.split_last()?;
-        let mut map = &mut self.0;
+        let mut map = self.map_mut();
         for field in parents {
             map = map.get_mut(*field)?.as_object_mut()?;
         }

@@ -226,9 +226,9 @@ pub fn in_scopes(quota: &Value, resource: &str, object: &Value) -> bool {
         && selected.iter().all(|one| is_selected(object, one))
 }
 
-/// Whether a Pod ends by itself.
-pub fn terminates(pod: &Value) -> bool {
-    pod["spec"]["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0)
+/// Whether a Pod of a spec ends by itself.
+pub fn terminates(spec: &Value) -> bool {
+    spec["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0)
 }
 
 fn best_effort(spec: &Value) -> bool {
@@ -255,8 +255,8 @@ fn across_namespaces(spec: &Value) -> bool {
 fn in_scope(pod: &Value, scope: &str) -> bool {
     let spec = &pod["spec"];
     match scope {
-        "Terminating" => terminates(pod),
-        "NotTerminating" => !terminates(pod),
+        "Terminating" => terminates(&pod["spec"]),
+        "NotTerminating" => !terminates(&pod["spec"]),
         "BestEffort" => best_effort(spec),
         "NotBestEffort" => !best_effort(spec),
         "PriorityClass" => spec["priorityClassName"].as_str().is_some_and(|name| !name.is_empty()),

@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use kinit_apiserver::options::Options;
 use kinit_apiserver::server::Server;
 
+/// Requests are trees that are made, changed and dropped; the C library's allocator took a third of the time that they cost.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     kinit_serving::process::main(|options: Options, shutdown| async move { Server::new(options)?.run(shutdown).await })
 }

@@ -3,8 +3,11 @@
 
 mod events;
 mod item;
+mod pieces;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -20,6 +23,7 @@ use crate::registry::{ResourceSpec, Spec};
 
 pub use events::Events;
 pub use item::Item;
+use pieces::Pieces;
 
 /// Answers shorter than this are not worth the compression.
 const COMPRESSED_FROM: usize = 128 * 1024;
@@ -217,21 +221,28 @@ pub struct List {
 impl List {
     /// The answer that the list is.
     pub fn respond(self, format: Format) -> Result<Response<Body>, Status> {
-        let bytes = match (format.encoding, format.form) {
+        let pieces = match (format.encoding, format.form) {
             (_, Form::Partial) => {
                 return Err(not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"));
             }
             (Encoding::Protobuf, form) => self.protobuf(format, form)?,
             (Encoding::Json, _) if !format.pretty => self.json(format)?,
             _ => {
-                let value: Value = serde_json::from_slice(&self.json(format)?).map_err(Status::internal)?;
-                encoded(format, &value)?
+                let bytes = Pieces::collect(self.json(format)?);
+                let value: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+                return Ok(answer(format, StatusCode::OK, encoded(format, &value)?));
             }
         };
-        Ok(answer(format, StatusCode::OK, bytes))
+        if format.gzip && pieces.len() > COMPRESSED_FROM {
+            return Ok(answer(format, StatusCode::OK, pieces.collect()));
+        }
+        let mut response = Response::new(pieces.boxed_unsync());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        response.extensions_mut().insert(Rendered);
+        Ok(response)
     }
 
-    fn protobuf(self, format: Format, form: Form) -> Result<Bytes, Status> {
+    fn protobuf(self, format: Format, form: Form) -> Result<Pieces, Status> {
         let is_partial = form == Form::PartialList;
         let message = |item: &Item| {
             if !is_partial {
@@ -242,15 +253,16 @@ impl List {
             protobuf::message(names, &partial(format, object)).map(Bytes::from)
         };
         let unknown = || Status::not_acceptable(&[JSON, YAML]);
-        let messages = self.items.iter().map(message).collect::<Option<Vec<_>>>().ok_or_else(unknown)?;
+        let messages = self.items.iter().map(message).collect::<Option<VecDeque<_>>>().ok_or_else(unknown)?;
         let (version, kind) = match is_partial {
             true => (format.meta_version().to_owned(), "PartialObjectMetadataList".to_owned()),
             false => (self.spec.api_version(), self.spec.list_kind()),
         };
-        protobuf::list((&version, &kind), &self.metadata, &messages).map(Bytes::from).ok_or_else(unknown)
+        let frame = protobuf::list_frame((&version, &kind), &self.metadata, messages.iter().map(Bytes::len));
+        Ok(Pieces::protobuf(frame.ok_or_else(unknown)?, messages))
     }
 
-    fn json(self, format: Format) -> Result<Bytes, Status> {
+    fn json(self, format: Format) -> Result<Pieces, Status> {
         let metadata = &self.metadata;
         let meta = format.meta_version();
         let (head, tail) = match format.form {
@@ -275,28 +287,19 @@ impl List {
         let spec = self.spec.clone();
         let columns = Columns::of(&spec);
         let now = Timestamp::now();
-        let whole = format.form == Form::Whole;
-        let length: usize = if whole { self.items.iter().map(|item| item.json().len() + 1).sum() } else { 0 };
-        let mut bytes = BytesMut::with_capacity(head.len() + length + tail.len());
-        bytes.put_slice(head.as_bytes());
-        for (at, item) in self.items.iter().map(Item::json).enumerate() {
-            if at > 0 {
-                bytes.put_u8(b',');
+        let item = |item: &Item| match format.form {
+            Form::Whole => Ok(item.json().clone()),
+            form => {
+                let object = serde_json::from_slice(item.json())?;
+                let value = match form {
+                    Form::Table(include) => beta(format, columns.row(object, include, now)),
+                    _ => partial(format, object),
+                };
+                serde_json::to_vec(&value).map(Bytes::from)
             }
-            match format.form {
-                Form::Whole => bytes.put_slice(item),
-                form => {
-                    let object = serde_json::from_slice(item).map_err(Status::internal)?;
-                    let value = match form {
-                        Form::Table(include) => beta(format, columns.row(object, include, now)),
-                        _ => partial(format, object),
-                    };
-                    serde_json::to_writer((&mut bytes).writer(), &value).map_err(Status::internal)?;
-                }
-            }
-        }
-        bytes.put_slice(tail.as_bytes());
-        Ok(bytes.freeze())
+        };
+        let items = self.items.iter().map(item).collect::<Result<_, _>>().map_err(Status::internal)?;
+        Ok(Pieces::json(head, items, tail))
     }
 }
 

@@ -54,14 +54,14 @@ impl Version {
     pub fn check(&self, old: Option<&Object>, new: &Object) -> Errors {
         let mut errors = Errors::new();
         let Some(schema) = self.schema.as_deref() else { return errors };
-        let (tree, before) = (new.clone().into_value(), old.map(|old| old.clone().into_value()));
-        errors.extend(check::check(&tree, before.as_ref(), schema, ""));
+        let (tree, before) = (new.value(), old.map(Object::value));
+        errors.extend(check::check(tree, before, schema, ""));
         if let Some(scale) = &self.scale {
             replicas(new, &scale.spec_replicas, &mut errors);
             status_scale(new, scale, &mut errors);
         }
-        self.lists(&tree, before.as_ref(), schema, &mut errors);
-        self.rules(&tree, before.as_ref(), &mut errors);
+        self.lists(tree, before, schema, &mut errors);
+        self.rules(tree, before, &mut errors);
         errors
     }
 
@@ -75,9 +75,9 @@ impl Version {
         if let Some(scale) = &self.scale {
             status_scale(new, scale, &mut errors);
         }
-        let (tree, before) = (new.clone().into_value(), old.clone().into_value());
-        self.lists(&tree, Some(&before), schema, &mut errors);
-        self.rules(&tree, Some(&before), &mut errors);
+        let (tree, before) = (new.value(), old.value());
+        self.lists(tree, Some(before), schema, &mut errors);
+        self.rules(tree, Some(before), &mut errors);
         errors
     }
 

@@ -74,12 +74,7 @@ impl Managers {
     /// The entries in upstream's order, or nothing where there is no manager.
     pub fn encode(&self) -> Option<Value> {
         let mut entries: Vec<(&Id, &Owned)> = self.0.iter().filter(|(_, owned)| !owned.set.is_empty()).collect();
-        entries.sort_by(|(a, left), (b, right)| {
-            let key = |id: &Id, owned: &Owned| {
-                (!id.applies, owned.time.clone(), id.manager.clone(), owned.version.clone(), id.subresource.clone())
-            };
-            key(a, left).cmp(&key(b, right))
-        });
+        entries.sort_by_key(|(id, owned)| (!id.applies, &owned.time, &id.manager, &owned.version, &id.subresource));
         let list: Vec<Value> = entries.into_iter().map(|(id, owned)| entry(id, owned)).collect();
         (!list.is_empty()).then_some(Value::Array(list))
     }
@@ -113,8 +108,9 @@ fn entry(id: &Id, owned: &Owned) -> Value {
         "operation": if id.applies { "Apply" } else { "Update" },
         "apiVersion": owned.version,
         "fieldsType": "FieldsV1",
-        "fieldsV1": owned.set.encode(),
     });
+    // The macro would copy it.
+    value["fieldsV1"] = owned.set.encode();
     if let Some(time) = &owned.time {
         value["time"] = time.as_str().into();
     }

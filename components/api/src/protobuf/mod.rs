@@ -98,42 +98,62 @@ pub fn message((api_version, kind_name): (&str, &str), object: &Value) -> Option
     Some(writer.into_bytes())
 }
 
-/// A list of a kind of the schema as it is on the wire, made of its items' messages; `None` for other kinds.
-pub fn list<M: AsRef<[u8]>>((api_version, kind_name): (&str, &str), metadata: &Value, items: &[M]) -> Option<Vec<u8>> {
-    let kind = kind(api_version, kind_name)?;
+/// What is around the items of a list on the wire.
+#[derive(Debug)]
+pub struct ListFrame {
+    /// What is before the items.
+    pub head: Vec<u8>,
+    /// How many bytes all of it is.
+    pub length: usize,
+    items: u32,
+}
+
+impl ListFrame {
+    /// What is after the items: the content's encoding and type, which are the envelope's own here.
+    pub const TAIL: &[u8] = b"\x1a\0\x22\0";
+
+    /// What is before an item's message of a length.
+    pub fn before(&self, length: usize) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(8);
+        writer.bytes_ahead(self.items, length);
+        writer.into_bytes()
+    }
+}
+
+/// What is around the items of a list of a kind of the schema, an `apiVersion` and a `kind`, whose items' messages have these
+/// lengths; `None` for other kinds.
+pub fn list_frame(names: (&str, &str), metadata: &Value, lengths: impl Iterator<Item = usize>) -> Option<ListFrame> {
+    let kind = kind(names.0, names.1)?;
     let part = |name: &str| kind.field(name).and_then(|field| Some((field.number, field.message()?)));
     let (of_metadata, of_items) = (part("metadata")?, part("items")?);
-    let mut head = Writer::default();
-    head.message(of_metadata.0, |writer| encode::message(writer, of_metadata.1, metadata));
+    let mut own = Writer::default();
+    own.message(of_metadata.0, |writer| encode::message(writer, of_metadata.1, metadata));
+    let own = own.into_bytes();
+    let items: usize = lengths.map(|length| Writer::size_of_bytes(of_items.0, length)).sum();
+    let mut head = opened(names, own.len() + items);
+    head.raw(&own);
     let head = head.into_bytes();
-    let of_item = |item: &M| Writer::size_of_bytes(of_items.0, item.as_ref().len());
-    let length = head.len() + items.iter().map(of_item).sum::<usize>();
-    let write = |writer: &mut Writer| {
-        writer.raw(&head);
-        items.iter().for_each(|item| writer.bytes(of_items.0, item.as_ref()));
-    };
-    Some(envelope((api_version, kind_name), length, write))
+    Some(ListFrame { length: head.len() + items + ListFrame::TAIL.len(), head, items: of_items.0 })
 }
 
 /// A message of a kind, an `apiVersion` and a `kind`, as it is on the wire.
 pub fn enveloped(names: (&str, &str), message: &[u8]) -> Vec<u8> {
-    envelope(names, message.len(), |writer| writer.raw(message))
+    let mut writer = opened(names, message.len());
+    writer.raw(message);
+    writer.raw(ListFrame::TAIL);
+    writer.into_bytes()
 }
 
-/// An envelope around the `length` bytes that `write` writes.
-fn envelope((api_version, kind): (&str, &str), length: usize, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(length + 128);
+/// The beginning of an envelope around a message of a length.
+fn opened((api_version, kind): (&str, &str), length: usize) -> Writer {
+    let mut writer = Writer::with_capacity(length.min(1 << 20) + 128);
     writer.raw(MAGIC);
     writer.message(1, |names| {
         names.bytes(1, api_version.as_bytes());
         names.bytes(2, kind.as_bytes());
     });
     writer.bytes_ahead(2, length);
-    write(&mut writer);
-    // The content's encoding and type, which are the envelope's own here.
-    writer.bytes(3, b"");
-    writer.bytes(4, b"");
-    writer.into_bytes()
+    writer
 }
 
 /// The object that is on the wire. One without a name for its kind is taken for `expected`, an `apiVersion` and a `kind`.

@@ -146,7 +146,11 @@ fn lists_are_made_of_messages_of_any_length() {
         let data = |text: String| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"k": text}});
         let maps = [data("v".repeat(length)), data("w".into())];
         let messages: Vec<Vec<u8>> = maps.iter().map(|map| super::message(("v1", "ConfigMap"), map).unwrap()).collect();
-        let bytes = list(("v1", "ConfigMapList"), &json!({"resourceVersion": "7"}), &messages).unwrap();
+        let lengths = messages.iter().map(Vec::len);
+        let frame = list_frame(("v1", "ConfigMapList"), &json!({"resourceVersion": "7"}), lengths).unwrap();
+        let items = messages.iter().flat_map(|message| [frame.before(message.len()), message.clone()]);
+        let bytes = [vec![frame.head.clone()], items.collect(), vec![ListFrame::TAIL.to_vec()]].concat().concat();
+        assert_eq!(frame.length, bytes.len());
         let back = decode(&bytes, ("", "")).unwrap();
         assert_eq!(back["metadata"]["resourceVersion"], "7");
         for (at, map) in maps.iter().enumerate() {
@@ -154,7 +158,7 @@ fn lists_are_made_of_messages_of_any_length() {
             assert_eq!(enveloped(("v1", "ConfigMap"), &messages[at]), encode(map).unwrap());
         }
     }
-    assert!(list(("example.com/v1", "FooList"), &json!({}), &[b""]).is_none());
+    assert!(list_frame(("example.com/v1", "FooList"), &json!({}), [0].into_iter()).is_none());
 }
 
 #[test]

@@ -91,10 +91,9 @@ pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object
     if all.is_empty() {
         return Ok(());
     }
-    let tree = object.clone().into_value();
+    let tree = object.value();
     for range in all {
-        let errors =
-            if attributes.request.spec.resource() == "pods" { pod(&range, &tree) } else { claim(&range, &tree) };
+        let errors = if attributes.request.spec.resource() == "pods" { pod(&range, tree) } else { claim(&range, tree) };
         match errors.as_slice() {
             [] => {}
             [only] => return Err(attributes.forbidden(only)),

@@ -18,9 +18,8 @@ type Needs = fn(&Value, &Value) -> bool;
 const FEATURES: &[(&str, Needs)] = &[
     ("InPlacePodLevelResourcesVerticalScaling", |old, new| !alike(&old["resources"], &new["resources"])),
     ("InPlacePodVerticalScalingInitContainers", |old, new| {
-        let list = |spec: &Value| spec["initContainers"].as_array().cloned().unwrap_or_default();
-        let (old, new) = (list(old), list(new));
-        let mut pairs = old.iter().zip(&new).filter(|(old, _)| old["restartPolicy"] != "Always");
+        let [old, new] = [old, new].map(|spec| spec["initContainers"].as_array().map_or(&[][..], Vec::as_slice));
+        let mut pairs = old.iter().zip(new).filter(|(old, _)| old["restartPolicy"] != "Always");
         pairs.any(|(old, new)| !alike(&old["resources"], &new["resources"]))
     }),
 ];
@@ -54,12 +53,9 @@ pub fn features(context: &Context<'_>, attributes: &Attributes<'_>, pod: &Object
         return Ok(());
     }
     // Most changes need nothing, so that is asked before the node is looked for.
-    let nothing = Value::Null;
-    let spec = |pod: &Object| pod.get(&["spec"]).unwrap_or(&nothing).clone();
     let (Some(old), true) = (attributes.old, attributes.operation == Operation::Update) else { return Ok(()) };
-    let (before, after) = (spec(old), spec(pod));
-    let needed: Vec<&str> =
-        FEATURES.iter().filter(|(_, needs)| needs(&before, &after)).map(|(name, _)| *name).collect();
+    let [before, after] = [old, pod].map(|pod| pod.get(&["spec"]).unwrap_or(&Value::Null));
+    let needed: Vec<&str> = FEATURES.iter().filter(|(_, needs)| needs(before, after)).map(|(name, _)| *name).collect();
     if needed.is_empty() {
         return Ok(());
     }

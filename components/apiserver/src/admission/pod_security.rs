@@ -180,14 +180,14 @@ pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object
     if wrong.is_empty() && policy == Policy::default() {
         return Ok(());
     }
-    let tree = object.clone().into_value();
+    let tree = object.value();
     let pod = tree.pointer(path).unwrap_or(&Value::Null);
     let class = pod["spec"]["runtimeClassName"].as_str().unwrap_or_default();
     if configuration.exempt.runtime_classes.iter().any(|own| own == class) {
         exempt("runtimeClass");
         return Ok(());
     }
-    if enforced && attributes.old.is_some_and(|old| !significant(pod, &old.clone().into_value())) {
+    if enforced && attributes.old.is_some_and(|old| !significant(pod, old.value())) {
         return Ok(());
     }
     judge(attributes, policy, pod, enforced)

@@ -111,7 +111,7 @@ async fn store(
 fn handles(attributes: &Attributes<'_>, object: &Object) -> bool {
     let spec = &attributes.request.spec;
     let changes = || {
-        let ends = |object: &Object| quota::terminates(&object.clone().into_value());
+        let ends = |object: &Object| object.get(&["spec"]).is_some_and(quota::terminates);
         attributes.old.is_some_and(|old| ends(old) != ends(object))
     };
     match (attributes.operation, attributes.request.subresource.as_str()) {
@@ -133,17 +133,16 @@ fn handles(attributes: &Attributes<'_>, object: &Object) -> bool {
 fn charged(attributes: &Attributes<'_>, resource_quota: &Object, object: &Object) -> Result<Option<Amounts>, Status> {
     let spec = &attributes.request.spec;
     let (group, resource) = (spec.group(), spec.resource());
-    let tree = object.clone().into_value();
-    let limits = resource_quota.clone().into_value();
+    let (tree, limits) = (object.value(), resource_quota.value());
     let hard = quota::amounts(&limits["status"]["hard"]);
     let concerned: Vec<&str> =
         hard.keys().map(String::as_str).filter(|name| quota::concerns(group, resource, name)).collect();
-    if concerned.is_empty() || !quota::in_scopes(&limits, resource, &tree) {
+    if concerned.is_empty() || !quota::in_scopes(limits, resource, tree) {
         return Ok(None);
     }
     let name = resource_quota.name();
     if (group, resource) == ("", "pods") {
-        let missing = quota::unsaid(&tree, concerned.iter().copied());
+        let missing = quota::unsaid(tree, concerned.iter().copied());
         if !missing.is_empty() {
             let list = missing.iter().map(|(amount, containers)| {
                 let containers: Vec<&str> = containers.iter().map(String::as_str).collect();
@@ -158,7 +157,7 @@ fn charged(attributes: &Attributes<'_>, resource_quota: &Object, object: &Object
         let list = concerned.join(",");
         return Err(attributes.forbidden(format!("status unknown for quota: {name}, resources: {list}")));
     }
-    let mut taken = quota::of(group, resource, &tree);
+    let mut taken = quota::of(group, resource, tree);
     let negative: Vec<&str> =
         taken.iter().filter(|(_, amount)| **amount < Quantity::ZERO).map(|(name, _)| name.as_str()).collect();
     if !negative.is_empty() {
@@ -166,10 +165,10 @@ fn charged(attributes: &Attributes<'_>, resource_quota: &Object, object: &Object
         return Err(attributes.forbidden(format!("quota usage is negative for resource(s): {list}")));
     }
     if let Some(old) = attributes.old {
-        let old = old.clone().into_value();
-        if quota::in_scopes(&limits, resource, &old) {
+        let old = old.value();
+        if quota::in_scopes(limits, resource, old) {
             // What shrinks is given back when it is counted, not here: the write may still fail.
-            for (name, before) in quota::of(group, resource, &old) {
+            for (name, before) in quota::of(group, resource, old) {
                 if let Some(amount) = taken.get_mut(&name) {
                     *amount = amount.minus(before).max(Quantity::ZERO);
                 }

@@ -34,7 +34,7 @@ pub fn escalation(context: &Context<'_>, attributes: &Attributes<'_>, object: &O
             let all = || vec!["*".to_owned()];
             vec![Rule { verbs: all(), groups: all(), resources: all(), ..Rule::default() }]
         } else {
-            rules_of(&object.clone().into_value())
+            rules_of(object.value())
         }
     } else {
         let (kind, name) = (object.str(&["roleRef", "kind"]), object.str(&["roleRef", "name"]));

@@ -51,7 +51,7 @@ fn mirror(attributes: &Attributes<'_>, pod: &Object) -> Result<(), Status> {
     if !pod.str(&["spec", "serviceAccountName"]).is_empty() {
         return Err(attributes.forbidden("a mirror pod may not reference service accounts"));
     }
-    let tree = pod.clone().into_value();
+    let tree = pod.value();
     let volumes = tree["spec"]["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut sources = volumes.iter().flat_map(|volume| volume["projected"]["sources"].as_array().into_iter().flatten());
     if sources.any(|source| source.get("serviceAccountToken").is_some()) {

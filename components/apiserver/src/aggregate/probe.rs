@@ -189,7 +189,7 @@ pub(super) async fn report(
     let mut changed = service.clone();
     changed.set(&["status", "conditions"], others.chain([condition]).collect::<Vec<_>>());
     changed.remove(&["metadata", "resourceVersion"]);
-    let mut update = crate::bootstrap::request(&changed.clone().into_value())?;
+    let mut update = crate::bootstrap::request(changed.value())?;
     service.name().clone_into(&mut update.name);
     update.subresource = "status".to_owned();
     update.internal = true;

@@ -53,7 +53,7 @@ impl Api {
         for _ in 0..ATTEMPTS {
             let (stored, revision) = self.stored(request, &request.name).await?;
             let old = Object::from_value(scale_of(&request.spec, &stored, revision)).expect("a Scale is an object");
-            let made = Object::from_value(make(&old.clone().into_value())?);
+            let made = Object::from_value(make(old.value())?);
             let mut scale = made.ok_or_else(|| Status::bad_request("the body is not a Scale"))?;
             well_formed(request, &mut scale)?;
             // The version that the client read is the one that it may change; a patch that names none goes for the next, too.
