@@ -52,7 +52,7 @@ pub fn version(args: &VersionArgs) -> anyhow::Result<()> {
         "minor": numbers.next(),
         "gitVersion": kubernetes,
         "kinitVersion": own,
-        "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
+        "platform": kinit_version::platform(),
     }});
     emit(format, &data, || format!("kinit {own}, Kubernetes {kubernetes}\n"))
 }

@@ -51,7 +51,7 @@ pub fn pack(name: &str, binary: &Binary) -> Result<Image, Error> {
     let layer = Bytes::from(layer(binary).map_err(fail)?);
     let layer_digest = digest_of(&layer);
     let config = json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        "architecture": kinit_version::architecture(),
         "config": {
             "Entrypoint": [format!("/usr/local/bin/{}", binary.name)],
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],

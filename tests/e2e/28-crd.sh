@@ -51,7 +51,8 @@ check "other versions show the same object" says 'example.com/v1beta1' kubectl g
 check "it is scaled" kubectl scale foo a --replicas=3
 check "which counts a generation" equals '3 2' kubectl get foo a -o 'jsonpath={.spec.replicas} {.metadata.generation}'
 check "its schema is explained" says 'enum: red, blue' kubectl explain foos.spec
-check "and what every object has" says 'APIVersion defines' kubectl explain foos
+check "and what every object has" says "APIVersion defines" kubectl explain foos
+check "and its metadata" says "Standard object's metadata" kubectl explain foos.metadata
 check "the definition goes" kubectl delete crd foos.example.com --timeout=20s
 check "and its objects with it" refuses 'Error' kubectl get --raw /apis/example.com/v1/foos
 

@@ -214,16 +214,8 @@ fn version() -> Value {
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
         "gitVersion": kinit_version::kubernetes(), "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "", "goVersion": "", "compiler": "rustc",
-        "platform": format!("{}/{}", std::env::consts::OS, go_architecture()),
+        "platform": kinit_version::platform(),
     })
-}
-
-fn go_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 /// What can be done with a resource's objects.

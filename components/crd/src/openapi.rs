@@ -72,7 +72,7 @@ fn object(definition: &Definition, version: &Version, dialect: Dialect) -> Value
     if let Some(map) = value.as_object_mut() {
         map.entry("type").or_insert_with(|| "object".into());
         let properties = map.entry("properties").or_insert_with(|| json!({}));
-        properties["metadata"] = dialect.metadata("ObjectMeta", "Standard metadata of objects.");
+        properties["metadata"] = dialect.metadata("ObjectMeta", "Standard object's metadata.");
     }
     type_meta(&mut value);
     value
@@ -83,7 +83,8 @@ fn with(mut value: Value, name: &str, text: &str) -> Value {
     value
 }
 
-/// What every object has. Upstream's conformance suite looks for the first words of `apiVersion` in what `kubectl explain` says.
+/// What every object has. Upstream's conformance suite looks for the first words here, and for those of `metadata`, in what
+/// `kubectl explain` says.
 fn type_meta(value: &mut Value) {
     let text = |what: &str| json!({"type": "string", "description": what});
     value["properties"]["apiVersion"] =
@@ -111,7 +112,7 @@ fn below(value: &mut Value, dialect: Dialect) {
     let free = dialect == Dialect::V2 && flag(map, "x-kubernetes-preserve-unknown-fields");
     if flag(map, "x-kubernetes-embedded-resource") && !free {
         map.entry("properties").or_insert_with(|| json!({}))["metadata"] =
-            dialect.metadata("ObjectMeta", "Standard metadata of objects.");
+            dialect.metadata("ObjectMeta", "Standard object's metadata.");
         let required = map.entry("required").or_insert_with(|| json!([]));
         if let Some(required) = required.as_array_mut() {
             for name in ["kind", "apiVersion"] {

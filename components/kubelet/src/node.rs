@@ -70,7 +70,7 @@ async fn try_register(context: &Context, api: &Api<Node>, options: &Options) -> 
 }
 
 fn own_labels(host_name: &str, _node_name: &str) -> BTreeMap<String, String> {
-    let architecture = architecture();
+    let architecture = kinit_version::architecture();
     [
         ("kubernetes.io/hostname", host_name),
         ("kubernetes.io/arch", architecture),
@@ -80,10 +80,6 @@ fn own_labels(host_name: &str, _node_name: &str) -> BTreeMap<String, String> {
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into()
-}
-
-fn architecture() -> &'static str {
-    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
 /// `key=value:effect` or `key:effect`.
@@ -296,7 +292,7 @@ async fn node_info(context: &Context) -> Value {
         format!("{}://{}", version.runtime_name, version.runtime_version)
     });
     json!({
-        "architecture": architecture(),
+        "architecture": kinit_version::architecture(),
         "bootID": read("/proc/sys/kernel/random/boot_id"),
         "containerRuntimeVersion": runtime.unwrap_or_default(),
         "kernelVersion": read("/proc/sys/kernel/osrelease"),

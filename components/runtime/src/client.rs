@@ -168,10 +168,11 @@ async fn config(path: &Path) -> Result<kube::Config, Error> {
     kube::Config::from_custom_kubeconfig(config, &options).await.map_err(|error| fail(error.to_string()))
 }
 
-/// The program's name and version, by which the API server notes who manages a field.
+/// The program's name and version in the form of upstream's clients; by the name the API server notes who manages a field.
 pub fn user_agent() -> Option<(HeaderName, HeaderValue)> {
     let program = std::env::current_exe().ok()?;
-    let text = format!("{}/{}", program.file_name()?.to_str()?, env!("CARGO_PKG_VERSION"));
+    let (version, platform) = (kinit_version::kubernetes(), kinit_version::platform());
+    let text = format!("{}/{version} ({platform}) kinit", program.file_name()?.to_str()?);
     Some((USER_AGENT, HeaderValue::try_from(text).ok()?))
 }
 

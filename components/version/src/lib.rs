@@ -1,4 +1,18 @@
-//! The version of Kubernetes that this build is: said here and nowhere else.
+//! The version of Kubernetes that this build is, and the machine that it is for: said here and nowhere else.
+
+/// The operating system and the machine in Kubernetes' words, which are Go's: `linux/amd64`.
+pub fn platform() -> String {
+    format!("{}/{}", std::env::consts::OS, architecture())
+}
+
+/// The machine alone: `amd64`, `arm64`.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
 
 /// With its `v`, as `gitVersion`, `kubeletVersion` and the tags of images have it.
 ///
