@@ -36,6 +36,7 @@ pub mod handlers;
 pub mod names;
 pub mod negotiate;
 pub mod openapi;
+pub mod operations;
 pub mod options;
 pub mod policy;
 pub mod registry;

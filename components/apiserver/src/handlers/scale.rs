@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::write::ATTEMPTS;
 use super::{Api, Payload, body, json_response};
 use crate::admission::{Attributes, Operation};
+use crate::operations;
 use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 
@@ -177,7 +178,7 @@ impl TreePatch {
                 patch::merge(tree, fields);
                 Ok(())
             }
-            Self::Json(operations) => json_patch::patch(tree, operations).map_err(|error| error.to_string()),
+            Self::Json(operations) => operations::apply(tree, operations).map_err(|error| error.to_string()),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::request::{ResourceRequest, Verb};
 use crate::services::{self, Taken};
 use crate::storage::{Stored, WriteError};
 use crate::versions::Versions;
-use crate::{custom, fields, names, policy, strategy, view};
+use crate::{custom, fields, names, operations, policy, strategy, view};
 
 /// A write that loses the race this often is answered with a conflict.
 pub(super) const ATTEMPTS: usize = 16;
@@ -29,7 +29,7 @@ const MOST_OPERATIONS: usize = 10_000;
 const UNVERSIONED: &str = "Invalid value: 0: must be specified for an update";
 
 /// The operations of a JSON patch.
-fn operations(bytes: &[u8]) -> Result<json_patch::Patch, Status> {
+fn operations_of(bytes: &[u8]) -> Result<json_patch::Patch, Status> {
     let undecodable = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
     let tree: Value = serde_json::from_slice(bytes).map_err(|error| undecodable(error.to_string()))?;
     let Some(list) = tree.as_array() else {
@@ -213,9 +213,9 @@ impl Api {
                 self.patched(request, facts, apply).await
             }
             "application/json-patch+json" => {
-                let operations = operations(&payload.bytes)?;
+                let operations = operations_of(&payload.bytes)?;
                 let refused = |_| unprocessable();
-                self.patched(request, Facts::default(), |tree| json_patch::patch(tree, &operations).map_err(refused))
+                self.patched(request, Facts::default(), |tree| operations::apply(tree, &operations).map_err(refused))
                     .await
             }
             _ => Err(Status::unsupported_media_type(TYPES)),

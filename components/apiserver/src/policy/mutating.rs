@@ -11,7 +11,7 @@ use super::scope::Input;
 use super::set::{Binding, Bound, Mutation, Policy};
 use super::{params, validating};
 use crate::admission::{Attributes, Context, Operation};
-use crate::{custom, fields};
+use crate::{custom, fields, operations};
 
 /// What is remembered of the first round for the second.
 #[derive(Default)]
@@ -160,9 +160,9 @@ fn patched(object: &Object, value: &Value<'_>) -> Result<Option<Json>, String> {
     let patch: json_patch::Patch =
         serde_json::from_value(operations).map_err(|error| format!("failed to create JSON patch: {error}"))?;
     let mut tree = object.clone().into_value();
-    match json_patch::patch(&mut tree, &patch) {
+    match operations::apply(&mut tree, &patch) {
         Ok(()) => Ok(Some(tree)),
-        Err(error) if matches!(error.kind, json_patch::PatchErrorKind::TestFailed) => Ok(None),
+        Err(error) if error.is_test() => Ok(None),
         Err(error) => Err(format!("JSON Patch: {error}")),
     }
 }

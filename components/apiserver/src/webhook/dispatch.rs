@@ -12,9 +12,8 @@ use super::forms::{self, Forms};
 use super::hooks::{self, Hook, Hooks};
 use super::review::{self, Answer};
 use crate::admission::{Attributes, Context, Operation};
-use crate::custom;
-use crate::fields;
 use crate::registry::Spec;
+use crate::{custom, fields, operations};
 
 /// What all webhooks share. Cheap to clone.
 #[derive(Clone)]
@@ -268,7 +267,7 @@ async fn patched(
     }
     let shown = forms::to(context, attributes, spec, object).await.map_err(Failure::Refused)?;
     let mut tree = shown.into_value();
-    json_patch::patch(&mut tree, &patch).map_err(|error| internal(error.to_string()))?;
+    operations::apply(&mut tree, &patch).map_err(|error| internal(error.to_string()))?;
     let mut new = Object::from_value(tree).ok_or_else(|| internal("the patch leaves no object".to_owned()))?;
     let own = &attributes.request.spec;
     let is_whole = attributes.kind().2 == own.kind();
