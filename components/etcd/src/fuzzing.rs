@@ -126,17 +126,8 @@ pub fn snapshot_seeds() -> Vec<Vec<u8>> {
 }
 
 fn snapshot_of(keys: u64) -> Vec<u8> {
-    let machine = small_machine(keys);
-    let directory = std::env::temp_dir();
-    let (file, _) = crate::snapshot::save::save(&machine, &directory).expect("a snapshot");
-    read_all(file)
-}
-
-fn read_all(mut file: std::fs::File) -> Vec<u8> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).expect("readable");
-    bytes
+    let snapshot = crate::snapshot::save::Snapshot::of(&small_machine(keys)).expect("a snapshot");
+    snapshot.write_to(Vec::new()).expect("written")
 }
 
 fn small_machine(keys: u64) -> Machine {

@@ -342,7 +342,7 @@ impl Server {
         let (inbox, standing) = (Arc::new(Inbox::default()), Arc::new(Standing::new(identity.member, state.term)));
         let proposer = Proposer::new(inbox.clone(), standing.clone(), config.max_request_bytes);
         let peers = Peers::new(identity, config.peer_files.clone(), inbox.clone());
-        peers.set_source(machine.clone(), config.data_dir.clone());
+        peers.set_source(machine.clone());
         peers.update(&roster);
         let parts = Parts {
             machine: machine.clone(),
@@ -377,7 +377,6 @@ impl Server {
             auth_token: config.auth_token.clone(),
             bcrypt_cost: password::cost(config.bcrypt_cost),
             lease_checkpoints: config.features.lease_checkpoint,
-            data_dir: config.data_dir.clone(),
             shutdown,
         };
         let run = Run::new(raft, wal, state, parts);

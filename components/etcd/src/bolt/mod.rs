@@ -53,27 +53,40 @@ pub fn mend(bytes: &mut [u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::io;
+
+    use bytes::Bytes;
 
     use super::read::Reader;
-    use super::write::Writer;
+    use super::write::{Layout, Writer};
+
+    /// The key and the value of a row.
+    fn row(number: usize) -> (Vec<u8>, Bytes) {
+        (format!("key {number:06}").into_bytes(), vec![number as u8; number % 5000].into())
+    }
+
+    fn written<W: io::Write>(count: usize, sink: W, layout: Layout) -> (W, Layout) {
+        let mut writer = Writer::new(sink, layout).expect("begun");
+        writer.bucket(b"a", (0..3).map(row).map(Ok::<_, io::Error>)).expect("written");
+        writer.bucket(b"b", (0..count).map(row).map(Ok::<_, io::Error>)).expect("written");
+        writer.finish().expect("finished")
+    }
 
     #[test]
     fn what_is_written_reads_back() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("file");
-        let row = |number: usize| (format!("key {number:06}").into_bytes(), vec![number as u8; number % 5000]);
         for count in [0, 1, 5, 3000] {
-            let mut writer = Writer::new(File::create(&path).expect("created")).expect("begun");
-            writer.bucket(b"a", (0..3).map(row).map(Ok::<_, std::io::Error>)).expect("written");
-            writer.bucket(b"b", (0..count).map(row).map(Ok::<_, std::io::Error>)).expect("written");
-            writer.finish().expect("finished");
+            let (_, layout) = written(count, io::sink(), Layout::default());
+            let (bytes, again) = written(count, Vec::new(), layout);
+            assert_eq!((again, bytes.len() as u64), (layout, layout.bytes()));
+            std::fs::write(&path, bytes).expect("written");
 
             let reader = Reader::open(&path).expect("opened");
             let mut found = Vec::new();
             reader
                 .bucket(b"b", |key, value| {
-                    found.push((key.to_vec(), value.to_vec()));
+                    found.push((key.to_vec(), Bytes::copy_from_slice(value)));
                     Ok(())
                 })
                 .expect("read");

@@ -1,8 +1,11 @@
 //! Writes a file from sorted rows, bucket by bucket, without ever holding more than a page of rows.
+//!
+//! A file begins with what is only known at its end. So whoever sends one as it is made writes it twice: into nothing, to
+//! learn its [`Layout`], and then with that.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Write};
+
+use bytes::Bytes;
 
 use super::{BRANCH, BUCKET, ELEMENT, FREELIST, HEADER, LEAF, MAGIC, META, META_BYTES, PAGE, VERSION, checksum};
 
@@ -16,23 +19,40 @@ struct Child {
 struct Row {
     flags: u32,
     key: Vec<u8>,
-    value: Vec<u8>,
+    value: Bytes,
+}
+
+/// What the meta pages say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// The root bucket's page.
+    root: u64,
+    /// The first page behind the file.
+    end: u64,
+}
+
+impl Layout {
+    /// Bytes of the file.
+    pub fn bytes(self) -> u64 {
+        self.end * PAGE as u64
+    }
 }
 
 /// A file in the making.
-pub struct Writer {
-    file: BufWriter<File>,
+pub struct Writer<W> {
+    sink: W,
     /// The next page's id.
     next: u64,
     buckets: Vec<Row>,
 }
 
-impl Writer {
-    /// Begins an empty file.
-    pub fn new(file: File) -> io::Result<Self> {
-        let mut writer = Self { file: BufWriter::with_capacity(1 << 18, file), next: 2, buckets: Vec::new() };
-        // The meta pages are written last, when it is known what they point to.
-        writer.file.write_all(&[0; 2 * PAGE])?;
+impl<W: Write> Writer<W> {
+    /// Begins a file that will have this layout.
+    pub fn new(mut sink: W, layout: Layout) -> io::Result<Self> {
+        for id in 0..2 {
+            sink.write_all(&meta(id, layout))?;
+        }
+        let mut writer = Self { sink, next: 2, buckets: Vec::new() };
         writer.page(FREELIST, 0, &[])?;
         Ok(writer)
     }
@@ -41,26 +61,21 @@ impl Writer {
     pub fn bucket<E: From<io::Error>>(
         &mut self,
         name: &[u8],
-        rows: impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), E>>,
+        rows: impl Iterator<Item = Result<(Vec<u8>, Bytes), E>>,
     ) -> Result<(), E> {
         let rows = rows.map(|row| row.map(|(key, value)| Row { flags: 0, key, value }));
         let root = self.tree(rows)?;
         let mut value = root.to_le_bytes().to_vec();
         value.extend_from_slice(&0_u64.to_le_bytes());
-        self.buckets.push(Row { flags: BUCKET, key: name.to_vec(), value });
+        self.buckets.push(Row { flags: BUCKET, key: name.to_vec(), value: value.into() });
         Ok(())
     }
 
-    /// Completes the file and makes it durable.
-    pub fn finish(mut self) -> io::Result<()> {
+    /// Completes the file, and says what its layout should have been.
+    pub fn finish(mut self) -> io::Result<(W, Layout)> {
         let buckets = std::mem::take(&mut self.buckets);
         let root = self.tree(buckets.into_iter().map(Ok::<_, io::Error>))?;
-        let high = self.next;
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        for id in 0..2 {
-            file.write_all_at(&meta(id, root, high), id * PAGE as u64)?;
-        }
-        file.sync_all()
+        Ok((self.sink, Layout { root, end: self.next }))
     }
 
     /// Writes the leaves and then the branches above them; returns the root's page.
@@ -144,10 +159,10 @@ impl Writer {
         let id = self.next;
         let pages = (HEADER + body.len()).div_ceil(PAGE);
         let count = u16::try_from(count).map_err(io::Error::other)?;
-        self.file.write_all(&header(id, flags, count, narrow(pages - 1)?))?;
-        self.file.write_all(body)?;
+        self.sink.write_all(&header(id, flags, count, narrow(pages - 1)?))?;
+        self.sink.write_all(body)?;
         let rest = pages * PAGE - HEADER - body.len();
-        self.file.write_all(&[0; PAGE][..rest])?;
+        self.sink.write_all(&[0; PAGE][..rest])?;
         self.next += pages as u64;
         Ok(id)
     }
@@ -162,7 +177,7 @@ fn header(id: u64, flags: u16, count: u16, overflow: u32) -> [u8; HEADER] {
     header
 }
 
-fn meta(id: u64, root: u64, high: u64) -> [u8; PAGE] {
+fn meta(id: u64, layout: Layout) -> [u8; PAGE] {
     let mut page = [0; PAGE];
     page[..HEADER].copy_from_slice(&header(id, META, 0, 0));
     let mut fields = Vec::with_capacity(META_BYTES);
@@ -170,7 +185,7 @@ fn meta(id: u64, root: u64, high: u64) -> [u8; PAGE] {
         fields.extend_from_slice(&field.to_le_bytes());
     }
     // The root bucket's page and sequence, the free list's page, the first page behind the file, the transaction.
-    for field in [root, 0, 2, high, id] {
+    for field in [layout.root, 0, 2, layout.end, id] {
         fields.extend_from_slice(&field.to_le_bytes());
     }
     let sum = checksum(&fields);

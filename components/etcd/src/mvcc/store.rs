@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
 use super::Revision;
 use super::backend::{Backend, BackendError, Change, Meta, Record, SharedView};
@@ -29,6 +29,31 @@ pub struct Store {
     pub(super) signal: Signal,
     /// Held while an entry is applied; a commit is only taken between entries.
     pub(super) entry: Mutex<()>,
+    histories: Arc<Histories>,
+}
+
+/// How many [`History`] there are. The file is not shrunk meanwhile.
+#[derive(Default)]
+struct Histories {
+    count: Mutex<usize>,
+    ended: Condvar,
+}
+
+/// Counts as one as long as it lives.
+struct Counted(Arc<Histories>);
+
+impl Counted {
+    fn new(histories: &Arc<Histories>) -> Self {
+        *histories.count.lock() += 1;
+        Self(histories.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *self.0.count.lock() -= 1;
+        self.0.ended.notify_all();
+    }
 }
 
 /// What the lock guards.
@@ -91,7 +116,8 @@ impl Store {
         let unfinished = (meta.compaction_done < meta.compacted).then_some(meta.compacted);
         let signal = Signal::new(meta.applied, meta.compaction_done, unfinished);
         let inner = Inner { index, pending: Pending::default(), view: Some(view), meta };
-        let store = Store { inner: RwLock::new(inner), backend, signal, entry: Mutex::new(()) };
+        let histories = Arc::default();
+        let store = Store { inner: RwLock::new(inner), backend, signal, entry: Mutex::new(()), histories };
         Ok(Restored { store, leases, leases_left, attached, alarms, auth, members })
     }
 
@@ -237,10 +263,11 @@ impl Store {
 
     /// The whole history as it is between two entries, with `beside` called at the same moment.
     pub fn snapshot<T>(&self, beside: impl FnOnce() -> T) -> (History, T) {
+        let counted = Counted::new(&self.histories);
         let _between_entries = self.entry.lock();
         let inner = self.inner.read();
         let pending: Vec<Encoded> = inner.pending.from(Revision::default()).cloned().collect();
-        (History { view: inner.view(), pending, meta: inner.meta }, beside())
+        (History { view: inner.view(), pending, meta: inner.meta, _counted: counted }, beside())
     }
 
     /// Bytes of the file, and bytes in use within it.
@@ -254,8 +281,12 @@ impl Store {
         self.backend.file_size() + self.inner.read().pending.bytes() as u64
     }
 
-    /// Gives free space back to the file system. Requests wait meanwhile.
+    /// Gives free space back to the file system, once no snapshot is being sent. Requests wait meanwhile.
     pub fn defragment(&self) -> Result<(), Error> {
+        let mut histories = self.histories.count.lock();
+        while *histories > 0 {
+            self.histories.ended.wait(&mut histories);
+        }
         self.commit_now().map_err(storage)?;
         let mut inner = self.inner.write();
         let mut view = inner.view.take();
@@ -280,6 +311,8 @@ pub struct History {
     view: SharedView,
     pending: Vec<Encoded>,
     pub meta: Meta,
+    /// Goes last, when the view is let go already.
+    _counted: Counted,
 }
 
 impl History {

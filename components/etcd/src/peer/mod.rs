@@ -47,8 +47,8 @@ struct Shared {
     inbox: Arc<Inbox>,
     runtime: tokio::runtime::Handle,
     links: Mutex<BTreeMap<u64, Link>>,
-    /// Where a snapshot for another member is made of and made in.
-    source: OnceLock<(Arc<Machine>, PathBuf)>,
+    /// What a snapshot for another member is made of.
+    source: OnceLock<Arc<Machine>>,
 }
 
 impl Peers {
@@ -60,9 +60,9 @@ impl Peers {
     }
 
     /// Says what snapshots are made of.
-    pub fn set_source(&self, machine: Arc<Machine>, directory: PathBuf) {
+    pub fn set_source(&self, machine: Arc<Machine>) {
         // It is set once, before anything is sent.
-        let _ = self.shared.source.set((machine, directory));
+        let _ = self.shared.source.set(machine);
     }
 
     /// These are the members now; links to others end.
@@ -99,11 +99,11 @@ impl Peers {
     fn send_snapshot(&self, to: u64, term: u64) {
         let inbox = self.shared.inbox.clone();
         let target = self.shared.links.lock().get(&to).map(Link::target);
-        let (Some(target), Some((machine, directory))) = (target, self.shared.source.get().cloned()) else {
+        let (Some(target), Some(machine)) = (target, self.shared.source.get().cloned()) else {
             return inbox.control(Control::SnapshotSent(to, None));
         };
         self.shared.runtime.spawn(async move {
-            let index = match transfer::send(&target, machine, directory, term).await {
+            let index = match transfer::send(&target, machine, term).await {
                 Ok(index) => {
                     tracing::info!(to = format!("{to:x}"), index, "sent a snapshot");
                     Some(index)

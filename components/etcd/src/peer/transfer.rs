@@ -1,7 +1,7 @@
 //! The whole state on its way to a member that is too far behind: a snapshot as clients get it, as a stream of pieces.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,37 +17,34 @@ use crate::membership::Identity;
 use crate::node::open::incoming;
 use crate::proto::peer::SnapshotPiece;
 use crate::raft::{Body, Message, SnapshotMeta};
+use crate::snapshot::pieces::Pieces;
 use crate::snapshot::restore::restore_member;
-use crate::snapshot::save::save;
+use crate::snapshot::save::{SaveError, Snapshot};
 
 /// Bytes sent at once.
 const PIECE: usize = 256 << 10;
 
 /// Sends the state as it is now. Returns up to where it goes.
-pub async fn send(to: &To, machine: Arc<Machine>, directory: PathBuf, term: u64) -> Result<u64, String> {
-    let made = tokio::task::spawn_blocking(move || save(&machine, &directory).map_err(|error| error.to_string()));
-    let (file, index) = made.await.map_err(|error| error.to_string())??;
+pub async fn send(to: &To, machine: Arc<Machine>, term: u64) -> Result<u64, String> {
+    let taken = tokio::task::spawn_blocking(move || Snapshot::of(&machine).map_err(|error| error.to_string()));
+    let snapshot = taken.await.map_err(|error| error.to_string())??;
+    let index = snapshot.index();
     let mut client = to.connect().await?;
     let (pieces, stream) = mpsc::channel(4);
-    let reading = tokio::task::spawn_blocking(move || read(file, term, &pieces));
+    let writing = tokio::task::spawn_blocking(move || write(&snapshot, term, &pieces));
     let sent = client.snapshot(to.address(ReceiverStream::new(stream))).await;
-    let read = reading.await.map_err(|error| error.to_string())?;
+    let written = writing.await.map_err(|error| error.to_string())?;
     sent.map_err(|status| status.message().to_owned())?;
-    read.map_err(|error| error.to_string())?;
+    written.map_err(|error| error.to_string())?;
     Ok(index)
 }
 
-fn read(mut file: File, term: u64, pieces: &mpsc::Sender<SnapshotPiece>) -> std::io::Result<()> {
-    file.seek(SeekFrom::Start(0))?;
-    loop {
-        let mut blob = Vec::with_capacity(PIECE);
-        if (&mut file).take(PIECE as u64).read_to_end(&mut blob)? == 0 {
-            return Ok(());
-        }
-        if pieces.blocking_send(SnapshotPiece { term, blob: blob.into() }).is_err() {
-            return Err(std::io::Error::other("the member took no more of it"));
-        }
-    }
+fn write(snapshot: &Snapshot, term: u64, pieces: &mpsc::Sender<SnapshotPiece>) -> Result<(), SaveError> {
+    let each = |blob: Vec<u8>| {
+        let sent = pieces.blocking_send(SnapshotPiece { term, blob: blob.into() });
+        sent.map_err(|_| std::io::Error::other("the member took no more of it"))
+    };
+    Ok(snapshot.write_to(Pieces::new(PIECE, each))?.finish()?)
 }
 
 /// Takes a state and puts it beside the store, durably. Returns what consensus is told.

@@ -1,7 +1,5 @@
 //! The Maintenance service.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +22,11 @@ use crate::proto::rpc::{
     DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
     ResponseHeader, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
 };
-use crate::snapshot::save::save;
+use crate::snapshot::pieces::Pieces;
+use crate::snapshot::save::{SaveError, Snapshot};
 
 /// Bytes of a snapshot that are sent at once.
-const SNAPSHOT_PIECE: u64 = 64 << 10;
+const SNAPSHOT_PIECE: usize = 64 << 10;
 
 /// A leader whose office is not taken by then keeps it.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,26 +50,23 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 
 /// Sends a snapshot's file in pieces, and its SHA-256 as the last one.
 fn send(
-    mut file: File,
+    snapshot: &Snapshot,
     header: Option<ResponseHeader>,
     pieces: &tokio::sync::mpsc::Sender<Result<SnapshotResponse, Status>>,
-) -> std::io::Result<()> {
-    let mut remaining = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(0))?;
-    let mut hasher = Sha256::new();
+) -> Result<(), SaveError> {
+    let (mut remaining, mut hasher) = (snapshot.bytes(), Sha256::new());
     let send = |blob: Vec<u8>, remaining_bytes: u64| {
         let piece =
             SnapshotResponse { header, remaining_bytes, blob: blob.into(), version: CLUSTER_VERSION.to_owned() };
         pieces.blocking_send(Ok(piece)).map_err(|_| std::io::Error::other("the client is gone"))
     };
-    while remaining > 0 {
-        let mut blob = vec![0; SNAPSHOT_PIECE.min(remaining) as usize];
-        file.read_exact(&mut blob)?;
+    let each = |blob: Vec<u8>| {
         hasher.update(&blob);
-        remaining -= blob.len() as u64;
-        send(blob, remaining)?;
-    }
-    send(hasher.finalize().to_vec(), 0)
+        remaining = remaining.saturating_sub(blob.len() as u64);
+        send(blob, remaining)
+    };
+    snapshot.write_to(Pieces::new(SNAPSHOT_PIECE, each))?.finish()?;
+    Ok(send(hasher.finalize().to_vec(), 0)?)
 }
 
 #[tonic::async_trait]
@@ -152,15 +148,12 @@ impl Maintenance for Service {
     async fn snapshot(&self, request: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
         self.0.managed_by(&request)?;
         let context = self.0.clone();
-        let file = blocking(move || {
-            let saved = save(&context.machine, &context.data_dir);
-            saved.map(|(file, _)| file).map_err(|error| Error::Storage(error.to_string()))
-        })
-        .await?;
+        let snapshot =
+            blocking(move || Snapshot::of(&context.machine).map_err(|error| Error::Storage(error.to_string()))).await?;
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         let header = self.0.header();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = send(file, header, &sender) {
+            if let Err(error) = send(&snapshot, header, &sender) {
                 // The client may have gone; then nobody hears of it.
                 let _ = sender.blocking_send(Err(Error::Storage(error.to_string()).into()));
             }

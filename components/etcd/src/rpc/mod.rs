@@ -15,7 +15,6 @@ pub mod quick;
 mod turns;
 mod watch;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,8 +68,6 @@ pub struct Context {
     pub bcrypt_cost: u32,
     /// Whether the leader says how much time long leases have left.
     pub lease_checkpoints: bool,
-    /// Where a snapshot is written while it is sent.
-    pub data_dir: PathBuf,
     pub shutdown: CancellationToken,
 }
 

@@ -1,16 +1,14 @@
-//! Writes the state into a file that is then streamed to a client.
+//! The state as a file that is sent while it is made.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::io::{self, Write};
 use std::time::Instant;
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use super::{AUTH_ENABLED, AUTH_REVISION, FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, revision_key};
 use crate::apply::Machine;
-use crate::bolt::write::Writer;
+use crate::bolt::write::{Layout, Writer};
 use crate::config::CLUSTER_VERSION;
 use crate::membership::Roster;
 use crate::mvcc::Revision;
@@ -22,51 +20,94 @@ use crate::proto::rpc::{AlarmMember, AlarmType, Member};
 /// Why a snapshot could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    #[error("cannot write the snapshot's file: {0}")]
-    File(#[from] io::Error),
+    #[error("cannot write the snapshot: {0}")]
+    Write(#[from] io::Error),
     #[error(transparent)]
     Backend(#[from] BackendError),
 }
 
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Makes a snapshot of the state as it is now, in a file of `directory` that has no name any more and goes with its last
-/// handle. Says up to which entry it goes.
-pub fn save(machine: &Machine, directory: &Path) -> Result<(File, u64), SaveError> {
-    let path = directory.join(format!("snapshot-{:x}.tmp", rand::random::<u64>()));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    std::fs::remove_file(&path)?;
-    let (history, (leases, alarms, auth, roster)) = machine.store.snapshot(|| {
-        let lessor = machine.lessor.lock();
-        let leases = lessor.ids().into_iter().filter_map(|id| {
-            let info = lessor.info(id, Instant::now()).ok()?;
-            Some((id, info.granted))
-        });
-        let leases = leases.collect::<Vec<_>>();
-        let alarms = machine.alarms.lock().list(AlarmType::None);
-        (leases, alarms, machine.auth.read().rows(), machine.roster.read().clone())
-    });
+/// The state at one moment, to be written as a file any number of times. It needs no space of its own; the store's file
+/// is not shrunk while there is one.
+pub struct Snapshot {
+    history: History,
+    /// The buckets whose names come before that of the keys, and behind it.
+    before: Vec<(&'static [u8], Rows)>,
+    behind: Vec<(&'static [u8], Rows)>,
+    layout: Layout,
+}
 
-    let mut writer = Writer::new(file.try_clone()?)?;
-    let mut bucket = |name: &[u8], rows: Rows| writer.bucket(name, rows.into_iter().map(Ok::<_, SaveError>));
-    bucket(bucket::ALARM, alarm_rows(&alarms))?;
-    bucket(bucket::AUTH, auth_rows(auth.enabled, auth.revision))?;
-    bucket(bucket::AUTH_ROLES, auth.roles)?;
-    bucket(bucket::AUTH_USERS, auth.users)?;
-    bucket(bucket::CLUSTER, cluster_rows(&roster))?;
-    let keys = history.rows()?.map(|row| {
-        let (revision, record) = row?;
-        let tombstone = record.first() == Some(&1);
-        Ok::<_, SaveError>((revision_key(revision, tombstone), record.get(1..).unwrap_or_default().to_vec()))
-    });
-    writer.bucket(bucket::KEY, keys)?;
-    let mut bucket = |name: &[u8], rows: Rows| writer.bucket(name, rows.into_iter().map(Ok::<_, SaveError>));
-    bucket(bucket::LEASE, lease_rows(leases))?;
-    bucket(bucket::MEMBERS, member_rows(&roster))?;
-    bucket(bucket::MEMBERS_REMOVED, removed_rows(&roster))?;
-    bucket(bucket::META, meta_rows(&history, &roster))?;
-    writer.finish()?;
-    Ok((file, history.meta.applied))
+impl Snapshot {
+    /// The state as it is now.
+    pub fn of(machine: &Machine) -> Result<Self, SaveError> {
+        let (history, (leases, alarms, auth, roster)) = machine.store.snapshot(|| {
+            let lessor = machine.lessor.lock();
+            let leases = lessor.ids().into_iter().filter_map(|id| {
+                let info = lessor.info(id, Instant::now()).ok()?;
+                Some((id, info.granted))
+            });
+            let leases = leases.collect::<Vec<_>>();
+            let alarms = machine.alarms.lock().list(AlarmType::None);
+            (leases, alarms, machine.auth.read().rows(), machine.roster.read().clone())
+        });
+        let before = vec![
+            (bucket::ALARM, alarm_rows(&alarms)),
+            (bucket::AUTH, auth_rows(auth.enabled, auth.revision)),
+            (bucket::AUTH_ROLES, auth.roles),
+            (bucket::AUTH_USERS, auth.users),
+            (bucket::CLUSTER, cluster_rows(&roster)),
+        ];
+        let behind = vec![
+            (bucket::LEASE, lease_rows(leases)),
+            (bucket::MEMBERS, member_rows(&roster)),
+            (bucket::MEMBERS_REMOVED, removed_rows(&roster)),
+            (bucket::META, meta_rows(&history, &roster)),
+        ];
+        let mut snapshot = Self { history, before, behind, layout: Layout::default() };
+        (_, snapshot.layout) = snapshot.write(io::sink())?;
+        Ok(snapshot)
+    }
+
+    /// The last entry of the log that is in it.
+    pub fn index(&self) -> u64 {
+        self.history.meta.applied
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        self.layout.bytes()
+    }
+
+    /// Writes the file from its beginning to its end.
+    pub fn write_to<W: Write>(&self, sink: W) -> Result<W, SaveError> {
+        let (sink, layout) = self.write(sink)?;
+        if layout != self.layout {
+            return Err(io::Error::other("it came out otherwise than it was measured").into());
+        }
+        Ok(sink)
+    }
+
+    fn write<W: Write>(&self, sink: W) -> Result<(W, Layout), SaveError> {
+        let mut writer = Writer::new(sink, self.layout)?;
+        for (name, rows) in &self.before {
+            writer.bucket(name, copied(rows))?;
+        }
+        let keys = self.history.rows()?.map(|row| {
+            let (revision, record) = row?;
+            let tombstone = record.first() == Some(&1);
+            Ok::<_, SaveError>((revision_key(revision, tombstone), record.slice(1.min(record.len())..)))
+        });
+        writer.bucket(bucket::KEY, keys)?;
+        for (name, rows) in &self.behind {
+            writer.bucket(name, copied(rows))?;
+        }
+        Ok(writer.finish()?)
+    }
+}
+
+fn copied(rows: &Rows) -> impl Iterator<Item = Result<(Vec<u8>, Bytes), SaveError>> {
+    rows.iter().map(|(key, value)| Ok((key.clone(), Bytes::copy_from_slice(value))))
 }
 
 fn cluster_rows(roster: &Roster) -> Rows {
@@ -138,4 +179,35 @@ fn meta_rows(history: &History, roster: &Roster) -> Rows {
     }
     rows.sort();
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mvcc::store::Store;
+    use crate::proto::log::command::Op;
+    use crate::proto::rpc::PutRequest;
+
+    #[test]
+    fn a_snapshot_stays_what_it_was() {
+        let machine = Machine::new(Store::in_memory().expect("a store"), Instant::now()).expect("empty");
+        let put = |index: u64| {
+            let value = vec![index as u8; 700].into();
+            let request =
+                PutRequest { key: Bytes::from(format!("key {}", index % 50)), value, ..PutRequest::default() };
+            machine.apply(index, 1, Op::Put(request), None, Instant::now()).expect("applied");
+        };
+        (1..100).for_each(put);
+        machine.store.commit_now().expect("committed");
+        (100..150).for_each(put);
+        let snapshot = Snapshot::of(&machine).expect("taken");
+        let first = snapshot.write_to(Vec::new()).expect("written");
+        assert_eq!((snapshot.index(), snapshot.bytes()), (149, first.len() as u64));
+
+        (150..300).for_each(put);
+        machine.store.commit_now().expect("committed");
+        assert!(snapshot.write_to(Vec::new()).expect("written") == first, "what came later is in it");
+        drop(snapshot);
+        machine.store.defragment().expect("nobody holds the file any more");
+    }
 }
