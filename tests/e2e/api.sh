@@ -1,5 +1,6 @@
 # Sourced by tests of the API server alone: etcd and kube-apiserver on loopback, both over TLS with certificates that kinit made.
 dist=${KINIT_DIST:-$PWD/target/dist}
+etcd_binary=${etcd_binary:-$dist/etcd}
 tmp=$(mktemp -d)
 pids=()
 api_authorization=(--authorization-mode Node,RBAC)
@@ -20,8 +21,8 @@ admin() {                   # a client certificate of the cluster's CA, as an ad
 }
 ready() { says ok curl -sS --cacert "$pki/ca.crt" "$api/readyz"; }
 start_etcd() {
-  "$dist/etcd" --data-dir "$tmp/etcd" --listen-client-urls $etcd --advertise-client-urls $etcd \
-    --listen-peer-urls https://127.0.0.1:$((${ETCD_PORT:-23791} + 10)) --client-cert-auth --trusted-ca-file "$pki/etcd/ca.crt" \
+  "$etcd_binary" --data-dir "$tmp/etcd" --listen-client-urls $etcd --advertise-client-urls $etcd \
+    --listen-peer-urls http://127.0.0.1:$((${ETCD_PORT:-23791} + 10)) --client-cert-auth --trusted-ca-file "$pki/etcd/ca.crt" \
     --cert-file "$pki/etcd/server.crt" --key-file "$pki/etcd/server.key" >> "$tmp/etcd.log" 2>&1 &
   etcd_pid=$!; pids+=($!)
 }
