@@ -269,8 +269,13 @@ async fn status(context: &Context, conditions: &[NodeCondition]) -> Value {
         "daemonEndpoints": {"kubeletEndpoint": {"Port": context.config.port}},
         "nodeInfo": node_info(context).await,
         "images": images(context).await,
+        "declaredFeatures": DECLARED,
     })
 }
+
+/// What this kubelet can do of that which a node has to say of itself, in order. Neither the resources of a pod as a whole nor
+/// WebSockets are among it.
+const DECLARED: [&str; 1] = ["InPlacePodVerticalScalingInitContainers"];
 
 fn disk(path: &Path) -> u64 {
     nix::sys::statvfs::statvfs(path).map_or(0, |facts| facts.blocks() * facts.fragment_size())

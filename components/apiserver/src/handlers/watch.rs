@@ -23,7 +23,7 @@ use crate::render::{Events, Item};
 use crate::request::ResourceRequest;
 use crate::{render, view};
 
-/// How often a watcher that asked for bookmarks gets one, unless changes are waiting just then.
+/// How often it is looked at whether a watcher that asked for bookmarks has heard nothing since, and is to get one.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// A watch without a timeout of its own ends after this long, so that clients spread over servers again.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -81,6 +81,7 @@ impl Api {
         let live = Live {
             receiver,
             selected,
+            heard: false,
             spec: request.spec.clone(),
             cache: self.cache.clone(),
             bookmarks: bookmarks.then(|| {
@@ -121,6 +122,8 @@ enum Event {
 
 struct Live {
     receiver: broadcast::Receiver<Change>,
+    /// Whether there was a change since it was last looked at.
+    heard: bool,
     selected: Filter,
     spec: Spec,
     cache: Cache,
@@ -194,6 +197,7 @@ impl Live {
             loop {
                 match live.next().await {
                     Some(Ok(mut change)) => {
+                        live.heard = true;
                         if let Some(converter) = &live.converter {
                             match converter.change(&live.spec, change, live.selecting).await {
                                 Ok(shown) => change = shown,
@@ -211,6 +215,8 @@ impl Live {
                     }
                     // Closed: the cache started over, or this watcher fell behind. The client lists again.
                     Some(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,
+                    // Who hears of changes knows how far they have come.
+                    None if std::mem::take(&mut live.heard) => {}
                     None => {
                         // The revision is read first: a change that is in the queue by then is older than no bookmark.
                         let revision = live.cache.revision();
