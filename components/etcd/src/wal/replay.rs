@@ -9,6 +9,8 @@ use crate::raft::{HardState, Place};
 
 /// Bytes of a hard state: three numbers.
 const HARD_STATE: usize = 24;
+/// No log gets so far; what says so is not ours, and counting on from it must not overflow.
+const MOST_INDEX: u64 = i64::MAX as u64;
 
 pub fn put_hard_state(buffer: &mut Vec<u8>, state: HardState) {
     for number in [state.term, state.vote, state.commit] {
@@ -64,6 +66,9 @@ impl Replay {
             return Err(WalError::Damaged { path: path.to_owned(), offset, reason });
         }
         let malformed = || WalError::Malformed { index: first };
+        if first > MOST_INDEX {
+            return Err(malformed());
+        }
         let number = |place: usize| {
             let bytes = frame.payload.get(8 * place..8 * place + 8);
             bytes.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes).ok_or_else(malformed)
@@ -79,6 +84,9 @@ impl Replay {
             }
             Kind::Restart => {
                 let place = Place { index: number(3)?, term: number(4)? };
+                if place.index > MOST_INDEX {
+                    return Err(malformed());
+                }
                 found.hard_state = HardState { term: number(0)?, vote: number(1)?, commit: number(2)? };
                 (found.restarted, self.next_index) = (Some(place), place.index + 1);
                 found.entries.clear();
@@ -99,5 +107,23 @@ impl Replay {
         self.next_index = first + entries.len() as u64;
         held.extend(entries);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::Wal;
+
+    #[test]
+    fn a_log_that_goes_on_behind_the_last_number_is_refused() {
+        for (index, good) in [(7, true), (MOST_INDEX, true), (MOST_INDEX + 1, false), (u64::MAX, false)] {
+            let mut bytes = Vec::new();
+            let start = frame::begin(&mut bytes);
+            put_hard_state(&mut bytes, HardState::default());
+            put_place(&mut bytes, Place { index, term: 1 });
+            frame::finish(&mut bytes, start, Kind::Restart, 1);
+            assert_eq!(Wal::read(&bytes).is_ok(), good, "{index}");
+        }
     }
 }
