@@ -84,6 +84,11 @@ impl State {
         Some(objects)
     }
 
+    /// How far the objects have come, which the cache tells a moment after its changes.
+    fn reached(&self, told: i64) -> i64 {
+        self.ring.back().map_or(told, |newest| newest.revision.max(told))
+    }
+
     fn subscribe(&mut self) -> broadcast::Receiver<Change> {
         self.sender.get_or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
     }
@@ -254,7 +259,7 @@ impl Cache {
             return (Map::new(), *self.revision.borrow(), broadcast::channel(1).1);
         };
         let mut state = resource.state.write();
-        (state.objects.clone(), *self.revision.borrow(), state.subscribe())
+        (state.objects.clone(), state.reached(self.revision()), state.subscribe())
     }
 
     /// The revision that bookmarks may speak of.
@@ -320,5 +325,7 @@ mod tests {
             assert_eq!(at(revision).as_deref(), wanted, "{revision}");
         }
         assert_eq!(at(7).as_deref(), Some("n/a@6"));
+        let reached = |told: i64| resource.state.read().reached(told);
+        assert_eq!([reached(6), reached(7), reached(9)], [7, 7, 9]);
     }
 }

@@ -23,7 +23,7 @@ use crate::render::{Events, Item};
 use crate::request::ResourceRequest;
 use crate::{render, view};
 
-/// How often it is looked at whether a watcher that asked for bookmarks has heard nothing since, and is to get one.
+/// How often a watcher that asked for bookmarks gets one, unless changes are waiting just then.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// A watch without a timeout of its own ends after this long, so that clients spread over servers again.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -45,12 +45,12 @@ impl Api {
         let wants_initial = request.parameter("sendInitialEvents") == "true";
         let mut head: Vec<Event> = Vec::new();
         let mut encoder = Events::new(request.spec.clone(), request.format);
-        let receiver;
+        let (receiver, newest);
         let (converts, selecting) = (convert::asks(&request.spec), selects(request));
         // Without a version, and from 0, a watch begins with the present state, as upstream's does.
         if wants_initial || revision == 0 {
             let (objects, at, events) = self.cache.list_and_subscribe(request.index);
-            receiver = events;
+            (receiver, newest) = (events, at);
             let entries = objects
                 .values()
                 .filter(|entry| (converts && within(request, entry)) || selected(entry))
@@ -71,7 +71,7 @@ impl Api {
                     return Ok(render::stream(&encoder, full(event)));
                 }
             };
-            receiver = events;
+            (receiver, newest) = (events, missed.last().map_or(revision, |change| change.revision));
             for change in missed {
                 let change =
                     if converts { self.converter.change(&request.spec, change, selecting).await? } else { change };
@@ -81,7 +81,7 @@ impl Api {
         let live = Live {
             receiver,
             selected,
-            heard: false,
+            newest,
             spec: request.spec.clone(),
             cache: self.cache.clone(),
             bookmarks: bookmarks.then(|| {
@@ -122,8 +122,8 @@ enum Event {
 
 struct Live {
     receiver: broadcast::Receiver<Change>,
-    /// Whether there was a change since it was last looked at.
-    heard: bool,
+    /// The newest change that it was told of, selected or not. The cache tells its revision a moment after its changes.
+    newest: i64,
     selected: Filter,
     spec: Spec,
     cache: Cache,
@@ -166,6 +166,7 @@ impl Live {
         while all.len() < GATHERED {
             match self.receiver.try_recv() {
                 Ok(change) => {
+                    self.newest = change.revision;
                     let (Some((protobuf, encoder)), Some(frames)) = (&self.sharing, &change.frames) else { continue };
                     all.extend(self.frame(&change, *protobuf, encoder, frames));
                 }
@@ -197,7 +198,7 @@ impl Live {
             loop {
                 match live.next().await {
                     Some(Ok(mut change)) => {
-                        live.heard = true;
+                        live.newest = change.revision;
                         if let Some(converter) = &live.converter {
                             match converter.change(&live.spec, change, live.selecting).await {
                                 Ok(shown) => change = shown,
@@ -215,11 +216,9 @@ impl Live {
                     }
                     // Closed: the cache started over, or this watcher fell behind. The client lists again.
                     Some(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,
-                    // Who hears of changes knows how far they have come.
-                    None if std::mem::take(&mut live.heard) => {}
                     None => {
                         // The revision is read first: a change that is in the queue by then is older than no bookmark.
-                        let revision = live.cache.revision();
+                        let revision = live.cache.revision().max(live.newest);
                         if live.receiver.is_empty() {
                             return Some((bookmark(&live.spec, revision, false), live));
                         }
