@@ -255,8 +255,8 @@ fn across_namespaces(spec: &Value) -> bool {
 fn in_scope(pod: &Value, scope: &str) -> bool {
     let spec = &pod["spec"];
     match scope {
-        "Terminating" => terminates(&pod["spec"]),
-        "NotTerminating" => !terminates(&pod["spec"]),
+        "Terminating" => terminates(spec),
+        "NotTerminating" => !terminates(spec),
         "BestEffort" => best_effort(spec),
         "NotBestEffort" => !best_effort(spec),
         "PriorityClass" => spec["priorityClassName"].as_str().is_some_and(|name| !name.is_empty()),

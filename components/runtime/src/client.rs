@@ -92,10 +92,11 @@ impl File {
                 return current.client.clone();
             }
             current.looked = Instant::now();
-            if stamp(&self.path) == current.stamp && current.missing.is_none() {
-                return current.client.clone();
+            match &current.missing {
+                _ if stamp(&self.path) != current.stamp => None,
+                None => return current.client.clone(),
+                Some(balancer) => Some(balancer.clone()),
             }
-            (stamp(&self.path) == current.stamp).then(|| current.missing.clone()).flatten()
         };
         if let Some(balancer) = missing
             && !listens(&balancer).await
