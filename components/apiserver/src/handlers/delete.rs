@@ -1,19 +1,21 @@
 //! delete and deletecollection.
 
+use std::ops::ControlFlow;
+
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::json;
 
-use super::read::Base;
+use super::read::{Attempt, Base};
 use super::write::ATTEMPTS;
 use super::{Api, Payload, body, dry_run, filter, json_response, now, object_response, success, within};
 use crate::admission::{Attributes, Operation};
 use crate::convert;
 use crate::request::ResourceRequest;
 use crate::services;
-use crate::storage::{Stored, WriteError};
+use crate::storage::WriteError;
 use crate::strategy::{self, Deletion};
 
 impl Api {
@@ -35,22 +37,11 @@ impl Api {
     ) -> Result<(Object, i64, bool), Status> {
         let mut base = self.base(request, name).await?;
         for _ in 0..ATTEMPTS {
-            let (revision, is_newest) = (base.revision, base.is_newest);
-            let verdict = match self.remove(request, name, options, base).await {
-                Ok(Removal::Written(object, revision, gone)) => return Ok((object, revision, gone)),
-                Ok(Removal::Lost(found)) => {
-                    base = self.found(request, name, found).await?;
-                    continue;
-                }
-                Ok(Removal::Needless(object)) => Ok((object, revision, false)),
-                Err(status) => Err(status),
-            };
-            if is_newest {
-                return verdict;
-            }
-            match self.newer(request, name, revision).await? {
-                Some(newer) => base = newer,
-                None => return verdict,
+            let state = (base.revision, base.is_newest);
+            let attempt = self.remove(request, name, options, base).await;
+            match self.after(request, name, state, attempt).await? {
+                ControlFlow::Break(done) => return Ok(done),
+                ControlFlow::Continue(other) => base = other,
             }
         }
         Err(Status::modified(request.spec.group(), request.spec.resource(), name))
@@ -63,7 +54,7 @@ impl Api {
         name: &str,
         options: &strategy::DeleteOptions,
         base: Base,
-    ) -> Result<Removal, Status> {
+    ) -> Result<Attempt, Status> {
         let spec = &request.spec;
         let Base { mut object, revision, .. } = base;
         let unlike = |what: &str, wanted: &str, found: &str| {
@@ -82,7 +73,7 @@ impl Api {
         self.ask(&attributes, &mut object.clone()).await?;
         let next = strategy::delete(spec, &mut object, options, &now());
         if next == Deletion::Waiting || options.dry_run || dry_run(request)? {
-            return Ok(Removal::Needless(object));
+            return Ok(Attempt::Needless(object));
         }
         let key = self.key(request, name);
         let gone = next == Deletion::Now;
@@ -93,7 +84,7 @@ impl Api {
         };
         let revision = match written {
             Ok(revision) => revision,
-            Err(WriteError::Mismatch(found)) => return Ok(Removal::Lost(found)),
+            Err(WriteError::Mismatch(found)) => return Ok(Attempt::Lost(found)),
             Err(WriteError::Failed(status)) => return Err(status),
         };
         if gone && spec.is("", "services") {
@@ -103,7 +94,7 @@ impl Api {
             // Nothing new may come in after the answer. A cache that lags too far behind says so of itself.
             let _ = self.cache.reach(revision).await;
         }
-        Ok(Removal::Written(object, revision, gone))
+        Ok(Attempt::Written(object, revision, gone))
     }
 
     pub(super) async fn delete_collection(
@@ -129,16 +120,6 @@ impl Api {
         }
         Ok(success(200))
     }
-}
-
-/// What became of one attempt to delete an object.
-enum Removal {
-    /// Its last state, the revision of that, and whether it is gone.
-    Written(Object, i64, bool),
-    /// Nothing was to be stored.
-    Needless(Object),
-    /// Somebody else came first; what is there now.
-    Lost(Option<Stored>),
 }
 
 /// The answer for an object that is gone.

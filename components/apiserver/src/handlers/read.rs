@@ -1,5 +1,6 @@
 //! get.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
@@ -22,6 +23,16 @@ pub(super) struct Base {
     pub is_stale: bool,
     /// Whether etcd said so during the request. What is found wrong with another one has to be found again in the newest.
     pub is_newest: bool,
+}
+
+/// What became of one attempt to write.
+pub(super) enum Attempt {
+    /// The object's last state, the revision of that, and whether it is gone.
+    Written(Object, i64, bool),
+    /// Nothing was to be stored.
+    Needless(Object),
+    /// Somebody else came first; what is there now.
+    Lost(Option<Stored>),
 }
 
 impl Api {
@@ -64,12 +75,7 @@ impl Api {
     }
 
     /// What etcd found in the place of the state that a write began with.
-    pub(super) async fn found(
-        &self,
-        request: &ResourceRequest,
-        name: &str,
-        found: Option<Stored>,
-    ) -> Result<Base, Status> {
+    async fn found(&self, request: &ResourceRequest, name: &str, found: Option<Stored>) -> Result<Base, Status> {
         let spec = &request.spec;
         let stored = found.ok_or_else(|| Status::not_found(spec.group(), spec.resource(), name))?;
         self.decoded(request, stored).await
@@ -77,14 +83,32 @@ impl Api {
 
     /// The newest state, if what was found out about the one of `revision` has to be found out again: because it is another
     /// one, or is to be stored in another form.
-    pub(super) async fn newer(
+    async fn newer(&self, request: &ResourceRequest, name: &str, revision: i64) -> Result<Option<Base>, Status> {
+        let newest = self.newest(request, name).await?;
+        Ok((newest.revision != revision || newest.is_stale).then_some(newest))
+    }
+
+    /// Where a write stands after an attempt with a state of `revision`: it is done, or begins again with another state.
+    pub(super) async fn after(
         &self,
         request: &ResourceRequest,
         name: &str,
-        revision: i64,
-    ) -> Result<Option<Base>, Status> {
-        let newest = self.newest(request, name).await?;
-        Ok((newest.revision != revision || newest.is_stale).then_some(newest))
+        (revision, is_newest): (i64, bool),
+        attempt: Result<Attempt, Status>,
+    ) -> Result<ControlFlow<(Object, i64, bool), Base>, Status> {
+        let verdict = match attempt {
+            Ok(Attempt::Written(object, revision, gone)) => return Ok(ControlFlow::Break((object, revision, gone))),
+            Ok(Attempt::Lost(found)) => return self.found(request, name, found).await.map(ControlFlow::Continue),
+            Ok(Attempt::Needless(object)) => Ok(ControlFlow::Break((object, revision, false))),
+            Err(status) => Err(status),
+        };
+        if is_newest {
+            return verdict;
+        }
+        match self.newer(request, name, revision).await? {
+            Some(newer) => Ok(ControlFlow::Continue(newer)),
+            None => verdict,
+        }
     }
 
     /// The stored object of a name, read through etcd's quorum.

@@ -1,5 +1,7 @@
 //! create, update and patch: each a loop around one compare-and-swap.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
@@ -11,13 +13,13 @@ use serde_json::{Value, json};
 
 use super::apply::APPLY;
 use super::body::Facts;
-use super::read::Base;
+use super::read::{Attempt, Base};
 use super::{Api, Payload, body, dry_run, now, object_response};
 use crate::admission::{Attributes, Operation};
 use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 use crate::services::{self, Taken};
-use crate::storage::{Stored, WriteError};
+use crate::storage::WriteError;
 use crate::versions::Versions;
 use crate::{custom, fields, names, operations, policy, strategy, view};
 
@@ -283,22 +285,11 @@ impl Api {
     ) -> Result<(Object, i64), Status> {
         let mut base = self.base(request, &request.name).await?;
         for _ in 0..ATTEMPTS {
-            let (revision, is_newest) = (base.revision, base.is_newest);
-            let verdict = match self.attempt(request, base, &make).await {
-                Ok(Attempt::Written(object, revision)) => return Ok((object, revision)),
-                Ok(Attempt::Lost(found)) => {
-                    base = self.found(request, &request.name, found).await?;
-                    continue;
-                }
-                Ok(Attempt::Needless(object)) => Ok((object, revision)),
-                Err(status) => Err(status),
-            };
-            if is_newest {
-                return verdict;
-            }
-            match self.newer(request, &request.name, revision).await? {
-                Some(newer) => base = newer,
-                None => return verdict,
+            let state = (base.revision, base.is_newest);
+            let attempt = self.attempt(request, base, &make).await;
+            match self.after(request, &request.name, state, attempt).await? {
+                ControlFlow::Break((object, revision, _)) => return Ok((object, revision)),
+                ControlFlow::Continue(other) => base = other,
             }
         }
         Err(Status::modified(request.spec.group(), request.spec.resource(), &request.name))
@@ -361,7 +352,7 @@ impl Api {
                 if is_service {
                     services::release(self, &old, (!goes).then_some(&new)).await;
                 }
-                Ok(Attempt::Written(new, revision))
+                Ok(Attempt::Written(new, revision, goes))
             }
             Err(failed) => {
                 services::give_back(self, &request.namespace, &request.name, &taken).await;
@@ -372,14 +363,4 @@ impl Api {
             }
         }
     }
-}
-
-/// What became of one attempt to change an object.
-enum Attempt {
-    /// The object that was stored, and the revision that did.
-    Written(Object, i64),
-    /// Nothing was to be stored.
-    Needless(Object),
-    /// Somebody else came first; what is there now.
-    Lost(Option<Stored>),
 }
