@@ -31,7 +31,7 @@ use crate::mvcc::backend::BackendError;
 use crate::mvcc::commit::CommitThread;
 use crate::node::inbox::Inbox;
 use crate::node::standing::Standing;
-use crate::node::{End, Node, Parts, Proposer, Run, open};
+use crate::node::{End, Node, Parts, Proposer, Run, clock, open};
 use crate::options::Options;
 use crate::peer::join::join;
 use crate::peer::{self, Peers};
@@ -333,6 +333,9 @@ impl Server {
             election_ticks: config.election_ticks,
             heartbeat_ticks: 1,
             pre_vote: config.pre_vote,
+            started: clock::now(),
+            promise: (config.heartbeat * config.election_ticks).as_nanos() as u64,
+            leases: config.leases,
             seed: rand::random(),
         };
         let members = machine.roster.read().voting();

@@ -13,7 +13,7 @@ use kinit_serving::tls::TlsOptions;
 use url::Url;
 
 use crate::auth::provider::{AuthToken, AuthTokenError};
-use crate::options::{ClusterState, CompactionMode, Options, parse_duration};
+use crate::options::{ClusterState, CompactionMode, Options, ReadOnly, parse_duration};
 use crate::peer::PeerTls;
 
 pub use cluster::initial_cluster;
@@ -34,8 +34,10 @@ const DEFAULT_QUOTA: u64 = 2 << 30;
 pub enum ConfigError {
     #[error("--{flag}: {url:?} is no URL that can be listened on ({reason}); write it as https://10.0.0.1:2379")]
     Url { flag: &'static str, url: String, reason: String },
-    #[error("--{flag}: https needs --cert-file and --key-file")]
-    NoCertificate { flag: &'static str },
+    #[error(
+        "--{flag}: cannot listen on TLS for {url}: KeyFile and CertFile are not presented; give --{pair}cert-file and --{pair}key-file"
+    )]
+    NoCertificate { flag: &'static str, url: String, pair: &'static str },
     #[error("--{0}-file and --{1}-file must be given together")]
     HalfPair(&'static str, &'static str),
     #[error("--client-cert-auth needs --trusted-ca-file")]
@@ -62,8 +64,6 @@ pub enum ConfigError {
         "--election-timeout: {election} ms must be at least five times --heartbeat-interval, {heartbeat} ms, and at most 50 s"
     )]
     Timing { heartbeat: u64, election: u64 },
-    #[error("--listen-peer-urls: https needs --peer-cert-file and --peer-key-file")]
-    NoPeerCertificate,
     #[error("--peer-client-cert-auth needs --peer-trusted-ca-file")]
     NoPeerCa,
 }
@@ -112,6 +112,8 @@ pub struct Config {
     /// In heartbeats.
     pub election_ticks: u32,
     pub pre_vote: bool,
+    /// Whether a leader answers reads by a lease.
+    pub leases: bool,
     pub strict_reconfig: bool,
     /// Log entries kept for members that are behind.
     pub kept_entries: u64,
@@ -170,8 +172,8 @@ impl Config {
             return Err(ConfigError::Timing { heartbeat, election });
         }
         let (tls, peer_tls) = (tls::clients(&security)?, tls::peers(&security)?);
-        let listen_peer = peer_listens(&member.listen_peer_urls, peer_tls.is_some(), initial_cluster.len() > 1)?;
-        let listen = |flag, urls: &[String]| listens(flag, urls, tls.is_some());
+        let listen_peer = listens("listen-peer-urls", &member.listen_peer_urls, "peer-", peer_tls.is_some())?;
+        let listen = |flag, urls: &[String]| listens(flag, urls, "", tls.is_some());
         let data_dir = member.data_dir.unwrap_or_else(|| PathBuf::from(format!("{}.etcd", member.name)));
         let some = |period: Duration| (!period.is_zero()).then_some(period);
         let needed = |flag, period: Duration| some(period).ok_or(ConfigError::NoTime(flag));
@@ -194,6 +196,7 @@ impl Config {
             heartbeat: Duration::from_millis(heartbeat),
             election_ticks: (election / heartbeat) as u32,
             pre_vote: clustering.pre_vote,
+            leases: clustering.experimental_read_only_option == ReadOnly::LeaseBased,
             strict_reconfig: clustering.strict_reconfig_check,
             kept_entries: member.snapshot_catchup_entries.unwrap_or(member.snapshot_count),
             cluster_token: clustering.initial_cluster_token,
@@ -229,31 +232,15 @@ impl Config {
     }
 }
 
-fn listens(flag: &'static str, urls: &[String], tls: bool) -> Result<Vec<Listen>, ConfigError> {
+/// `pair` is how the flags of the certificate begin, and `tls` whether there is one.
+fn listens(flag: &'static str, urls: &[String], pair: &'static str, tls: bool) -> Result<Vec<Listen>, ConfigError> {
     let mut listens = Vec::new();
     for url in urls {
         for listen in addresses(flag, url)? {
             if listen.tls && !tls {
-                return Err(ConfigError::NoCertificate { flag });
+                return Err(ConfigError::NoCertificate { flag, url: url.clone(), pair });
             }
             listens.push(listen);
-        }
-    }
-    Ok(listens)
-}
-
-fn peer_listens(urls: &[String], tls: bool, others: bool) -> Result<Vec<Listen>, ConfigError> {
-    let mut listens = Vec::new();
-    for url in urls {
-        for listen in addresses("listen-peer-urls", url)? {
-            if !listen.tls || tls {
-                listens.push(listen);
-            } else if others {
-                return Err(ConfigError::NoPeerCertificate);
-            } else {
-                // Nobody else is there to be served yet.
-                tracing::warn!(url, "--peer-cert-file and --peer-key-file are not given: no other member can join");
-            }
         }
     }
     Ok(listens)
@@ -345,7 +332,9 @@ mod tests {
     fn what_is_wrong_is_said() {
         let table: &[(&[&str], &str)] = &[
             (&["--no-such-flag"], "unexpected argument"),
-            (&["--listen-client-urls=https://127.0.0.1:0"], "--cert-file"),
+            (&["--listen-client-urls=https://127.0.0.1:0"], "not presented; give --cert-file"),
+            (&["--listen-peer-urls=https://127.0.0.1:0"], "not presented; give --peer-cert-file"),
+            (&["--experimental-read-only-option=fast"], "lease-based"),
             (&["--listen-client-urls=127.0.0.1:2379"], "no URL"),
             (&["--cert-file=/a"], "together"),
             (&["--client-cert-auth"], "--trusted-ca-file"),

@@ -96,7 +96,7 @@ mod tests {
             data: bytes::Bytes::from_static(b"x"),
         };
         let found = Recovered { entries: entries.iter().map(entry).collect(), ..Recovered::default() };
-        let config = Config { id: 1, election_ticks: 10, heartbeat_ticks: 1, pre_vote: true, seed: 1 };
+        let config = Config { id: 1, ..Config::default() };
         let applied = Place { index: applied.0, term: applied.1 };
         let opened = consensus(Path::new("log"), config, applied, Members::default(), found, kept);
         let (raft, state) = opened.ok()?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use prost::Message as _;
 use tokio::sync::oneshot;
 
+use super::clock;
 use super::inbox::{Control, Proposal, Work};
 use super::standing::Standing;
 use crate::apply::{Machine, Reply};
@@ -104,6 +105,8 @@ impl Run {
 
     /// Does everything that waited, and what follows from it.
     pub fn work(&mut self, work: Work, ticks: u32) -> Result<Option<End>, WalError> {
+        // All that is in the batch came before this.
+        self.raft.set_clock(clock::now());
         for message in work.messages {
             self.raft.step(message);
         }
@@ -191,6 +194,8 @@ impl Run {
             if ready.is_empty() {
                 break;
             }
+            // What others come to know by the messages, readers here must know before.
+            self.standing.note(&self.raft);
             for message in ready.messages {
                 if let Some(Message { body: Body::Propose { data, .. }, .. }) = self.peers.send(message) {
                     self.hold(&data);
@@ -213,6 +218,7 @@ impl Run {
             for entry in ready.committed {
                 end = self.apply(entry, now)?.or(end);
             }
+            self.standing.note(&self.raft);
             // All at once, so that a connection with many requests is woken once and answers them in one write.
             for (reply, result) in self.replies.drain(..) {
                 // Whoever asked may have gone.

@@ -4,13 +4,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use crate::raft::Raft;
+use crate::raft::{Nanos, Raft};
 
 /// Written by the log's thread alone.
 pub struct Standing {
     id: u64,
     term: AtomicU64,
     committed: AtomicU64,
+    applied: AtomicU64,
+    lease_until: AtomicU64,
     alone: AtomicBool,
     leader: watch::Sender<u64>,
 }
@@ -21,6 +23,8 @@ impl Standing {
             id,
             term: AtomicU64::new(term),
             committed: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
+            lease_until: AtomicU64::new(0),
             alone: AtomicBool::new(false),
             leader: watch::Sender::new(0),
         }
@@ -49,6 +53,17 @@ impl Standing {
         self.alone.load(Ordering::Acquire)
     }
 
+    /// Whether this member leads by a lease and has applied everything that was acknowledged anywhere before. The clock is
+    /// looked at first: only then does it say something about whoever asks.
+    pub fn has_all_by_lease(&self, clock: impl Fn() -> Nanos) -> bool {
+        if self.lease_until.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let now = clock();
+        now < self.lease_until.load(Ordering::Acquire)
+            && self.committed.load(Ordering::Acquire) <= self.applied.load(Ordering::Acquire)
+    }
+
     /// The leader, to be waited on.
     pub fn leaders(&self) -> watch::Receiver<u64> {
         self.leader.subscribe()
@@ -56,7 +71,10 @@ impl Standing {
 
     pub(super) fn note(&self, raft: &Raft) {
         self.term.store(raft.term(), Ordering::Relaxed);
-        self.committed.store(raft.log().committed(), Ordering::Relaxed);
+        // The lease last: whoever sees it sees what it is good for.
+        self.committed.store(raft.log().committed(), Ordering::Release);
+        self.applied.store(raft.log().applied(), Ordering::Release);
+        self.lease_until.store(raft.lease_until(), Ordering::Release);
         let votes_alone = raft.leads() && raft.members().voters.len() == 1;
         // Entries of an earlier run, or of when there were others, may have been acknowledged and not be applied here yet.
         let has_all = self.is_alone() || raft.log().applied() == raft.last().index;
@@ -76,7 +94,7 @@ mod tests {
     fn a_member_alone_first_applies_what_its_log_has() {
         let entry = Entry { index: 2, term: 1, members: false, data: Bytes::from_static(b"acknowledged") };
         let log = Log::new(Place { index: 1, term: 1 }, vec![entry], 1, 1);
-        let config = Config { id: 1, election_ticks: 10, heartbeat_ticks: 1, pre_vote: true, seed: 1 };
+        let config = Config { id: 1, ..Config::default() };
         let members = Members { voters: [1].into(), ..Members::default() };
         let mut raft = Raft::new(config, HardState { term: 1, vote: 1, commit: 1 }, log, members);
         let standing = Standing::new(1, 1);

@@ -109,7 +109,7 @@ impl Member {
         let id = *members.voters.first().expect("one voter");
         let wal_dir = directory.join("wal");
         let (wal, found) = Wal::open(&wal_dir, meta.applied + 1).expect("the log is whole");
-        let config = Config { id, election_ticks: 10, heartbeat_ticks: 1, pre_vote: true, seed: 1 };
+        let config = Config { id, ..Config::default() };
         let applied = Place { index: meta.applied, term: meta.term };
         let (raft, state) = open::consensus(&wal_dir, config, applied, members, found, 0).expect("no gap");
         let parts = Parts {

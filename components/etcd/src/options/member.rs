@@ -109,6 +109,10 @@ pub struct Clustering {
     /// Ask whether an election would be won before one is held, so that a member that comes back disturbs nobody.
     #[arg(long, default_value_t = true)]
     pub pre_vote: bool,
+    /// How linearizable reads make sure that the leader leads: by asking a quorum, or by a lease, which spares the question
+    /// and counts on no two members' clocks differing by a tenth in their speed. Members may be given different ones.
+    #[arg(long, default_value = "safe")]
+    pub experimental_read_only_option: ReadOnly,
     /// Learners that the cluster may have at once.
     #[arg(long, default_value_t = 1, alias = "experimental-max-learners")]
     pub max_learners: usize,
@@ -125,6 +129,13 @@ pub struct Clustering {
 pub enum ClusterState {
     New,
     Existing,
+}
+
+/// See [`Clustering::experimental_read_only_option`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReadOnly {
+    Safe,
+    LeaseBased,
 }
 
 /// See [`Clustering::auto_compaction_mode`].

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 
 pub use foreign::Foreign;
-pub use member::{ClusterState, Clustering, CompactionMode, Member};
+pub use member::{ClusterState, Clustering, CompactionMode, Member, ReadOnly};
 pub use security::{Auth, Security, TlsVersion};
 pub use source::SourceError;
 pub use tool::{SnapshotTool, Tool};

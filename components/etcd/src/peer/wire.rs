@@ -15,6 +15,10 @@ fn placed(place: Option<proto::Place>) -> Place {
 /// `None` for a snapshot.
 pub fn encode(message: Message) -> Option<proto::Message> {
     let Message { from, to, term, body } = message;
+    let clock = match body {
+        Body::Heartbeat { sent: clock, .. } | Body::HeartbeatReply { until: clock, .. } => clock,
+        _ => 0,
+    };
     let body = match body {
         Body::Vote { pre, transfer, last } => Wire::Vote(proto::Vote { pre, transfer, last: place(last) }),
         Body::VoteReply { pre, granted } => Wire::VoteReply(proto::VoteReply { pre, granted }),
@@ -25,8 +29,8 @@ pub fn encode(message: Message) -> Option<proto::Message> {
         }
         Body::Appended { matched } => Wire::Appended(matched),
         Body::AppendRefused { index, hint } => Wire::AppendRefused(proto::AppendRefused { index, hint: place(hint) }),
-        Body::Heartbeat { commit, read } => Wire::Heartbeat(proto::Heartbeat { commit, read }),
-        Body::HeartbeatReply { read } => Wire::HeartbeatReply(read),
+        Body::Heartbeat { commit, read, .. } => Wire::Heartbeat(proto::Heartbeat { commit, read }),
+        Body::HeartbeatReply { read, .. } => Wire::HeartbeatReply(read),
         Body::Snapshot(_) => return None,
         Body::Propose { members, data } => Wire::Propose(proto::Propose { members, data }),
         Body::Read { context } => Wire::Read(context),
@@ -34,12 +38,12 @@ pub fn encode(message: Message) -> Option<proto::Message> {
         Body::Transfer { to } => Wire::Transfer(to),
         Body::TimeoutNow => Wire::TimeoutNow(Empty {}),
     };
-    Some(proto::Message { from, to, term, body: Some(body) })
+    Some(proto::Message { from, to, term, clock, body: Some(body) })
 }
 
 /// `None` for a message of a kind that is not known.
 pub fn decode(message: proto::Message) -> Option<Message> {
-    let proto::Message { from, to, term, body } = message;
+    let proto::Message { from, to, term, clock, body } = message;
     let body = match body? {
         Wire::Vote(vote) => Body::Vote { pre: vote.pre, transfer: vote.transfer, last: placed(vote.last) },
         Wire::VoteReply(reply) => Body::VoteReply { pre: reply.pre, granted: reply.granted },
@@ -56,8 +60,8 @@ pub fn decode(message: proto::Message) -> Option<Message> {
         }
         Wire::Appended(matched) => Body::Appended { matched },
         Wire::AppendRefused(refused) => Body::AppendRefused { index: refused.index, hint: placed(refused.hint) },
-        Wire::Heartbeat(heartbeat) => Body::Heartbeat { commit: heartbeat.commit, read: heartbeat.read },
-        Wire::HeartbeatReply(read) => Body::HeartbeatReply { read },
+        Wire::Heartbeat(proto::Heartbeat { commit, read }) => Body::Heartbeat { commit, read, sent: clock },
+        Wire::HeartbeatReply(read) => Body::HeartbeatReply { read, until: clock },
         Wire::Propose(propose) => Body::Propose { members: propose.members, data: propose.data },
         Wire::Read(context) => Body::Read { context },
         Wire::ReadReply(reply) => Body::ReadReply { context: reply.context, index: reply.index },
@@ -83,8 +87,8 @@ mod tests {
             Body::Append { previous: at, commit: 5, entries: vec![entry(8, false), entry(9, true)] },
             Body::Appended { matched: 9 },
             Body::AppendRefused { index: 8, hint: at },
-            Body::Heartbeat { commit: 4, read: 2 },
-            Body::HeartbeatReply { read: 2 },
+            Body::Heartbeat { commit: 4, read: 2, sent: 1 << 60 },
+            Body::HeartbeatReply { read: 2, until: 1 << 60 },
             Body::Propose { members: true, data: Bytes::from_static(b"y") },
             Body::Read { context: 1 << 60 },
             Body::ReadReply { context: 1 << 60, index: 9 },

@@ -5,9 +5,11 @@ use super::progress::Progress;
 use super::{Body, Message, NONE, Place, Raft, Role};
 
 impl Raft {
-    /// Whether there is a leader that is not to be disturbed by an election.
-    pub(super) fn hears_a_leader(&self) -> bool {
-        self.leader != NONE && self.election_elapsed < self.config.election_ticks
+    /// Whether somebody who asks for a vote by himself is not even to be answered: there is a leader that is not to be
+    /// disturbed, or one that counts on this member.
+    pub(super) fn passes_over_candidate(&self, term: u64) -> bool {
+        let hears_a_leader = self.leader != NONE && self.election_elapsed < self.config.election_ticks;
+        (term > self.term && hears_a_leader) || (term >= self.term && self.has_promised())
     }
 
     /// A member that does not know yet who votes must not ask for votes: a change of members that is committed and not

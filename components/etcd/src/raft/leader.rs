@@ -1,7 +1,7 @@
 //! What a leader does: it hands entries out, counts who has them, and gives its office away when asked to.
 
 use super::progress::{Mode, Progress};
-use super::{Body, Members, NONE, Place, Raft, Refused, Role, SnapshotMeta};
+use super::{Body, Members, NONE, Nanos, Place, Raft, Refused, Role, SnapshotMeta};
 
 /// Bytes of entries in one message.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -39,7 +39,7 @@ impl Raft {
         for to in self.others() {
             // Somebody who has not all of it must not take more for committed than is known to be the same.
             let matched = self.matched(to).unwrap_or_default();
-            self.send(to, Body::Heartbeat { commit: matched.min(self.log.committed()), read });
+            self.send(to, Body::Heartbeat { commit: matched.min(self.log.committed()), read, sent: self.clock });
         }
     }
 
@@ -138,10 +138,11 @@ impl Raft {
         }
     }
 
-    pub(super) fn heartbeat_answered(&mut self, from: u64, read: u64) {
+    pub(super) fn heartbeat_answered(&mut self, from: u64, read: u64, until: Nanos) {
         let last = self.log.last().index;
         let Some(progress) = self.progress.get_mut(&from).filter(|_| self.role == Role::Leader) else { return };
         progress.heard();
+        progress.promised(until);
         let lacks = progress.matched < last;
         self.read_acknowledged(from, read);
         if lacks {
@@ -152,7 +153,7 @@ impl Raft {
     /// Commits what a quorum has, if it is of this term: what is of an older one is committed with it. Says whether
     /// there was something, and tells everybody.
     pub(super) fn try_commit(&mut self) -> bool {
-        let index = self.members.committed(|id| self.matched(id).unwrap_or_default());
+        let index = self.members.quorum_has(|id| self.matched(id).unwrap_or_default());
         if self.log.term(index) != Some(self.term) || !self.log.commit_to(index) {
             return false;
         }
@@ -204,6 +205,7 @@ impl Raft {
             return;
         }
         self.transferee = Some(to);
+        self.offered = true;
         self.election_elapsed = 0;
         self.append_to(to, true);
         self.hand_over_if_ready(to);

@@ -44,11 +44,11 @@ impl Members {
         if against + self.quorum() > self.voters.len() { Tally::Lost } else { Tally::Open }
     }
 
-    /// The highest index that a quorum has, given what each has.
-    pub fn committed(&self, matched: impl Fn(u64) -> u64) -> u64 {
-        let mut indexes: Vec<u64> = self.voters.iter().map(|id| matched(*id)).collect();
-        indexes.sort_unstable_by(|left, right| right.cmp(left));
-        indexes.get(self.quorum() - 1).copied().unwrap_or_default()
+    /// The highest number that a quorum has reached, given how far each is.
+    pub fn quorum_has(&self, reached: impl Fn(u64) -> u64) -> u64 {
+        let mut numbers: Vec<u64> = self.voters.iter().map(|id| reached(*id)).collect();
+        numbers.sort_unstable_by(|left, right| right.cmp(left));
+        numbers.get(self.quorum() - 1).copied().unwrap_or_default()
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
         let table: [(&[u64], u64); 5] = [(&[7], 7), (&[7, 3], 3), (&[9, 5, 2], 5), (&[9, 8, 5, 2], 5), (&[0, 0, 4], 0)];
         for (matched, expected) in table {
             let members = voters(&(0..matched.len() as u64).collect::<Vec<_>>());
-            assert_eq!(members.committed(|id| matched[id as usize]), expected, "{matched:?}");
+            assert_eq!(members.quorum_has(|id| matched[id as usize]), expected, "{matched:?}");
         }
     }
 }

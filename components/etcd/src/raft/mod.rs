@@ -12,13 +12,15 @@
 //!
 //! - [`log`]: the entries in memory. [`members`]: who votes, and quorums. [`progress`]: what a leader knows of another.
 //! - [`node`]: the state, time, [`Ready`]. [`election`], [`leader`], [`follower`], [`reads`]: what each role does.
+//!   [`lease`]: what may be answered without asking anybody.
 //!
-//! Beyond the paper: pre-vote, check quorum, learners, leader transfer, read index, and membership changes of one member
-//! at a time that count from the moment they are applied, as in etcd.
+//! Beyond the paper: pre-vote, check quorum, learners, leader transfer, read index, leases, and membership changes of one
+//! member at a time that count from the moment they are applied, as in etcd.
 
 mod election;
 mod follower;
 mod leader;
+mod lease;
 mod log;
 mod members;
 mod node;
@@ -38,6 +40,9 @@ pub use node::{Config, Raft, Ready, Role};
 
 /// Nobody: no leader, no vote.
 pub const NONE: u64 = 0;
+
+/// What a member's clock shows: nanoseconds since a moment of its own. It never goes back.
+pub type Nanos = u64;
 
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,13 +116,16 @@ pub enum Body {
         index: u64,
         hint: Place,
     },
-    /// `read` is the newest read that waits for its acknowledgement.
+    /// `read` is the newest read that waits for its acknowledgement, `sent` what the leader's clock shows.
     Heartbeat {
         commit: u64,
         read: u64,
+        sent: Nanos,
     },
+    /// Until the leader's clock shows `until`, who answers votes for nobody else. Both are 0 from who does not follow.
     HeartbeatReply {
         read: u64,
+        until: Nanos,
     },
     Snapshot(SnapshotMeta),
     /// Data of an entry that a follower proposes.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::progress::Progress;
 use super::reads::Reads;
-use super::{Body, Entry, HardState, Log, Members, Message, NONE, Place, Refused, SnapshotMeta};
+use super::{Body, Entry, HardState, Log, Members, Message, NONE, Nanos, Place, Refused, SnapshotMeta};
 
 /// Bytes of entries handed out to be applied at once.
 const APPLY_BYTES: usize = 8 << 20;
@@ -18,8 +18,29 @@ pub struct Config {
     /// Ticks between a leader's heartbeats.
     pub heartbeat_ticks: u32,
     pub pre_vote: bool,
+    /// What the clock shows at the start.
+    pub started: Nanos,
+    /// A member that has heard a leader votes for nobody else for so long.
+    pub promise: Nanos,
+    /// Whether a leader counts on what was promised to it, rather than ask for each read.
+    pub leases: bool,
     /// Decides about chance.
     pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            id: 1,
+            election_ticks: 10,
+            heartbeat_ticks: 1,
+            pre_vote: true,
+            started: 1,
+            promise: 1_000_000_000,
+            leases: false,
+            seed: 1,
+        }
+    }
 }
 
 /// What a member is in its term.
@@ -79,6 +100,11 @@ pub struct Raft {
     pub(super) transferee: Option<u64>,
     pub(super) reads: Reads,
     pub(super) snapshot: Option<SnapshotMeta>,
+    pub(super) clock: Nanos,
+    /// Until then it votes only where its leader wants it to.
+    pub(super) promised_until: Nanos,
+    /// The office was offered to another member in this term, which may take it at any time.
+    pub(super) offered: bool,
     random: u64,
     now: Vec<Message>,
     held_back: Vec<Message>,
@@ -105,6 +131,10 @@ impl Raft {
             transferee: None,
             reads: Reads::default(),
             snapshot: None,
+            clock: config.started,
+            // What it promised before it stopped is not known any more. In the first term there was nobody to promise to.
+            promised_until: if state.term > 1 { config.started.saturating_add(config.promise) } else { 0 },
+            offered: false,
             random: config.seed ^ config.id,
             now: Vec::new(),
             held_back: Vec::new(),
@@ -153,12 +183,17 @@ impl Raft {
         id == self.config.id || self.progress.get(&id).is_some_and(|progress| progress.active)
     }
 
+    /// What the clock shows now. It must have been looked at after what is then given in had come.
+    pub fn set_clock(&mut self, now: Nanos) {
+        self.clock = self.clock.max(now);
+    }
+
     /// A unit of time has passed.
     pub fn tick(&mut self) {
         self.election_elapsed += 1;
         if self.role == Role::Leader {
             self.tick_leader();
-        } else if self.election_elapsed >= self.election_timeout && self.may_stand() {
+        } else if self.election_elapsed >= self.election_timeout && self.may_stand() && !self.has_promised() {
             self.stand_for_election(false);
         }
     }
@@ -166,9 +201,11 @@ impl Raft {
     /// Takes a message of another member.
     pub fn step(&mut self, message: Message) {
         let Message { from, term, .. } = message;
+        if matches!(message.body, Body::Vote { transfer: false, .. }) && self.passes_over_candidate(term) {
+            return;
+        }
         if term > self.term {
             match &message.body {
-                Body::Vote { transfer: false, .. } if self.hears_a_leader() => return,
                 // Nothing is decided by it yet.
                 Body::Vote { pre: true, .. } | Body::VoteReply { pre: true, granted: true } => {}
                 Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot(_) => self.follow(term, from),
@@ -184,10 +221,11 @@ impl Raft {
                 self.obey(from);
                 self.take_entries(from, previous, commit, entries);
             }
-            Body::Heartbeat { commit, read } => {
+            Body::Heartbeat { commit, read, sent } => {
                 self.obey(from);
                 self.log.commit_to(commit);
-                self.send(from, Body::HeartbeatReply { read });
+                let until = self.promise(sent);
+                self.send(from, Body::HeartbeatReply { read, until });
             }
             Body::Snapshot(meta) => {
                 self.obey(from);
@@ -195,7 +233,7 @@ impl Raft {
             }
             Body::Appended { matched } => self.appended(from, matched),
             Body::AppendRefused { index, hint } => self.append_refused(from, index, hint),
-            Body::HeartbeatReply { read } => self.heartbeat_answered(from, read),
+            Body::HeartbeatReply { read, until } => self.heartbeat_answered(from, read, until),
             // What is refused here the follower's client is told by time alone, or asks again.
             Body::Propose { members, data } => drop(self.propose_as_leader(members, data)),
             Body::Read { context } => self.read_for(from, context),
@@ -213,7 +251,7 @@ impl Raft {
     fn step_of_old_term(&mut self, message: &Message) {
         match message.body {
             Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot(_) => {
-                self.send(message.from, Body::HeartbeatReply { read: 0 });
+                self.send(message.from, Body::HeartbeatReply { read: 0, until: 0 });
             }
             // Who asks in an old term may not be told of the new one by anybody else.
             Body::Vote { pre, .. } => self.send(message.from, Body::VoteReply { pre, granted: false }),
@@ -323,6 +361,7 @@ impl Raft {
         self.votes.clear();
         self.progress.clear();
         self.transferee = None;
+        self.offered = false;
         self.members_change = 0;
         self.reads.forget_asked();
     }

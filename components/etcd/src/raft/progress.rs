@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::Nanos;
+
 /// Messages with entries that may be under way to one member.
 const MOST_IN_FLIGHT: usize = 64;
 
@@ -26,13 +28,22 @@ pub struct Progress {
     pub mode: Mode,
     /// Heard of since the leader last counted.
     pub active: bool,
+    /// Until the leader's clock shows this, the member votes for nobody else.
+    pub promised: Nanos,
     /// The last index of each message under way.
     in_flight: VecDeque<u64>,
 }
 
 impl Progress {
     pub fn new(next: u64) -> Self {
-        Self { matched: 0, next, mode: Mode::Probe { waiting: false }, active: false, in_flight: VecDeque::new() }
+        Self {
+            matched: 0,
+            next,
+            mode: Mode::Probe { waiting: false },
+            active: false,
+            promised: 0,
+            in_flight: VecDeque::new(),
+        }
     }
 
     fn enter(&mut self, mode: Mode) {
@@ -113,6 +124,11 @@ impl Progress {
             }
             Mode::Snapshot { .. } => false,
         }
+    }
+
+    /// The member votes for nobody else until then. Its words may overtake one another.
+    pub fn promised(&mut self, until: Nanos) {
+        self.promised = self.promised.max(until);
     }
 
     /// The member lives: a message that was lost must not stop everything after it.

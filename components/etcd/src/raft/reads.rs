@@ -1,5 +1,5 @@
-//! Linearizable reads without a log entry: the leader notes how far it has committed, makes sure that it still leads, and
-//! whoever asked reads once that much is applied.
+//! Linearizable reads without a log entry: the leader notes how far it has committed, makes sure that it still leads (by
+//! asking, or by [`super::lease`]), and whoever asked reads once that much is applied.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -58,7 +58,7 @@ impl Raft {
             self.reads.early.push((from, context));
             return;
         }
-        if self.members.voters.len() == 1 {
+        if self.members.voters.len() == 1 || self.clock < self.lease_until() {
             return self.answer_read(from, context, index);
         }
         self.reads.number += 1;

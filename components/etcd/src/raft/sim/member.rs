@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use rand::Rng;
+use rand::rngs::StdRng;
 
-use crate::raft::{Config, Entry, HardState, Log, Members, Place, Raft};
+use crate::raft::{Config, Entry, HardState, Log, Members, Nanos, Place, Raft};
 
 /// A change that an entry asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,11 +118,42 @@ pub struct Member {
     pub running: Option<Running>,
     /// Its operator has taken it away for good.
     pub removed: bool,
+    pub clock: Clock,
 }
 
+/// A clock that nobody sets, and that is up to a tenth too fast or too slow.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    pub began: Nanos,
+    /// What it counts in a unit of time.
+    pub speed: Nanos,
+}
+
+impl Clock {
+    pub fn draw(random: &mut StdRng) -> Self {
+        Self { began: random.random_range(1..1_000_000), speed: random.random_range(900..=1100) }
+    }
+
+    pub fn at(self, time: u64) -> Nanos {
+        self.began + time * self.speed
+    }
+}
+
+/// As long as members take for about ten ticks of theirs.
+const PROMISE: Nanos = 70_000;
+
 impl Member {
-    pub fn start(&mut self, seed: u64, pre_vote: bool) {
-        let config = Config { id: self.id, election_ticks: 10, heartbeat_ticks: 2, pre_vote, seed };
+    /// How members of a world are set up; `leases` is for one member alone, as operators may do it.
+    pub fn config(seed: u64, pre_vote: bool, leases: bool) -> Config {
+        Config { heartbeat_ticks: 2, promise: PROMISE, pre_vote, leases, seed, ..Config::default() }
+    }
+
+    pub fn new(id: u64, clock: Clock) -> Self {
+        Self { id, disk: Disk::default(), running: None, removed: false, clock }
+    }
+
+    pub fn start(&mut self, time: u64, config: Config) {
+        let config = Config { id: self.id, started: self.clock.at(time), ..config };
         let Disk { hard_state, base, entries, state } = self.disk.clone();
         let log = Log::new(base, entries, hard_state.commit, state.applied.index);
         let raft = Raft::new(config, hard_state, log, state.members.clone());

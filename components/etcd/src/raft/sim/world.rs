@@ -6,8 +6,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::history::{self, Kind, Operation};
-use super::member::{Change, Member, Running, State};
-use crate::raft::{Body, Entry, Members, Message, Place, Role, SnapshotMeta};
+use super::member::{Change, Clock, Member, Running, State};
+use crate::raft::{Body, Config, Entry, Members, Message, Nanos, Place, Role, SnapshotMeta};
 
 const STEPS: usize = 1200;
 const KEYS: u8 = 3;
@@ -32,6 +32,8 @@ pub struct World {
     /// Whether faults happen.
     calm: bool,
     pre_vote: bool,
+    /// How many of ten members lead by leases.
+    leases: u8,
     operations: Vec<Operation>,
     leaders: BTreeMap<u64, u64>,
     /// With the term of the member that applied it first: whoever leads in a later one has it.
@@ -50,12 +52,14 @@ impl World {
             keys: BTreeMap::new(),
         };
         let pre_vote = random.random_bool(0.8);
+        let leases = [0, 5, 10, 10][random.random_range(0..4)];
         let mut members = BTreeMap::new();
         for id in voters {
-            let mut member = Member { id, disk: Default::default(), running: None, removed: false };
+            let mut member = Member::new(id, Clock::draw(&mut random));
             (member.disk.base, member.disk.state) = (begin.applied, begin.clone());
             (member.disk.hard_state.term, member.disk.hard_state.commit) = (1, 1);
-            member.start(random.random(), pre_vote);
+            let by_lease = random.random_range(0..10) < leases;
+            member.start(0, Member::config(random.random(), pre_vote, by_lease));
             members.insert(id, member);
         }
         Self {
@@ -67,6 +71,7 @@ impl World {
             cut: BTreeSet::new(),
             calm: false,
             pre_vote,
+            leases,
             operations: Vec::new(),
             leaders: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -240,11 +245,17 @@ impl World {
     }
 
     fn restart(&mut self, id: u64) {
-        let (seed, pre_vote) = (self.random.random(), self.pre_vote);
+        let (config, time) = (self.config(), self.time);
         let member = self.members.get_mut(&id).expect("there");
         if member.running.is_none() && !member.removed {
-            member.start(seed, pre_vote);
+            member.start(time, config);
         }
+    }
+
+    /// Of a member that starts now.
+    fn config(&mut self) -> Config {
+        let by_lease = self.random.random_range(0..10) < self.leases;
+        Member::config(self.random.random(), self.pre_vote, by_lease)
     }
 
     fn tick(&mut self, id: u64) {
@@ -284,8 +295,8 @@ impl World {
             0 if members.all().count() < 6 => {
                 let id = self.next_id;
                 self.next_id += 1;
-                let mut member = Member { id, disk: Default::default(), running: None, removed: false };
-                member.start(self.random.random(), self.pre_vote);
+                let mut member = Member::new(id, Clock::draw(&mut self.random));
+                member.start(self.time, self.config());
                 self.members.insert(id, member);
                 Change::AddLearner(id)
             }
@@ -328,7 +339,8 @@ impl World {
     }
 
     fn deliver(&mut self, to: u64, message: Message, state: Option<State>) {
-        if let (Some(state), Some(running)) = (&state, self.members.get_mut(&to).and_then(|to| to.running.as_mut())) {
+        if let (Some(state), Some((clock, running))) = (&state, self.awake(to)) {
+            running.raft.set_clock(clock);
             running.raft.step(message);
             let incoming = Some(state.clone());
             return self.drive(to, incoming);
@@ -336,8 +348,16 @@ impl World {
         self.with(to, |running| running.raft.step(message));
     }
 
+    /// A member that runs, and what its clock shows.
+    fn awake(&mut self, id: u64) -> Option<(Nanos, &mut Running)> {
+        let member = self.members.get_mut(&id)?;
+        let clock = member.clock.at(self.time);
+        member.running.as_mut().map(|running| (clock, running))
+    }
+
     fn with(&mut self, id: u64, act: impl FnOnce(&mut Running)) {
-        if let Some(running) = self.members.get_mut(&id).and_then(|member| member.running.as_mut()) {
+        if let Some((clock, running)) = self.awake(id) {
+            running.raft.set_clock(clock);
             act(running);
             running.raft.flush();
             self.drive(id, None);
