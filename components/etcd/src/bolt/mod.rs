@@ -58,17 +58,21 @@ mod tests {
     use bytes::Bytes;
 
     use super::read::Reader;
-    use super::write::{Layout, Writer};
+    use super::write::{Key, Layout, Writer};
 
     /// The key and the value of a row.
     fn row(number: usize) -> (Vec<u8>, Bytes) {
         (format!("key {number:06}").into_bytes(), vec![number as u8; number % 5000].into())
     }
 
+    fn rows(count: usize) -> impl Iterator<Item = io::Result<(Key, Bytes)>> {
+        (0..count).map(row).map(|(key, value)| Ok((key.into(), value)))
+    }
+
     fn written<W: io::Write>(count: usize, sink: W, layout: Layout) -> (W, Layout) {
         let mut writer = Writer::new(sink, layout).expect("begun");
-        writer.bucket(b"a", (0..3).map(row).map(Ok::<_, io::Error>)).expect("written");
-        writer.bucket(b"b", (0..count).map(row).map(Ok::<_, io::Error>)).expect("written");
+        writer.bucket(b"a", rows(3)).expect("written");
+        writer.bucket(b"b", rows(count)).expect("written");
         writer.finish().expect("finished")
     }
 

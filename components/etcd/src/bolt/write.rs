@@ -1,25 +1,29 @@
-//! Writes a file from sorted rows, bucket by bucket, without ever holding more than a page of rows.
+//! Writes a file from sorted rows, bucket by bucket, without ever holding more than a page of rows. What rows hold is
+//! not copied on its way.
 //!
 //! A file begins with what is only known at its end. So whoever sends one as it is made writes it twice: into nothing, to
 //! learn its [`Layout`], and then with that.
 
 use std::io::{self, Write};
 
-use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::{BRANCH, BUCKET, ELEMENT, FREELIST, HEADER, LEAF, MAGIC, META, META_BYTES, PAGE, VERSION, checksum};
 
 /// Where a page is and the first key in it.
 struct Child {
-    key: Vec<u8>,
+    key: Key,
     page: u64,
 }
 
+/// A row's key; most are revisions, which have their place in it.
+pub type Key = SmallVec<[u8; 24]>;
+
 /// A row of a leaf.
-struct Row {
+struct Row<V> {
     flags: u32,
-    key: Vec<u8>,
-    value: Bytes,
+    key: Key,
+    value: V,
 }
 
 /// What the meta pages say.
@@ -43,7 +47,9 @@ pub struct Writer<W> {
     sink: W,
     /// The next page's id.
     next: u64,
-    buckets: Vec<Row>,
+    buckets: Vec<Row<Vec<u8>>>,
+    /// What stands before a page's rows, while it is made.
+    elements: Vec<u8>,
 }
 
 impl<W: Write> Writer<W> {
@@ -52,22 +58,23 @@ impl<W: Write> Writer<W> {
         for id in 0..2 {
             sink.write_all(&meta(id, layout))?;
         }
-        let mut writer = Self { sink, next: 2, buckets: Vec::new() };
-        writer.page(FREELIST, 0, &[])?;
+        let mut writer = Self { sink, next: 2, buckets: Vec::new(), elements: Vec::new() };
+        writer.begin_page(FREELIST, 0, 0)?;
+        writer.end_page(0)?;
         Ok(writer)
     }
 
     /// Writes a bucket. Buckets come in the order of their names, rows in the order of their keys.
-    pub fn bucket<E: From<io::Error>>(
+    pub fn bucket<V: AsRef<[u8]>, E: From<io::Error>>(
         &mut self,
         name: &[u8],
-        rows: impl Iterator<Item = Result<(Vec<u8>, Bytes), E>>,
+        rows: impl Iterator<Item = Result<(Key, V), E>>,
     ) -> Result<(), E> {
         let rows = rows.map(|row| row.map(|(key, value)| Row { flags: 0, key, value }));
         let root = self.tree(rows)?;
         let mut value = root.to_le_bytes().to_vec();
         value.extend_from_slice(&0_u64.to_le_bytes());
-        self.buckets.push(Row { flags: BUCKET, key: name.to_vec(), value: value.into() });
+        self.buckets.push(Row { flags: BUCKET, key: name.into(), value });
         Ok(())
     }
 
@@ -79,12 +86,15 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes the leaves and then the branches above them; returns the root's page.
-    fn tree<E: From<io::Error>>(&mut self, rows: impl Iterator<Item = Result<Row, E>>) -> Result<u64, E> {
+    fn tree<V: AsRef<[u8]>, E: From<io::Error>>(
+        &mut self,
+        rows: impl Iterator<Item = Result<Row<V>, E>>,
+    ) -> Result<u64, E> {
         let mut children = Vec::new();
         let (mut leaf, mut size) = (Vec::new(), HEADER);
         for row in rows {
             let row = row?;
-            let more = ELEMENT + row.key.len() + row.value.len();
+            let more = ELEMENT + row.key.len() + row.value.as_ref().len();
             if size + more > PAGE && !leaf.is_empty() {
                 children.push(self.leaf(&leaf)?);
                 leaf.clear();
@@ -102,21 +112,22 @@ impl<W: Write> Writer<W> {
         Ok(children[0].page)
     }
 
-    fn leaf(&mut self, rows: &[Row]) -> io::Result<Child> {
-        let mut body = Vec::with_capacity(PAGE);
+    fn leaf<V: AsRef<[u8]>>(&mut self, rows: &[Row<V>]) -> io::Result<Child> {
+        self.elements.clear();
         let mut place = rows.len() * ELEMENT;
         for (number, row) in rows.iter().enumerate() {
-            let position = place - number * ELEMENT;
-            for field in [row.flags as usize, position, row.key.len(), row.value.len()] {
-                body.extend_from_slice(&narrow(field)?.to_le_bytes());
+            let (position, value) = (place - number * ELEMENT, row.value.as_ref().len());
+            for field in [row.flags as usize, position, row.key.len(), value] {
+                self.elements.extend_from_slice(&narrow(field)?.to_le_bytes());
             }
-            place += row.key.len() + row.value.len();
+            place += row.key.len() + value;
         }
+        let page = self.begin_page(LEAF, rows.len(), place)?;
         for row in rows {
-            body.extend_from_slice(&row.key);
-            body.extend_from_slice(&row.value);
+            self.sink.write_all(&row.key)?;
+            self.sink.write_all(row.value.as_ref())?;
         }
-        let page = self.page(LEAF, rows.len(), &body)?;
+        self.end_page(place)?;
         Ok(Child { key: rows.first().map(|row| row.key.clone()).unwrap_or_default(), page })
     }
 
@@ -139,33 +150,42 @@ impl<W: Write> Writer<W> {
     }
 
     fn branch(&mut self, children: &[Child]) -> io::Result<Child> {
-        let mut body = Vec::with_capacity(PAGE);
+        self.elements.clear();
         let mut place = children.len() * ELEMENT;
         for (number, child) in children.iter().enumerate() {
             let position = place - number * ELEMENT;
-            body.extend_from_slice(&narrow(position)?.to_le_bytes());
-            body.extend_from_slice(&narrow(child.key.len())?.to_le_bytes());
-            body.extend_from_slice(&child.page.to_le_bytes());
+            self.elements.extend_from_slice(&narrow(position)?.to_le_bytes());
+            self.elements.extend_from_slice(&narrow(child.key.len())?.to_le_bytes());
+            self.elements.extend_from_slice(&child.page.to_le_bytes());
             place += child.key.len();
         }
+        let page = self.begin_page(BRANCH, children.len(), place)?;
         for child in children {
-            body.extend_from_slice(&child.key);
+            self.sink.write_all(&child.key)?;
         }
-        let page = self.page(BRANCH, children.len(), &body)?;
+        self.end_page(place)?;
         Ok(Child { key: children[0].key.clone(), page })
     }
 
-    fn page(&mut self, flags: u16, count: usize, body: &[u8]) -> io::Result<u64> {
+    /// Begins a page whose elements, and what they point to, have `length` bytes. Pages that are longer go on in the next.
+    fn begin_page(&mut self, flags: u16, count: usize, length: usize) -> io::Result<u64> {
         let id = self.next;
-        let pages = (HEADER + body.len()).div_ceil(PAGE);
+        let pages = pages(length);
         let count = u16::try_from(count).map_err(io::Error::other)?;
         self.sink.write_all(&header(id, flags, count, narrow(pages - 1)?))?;
-        self.sink.write_all(body)?;
-        let rest = pages * PAGE - HEADER - body.len();
-        self.sink.write_all(&[0; PAGE][..rest])?;
+        self.sink.write_all(&self.elements)?;
         self.next += pages as u64;
         Ok(id)
     }
+
+    /// Fills a page of which `length` bytes were written.
+    fn end_page(&mut self, length: usize) -> io::Result<()> {
+        self.sink.write_all(&[0; PAGE][..pages(length) * PAGE - HEADER - length])
+    }
+}
+
+fn pages(length: usize) -> usize {
+    (HEADER + length).div_ceil(PAGE)
 }
 
 fn header(id: u64, flags: u16, count: u16, overflow: u32) -> [u8; HEADER] {

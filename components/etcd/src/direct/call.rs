@@ -39,6 +39,11 @@ pub fn finish(mut buffer: BytesMut) -> Bytes {
     buffer.freeze()
 }
 
+/// A message without what stands before it.
+pub fn unframed(mut frame: Bytes) -> Bytes {
+    frame.split_off(PREFIX.min(frame.len()))
+}
+
 /// A message with what stands before it.
 pub fn framed(message: &impl Message) -> Bytes {
     let mut buffer = begin(message.encoded_len());

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use prost::Message;
-use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::Revision;
 use super::pending::Batch;
@@ -464,19 +464,28 @@ impl View {
         Ok(())
     }
 
-    /// Every record in the order of revisions.
-    pub fn rows(&self) -> Result<impl Iterator<Item = Result<(Revision, Bytes), BackendError>>, BackendError> {
+    /// Every record in the order of revisions, as it lies in the file.
+    pub fn rows(&self) -> Result<impl Iterator<Item = Result<(Revision, Held), BackendError>>, BackendError> {
         let rows = self.history.range::<&[u8; 16]>(..).map_err(|error| failed(&self.path)(error.into()))?;
         let named = failed(&self.path);
         Ok(rows.map(move |row| {
             let (revision, record) = row.map_err(|error| named(error.into()))?;
-            Ok((Revision::from_bytes(revision.value()), Bytes::copy_from_slice(record.value())))
+            Ok((Revision::from_bytes(revision.value()), Held(record)))
         }))
     }
 
     /// An error that names this file and a revision.
     pub fn unreadable(&self, revision: Revision, reason: String) -> BackendError {
         BackendError::Record { path: self.path.clone(), main: revision.main, sub: revision.sub, reason }
+    }
+}
+
+/// A record in a page of the file that is kept for it.
+pub struct Held(AccessGuard<'static, &'static [u8]>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        self.0.value()
     }
 }
 

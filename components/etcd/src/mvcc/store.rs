@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
 use super::Revision;
-use super::backend::{Backend, BackendError, Change, Meta, Record, SharedView};
+use super::backend::{Backend, BackendError, Change, Held, Meta, Record, SharedView};
 use super::commit::Signal;
 use super::index::Index;
 use super::pending::{Encoded, Pending};
@@ -317,13 +317,30 @@ pub struct History {
 
 impl History {
     /// Every record in the order of revisions.
-    pub fn rows(&self) -> Result<impl Iterator<Item = Result<Encoded, BackendError>> + '_, BackendError> {
+    pub fn rows(&self) -> Result<impl Iterator<Item = Result<(Revision, Raw), BackendError>> + '_, BackendError> {
         let first_pending = self.pending.first().map(|(revision, _)| *revision);
         let committed = self.view.rows()?.take_while(move |row| match (row, first_pending) {
             (Ok((revision, _)), Some(first)) => *revision < first,
             _ => true,
         });
-        Ok(committed.chain(self.pending.iter().cloned().map(Ok)))
+        let committed = committed.map(|row| row.map(|(revision, record)| (revision, Raw::Stored(record))));
+        let pending = self.pending.iter().map(|(revision, record)| Ok((*revision, Raw::Pending(record.clone()))));
+        Ok(committed.chain(pending))
+    }
+}
+
+/// A record where it lies.
+pub enum Raw {
+    Stored(Held),
+    Pending(Bytes),
+}
+
+impl AsRef<[u8]> for Raw {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Stored(held) => held.as_ref(),
+            Self::Pending(bytes) => bytes,
+        }
     }
 }
 

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use prost::Message;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Context, mismatched};
 use crate::apply::Reply;
 use crate::config::{CLUSTER_VERSION, VERSION};
+use crate::direct::call::unframed;
 use crate::downgrade;
 use crate::error::Error;
 use crate::proto::log::Downgrade;
@@ -20,13 +23,8 @@ use crate::proto::rpc::maintenance_server::Maintenance;
 use crate::proto::rpc::{
     AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo, DowngradeRequest,
     DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
-    ResponseHeader, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
 };
-use crate::snapshot::pieces::Pieces;
-use crate::snapshot::save::{SaveError, Snapshot};
-
-/// Bytes of a snapshot that are sent at once.
-const SNAPSHOT_PIECE: usize = 64 << 10;
 
 /// A leader whose office is not taken by then keeps it.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,27 +44,6 @@ impl Service {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::Storage(error.to_string()))?
-}
-
-/// Sends a snapshot's file in pieces, and its SHA-256 as the last one.
-fn send(
-    snapshot: &Snapshot,
-    header: Option<ResponseHeader>,
-    pieces: &tokio::sync::mpsc::Sender<Result<SnapshotResponse, Status>>,
-) -> Result<(), SaveError> {
-    let (mut remaining, mut hasher) = (snapshot.bytes(), Sha256::new());
-    let send = |blob: Vec<u8>, remaining_bytes: u64| {
-        let piece =
-            SnapshotResponse { header, remaining_bytes, blob: blob.into(), version: CLUSTER_VERSION.to_owned() };
-        pieces.blocking_send(Ok(piece)).map_err(|_| std::io::Error::other("the client is gone"))
-    };
-    let each = |blob: Vec<u8>| {
-        hasher.update(&blob);
-        remaining = remaining.saturating_sub(blob.len() as u64);
-        send(blob, remaining)
-    };
-    snapshot.write_to(Pieces::new(SNAPSHOT_PIECE, each))?.finish()?;
-    Ok(send(hasher.finalize().to_vec(), 0)?)
 }
 
 #[tonic::async_trait]
@@ -143,22 +120,16 @@ impl Maintenance for Service {
         }))
     }
 
-    type SnapshotStream = ReceiverStream<Result<SnapshotResponse, Status>>;
+    type SnapshotStream = BoxStream<'static, Result<SnapshotResponse, Status>>;
 
     async fn snapshot(&self, request: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
         self.0.managed_by(&request)?;
-        let context = self.0.clone();
-        let snapshot =
-            blocking(move || Snapshot::of(&context.machine).map_err(|error| Error::Storage(error.to_string()))).await?;
-        let (sender, receiver) = tokio::sync::mpsc::channel(4);
-        let header = self.0.header();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = send(&snapshot, header, &sender) {
-                // The client may have gone; then nobody hears of it.
-                let _ = sender.blocking_send(Err(Error::Storage(error.to_string()).into()));
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let frames = ReceiverStream::new(super::snapshot::frames(self.0.clone()));
+        let message = |frame: Result<bytes::Bytes, Error>| {
+            let message = SnapshotResponse::decode(unframed(frame?));
+            message.map_err(|error| Status::internal(error.to_string()))
+        };
+        Ok(Response::new(frames.map(message).boxed()))
     }
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {

@@ -12,6 +12,7 @@ mod lease;
 mod lock;
 mod maintenance;
 pub mod quick;
+mod snapshot;
 mod turns;
 mod watch;
 

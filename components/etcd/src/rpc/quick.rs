@@ -1,4 +1,4 @@
-//! The calls that come by the thousand, without the layers that all other calls go through.
+//! The calls that come by the thousand or carry much, without the layers that all other calls go through.
 //!
 //! What is done is what [`super::kv`] and [`super::watch`] do, on the same state by the same checks; only how a request
 //! comes in and how its answer goes out is different.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::Status;
 
-use super::{Context, kv, watch};
+use super::{Context, kv, snapshot, watch};
 use crate::apply::check;
 use crate::auth::Asker;
 use crate::direct::call::{Call, begin, finish, framed};
@@ -22,14 +22,16 @@ pub enum Method {
     DeleteRange,
     Txn,
     Watch,
+    Snapshot,
 }
 
-const METHODS: [(&str, Method); 5] = [
+const METHODS: [(&str, Method); 6] = [
     ("/etcdserverpb.KV/Range", Method::Range),
     ("/etcdserverpb.KV/Txn", Method::Txn),
     ("/etcdserverpb.KV/Put", Method::Put),
     ("/etcdserverpb.KV/DeleteRange", Method::DeleteRange),
     ("/etcdserverpb.Watch/Watch", Method::Watch),
+    ("/etcdserverpb.Maintenance/Snapshot", Method::Snapshot),
 ];
 
 /// The call that a path means, if it is one of them.
@@ -39,8 +41,10 @@ pub fn method(path: &str) -> Option<Method> {
 
 /// Answers a call.
 pub async fn answer(context: Arc<Context>, method: Method, mut call: Call) {
-    if method == Method::Watch {
-        return watch::direct(context, call).await;
+    match method {
+        Method::Watch => return watch::direct(context, call).await,
+        Method::Snapshot => return snapshot::direct(context, call).await,
+        _ => {}
     }
     let outcome = outcome(&context, method, &mut call).await;
     call.answer(outcome);
@@ -54,7 +58,7 @@ async fn outcome(context: &Arc<Context>, method: Method, call: &mut Call) -> Res
         Method::Put => framed(&kv::put(context, asker, call.message(most).await?).await?),
         Method::DeleteRange => framed(&kv::delete_range(context, asker, call.message(most).await?).await?),
         Method::Txn => framed(&kv::txn(context, asker, call.message(most).await?).await?),
-        Method::Watch => return Err(Status::internal("a stream is no single call")),
+        Method::Watch | Method::Snapshot => return Err(Status::internal("a stream is no single call")),
     })
 }
 

@@ -3,6 +3,7 @@
 //! What [`save`] makes, etcd's tools restore; what they save, [`restore`] takes over. That is also the road from a data
 //! directory of one make to the other.
 
+pub mod frames;
 pub mod pieces;
 pub mod restore;
 pub mod save;
@@ -30,11 +31,12 @@ const SCHEDULED_COMPACTION: &[u8] = b"scheduledCompactRev";
 const AUTH_ENABLED: &[u8] = b"authEnabled";
 const AUTH_REVISION: &[u8] = b"authRevision";
 
+use crate::bolt::write::Key;
 use crate::mvcc::Revision;
 
 /// A revision as a key of etcd's backend: both numbers big-endian with `_` between, and `t` behind for a tombstone.
-fn revision_key(revision: Revision, tombstone: bool) -> Vec<u8> {
-    let mut key = Vec::with_capacity(18);
+fn revision_key(revision: Revision, tombstone: bool) -> Key {
+    let mut key = Key::new();
     key.extend_from_slice(&revision.main.to_be_bytes());
     key.push(b'_');
     key.extend_from_slice(&revision.sub.to_be_bytes());

@@ -3,17 +3,16 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use bytes::Bytes;
 use prost::Message as _;
 
 use super::{AUTH_ENABLED, AUTH_REVISION, FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, revision_key};
 use crate::apply::Machine;
-use crate::bolt::write::{Layout, Writer};
+use crate::bolt::write::{Key, Layout, Writer};
 use crate::config::CLUSTER_VERSION;
 use crate::membership::Roster;
 use crate::mvcc::Revision;
 use crate::mvcc::backend::BackendError;
-use crate::mvcc::store::History;
+use crate::mvcc::store::{History, Raw};
 use crate::proto::lease::Lease;
 use crate::proto::rpc::{AlarmMember, AlarmType, Member};
 
@@ -91,23 +90,32 @@ impl Snapshot {
     fn write<W: Write>(&self, sink: W) -> Result<(W, Layout), SaveError> {
         let mut writer = Writer::new(sink, self.layout)?;
         for (name, rows) in &self.before {
-            writer.bucket(name, copied(rows))?;
+            writer.bucket(name, borrowed(rows))?;
         }
         let keys = self.history.rows()?.map(|row| {
             let (revision, record) = row?;
-            let tombstone = record.first() == Some(&1);
-            Ok::<_, SaveError>((revision_key(revision, tombstone), record.slice(1.min(record.len())..)))
+            let tombstone = record.as_ref().first() == Some(&1);
+            Ok::<_, SaveError>((revision_key(revision, tombstone), Behind(record)))
         });
         writer.bucket(bucket::KEY, keys)?;
         for (name, rows) in &self.behind {
-            writer.bucket(name, copied(rows))?;
+            writer.bucket(name, borrowed(rows))?;
         }
         Ok(writer.finish()?)
     }
 }
 
-fn copied(rows: &Rows) -> impl Iterator<Item = Result<(Vec<u8>, Bytes), SaveError>> {
-    rows.iter().map(|(key, value)| Ok((key.clone(), Bytes::copy_from_slice(value))))
+/// What of a record stands behind the byte that says whether it is a tombstone.
+struct Behind(Raw);
+
+impl AsRef<[u8]> for Behind {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().get(1..).unwrap_or_default()
+    }
+}
+
+fn borrowed(rows: &Rows) -> impl Iterator<Item = Result<(Key, &[u8]), SaveError>> {
+    rows.iter().map(|(key, value)| Ok((key.as_slice().into(), value.as_slice())))
 }
 
 fn cluster_rows(roster: &Roster) -> Rows {
@@ -174,7 +182,7 @@ fn meta_rows(history: &History, roster: &Roster) -> Rows {
     ];
     for (name, main) in [(FINISHED_COMPACTION, meta.compaction_done), (SCHEDULED_COMPACTION, meta.compacted)] {
         if main >= 0 {
-            rows.push((name.to_vec(), revision_key(Revision::start_of(main), false)));
+            rows.push((name.to_vec(), revision_key(Revision::start_of(main), false).to_vec()));
         }
     }
     rows.sort();
@@ -183,6 +191,8 @@ fn meta_rows(history: &History, roster: &Roster) -> Rows {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::mvcc::store::Store;
     use crate::proto::log::command::Op;
