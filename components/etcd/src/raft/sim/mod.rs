@@ -7,6 +7,7 @@
 //!
 //! `RAFT_SEEDS=100000` runs more seeds than usual, `RAFT_SEED=1234` only one.
 
+mod aimed;
 mod history;
 mod member;
 mod world;

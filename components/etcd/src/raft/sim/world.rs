@@ -22,18 +22,20 @@ struct Letter {
 }
 
 pub struct World {
-    random: StdRng,
-    time: u64,
+    pub(super) random: StdRng,
+    pub(super) time: u64,
     members: BTreeMap<u64, Member>,
     letters: BTreeMap<(u64, u64), Letter>,
     sent: u64,
     /// Members that hear only one another; none while the network is whole.
-    cut: BTreeSet<u64>,
+    pub(super) cut: BTreeSet<u64>,
     /// Whether faults happen.
     calm: bool,
     pre_vote: bool,
     /// How many of ten members lead by leases.
     leases: u8,
+    /// Whether what happens is aimed at leaders that were left behind.
+    aimed: bool,
     operations: Vec<Operation>,
     leaders: BTreeMap<u64, u64>,
     /// With the term of the member that applied it first: whoever leads in a later one has it.
@@ -53,6 +55,7 @@ impl World {
         };
         let pre_vote = random.random_bool(0.8);
         let leases = [0, 5, 10, 10][random.random_range(0..4)];
+        let aimed = leases > 0 && random.random_bool(0.7);
         let mut members = BTreeMap::new();
         for id in voters {
             let mut member = Member::new(id, Clock::draw(&mut random));
@@ -72,6 +75,7 @@ impl World {
             calm: false,
             pre_vote,
             leases,
+            aimed,
             operations: Vec::new(),
             leaders: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -93,7 +97,7 @@ impl World {
 
     pub fn play(&mut self) {
         for _ in 0..STEPS {
-            self.step();
+            if self.aimed { self.step_aimed() } else { self.step() }
         }
     }
 
@@ -146,7 +150,7 @@ impl World {
         panic!("the cluster did not come to rest: {roles:#?}");
     }
 
-    fn leader(&self) -> Option<u64> {
+    pub(super) fn leader(&self) -> Option<u64> {
         let leading = self.running().filter(|running| running.raft.leads());
         leading.max_by_key(|running| running.raft.term()).map(|running| running.raft.id())
     }
@@ -165,12 +169,12 @@ impl World {
             .all(|running| running.state.applied.index + 1 >= newest)
     }
 
-    fn any_member(&mut self) -> u64 {
+    pub(super) fn any_member(&mut self) -> u64 {
         let ids: Vec<u64> = self.members.keys().copied().collect();
         ids[self.random.random_range(0..ids.len())]
     }
 
-    fn any_running(&mut self) -> Option<u64> {
+    pub(super) fn any_running(&mut self) -> Option<u64> {
         let id = self.any_member();
         self.members[&id].running.is_some().then_some(id)
     }
@@ -187,8 +191,8 @@ impl World {
             560..700 => self.put_somewhere(),
             700..800 => {
                 if let Some(id) = self.any_running() {
-                    let key = self.random.random_range(0..KEYS);
-                    if self.operations.len() < OPERATIONS {
+                    let key = self.any_key();
+                    if self.may_ask() {
                         self.get_of(id, key);
                     }
                 }
@@ -211,16 +215,7 @@ impl World {
                     }
                 }
             }
-            925..955 => {
-                if let Some(id) = self.any_running() {
-                    let member = self.members.get_mut(&id).expect("there");
-                    let running = member.running.as_mut().expect("running");
-                    member.disk.state = running.state.clone();
-                    let unneeded = running.state.applied.index.saturating_sub(KEPT);
-                    running.raft.compact(unneeded);
-                    member.disk.compact(unneeded);
-                }
-            }
+            925..955 => self.tidy_somewhere(),
             955..975 => self.change_members(),
             975..985 => {
                 if let (Some(id), to) = (self.any_running(), self.any_member()) {
@@ -235,16 +230,45 @@ impl World {
         }
     }
 
+    /// A member drops entries that it does not need.
+    pub(super) fn tidy_somewhere(&mut self) {
+        let Some(id) = self.any_running() else { return };
+        let member = self.members.get_mut(&id).expect("there");
+        let running = member.running.as_mut().expect("running");
+        member.disk.state = running.state.clone();
+        let unneeded = running.state.applied.index.saturating_sub(KEPT);
+        running.raft.compact(unneeded);
+        member.disk.compact(unneeded);
+    }
+
+    pub(super) fn may_ask(&self) -> bool {
+        self.operations.len() < if self.aimed { 55 } else { OPERATIONS }
+    }
+
+    /// One key where it is about who sees its changes.
+    fn any_key(&mut self) -> u8 {
+        if self.aimed { 0 } else { self.random.random_range(0..KEYS) }
+    }
+
+    pub(super) fn ids(&self) -> Vec<u64> {
+        self.members.keys().copied().collect()
+    }
+
+    /// All that believe they lead.
+    pub(super) fn leading(&self) -> Vec<u64> {
+        self.running().filter(|running| running.raft.leads()).map(|running| running.raft.id()).collect()
+    }
+
     fn cut_somewhere(&mut self) {
         let ids: Vec<u64> = self.members.keys().copied().collect();
         self.cut = ids.into_iter().filter(|_| self.random.random_bool(0.4)).collect();
     }
 
-    fn crash(&mut self, id: u64) {
+    pub(super) fn crash(&mut self, id: u64) {
         self.members.get_mut(&id).expect("there").running = None;
     }
 
-    fn restart(&mut self, id: u64) {
+    pub(super) fn restart(&mut self, id: u64) {
         let (config, time) = (self.config(), self.time);
         let member = self.members.get_mut(&id).expect("there");
         if member.running.is_none() && !member.removed {
@@ -258,19 +282,19 @@ impl World {
         Member::config(self.random.random(), self.pre_vote, by_lease)
     }
 
-    fn tick(&mut self, id: u64) {
+    pub(super) fn tick(&mut self, id: u64) {
         self.with(id, |running| running.raft.tick());
     }
 
     fn put_somewhere(&mut self) {
-        if let Some(id) = self.any_running().filter(|_| self.operations.len() < OPERATIONS) {
+        if let Some(id) = self.any_running().filter(|_| self.may_ask()) {
             self.put(id);
         }
     }
 
-    fn put(&mut self, id: u64) {
+    pub(super) fn put(&mut self, id: u64) {
         let operation = self.operations.len() as u64;
-        let key = self.random.random_range(0..KEYS);
+        let key = self.any_key();
         // Values are never written twice, so that a read says which write it saw.
         let value = operation + 1;
         self.operations.push(Operation { key, kind: Kind::Put(value), start: self.time, end: None });
@@ -280,7 +304,7 @@ impl World {
         });
     }
 
-    fn get_of(&mut self, id: u64, key: u8) {
+    pub(super) fn get_of(&mut self, id: u64, key: u8) {
         let operation = self.operations.len() as u64;
         self.operations.push(Operation { key, kind: Kind::Get(None), start: self.time, end: None });
         self.with(id, |running| {
@@ -288,7 +312,7 @@ impl World {
         });
     }
 
-    fn change_members(&mut self) {
+    pub(super) fn change_members(&mut self) {
         let Some(leader) = self.leader() else { return };
         let members = self.members[&leader].running.as_ref().expect("it leads").raft.members().clone();
         let change = match self.random.random_range(0..3) {
@@ -315,7 +339,7 @@ impl World {
         });
     }
 
-    fn deliver_due(&mut self) {
+    pub(super) fn deliver_due(&mut self) {
         while let Some(entry) = self.letters.first_entry()
             && entry.key().0 <= self.time
         {
@@ -355,7 +379,7 @@ impl World {
         member.running.as_mut().map(|running| (clock, running))
     }
 
-    fn with(&mut self, id: u64, act: impl FnOnce(&mut Running)) {
+    pub(super) fn with(&mut self, id: u64, act: impl FnOnce(&mut Running)) {
         if let Some((clock, running)) = self.awake(id) {
             running.raft.set_clock(clock);
             act(running);
