@@ -61,6 +61,7 @@ fn world(yaml: &str, flags: InitOverrides) -> World {
         api: api.clone(),
         super_api: api.clone(),
         reporter: Arc::new(Remember::default()),
+        kubeconfig_dir: "/etc/kubernetes".into(),
         now: "2027-01-01T00:00:00Z".parse().unwrap(),
     };
     World { context, host, api, _binaries: binaries }
@@ -252,7 +253,7 @@ async fn init_that_was_killed_at_any_phase_is_taken_up_again() {
     for killed in 0..leaves.len() {
         let world = world("", InitOverrides::default());
         for path in &leaves[..killed] {
-            run_one(TREE, path, &world.context, &Remember::default()).await.unwrap();
+            run_one(TREE, path, &world.context, &Remember::default(), &[]).await.unwrap();
         }
         run(&world).await;
         assert_eq!(made(&world), made(&whole), "killed before {}", leaves[killed]);
@@ -353,9 +354,9 @@ async fn the_cluster_gets_what_kubeadms_join_reads() {
 #[tokio::test]
 async fn one_phase_runs_alone_and_others_are_named() {
     let world = world("", InitOverrides::default());
-    run_one(TREE, "certs/ca", &world.context, &Remember::default()).await.unwrap();
+    run_one(TREE, "certs/ca", &world.context, &Remember::default(), &[]).await.unwrap();
     assert_eq!(world.host.written(), []);
-    let error = run_one(TREE, "certs/cas", &world.context, &Remember::default()).await.unwrap_err().to_string();
+    let error = run_one(TREE, "certs/cas", &world.context, &Remember::default(), &[]).await.unwrap_err().to_string();
     assert!(error.contains("certs/cas") && error.contains("kubeconfig"), "{error}");
     assert!(validate_names(TREE, &["addon/kube-proxy".into(), "certs".into()]).is_ok());
     assert!(validate_names(TREE, &["nonsense".into()]).is_err());

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use jiff::Timestamp;
 use kinit_preflight::Role;
+use serde_json::json;
 use tokio::sync::OnceCell;
 
-use super::init::{address_towards, host_defaults, shown};
-use super::{CommonArgs, print};
+use super::init::{Intended, address_towards, host_defaults};
+use super::output::{Format, emit};
+use super::CommonArgs;
 use crate::config::Documents;
 use crate::host::{Host, MemoryHost, RealHost, record};
 use crate::images::{Binaries, ImageStore, RuntimeImages, WouldImport};
@@ -128,6 +130,9 @@ pub struct JoinFlags {
     /// One token for both
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,
+    /// How to print what comes out of it: which hosts joined, or what a dry run would do
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
     /// The binaries were put here for this
     #[arg(long, hide = true)]
     pub enrolled: bool,
@@ -222,10 +227,10 @@ pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
             control_plane: flags.control_plane,
             targets,
         };
-        let failed = enroll(&work, reporter.clone()).await?;
-        let count = work.targets.len();
-        print(&format!("{} of {count} hosts joined\n", count - failed))?;
-        return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        let hosts = enroll(&work, reporter.clone()).await?;
+        let joined = hosts.iter().filter(|host| host.joined).count();
+        emit(flags.output, &json!({"hosts": hosts}), || format!("{joined} of {} hosts joined\n", hosts.len()))?;
+        return Ok(if joined == hosts.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let documents = Documents::load(flags.config.as_deref())?;
     documents.only("join", &["JoinConfiguration"])?;
@@ -267,16 +272,24 @@ pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     let whole_command = path.is_none();
     match path {
         Some(path) if path == "preflight" => check(&context).await?,
-        Some(path) => run_one(TREE, &path, &context, reporter.as_ref()).await?,
+        Some(path) => run_one(TREE, &path, &context, reporter.as_ref(), &context.settings.skip_phases).await?,
         None => whole(&context, flags.enrolled).await?,
     }
     match dry {
-        Some(host) => print(&shown(&host)?)?,
+        Some(host) => {
+            let intended = Intended::of(&host)?;
+            emit(flags.output, &intended, || intended.text())?;
+        }
         None if !whole_command => {}
-        None => print(&format!(
-            "\nThis node has joined the cluster as {}.\n\nRun 'kubectl get nodes' on the control plane to see it.\n",
-            context.settings.node.name
-        ))?,
+        None => {
+            let name = &context.settings.node.name;
+            emit(flags.output, &json!({"node": name}), || {
+                format!(
+                    "\nThis node has joined the cluster as {name}.\n\nRun 'kubectl get nodes' on the control plane to see \
+                     it.\n"
+                )
+            })?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,9 +39,10 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// How data is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// For people
+    #[default]
     Text,
     /// JSON
     Json,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::init::{host_defaults, shown};
+use super::init::{Intended, host_defaults};
 use super::print;
 use crate::host::{Host, MemoryHost, RealHost};
 use crate::phase::control_plane::STATIC_PODS;
@@ -52,7 +52,7 @@ pub async fn run(args: ReaddressArgs, verbose: u8) -> anyhow::Result<()> {
         None => own(&args, host.as_ref(), verbose).await?,
     }
     match dry {
-        Some(host) => print(&shown(&host)?),
+        Some(host) => print(&Intended::of(&host)?.text()),
         None => Ok(()),
     }
 }

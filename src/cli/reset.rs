@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::init::shown;
+use super::init::Intended;
 use super::print;
 use crate::config::Documents;
 use crate::host::{Host, MemoryHost, RealHost};
@@ -110,7 +110,7 @@ pub async fn run(args: ResetArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     if flags.dry_run || file.dry_run {
         let host = MemoryHost::dry_run()?;
         reset::run(&host, &options, reporter.as_ref()).await?;
-        print(&shown(&host)?)?;
+        print(&Intended::of(&host)?.text())?;
         return Ok(ExitCode::SUCCESS);
     }
     super::as_root()?;

@@ -108,6 +108,8 @@ pub struct ApplyArgs {
     /// Run one phase alone
     #[command(subcommand)]
     pub phase: Option<ApplyCommand>,
+    /// The version to go to; only the one that this kinit brings is there
+    pub version: Option<String>,
     /// The flags
     #[command(flatten)]
     pub flags: ApplyFlags,
@@ -119,8 +121,9 @@ pub enum ApplyCommand {
     /// Use this command to invoke single phase of the "apply" workflow
     #[command(after_help = format!("Phases:\n{}\nExample:\n  kinit upgrade apply phase control-plane --yes", phases::listing(false)))]
     Phase {
-        /// The phase
-        name: String,
+        /// The phase and, if it has parts, the part: `addon kube-proxy`; `all` means all parts
+        #[arg(required = true, num_args = 1..=2, value_name = "PHASE")]
+        words: Vec<String>,
         /// The flags
         #[command(flatten)]
         flags: Box<ApplyFlags>,
@@ -130,8 +133,6 @@ pub enum ApplyCommand {
 /// The flags of `kinit upgrade apply` themselves.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ApplyFlags {
-    /// The version to go to; only the one that this kinit brings is there
-    pub version: Option<String>,
     /// Perform the upgrade and do not prompt for confirmation
     #[arg(short, long)]
     pub yes: bool,
@@ -164,8 +165,9 @@ pub enum NodeCommand {
     /// Use this command to invoke single phase of the "node" workflow
     #[command(after_help = format!("Phases:\n{}\nExample:\n  kinit upgrade node phase kubelet-config", phases::listing(true)))]
     Phase {
-        /// The phase
-        name: String,
+        /// The phase and, if it has parts, the part: `addon kube-proxy`; `all` means all parts
+        #[arg(required = true, num_args = 1..=2, value_name = "PHASE")]
+        words: Vec<String>,
         /// The flags
         #[command(flatten)]
         flags: Box<NodeFlags>,
@@ -229,12 +231,12 @@ pub async fn run(command: UpgradeCommand, verbose: u8) -> anyhow::Result<()> {
     match command {
         UpgradeCommand::Plan(args) => plan(&args).await,
         UpgradeCommand::Diff(args) => diff(&args, verbose).await,
-        UpgradeCommand::Apply(ApplyArgs { phase: Some(ApplyCommand::Phase { name, flags }), .. }) => {
-            apply_all(*flags, Some(&name), verbose).await
+        UpgradeCommand::Apply(ApplyArgs { phase: Some(ApplyCommand::Phase { words, flags }), .. }) => {
+            apply_all(*flags, Some(&words), None, verbose).await
         }
-        UpgradeCommand::Apply(args) => apply_all(args.flags, None, verbose).await,
-        UpgradeCommand::Node(NodeArgs { phase: Some(NodeCommand::Phase { name, flags }), .. }) => {
-            node(*flags, Some(&name), verbose).await
+        UpgradeCommand::Apply(args) => apply_all(args.flags, None, args.version, verbose).await,
+        UpgradeCommand::Node(NodeArgs { phase: Some(NodeCommand::Phase { words, flags }), .. }) => {
+            node(*flags, Some(&words), verbose).await
         }
         UpgradeCommand::Node(args) => node(args.flags, None, verbose).await,
     }
@@ -371,6 +373,7 @@ impl Work {
             super_api: api.clone(),
             api,
             reporter: reporter.clone(),
+            kubeconfig_dir: kubeconfig::KUBERNETES_DIR.into(),
             now: Timestamp::now(),
         };
         Ok(Self { context, dry, cluster, reporter })
@@ -383,7 +386,8 @@ impl Work {
     /// Runs phases of init that are the same in an upgrade.
     async fn phases(&self, names: &[&str]) -> anyhow::Result<()> {
         for name in names.iter().filter(|name| !self.skips(name)) {
-            run_one(TREE, name, &self.context, self.reporter.as_ref()).await?;
+            let skip = &self.context.settings.skip_phases;
+            run_one(TREE, name, &self.context, self.reporter.as_ref(), skip).await?;
         }
         Ok(())
     }
@@ -446,7 +450,7 @@ impl Work {
 
     fn finish(self, done: &str) -> anyhow::Result<()> {
         match self.dry {
-            Some(host) => print(&super::init::shown(&host)?),
+            Some(host) => print(&super::init::Intended::of(&host)?.text()),
             None => print(done),
         }
     }
@@ -482,11 +486,16 @@ async fn diff(args: &DiffArgs, verbose: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn apply_all(args: ApplyFlags, only: Option<&str>, verbose: u8) -> anyhow::Result<()> {
+async fn apply_all(
+    args: ApplyFlags,
+    only: Option<&[String]>,
+    version: Option<String>,
+    verbose: u8,
+) -> anyhow::Result<()> {
     let file = document(&args.shared)?;
     let timeouts = Timeouts::resolve(&file.timeouts)?;
     let file = file.apply;
-    let target = target(args.version.as_deref(), &file.kubernetes_version)?;
+    let target = target(version.as_deref(), &file.kubernetes_version)?;
     let named = [file.skip_phases, args.work.skip_phases.clone()].concat();
     let skip_phases = phases::skipped(only, named, false)?;
     let force = args.force || file.force_upgrade.unwrap_or(false);
@@ -524,7 +533,7 @@ async fn apply_all(args: ApplyFlags, only: Option<&str>, verbose: u8) -> anyhow:
     ))
 }
 
-async fn node(args: NodeFlags, only: Option<&str>, verbose: u8) -> anyhow::Result<()> {
+async fn node(args: NodeFlags, only: Option<&[String]>, verbose: u8) -> anyhow::Result<()> {
     let file = document(&args.shared)?;
     let timeouts = Timeouts::resolve(&file.timeouts)?;
     let file = file.node;
@@ -548,7 +557,9 @@ async fn node(args: NodeFlags, only: Option<&str>, verbose: u8) -> anyhow::Resul
     if work.dry.is_none() && !work.skips("addon") {
         let settings = &work.context.settings;
         let api = work.context.api.as_ref();
-        for name in upgrade::daemons::restart(api, &settings.node.name, &settings.cluster.image_repository).await? {
+        let repository = &settings.cluster.image_repository;
+        let parts = |name: &str| !work.skips(&format!("addon/{name}"));
+        for name in upgrade::daemons::restart(api, &settings.node.name, repository, parts).await? {
             work.reporter.info(&format!("[addon] {name} is replaced"));
         }
     }

@@ -16,6 +16,7 @@ use super::v1beta4::{
 };
 use super::{Documents, Error};
 use crate::patches::Patches;
+use crate::phase::own_name;
 
 /// Where the images that kinit makes itself are named from.
 pub const IMAGE_REPOSITORY: &str = "kinit.local";
@@ -420,11 +421,6 @@ impl Settings {
             proxy: super::v1beta4::Proxy { disabled: self.without_proxy },
         }
     }
-}
-
-/// kubeadm's users leave out its DNS by the name that it has there.
-fn own_name(phase: String) -> String {
-    if phase == "addon/coredns" { "addon/cluster-dns".into() } else { phase }
 }
 
 fn over(slot: &mut String, value: Option<String>) {

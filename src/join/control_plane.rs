@@ -120,6 +120,7 @@ async fn init_context(context: &JoinContext) -> anyhow::Result<&InitContext> {
                 super_api: api.clone(),
                 api,
                 reporter: context.reporter.clone(),
+                kubeconfig_dir: kubeconfig::KUBERNETES_DIR.into(),
                 now: context.now,
             })
         })
@@ -246,6 +247,7 @@ pub(crate) mod tests_support {
             api: Arc::new(WouldCall),
             super_api: Arc::new(WouldCall),
             reporter: Arc::new(Silent),
+            kubeconfig_dir: kubeconfig::KUBERNETES_DIR.into(),
             now: jiff::Timestamp::now(),
         };
         (context, host)

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures::future::join_all;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::api::{self, KubeApi};
@@ -53,8 +54,20 @@ struct Parcel {
     digest: String,
 }
 
-/// Enrolls all; gives how many failed. Each failure was reported.
-pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::Result<usize> {
+/// What came of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Enrolled {
+    /// The host, as it was named.
+    pub host: String,
+    /// Whether it is a node now.
+    pub joined: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Enrolls all, in the order of the targets. Each failure was reported.
+pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::Result<Vec<Enrolled>> {
     let host = RealHost::new()?;
     let admin = kubeconfig::read(&host, "admin.conf")?;
     let (cluster, _) = admin.current()?;
@@ -98,24 +111,26 @@ pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::R
                 }
                 Err(error) => Err(error.into()),
             };
-            match &result {
-                Ok(()) => reporter.end(&name, &Outcome::Changed, begin.elapsed()),
-                Err(error) => {
+            let error = result.err().map(|error| {
+                let reason = describe(&error);
+                reason.strip_prefix(&format!("{name}: ")).unwrap_or(&reason).to_owned()
+            });
+            match &error {
+                None => reporter.end(&name, &Outcome::Changed, begin.elapsed()),
+                Some(reason) => {
                     reporter.failed(&name);
-                    let reason = describe(error);
-                    let reason = reason.strip_prefix(&format!("{name}: ")).unwrap_or(&reason);
                     reporter.warn(&format!("{name}: {reason}"));
                 }
             }
-            result.is_err()
+            Enrolled { host: name, joined: error.is_none(), error }
         }
     });
-    let failed = join_all(jobs).await.into_iter().filter(|failed| *failed).count();
+    let hosts = join_all(jobs).await;
     let path = format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{}", settings.token.id());
     if let Err(error) = api::delete(&api, &path).await {
         reporter.warn(&format!("the token made for this could not be deleted, it ends by itself: {error}"));
     }
-    Ok(failed)
+    Ok(hosts)
 }
 
 async fn parcels(binaries: &Binaries, control_plane: bool) -> anyhow::Result<Vec<Parcel>> {

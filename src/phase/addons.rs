@@ -15,12 +15,22 @@ pub const PHASE: Phase<InitContext> = Phase::node(
     "installs pod networking, kube-proxy and DNS",
     &[
         Phase::leaf("kinit-network", "installs pod networking", |context| {
-            async move { network(context).await }.boxed()
+            async move { install(context, network(context)?, "nothing").await }.boxed()
         }),
-        Phase::leaf("kube-proxy", "installs kube-proxy", |context| async move { proxy(context).await }.boxed()),
-        Phase::leaf("cluster-dns", "installs DNS", |context| async move { dns(context).await }.boxed()),
+        Phase::leaf("kube-proxy", "installs kube-proxy", |context| {
+            async move { install(context, proxy(context)?, "proxy.disabled").await }.boxed()
+        }),
+        Phase::leaf("cluster-dns", "installs DNS", |context| {
+            async move { install(context, dns(context)?, "dns.disabled").await }.boxed()
+        }),
     ],
 );
+
+/// What a part consists of; nothing where the configuration switches it off.
+type Objects = fn(&InitContext) -> anyhow::Result<Vec<Value>>;
+
+/// The parts, as in the phase.
+const PARTS: &[(&str, Objects)] = &[("kinit-network", network), ("kube-proxy", proxy), ("cluster-dns", dns)];
 
 /// A kubeconfig with the token that a pod is given, but an address that works before there is any service network.
 fn pod_kubeconfig(context: &InitContext) -> anyhow::Result<String> {
@@ -38,7 +48,27 @@ fn stamp(context: &InitContext, component: &str, objects: &mut [Value]) -> anyho
     Ok(())
 }
 
-async fn network(context: &InitContext) -> Result {
+/// The objects of the part at `path`, or of all parts, as YAML.
+pub fn manifest(context: &InitContext, path: &str) -> anyhow::Result<String> {
+    let wanted = PARTS.iter().filter(|(name, _)| path == PHASE.name || path == format!("{}/{name}", PHASE.name));
+    let mut documents = Vec::new();
+    for (_, objects) in wanted {
+        for object in objects(context)? {
+            documents.push(serde_yaml::to_string(&object)?);
+        }
+    }
+    Ok(documents.join("---\n"))
+}
+
+/// Makes the objects of a part be there; a part without any is switched off by `switch`.
+async fn install(context: &InitContext, objects: Vec<Value>, switch: &str) -> Result {
+    if objects.is_empty() {
+        return Ok(Outcome::Skipped(format!("by {switch}")));
+    }
+    Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
+}
+
+fn network(context: &InitContext) -> anyhow::Result<Vec<Value>> {
     let cluster = &context.settings.cluster;
     let mut objects = templates::objects(
         templates::NETWORK,
@@ -49,13 +79,13 @@ async fn network(context: &InitContext) -> Result {
         }),
     )?;
     stamp(context, "kinit-network", &mut objects)?;
-    Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
+    Ok(objects)
 }
 
-async fn proxy(context: &InitContext) -> Result {
+fn proxy(context: &InitContext) -> anyhow::Result<Vec<Value>> {
     let cluster = &context.settings.cluster;
     if cluster.without_proxy {
-        return Ok(Outcome::Skipped("by proxy.disabled".into()));
+        return Ok(Vec::new());
     }
     let values = json!({"pod_subnet": cluster.pod_subnet.to_string()});
     let mut config = templates::objects(templates::KUBE_PROXY_CONFIG, values)?.swap_remove(0);
@@ -71,13 +101,13 @@ async fn proxy(context: &InitContext) -> Result {
         }),
     )?;
     stamp(context, "kube-proxy", &mut objects)?;
-    Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
+    Ok(objects)
 }
 
-async fn dns(context: &InitContext) -> Result {
+fn dns(context: &InitContext) -> anyhow::Result<Vec<Value>> {
     let cluster = &context.settings.cluster;
     if cluster.dns.disabled {
-        return Ok(Outcome::Skipped("by dns.disabled".into()));
+        return Ok(Vec::new());
     }
     let mut objects = templates::objects(
         templates::CLUSTER_DNS,
@@ -92,5 +122,5 @@ async fn dns(context: &InitContext) -> Result {
         context.settings.patches.apply("corednsdeployment", object)?;
     }
     stamp(context, "cluster-dns", &mut objects)?;
-    Ok(ensure_all(context.api.as_ref(), &objects).await?.into())
+    Ok(objects)
 }

@@ -1,5 +1,6 @@
 //! The phases of `kinit init`: what they share, and their order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -30,6 +31,8 @@ pub struct InitContext {
     pub super_api: Arc<dyn Api>,
     /// Who is told.
     pub reporter: Arc<dyn Reporter>,
+    /// Where kubeconfigs are written.
+    pub kubeconfig_dir: PathBuf,
     /// When the command began.
     pub now: Timestamp,
 }

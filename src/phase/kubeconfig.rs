@@ -102,7 +102,7 @@ pub fn path(file: &str) -> PathBuf {
 }
 
 fn ensure(context: &InitContext, user: User) -> Result {
-    let path = path(user.file);
+    let path = context.kubeconfig_dir.join(user.file);
     let settings = &context.settings;
     let store = certs::store(context)?;
     let ca = ca_certificate(&store)?;

@@ -26,7 +26,7 @@ pub mod wait;
 use futures::future::BoxFuture;
 
 pub use crate::report::Outcome;
-pub use run::{Error, failed, find, run_all, run_one, run_tree, validate_names};
+pub use run::{Error, failed, find, own_name, run_all, run_one, run_tree, validate_names};
 
 /// What a phase returns. Phases are the shell around pure parts, so any error is good enough here.
 pub type Result = anyhow::Result<Outcome>;

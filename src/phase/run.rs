@@ -56,9 +56,21 @@ pub async fn run_tree<C: Sync>(
 }
 
 /// Runs one phase and what it consists of; `path` is its name with those of its parents, separated by `/`.
-pub async fn run_one<C: Sync>(tree: Tree<C>, path: &str, context: &C, reporter: &dyn Reporter) -> Result<(), Error> {
+/// Parts of it that are named in `skip` are left out.
+pub async fn run_one<C: Sync>(
+    tree: Tree<C>,
+    path: &str,
+    context: &C,
+    reporter: &dyn Reporter,
+    skip: &[String],
+) -> Result<(), Error> {
     let phase = find(tree, path).ok_or_else(|| unknown(tree, path))?;
-    run_named(phase, path.to_owned(), context, reporter, &[]).await
+    run_named(phase, path.to_owned(), context, reporter, skip).await
+}
+
+/// Our name of a phase's part that kubeadm's users know by another: the DNS add-on is not CoreDNS.
+pub fn own_name(path: String) -> String {
+    if path == "addon/coredns" { "addon/cluster-dns".into() } else { path }
 }
 
 /// Runs a phase's children without telling of each; for a command in which they are one step.

@@ -5,13 +5,18 @@ use serde_json::Value;
 
 use crate::api::{self, Api};
 
-/// Deletes this node's pods of DaemonSets that run an image whose name begins with `repository`; gives their names. The
+/// Deletes this node's pods of DaemonSets that run an image of `repository` whose name is `wanted`; gives their names. The
 /// DaemonSets make them anew.
-pub async fn restart(api: &dyn Api, node: &str, repository: &str) -> anyhow::Result<Vec<String>> {
+pub async fn restart(
+    api: &dyn Api,
+    node: &str,
+    repository: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> anyhow::Result<Vec<String>> {
     let path = format!("/api/v1/namespaces/kube-system/pods?fieldSelector=spec.nodeName%3D{node}");
     let pods = api::get(api, &path).await?.unwrap_or_default();
     let mut names = Vec::new();
-    for pod in pods["items"].as_array().into_iter().flatten().filter(|pod| is_daemon(pod, repository)) {
+    for pod in pods["items"].as_array().into_iter().flatten().filter(|pod| is_daemon(pod, repository, &wanted)) {
         let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         api::delete(api, &format!("/api/v1/namespaces/kube-system/pods/{name}")).await?;
         names.push(name.to_owned());
@@ -19,11 +24,11 @@ pub async fn restart(api: &dyn Api, node: &str, repository: &str) -> anyhow::Res
     Ok(names)
 }
 
-fn is_daemon(pod: &Value, repository: &str) -> bool {
+fn is_daemon(pod: &Value, repository: &str, wanted: impl Fn(&str) -> bool) -> bool {
     let list = |pointer: &str| pod.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
     let owned = list("/metadata/ownerReferences").any(|owner| owner["kind"] == "DaemonSet");
-    let prefix = format!("{repository}/");
-    owned && list("/spec/containers").any(|one| one["image"].as_str().is_some_and(|image| image.starts_with(&prefix)))
+    let name = |image: &str| Some(image.strip_prefix(repository)?.strip_prefix('/')?.split(':').next()?.to_owned());
+    owned && list("/spec/containers").any(|one| one["image"].as_str().and_then(name).is_some_and(|name| wanted(&name)))
 }
 
 #[cfg(test)]
@@ -42,6 +47,7 @@ mod tests {
         };
         let pods = [
             pod("kube-proxy-1", "DaemonSet", "kinit.local/kube-proxy:v1"),
+            pod("kinit-network-1", "DaemonSet", "kinit.local/kinit-network:v1"),
             pod("mine", "DaemonSet", "example.org/kube-proxy:v1"),
             pod("cluster-dns-1", "ReplicaSet", "kinit.local/cluster-dns:v1"),
         ];
@@ -51,7 +57,9 @@ mod tests {
             let name = pod["metadata"]["name"].as_str().unwrap();
             api.put(&format!("/api/v1/namespaces/kube-system/pods/{name}"), pod.clone());
         }
-        assert_eq!(restart(&api, "w1", "kinit.local").await.unwrap(), ["kube-proxy-1"]);
+        let proxy = |name: &str| name == "kube-proxy";
+        assert_eq!(restart(&api, "w1", "kinit.local", proxy).await.unwrap(), ["kube-proxy-1"]);
+        assert!(api.object("/api/v1/namespaces/kube-system/pods/kinit-network-1").is_some());
         assert!(api.object("/api/v1/namespaces/kube-system/pods/kube-proxy-1").is_none());
         assert!(api.object("/api/v1/namespaces/kube-system/pods/mine").is_some());
     }

@@ -39,6 +39,6 @@ pub(super) fn run(args: &RenewArgs) -> anyhow::Result<()> {
         print(&format!("{name} renewed; it ends on {end}\n"))?;
     }
     print(
-        "\nDone renewing certificates. Servers take their new certificates by themselves within a minute; restart\nkube-apiserver, kube-controller-manager, kube-scheduler and etcd to have clients take theirs too.\n",
+        "\nDone renewing certificates. kube-apiserver, kube-controller-manager, kube-scheduler and etcd read them again by\nthemselves, within a minute; upstream's must be restarted.\n",
     )
 }
