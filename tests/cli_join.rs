@@ -39,6 +39,7 @@ const TOKEN: &str = "abcdef.0123456789abcdef";
 struct Cluster {
     address: SocketAddr,
     hash: String,
+    ca: String,
 }
 
 impl Cluster {
@@ -82,7 +83,7 @@ impl Cluster {
                 });
             }
         });
-        Self { address, hash: ca.certificate().public_key_hash() }
+        Self { address, hash: ca.certificate().public_key_hash(), ca: ca_pem }
     }
 
     fn source(&self, token: &str, hash: &str) -> Source {
@@ -106,6 +107,7 @@ fn answers(url: &str, ca: &str) -> HashMap<String, Value> {
                    authentication:\n  x509:\n    clientCAFile: /elsewhere\n";
     let system = "/api/v1/namespaces/kube-system/configmaps";
     HashMap::from([
+        ("/kube-public/discovery".to_owned(), serde_yaml::from_str(&info).unwrap()),
         (
             "/api/v1/namespaces/kube-public/configmaps/cluster-info".to_owned(),
             json!({"data": {"kubeconfig": info, "jws-kubeconfig-abcdef": signature}}),
@@ -142,7 +144,7 @@ async fn only_the_right_token_and_hash_are_believed() {
         assert!(error.to_string().contains("hint:"));
     }
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let nobody = Cluster { address: silent, hash: cluster.hash.clone() };
+    let nobody = Cluster { address: silent, hash: cluster.hash.clone(), ca: cluster.ca.clone() };
     let error = discover(&nobody.source(TOKEN, &nobody.hash)).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
 }
@@ -212,4 +214,33 @@ async fn nothing_is_written_for_a_token_that_the_cluster_does_not_take() {
     let text = kinit::report::describe(&error.into());
     assert!(text.contains("token") && text.contains("hint:"), "{text}");
     assert_eq!(world.host.effects(), []);
+}
+
+#[tokio::test]
+async fn a_discovery_file_may_be_at_a_url_that_this_host_believes() {
+    let cluster = Cluster::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let authorities = folder.path().join("believed.pem");
+    let flags = |path: &str| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_kinit"));
+        command.args(["join", "phase", "kubelet-start", "--dry-run", "--node-name", "w1", "--tls-bootstrap-token", TOKEN]);
+        command.arg("--discovery-file").arg(format!("https://{}{path}", cluster.address));
+        command.env("SSL_CERT_FILE", &authorities).env("KINIT_BIN_DIR", folder.path());
+        command
+    };
+    std::fs::write(folder.path().join("kubelet"), "kubelet").unwrap();
+    let other = Authority::create("other", Timestamp::now()).unwrap();
+    for (believed, path, wanted) in [
+        (&other.certificate().to_pem(), "/kube-public/discovery", Err("certificate")),
+        (&cluster.ca, "/kube-public/nothing", Err("404")),
+        (&cluster.ca, "/kube-public/discovery", Ok("certificate-authority-data")),
+    ] {
+        std::fs::write(&authorities, believed).unwrap();
+        let output = flags(path).output().await.unwrap();
+        let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        match wanted {
+            Ok(text) => assert!(output.status.success() && out.contains(text), "{out}{errors}"),
+            Err(text) => assert!(!output.status.success() && errors.contains(text), "{path}: {errors}"),
+        }
+    }
 }

@@ -36,6 +36,8 @@ type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 pub enum Trust {
     /// Those signed by these CAs, PEM.
     Authorities(String),
+    /// Those that this host believes.
+    Host,
     /// Any: for the one request whose answer is checked by other means.
     Anyone,
 }
@@ -141,6 +143,11 @@ impl Connection {
                 }
                 builder.with_root_certificates(roots)
             }
+            Trust::Host => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                builder.with_root_certificates(roots)
+            }
             Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(any_server(provider)),
         };
         let tls = match certificate {
@@ -158,6 +165,36 @@ impl Connection {
         let client = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self { url: url.trim_end_matches('/').to_owned(), token, client })
     }
+
+    /// The status and the body of an answer that comes within `limit`.
+    async fn send(&self, request: Request<Full<Bytes>>, limit: Duration) -> Result<(u16, Bytes), Error> {
+        let unreachable = |reason: String| Error::Unreachable { url: self.url.clone(), reason };
+        let exchange = async {
+            let answer = self.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
+            let code = answer.status().as_u16();
+            let body = http_body_util::Limited::new(answer.into_body(), LIMIT)
+                .collect()
+                .await
+                .map_err(|error| unreachable(error.to_string()))?;
+            Ok((code, body.to_bytes()))
+        };
+        tokio::time::timeout(limit, exchange)
+            .await
+            .map_err(|_| unreachable(format!("it did not answer within {}s", limit.as_secs())))?
+    }
+}
+
+/// The text at an https URL whose server this host believes.
+pub async fn download(url: &str) -> Result<String, Error> {
+    let connection = Connection::new(url, &Trust::Host, None, None)?;
+    let unreachable = |reason: String| Error::Unreachable { url: url.to_owned(), reason };
+    let request = Request::builder().uri(url).body(Full::new(Bytes::new()));
+    let request = request.map_err(|error| unreachable(error.to_string()))?;
+    let (code, bytes) = connection.send(request, TIMEOUT).await?;
+    if code != 200 {
+        return Err(unreachable(format!("it answers with status {code}")));
+    }
+    String::from_utf8(bytes.to_vec()).map_err(|_| unreachable("what is there is no text".into()))
 }
 
 #[async_trait]
@@ -193,19 +230,7 @@ impl Api for KubeApi {
             None => Bytes::new(),
         };
         let request = request.body(Full::new(bytes)).map_err(|error| unreachable(error.to_string()))?;
-        let exchange = async {
-            let answer = connection.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
-            let code = answer.status().as_u16();
-            let body = http_body_util::Limited::new(answer.into_body(), LIMIT)
-                .collect()
-                .await
-                .map_err(|error| unreachable(error.to_string()))?;
-            Ok::<_, Error>((code, body.to_bytes()))
-        };
-        let limit = TIMEOUT.max(self.patience / 4);
-        let (code, bytes) = tokio::time::timeout(limit, exchange)
-            .await
-            .map_err(|_| unreachable(format!("it did not answer within {}s", limit.as_secs())))??;
+        let (code, bytes) = connection.send(request, TIMEOUT.max(self.patience / 4)).await?;
         let value = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         if (200..300).contains(&code) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
-pub use client::{KubeApi, Trust, clock_skew};
+pub use client::{KubeApi, Trust, clock_skew, download};
 pub use ensure::{delete, ensure, get, object_path, patch};
 pub use memory::MemoryApi;
 

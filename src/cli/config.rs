@@ -16,6 +16,17 @@ use crate::join::{JoinOverrides, JoinSettings};
 use crate::phase::images::import;
 use crate::report;
 
+/// Arguments of `kinit config`.
+#[derive(Debug, clap::Args)]
+pub struct ConfigArgs {
+    /// What is to be done
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+    /// Accepted for kubeadm's sake: no command here asks a cluster
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
 /// Subcommands of `kinit config`.
 #[derive(Debug, clap::Subcommand)]
 pub enum ConfigCommand {

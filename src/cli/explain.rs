@@ -1,6 +1,8 @@
 //! `kinit explain`.
 
-use super::print;
+use serde_json::json;
+
+use super::output::{Format, emit};
 use crate::codes;
 use kinit_preflight::explain::{EXPLANATIONS, explain};
 
@@ -13,6 +15,9 @@ const WIDEST: usize = 90;
 pub struct ExplainArgs {
     /// The code of an error, or the name of what preflight found; without one all are listed
     pub code: Option<String>,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
 }
 
 /// Runs the command.
@@ -20,7 +25,11 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let Some(code) = &args.code else {
         let lines = |all: &[(&str, &str)]| all.iter().map(|(name, _)| format!("  {name}\n")).collect::<String>();
         let (errors, checks) = (lines(codes::EXPLANATIONS), lines(EXPLANATIONS));
-        return print(&format!("Codes of errors:\n{errors}\nNames of preflight's checks:\n{checks}"));
+        let names = |all: &[(&'static str, &str)]| all.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        let data = json!({"errors": names(codes::EXPLANATIONS), "checks": names(EXPLANATIONS)});
+        return emit(args.output, &data, || {
+            format!("Codes of errors:\n{errors}\nNames of preflight's checks:\n{checks}")
+        });
     };
     let error = codes::EXPLANATIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(code)).copied();
     let (name, text) = error.or_else(|| explain(code)).ok_or_else(|| {
@@ -29,7 +38,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         )
     })?;
     let width = console::Term::stdout().size_checked().map_or(WIDEST, |(_, columns)| usize::from(columns));
-    print(&format!("{name}\n\n{}\n", wrapped(text, width.min(WIDEST))))
+    emit(args.output, &json!({"name": name, "text": text}), || {
+        format!("{name}\n\n{}\n", wrapped(text, width.min(WIDEST)))
+    })
 }
 
 /// The text in lines of at most `width` characters.

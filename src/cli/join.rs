@@ -100,7 +100,7 @@ pub struct JoinFlags {
     /// Socket of the container runtime
     #[arg(long, value_name = "SOCKET")]
     pub cri_socket: Option<String>,
-    /// A kubeconfig file to find the cluster by
+    /// A kubeconfig file to find the cluster by, or the https URL of one
     #[arg(long, value_name = "FILE")]
     pub discovery_file: Option<String>,
     /// The token to find the cluster by

@@ -16,7 +16,7 @@ mod status;
 mod token;
 mod upgrade;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -33,6 +33,9 @@ pub struct Cli {
     /// Say more; twice for even more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+    /// The path to the 'real' host root filesystem. This will cause kinit to chroot into the provided path
+    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
+    pub rootfs: Option<PathBuf>,
     /// The command
     #[command(subcommand)]
     pub command: Command,
@@ -48,8 +51,7 @@ pub enum Command {
     /// Performs a best effort revert of changes made to this host by 'kinit init' or 'kinit join'
     Reset(reset::ResetArgs),
     /// Manage bootstrap tokens
-    #[command(subcommand)]
-    Token(token::TokenCommand),
+    Token(token::TokenArgs),
     /// Commands related to handling Kubernetes certificates
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -57,8 +59,7 @@ pub enum Command {
     #[command(subcommand)]
     Kubeconfig(certs::KubeconfigCommand),
     /// Manage configuration for a cluster
-    #[command(subcommand)]
-    Config(config::ConfigCommand),
+    Config(config::ConfigArgs),
     /// Upgrade your cluster smoothly to a newer version with this command
     #[command(subcommand)]
     Upgrade(Box<upgrade::UpgradeCommand>),
@@ -113,6 +114,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),
     };
+    if let Some(folder) = &cli.rootfs
+        && let Err(error) = enter(folder)
+    {
+        return failed(&error);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
@@ -132,10 +138,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init::run(*args, verbose).await?,
         Command::Join(args) => return join::run(*args, verbose).await,
         Command::Reset(args) => return reset::run(args, verbose).await,
-        Command::Token(command) => token::run(command).await?,
+        Command::Token(args) => token::run(args).await?,
         Command::Certs(command) => certs::run(command)?,
         Command::Kubeconfig(command) => certs::run_kubeconfig(command)?,
-        Command::Config(command) => config::run(command, verbose).await?,
+        Command::Config(args) => config::run(args.command, verbose).await?,
         Command::Upgrade(command) => upgrade::run(*command, verbose).await?,
         Command::Preflight(args) => return preflight::run(args, verbose).await,
         Command::Status(args) => return status::run(args).await,
@@ -150,6 +156,19 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Supervise { background: false } => crate::supervise::run().await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes `folder` the root of all paths from here on.
+fn enter(folder: &Path) -> anyhow::Result<()> {
+    as_root()?;
+    let change = || -> nix::Result<()> {
+        nix::unistd::chroot(folder)?;
+        nix::unistd::chdir("/")
+    };
+    change().map_err(|error| {
+        let folder = folder.display();
+        anyhow::anyhow!("--rootfs {folder}: {error}\nhint: name the folder that the host's root is mounted at\ncode: Usage")
+    })
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

@@ -20,6 +20,20 @@ use crate::token::Token;
 
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 
+/// Arguments of `kinit token`.
+#[derive(Debug, clap::Args)]
+pub struct TokenArgs {
+    /// What is to be done
+    #[command(subcommand)]
+    pub command: TokenCommand,
+    /// The kubeconfig to use
+    #[command(flatten)]
+    pub config: KubeconfigArg,
+    /// Change nothing, only print what would be printed
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+}
+
 /// Subcommands of `kinit token`.
 #[derive(Debug, clap::Subcommand)]
 pub enum TokenCommand {
@@ -30,15 +44,14 @@ pub enum TokenCommand {
     /// Delete bootstrap tokens on the server
     Delete(DeleteArgs),
     /// Generate and print a bootstrap token, but do not create it on the server
-    #[command(after_help = "Example:\n  kinit token generate")]
-    Generate,
+    Generate(GenerateArgs),
 }
 
 /// The kubeconfig to use.
 #[derive(Debug, clap::Args)]
 pub struct KubeconfigArg {
     /// The kubeconfig to use
-    #[arg(long, value_name = "FILE", env = "KUBECONFIG", default_value_os_t = kubeconfig::path("admin.conf"))]
+    #[arg(long, global = true, value_name = "FILE", env = "KUBECONFIG", default_value_os_t = kubeconfig::path("admin.conf"))]
     pub kubeconfig: PathBuf,
 }
 
@@ -84,15 +97,18 @@ pub struct CreateArgs {
     /// A file with an InitConfiguration whose bootstrapTokens are created; the first one is printed
     #[arg(long = "config", value_name = "FILE", conflicts_with_all = ["token", "ttl", "description", "usages", "groups"])]
     pub file: Option<PathBuf>,
-    /// Do not create the token, only print what would be printed
-    #[arg(long)]
-    pub dry_run: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub output: Format,
-    /// The kubeconfig to use
-    #[command(flatten)]
-    pub config: KubeconfigArg,
+}
+
+/// Flags of `kinit token generate`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  kinit token generate")]
+pub struct GenerateArgs {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
 }
 
 /// Flags of `kinit token list`.
@@ -102,9 +118,6 @@ pub struct ListArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub output: Format,
-    /// The kubeconfig to use
-    #[command(flatten)]
-    pub config: KubeconfigArg,
 }
 
 /// Arguments of `kinit token delete`.
@@ -114,9 +127,6 @@ pub struct DeleteArgs {
     /// Tokens, or their first six characters
     #[arg(required = true)]
     pub tokens: Vec<String>,
-    /// The kubeconfig to use
-    #[command(flatten)]
-    pub config: KubeconfigArg,
 }
 
 /// A token as it is listed.
@@ -133,20 +143,23 @@ struct Listed {
 }
 
 /// Runs the command.
-pub async fn run(command: TokenCommand) -> anyhow::Result<()> {
-    match command {
-        TokenCommand::Generate => print(&format!("{}\n", Token::generate().reveal())),
-        TokenCommand::Create(args) => create(args).await,
-        TokenCommand::List(args) => list(args).await,
-        TokenCommand::Delete(args) => delete(args).await,
+pub async fn run(args: TokenArgs) -> anyhow::Result<()> {
+    match args.command {
+        TokenCommand::Generate(generate) => {
+            let token = Token::generate().reveal();
+            emit(generate.output, &serde_json::json!({"token": token}), || format!("{token}\n"))
+        }
+        TokenCommand::Create(create) => self::create(create, &args.config, args.dry_run).await,
+        TokenCommand::List(list) => self::list(&list, &args.config).await,
+        TokenCommand::Delete(delete) => self::delete(&delete, &args.config, args.dry_run).await,
     }
 }
 
-async fn create(args: CreateArgs) -> anyhow::Result<()> {
+async fn create(args: CreateArgs, config: &KubeconfigArg, dry_run: bool) -> anyhow::Result<()> {
     let tokens = wanted(&args)?;
-    let config = args.config.load()?;
+    let config = config.load()?;
     let api = KubeApi::from_kubeconfig(&config)?;
-    for settings in tokens.iter().filter(|_| !args.dry_run) {
+    for settings in tokens.iter().filter(|_| !dry_run) {
         api.create_secret(settings).await?;
     }
     let token = tokens.first().map(|settings| settings.token.reveal()).unwrap_or_default();
@@ -208,9 +221,9 @@ impl KubeApi {
     }
 }
 
-async fn list(args: ListArgs) -> anyhow::Result<()> {
+async fn list(args: &ListArgs, config: &KubeconfigArg) -> anyhow::Result<()> {
     use crate::api::Api;
-    let api = KubeApi::from_kubeconfig(&args.config.load()?)?;
+    let api = KubeApi::from_kubeconfig(&config.load()?)?;
     let path = format!("{SECRETS}?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken");
     let answer = api.call(Verb::Get, &path, None).await?;
     let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -263,16 +276,26 @@ fn remaining(expires: Option<&str>, now: Timestamp) -> String {
     }
 }
 
-async fn delete(args: DeleteArgs) -> anyhow::Result<()> {
-    let api = KubeApi::from_kubeconfig(&args.config.load()?)?;
-    for text in &args.tokens {
+async fn delete(args: &DeleteArgs, config: &KubeconfigArg, dry_run: bool) -> anyhow::Result<()> {
+    // All are looked at before the first one goes.
+    let ids = args.tokens.iter().map(|text| {
         let id = text.split('.').next().unwrap_or_default();
         if id.len() != 6 || !id.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase()) {
             anyhow::bail!(
                 "{text:?} is neither a token nor its first six characters\nhint: `kinit token list` shows them\ncode: TokenUnknown"
             );
         }
-        if !api::delete(&api, &format!("{SECRETS}/bootstrap-token-{id}")).await? {
+        Ok(id)
+    });
+    let ids: Vec<&str> = ids.collect::<anyhow::Result<_>>()?;
+    let api = KubeApi::from_kubeconfig(&config.load()?)?;
+    for id in ids {
+        let path = format!("{SECRETS}/bootstrap-token-{id}");
+        if dry_run {
+            print(&format!("would delete bootstrap token {id:?}\n"))?;
+            continue;
+        }
+        if !api::delete(&api, &path).await? {
             anyhow::bail!("there is no token {id}\nhint: `kinit token list` shows them\ncode: TokenUnknown");
         }
         print(&format!("bootstrap token {id:?} deleted\n"))?;

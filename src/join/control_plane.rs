@@ -154,7 +154,7 @@ async fn download(context: &JoinContext) -> Result {
         return Ok(Outcome::Skipped("without --certificate-key".into()));
     };
     let joined = cluster(context).await?;
-    let api = KubeApi::from_kubeconfig(&super::phases::bootstrap_kubeconfig(context, &joined.found)?)?;
+    let api = KubeApi::from_kubeconfig(&super::phases::bootstrap_kubeconfig(context, &joined.found).await?)?;
     let files = upload_certs::download(&api, key).await?;
     let folder = context.host.stage(&joined.settings.certificates_dir)?;
     store(&joined.settings, &folder, &joined.found, files)

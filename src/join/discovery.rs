@@ -4,6 +4,7 @@
 //! what makes it believed is the token's signature over it and the hash of the CA in it. Then it is read again from the
 //! same server, now believing that CA only, and must be the same.
 
+use std::path::Path;
 use std::time::Duration;
 
 use kinit_pki::{Certificate, Kubeconfig};
@@ -92,16 +93,24 @@ pub struct Found {
 pub async fn discover(source: &Source) -> Result<Found, Error> {
     match source {
         Source::Token { endpoint, token, hashes } => by_token(endpoint, token, hashes).await,
-        Source::File { path, .. } => {
-            let config = Kubeconfig::load(path)?;
+        Source::File { at, .. } => {
+            let config = file(at).await?;
             let (cluster, _) = config.current()?;
             let ca = cluster.ca_pem()?.ok_or_else(|| Error::Invalid {
                 endpoint: cluster.server.clone(),
-                reason: format!("{} has no CA", path.display()),
+                reason: format!("{at} has no CA"),
             })?;
             Ok(Found { server: cluster.server.clone(), ca })
         }
     }
+}
+
+/// The kubeconfig at a path, or at an https URL whose server this host believes.
+pub(super) async fn file(at: &str) -> Result<Kubeconfig, Error> {
+    if at.starts_with("https://") {
+        return Ok(Kubeconfig::parse(&api::download(at).await?, at)?);
+    }
+    Ok(Kubeconfig::load(Path::new(at))?)
 }
 
 async fn by_token(endpoint: &str, token: &Token, hashes: &[String]) -> Result<Found, Error> {

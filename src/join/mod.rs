@@ -37,8 +37,8 @@ pub enum Source {
     },
     /// By a kubeconfig file that has the CA; the token is for the kubelet's certificate.
     File {
-        /// The file.
-        path: PathBuf,
+        /// The file's path, or an https URL.
+        at: String,
         /// The token, if the file has no credentials.
         token: Option<Token>,
     },
@@ -226,20 +226,15 @@ fn source(discovery: &Discovery) -> Result<Source, Error> {
             Err(Error::value("discovery", "bootstrapToken and file", "are both given", "give one of them"))
         }
         (None, Some(file)) => {
-            if file.kube_config_path.contains("://") {
-                let hint = "download it yourself and give its path";
-                return Err(Error::value(
-                    "discovery.file",
-                    &file.kube_config_path,
-                    "is a URL, which is not there yet",
-                    hint,
-                ));
+            if file.kube_config_path.contains("://") && !file.kube_config_path.starts_with("https://") {
+                let hint = "give the path of a file, or an https URL";
+                return Err(Error::value("discovery.file", &file.kube_config_path, "is no https URL", hint));
             }
             let token = match discovery.tls_bootstrap_token.as_str() {
                 "" => None,
                 text => Some(text.parse()?),
             };
-            Ok(Source::File { path: PathBuf::from(&file.kube_config_path), token })
+            Ok(Source::File { at: file.kube_config_path.clone(), token })
         }
         (Some(part), None) => by_token(part),
         (None, None) => Err(Error::value(

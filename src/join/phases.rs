@@ -119,9 +119,15 @@ const AGENT: Phase<JoinContext> =
         async move { start_agent(context).await }.boxed()
     });
 
-const START: Phase<JoinContext> = Phase::leaf("kubelet-start", "starts the kubelet", |context| {
-    async move { kubelet::start(context.host.as_ref()).await }.boxed()
-});
+/// By itself it does all that it does in kubeadm.
+const START: Phase<JoinContext> =
+    Phase::leaf("kubelet-start", "writes what the kubelet lacks and starts it", |context| {
+        async move {
+            kubelet_files(context).await?;
+            kubelet::start(context.host.as_ref()).await
+        }
+        .boxed()
+    });
 
 const WAIT_BOOTSTRAP: Phase<JoinContext> =
     Phase::leaf("kubelet-wait-bootstrap", "waits until the kubelet has a certificate of its own", |context| {
@@ -146,7 +152,7 @@ pub(super) async fn cluster(context: &JoinContext) -> anyhow::Result<&Joined> {
         .cluster
         .get_or_try_init(|| async {
             let found = discovery::discover(&context.settings.source).await?;
-            let api = KubeApi::from_kubeconfig(&bootstrap_kubeconfig(context, &found)?)?;
+            let api = KubeApi::from_kubeconfig(&bootstrap_kubeconfig(context, &found).await?)?;
             let object = config_map(&api, "kubeadm-config").await?;
             let document: ClusterConfiguration = serde_json::from_value(text_in(&object, "ClusterConfiguration")?)?;
             let kubelet = text_in(&config_map(&api, "kubelet-config").await?, "kubelet")?;
@@ -193,14 +199,14 @@ fn text_in(object: &Value, key: &str) -> anyhow::Result<Value> {
 }
 
 /// What the kubelet asks for its certificate with: the token, or what the discovery file has.
-pub(super) fn bootstrap_kubeconfig(context: &JoinContext, found: &discovery::Found) -> anyhow::Result<Kubeconfig> {
+pub(super) async fn bootstrap_kubeconfig(context: &JoinContext, found: &discovery::Found) -> anyhow::Result<Kubeconfig> {
     if let Some(token) = &context.settings.bootstrap_token {
         let token = token.reveal();
         let user = Credential::Token(&token);
         return Ok(Kubeconfig::new("kubernetes", &found.server, &found.ca, "tls-bootstrap-token-user", &user));
     }
     match &context.settings.source {
-        super::Source::File { path, .. } => Ok(Kubeconfig::load(path)?),
+        super::Source::File { at, .. } => Ok(discovery::file(at).await?),
         super::Source::Token { .. } => anyhow::bail!("there is no token for the kubelet's certificate"),
     }
 }
@@ -221,7 +227,7 @@ async fn kubelet_files(context: &JoinContext) -> Result {
     context.settings.patches.apply("kubeletconfiguration", &mut config)?;
     let mut change = host.write(&context.settings.ca_path, joined.found.ca.as_bytes(), 0o644)?;
     if host.read(&kubeconfig::path("kubelet.conf"))?.is_none() {
-        let mut config = bootstrap_kubeconfig(context, &joined.found)?;
+        let mut config = bootstrap_kubeconfig(context, &joined.found).await?;
         if let Some(url) = joined.settings.node_url() {
             config.clusters.iter_mut().for_each(|named| named.cluster.server.clone_from(&url));
         }

@@ -7,8 +7,9 @@ mod user;
 
 use std::path::PathBuf;
 
-use super::output::Format;
-use super::print;
+use serde_json::json;
+
+use super::output::{Format, emit};
 pub use user::{KubeconfigCommand, run as run_kubeconfig};
 
 /// The kubeconfigs that hold a client certificate and are looked after like certificates.
@@ -24,8 +25,7 @@ pub enum CertsCommand {
     /// Generate keys and certificate signing requests
     GenerateCsr(RequestArgs),
     /// Generate certificate keys
-    #[command(after_help = "Example:\n  kinit certs certificate-key")]
-    CertificateKey,
+    CertificateKey(KeyArgs),
 }
 
 /// Flags of `kinit certs check-expiration`.
@@ -80,12 +80,24 @@ pub struct RequestArgs {
     pub config: Option<PathBuf>,
 }
 
+/// Flags of `kinit certs certificate-key`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  kinit certs certificate-key")]
+pub struct KeyArgs {
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+}
+
 /// Runs `kinit certs`.
 pub fn run(command: CertsCommand) -> anyhow::Result<()> {
     match command {
         CertsCommand::CheckExpiration(args) => expiration::run(&args),
         CertsCommand::Renew(args) => renew::run(&args),
         CertsCommand::GenerateCsr(args) => request::run(&args),
-        CertsCommand::CertificateKey => print(&format!("{}\n", crate::certificates::new_key())),
+        CertsCommand::CertificateKey(args) => {
+            let key = crate::certificates::new_key();
+            emit(args.output, &json!({"certificateKey": key}), || format!("{key}\n"))
+        }
     }
 }
