@@ -223,7 +223,16 @@ async fn a_discovery_file_may_be_at_a_url_that_this_host_believes() {
     let authorities = folder.path().join("believed.pem");
     let flags = |path: &str| {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_kinit"));
-        command.args(["join", "phase", "kubelet-start", "--dry-run", "--node-name", "w1", "--tls-bootstrap-token", TOKEN]);
+        command.args([
+            "join",
+            "phase",
+            "kubelet-start",
+            "--dry-run",
+            "--node-name",
+            "w1",
+            "--tls-bootstrap-token",
+            TOKEN,
+        ]);
         command.arg("--discovery-file").arg(format!("https://{}{path}", cluster.address));
         command.env("SSL_CERT_FILE", &authorities).env("KINIT_BIN_DIR", folder.path());
         command

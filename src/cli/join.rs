@@ -10,9 +10,9 @@ use kinit_preflight::Role;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+use super::CommonArgs;
 use super::init::{Intended, address_towards, host_defaults};
 use super::output::{Format, emit};
-use super::CommonArgs;
 use crate::config::Documents;
 use crate::host::{Host, MemoryHost, RealHost, record};
 use crate::images::{Binaries, ImageStore, RuntimeImages, WouldImport};

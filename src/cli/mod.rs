@@ -167,7 +167,9 @@ fn enter(folder: &Path) -> anyhow::Result<()> {
     };
     change().map_err(|error| {
         let folder = folder.display();
-        anyhow::anyhow!("--rootfs {folder}: {error}\nhint: name the folder that the host's root is mounted at\ncode: Usage")
+        anyhow::anyhow!(
+            "--rootfs {folder}: {error}\nhint: name the folder that the host's root is mounted at\ncode: Usage"
+        )
     })
 }
 

@@ -41,7 +41,7 @@ pub enum Error {
     #[error(transparent)]
     Patches(#[from] crate::patches::Error),
     /// One value is not valid.
-    #[error("{field}: {value:?} {reason}\nhint: {hint}")]
+    #[error("{} {reason}\nhint: {hint}", subject(field, value))]
     Value {
         /// Flag or path of the field.
         field: String,
@@ -52,6 +52,11 @@ pub enum Error {
         /// What would be right.
         hint: String,
     },
+}
+
+/// What is wrong: the field with its value, or the field that has none.
+fn subject(field: &str, value: &str) -> String {
+    if value.is_empty() { field.to_owned() } else { format!("{field}: {value:?}") }
 }
 
 impl Error {

@@ -199,7 +199,10 @@ fn text_in(object: &Value, key: &str) -> anyhow::Result<Value> {
 }
 
 /// What the kubelet asks for its certificate with: the token, or what the discovery file has.
-pub(super) async fn bootstrap_kubeconfig(context: &JoinContext, found: &discovery::Found) -> anyhow::Result<Kubeconfig> {
+pub(super) async fn bootstrap_kubeconfig(
+    context: &JoinContext,
+    found: &discovery::Found,
+) -> anyhow::Result<Kubeconfig> {
     if let Some(token) = &context.settings.bootstrap_token {
         let token = token.reveal();
         let user = Credential::Token(&token);

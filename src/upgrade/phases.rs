@@ -17,9 +17,19 @@ const ADDONS: &[&str] = &["kinit-network", "kube-proxy", "cluster-dns"];
 const CONFIG_MAPS: &[&str] = &["kubeadm", "kubelet"];
 
 const PHASES: &[Phase] = &[
-    Phase { name: "images", about: "gives the images of this build to the container runtime", on_nodes: true, parts: &[] },
+    Phase {
+        name: "images",
+        about: "gives the images of this build to the container runtime",
+        on_nodes: true,
+        parts: &[],
+    },
     Phase { name: "control-plane", about: "replaces the static pods one by one", on_nodes: true, parts: &[] },
-    Phase { name: "upload-config", about: "writes down what the cluster is made of now", on_nodes: false, parts: CONFIG_MAPS },
+    Phase {
+        name: "upload-config",
+        about: "writes down what the cluster is made of now",
+        on_nodes: false,
+        parts: CONFIG_MAPS,
+    },
     Phase { name: "agent", about: "replaces the agent", on_nodes: true, parts: &[] },
     Phase { name: "kubelet-config", about: "replaces the kubelet and its configuration", on_nodes: true, parts: &[] },
     Phase { name: "addon", about: "replaces the add-ons", on_nodes: true, parts: ADDONS },
@@ -92,9 +102,19 @@ mod tests {
             ("", "addon/nonsense", false, None),
             ("control-plane", "", true, Some("agent kubelet-config addon")),
             ("images", "", true, Some("control-plane agent kubelet-config addon")),
-            ("addon coredns", "", true, Some("control-plane agent kubelet-config addon/kinit-network addon/kube-proxy")),
+            (
+                "addon coredns",
+                "",
+                true,
+                Some("control-plane agent kubelet-config addon/kinit-network addon/kube-proxy"),
+            ),
             ("addon all", "agent", true, Some("agent control-plane agent kubelet-config")),
-            ("upload-config kubelet", "", false, Some("control-plane upload-config/kubeadm agent kubelet-config addon")),
+            (
+                "upload-config kubelet",
+                "",
+                false,
+                Some("control-plane upload-config/kubeadm agent kubelet-config addon"),
+            ),
             ("upload-config", "", true, None),
             ("post-upgrade", "", false, None),
             ("control-plane etcd", "", false, None),

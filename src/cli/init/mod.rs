@@ -182,4 +182,3 @@ async fn check(context: &InitContext) -> anyhow::Result<()> {
     context.reporter.end("preflight", &Outcome::Changed, begin.elapsed());
     Ok(())
 }
-
