@@ -27,11 +27,18 @@ check "but not under NO_COLOR" on_cp1 "TERM=xterm NO_COLOR=1 script -qec 'kinit 
 check "and a pipe gets plain lines" on_cp1 "kinit init --dry-run 2>&1 | cat > /root/piped; grep -q '^\\[addon/kube-proxy\\]' /root/piped && ! grep -qP '\\x1b' /root/piped"
 check "a reader that leaves early is no error" on_cp1 'set -o pipefail; kinit init --dry-run 2> /dev/null | head -n 1'
 check "a phase takes more flags" says '+    - "--v=7"' on_cp1 kinit init phase control-plane scheduler --scheduler-extra-args v=7 --dry-run
+check "and as data" equals /etc/kubernetes/manifests/kube-scheduler.yaml on_cp1 'kinit init phase control-plane scheduler --dry-run -o json | python3 -c "import json, sys; print(json.load(sys.stdin)[\"files\"][0][\"path\"])"'
+check "an add-on's manifest is printed" says 'kind: DaemonSet' on_cp1 kinit init phase addon kube-proxy --print-manifest
+check "by kubeadm's name too" says 'name: kube-dns' on_cp1 kinit init phase addon coredns --print-manifest
+check "another root can be named" says cluster-dns on_cp1 kinit --rootfs / config images list
 check "nothing was written by any of these" untouched
 check "certificates are made" on_cp1 kinit init phase certs all --apiserver-advertise-address 10.88.0.11
 check "the CA's key is its owner's alone" equals 600 on_cp1 stat -c %a /etc/kubernetes/pki/ca.key
 check "they are kubeadm's" equals 'apiserver-etcd-client.crt apiserver-etcd-client.key apiserver-kubelet-client.crt apiserver-kubelet-client.key apiserver.crt apiserver.key ca.crt ca.key etcd front-proxy-ca.crt front-proxy-ca.key front-proxy-client.crt front-proxy-client.key sa.key sa.pub' \
   on_cp1 'cd /etc/kubernetes/pki; echo *'
+check "kubeconfigs are written where they are wanted" on_cp1 kinit init phase kubeconfig all --kubeconfig-dir /root/kubeconfigs --apiserver-advertise-address 10.88.0.11
+check "all of them" equals 'admin.conf controller-manager.conf kubelet.conf scheduler.conf super-admin.conf' on_cp1 'cd /root/kubeconfigs; echo *'
+check "and nowhere else" on_cp1 test ! -e /etc/kubernetes/admin.conf
 check "a second run changes nothing" on_cp1 'sha256sum /etc/kubernetes/pki/*.crt > /root/before; kinit init phase certs all --apiserver-advertise-address 10.88.0.11; sha256sum -c --quiet /root/before'
 check "reset removes them" on_cp1 kinit reset -f
 check "they are gone" untouched

@@ -45,7 +45,14 @@ on w1 'sysctl -qw net.ipv4.ip_forward=0; systemctl disable -q --now containerd; 
   printf "#!/bin/sh\numount /proc/swaps\n" > /usr/local/sbin/swapoff; chmod 755 /usr/local/sbin/swapoff'     # a host that is a container has none
 check "a host that is not ready is told so" refuses Swap on w1 kinit preflight --join
 check "nothing is mended without a yes" refuses "add --yes" on w1 kinit preflight --join --fix
-check "preflight mends it" on w1 'kinit preflight --join --fix --yes'
+asked() { on w1 "printf $1 | TERM=xterm script -qec 'kinit preflight --join --fix' /root/asked"; }
+check "on a terminal it asks, and a no changes nothing" refuses "nothing was changed" asked n
+check "what would be done stands in the question" on w1 "grep -q 'switch swap off' /root/asked && grep -q 'Go on?' /root/asked"
+check "swap stays on" on w1 grep -q swapfile /proc/swaps
+check "a yes mends it" asked y
+check "packets are forwarded then" equals 1 on w1 cat /proc/sys/net/ipv4/ip_forward
+on w1 'sysctl -qw net.ipv4.ip_forward=0'
+check "--yes mends without a question" on w1 'kinit preflight --join --fix --yes < /dev/null'
 check "packets are forwarded" equals 1 on w1 cat /proc/sys/net/ipv4/ip_forward
 check "at each boot" on w1 "grep -q 'ip_forward = 1' /etc/sysctl.d/99-kinit.conf"
 check "containerd runs" equals active on w1 systemctl is-active containerd
