@@ -126,6 +126,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the cluster could not, rather than would not.
+    pub fn is_of_the_cluster(&self) -> bool {
+        use Error::{LeaderChanged, NoLeader, Stopped, TimedOut, TooManyRequests, Unhealthy};
+        matches!(self, NoLeader | LeaderChanged | TimedOut | Stopped | TooManyRequests | Unhealthy)
+    }
+
     /// The gRPC code that etcd's clients expect with this error.
     pub fn code(&self) -> Code {
         match self {

@@ -25,6 +25,7 @@ use crate::apply::Reply;
 use crate::auth::Asker;
 use crate::error::Error;
 use crate::fatal::Fatal;
+use crate::metrics::Figures;
 use crate::proto::log::command::Op;
 use crate::proto::log::{self, Command};
 use crate::wal::WalError;
@@ -39,14 +40,15 @@ const MOST_TICKS: u32 = 2;
 pub struct Proposer {
     inbox: Arc<Inbox>,
     standing: Arc<Standing>,
+    figures: Arc<Figures>,
     ids: Arc<AtomicU64>,
     most_bytes: usize,
 }
 
 impl Proposer {
     /// `most_bytes` bounds one request.
-    pub fn new(inbox: Arc<Inbox>, standing: Arc<Standing>, most_bytes: usize) -> Self {
-        Self { inbox, standing, ids: Arc::new(AtomicU64::new(rand::random())), most_bytes }
+    pub fn new(inbox: Arc<Inbox>, standing: Arc<Standing>, figures: Arc<Figures>, most_bytes: usize) -> Self {
+        Self { inbox, standing, figures, ids: Arc::new(AtomicU64::new(rand::random())), most_bytes }
     }
 
     /// Proposes a write of this member's own and waits until it is durable and applied.
@@ -65,8 +67,14 @@ impl Proposer {
         }
         let Some(op) = command.op else { return Err(Error::Stopped) };
         let (reply, answer) = oneshot::channel();
-        self.inbox.propose(Proposal { data, op, asker, id, reply })?;
-        self.wait(answer).await
+        let outcome = match self.inbox.propose(Proposal { data, op, asker, id, reply }) {
+            Ok(()) => self.wait(answer).await,
+            Err(error) => Err(error),
+        };
+        if outcome.as_ref().is_err_and(Error::is_of_the_cluster) {
+            self.figures.failed_proposals.inc();
+        }
+        outcome
     }
 
     /// Waits until this member has applied everything that was acknowledged anywhere before.
@@ -77,7 +85,11 @@ impl Proposer {
         }
         let (reply, answer) = oneshot::channel();
         self.inbox.read(reply)?;
-        self.wait(answer).await
+        let outcome = self.wait(answer).await;
+        if outcome.is_err() {
+            self.figures.failed_reads.inc();
+        }
+        outcome
     }
 
     async fn wait<T>(&self, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {

@@ -137,7 +137,6 @@ pub struct Server {
 /// What is open while a member runs.
 struct Opened {
     run: Run,
-    machine: Arc<Machine>,
     commits: CommitThread,
     context: Arc<Context>,
     inbox: Arc<Inbox>,
@@ -186,12 +185,11 @@ impl Server {
             () = shutdown.cancelled() => return Ok(End::Stopped),
             opened = self.open(&fatal) => opened?,
         };
-        let Opened { run, machine, commits, context, inbox, _lock } = opened;
+        let Opened { run, commits, context, inbox, _lock } = opened;
         let peers = run.peers.clone();
-        let figures = run.figures.clone();
         let node = Node::start(run, inbox, config.heartbeat, fatal.clone()).map_err(ServerError::Thread)?;
         let metrics = Metrics::default();
-        register(&metrics, &figures, machine, context.standing.clone(), config.quota.unwrap_or(u64::MAX));
+        register(&metrics, &context);
 
         let tasks = TaskTracker::new();
         let end = context.shutdown.clone();
@@ -343,13 +341,14 @@ impl Server {
         let (raft, state) = open::consensus(&config.wal_dir, raft_config, applied, members, found, kept)?;
 
         let (inbox, standing) = (Arc::new(Inbox::default()), Arc::new(Standing::new(identity.member, state.term)));
-        let proposer = Proposer::new(inbox.clone(), standing.clone(), config.max_request_bytes);
-        let peers = Peers::new(identity, config.peer_files.clone(), inbox.clone());
+        let figures = Arc::new(Figures::default());
+        let proposer = Proposer::new(inbox.clone(), standing.clone(), figures.clone(), config.max_request_bytes);
+        let peers = Peers::new(identity, config.peer_files.clone(), inbox.clone(), figures.clone());
         peers.set_source(machine.clone());
         peers.update(&roster);
         let parts = Parts {
             machine: machine.clone(),
-            figures: Arc::new(Figures::default()),
+            figures: figures.clone(),
             standing: standing.clone(),
             peers: peers.clone(),
             kept,
@@ -370,6 +369,7 @@ impl Server {
                 shutdown: shutdown.clone(),
             },
             standing,
+            figures,
             strict_reconfig: config.strict_reconfig,
             max_txn_ops: config.max_txn_ops,
             max_request_bytes: config.max_request_bytes,
@@ -379,11 +379,12 @@ impl Server {
             leader_patience: config.heartbeat * config.election_ticks * 3,
             auth_token: config.auth_token.clone(),
             bcrypt_cost: password::cost(config.bcrypt_cost),
+            least_ttl: least_ttl(config.heartbeat * config.election_ticks),
             lease_checkpoints: config.features.lease_checkpoint,
             shutdown,
         };
         let run = Run::new(raft, wal, state, parts);
-        Ok(Opened { run, machine, commits, context: Arc::new(context), inbox, _lock: lock })
+        Ok(Opened { run, commits, context: Arc::new(context), inbox, _lock: lock })
     }
 
     async fn bind(&self) -> Result<Listeners, ServerError> {
@@ -397,6 +398,11 @@ impl Server {
             peers: bind(&self.config.listen_peer, &peer_tls, shared).await?,
         })
     }
+}
+
+/// In seconds, as etcd has it: one and a half of an election's timeout.
+fn least_ttl(election: Duration) -> i64 {
+    (election.as_millis() as i64 * 3 / 2 + 999) / 1000
 }
 
 struct Listeners {

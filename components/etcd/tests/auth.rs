@@ -146,6 +146,38 @@ async fn a_restart_keeps_users_and_forgets_tokens() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn signed_tokens_outlive_a_restart_and_no_change_of_users() {
+    let Some(ctl) = installed("etcdctl") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let key = directory.path().join("signing.key");
+    std::fs::write(&key, rcgen::KeyPair::generate().expect("a key").serialize_pem()).expect("written");
+    let flag = format!("--auth-token=jwt,sign-method=ES256,ttl=5m,priv-key={}", key.display());
+    let data = directory.path().join("data");
+    let tell = async |address: SocketAddr, command: &'static str| {
+        let ctl = ctl.clone();
+        let (_, error) = tokio::task::spawn_blocking(move || run(&ctl, address, command)).await.expect("runs");
+        assert_eq!(error, "", "{command}");
+    };
+    let server = Ours::start(&data, &[&flag]).await;
+    for command in ["user add root:root-secret", "user grant-role root root", "auth enable", "@root put a 1"] {
+        tell(server.address, command).await;
+    }
+    let token = authenticate(server.address).await;
+    assert_eq!(token.split('.').count(), 3, "{token}");
+    put_with(server.address, &token).await.expect("known");
+    server.stop().await;
+
+    let server = Ours::start(&data, &[&flag]).await;
+    put_with(server.address, &token).await.expect("still known");
+    let broken = put_with(server.address, &format!("{token}x")).await.expect_err("refused");
+    assert_eq!(broken.message(), "etcdserver: invalid auth token");
+    tell(server.address, "@root user add anna:anna-secret").await;
+    let old = put_with(server.address, &token).await.expect_err("of before");
+    assert_eq!(old.message(), "etcdserver: revision of auth store is old");
+    server.stop().await;
+}
+
 async fn authenticate(address: SocketAddr) -> String {
     let channel = Channel::from_shared(format!("http://{address}")).expect("a URL").connect().await.expect("connected");
     let request = AuthenticateRequest { name: "root".into(), password: "root-secret".into() };

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Client, Ours, Watches};
+use kinit_etcd::proto::health::HealthCheckRequest;
+use kinit_etcd::proto::health::health_check_response::ServingStatus;
+use kinit_etcd::proto::health::health_client::HealthClient;
 use kinit_etcd::proto::mvcc::Event;
 use kinit_etcd::proto::rpc::alarm_request::AlarmAction;
 use kinit_etcd::proto::rpc::watch_request::RequestUnion;
@@ -243,60 +246,6 @@ async fn a_restart_changes_nothing_but_the_term() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_api_speaks_json() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let server = Ours::start(directory.path(), &[]).await;
-    let table = [
-        ("/v3/kv/put", r#"{"key":"Zm9v","value":"YmFy"}"#, "200 OK", r#""revision":"2""#),
-        ("/v3/kv/range", r#"{"key":"Zm9v"}"#, "200 OK", r#""kvs":[{"key":"Zm9v","create_revision":"2""#),
-        ("/v3/kv/range", "", "400 Bad Request", r#""message":"etcdserver: key is not provided""#),
-        ("/v3/kv/range", "{", "400 Bad Request", r#""code":3"#),
-        (
-            "/v3/kv/txn",
-            r#"{"compare":[{"target":"CREATE","key":"Zm9v","createRevision":"2"}],"success":[{"requestPut":{"key":"Zm9v","value":"MQ=="}}]}"#,
-            "200 OK",
-            r#""succeeded":true"#,
-        ),
-        ("/v3/lease/grant", r#"{"TTL":100,"ID":7}"#, "200 OK", r#""ID":"7","TTL":"100""#),
-        ("/v3/maintenance/status", "{}", "200 OK", r#""version":"3.6"#),
-        ("/v3/cluster/member/list", "{}", "200 OK", r#""peerURLs":["#),
-        ("/v3/nothing", "{}", "404 Not Found", r#""code":5"#),
-    ];
-    for (path, body, status, expected) in table {
-        let response = post(server.address, path, body).await;
-        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{path} {body}: {response}");
-        assert!(response.contains(expected), "{path} {body}: {response}");
-    }
-
-    let mut stream = tokio::net::TcpStream::connect(server.address).await.expect("connected");
-    let body = r#"{"create_request":{"key":"Zm9v","start_revision":"2"}}"#;
-    let request = format!("POST /v3/watch HTTP/1.1\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut seen = String::new();
-    while !(seen.contains(r#"{"result":"#)
-        && seen.contains(r#""created":true"#)
-        && seen.contains(r#""mod_revision":"3""#))
-    {
-        let mut buffer = [0; 1000];
-        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut buffer)).await.expect("in time");
-        let count = read.expect("readable");
-        assert!(count > 0, "the watch ended: {seen}");
-        seen.push_str(std::str::from_utf8(&buffer[..count]).expect("text"));
-    }
-    drop(stream);
-    server.stop().await;
-}
-
-async fn post(address: std::net::SocketAddr, path: &str, body: &str) -> String {
-    let length = body.len();
-    http(
-        address,
-        &format!("POST {path} HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"),
-    )
-    .await
-}
-
 async fn get(address: std::net::SocketAddr, path: &str) -> String {
     http(address, &format!("GET {path} HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n")).await
 }
@@ -328,6 +277,82 @@ async fn probes_are_answered_on_both_listeners() {
         assert!(get(address, "/nothing").await.starts_with("HTTP/1.1 404"));
     }
     server.stop().await;
+}
+
+/// What the alerts that come with etcd, and its dashboards, ask for.
+const FAMILIES: [&str; 34] = [
+    "etcd_cluster_version{cluster_version=\"3.6\"} 1",
+    "etcd_debugging_lease_granted_total",
+    "etcd_debugging_mvcc_keys_total 1",
+    "etcd_debugging_mvcc_slow_watcher_total",
+    "etcd_debugging_mvcc_watcher_total",
+    "etcd_debugging_store_revision",
+    "etcd_disk_backend_commit_duration_seconds_bucket",
+    "etcd_disk_backend_defrag_duration_seconds_bucket",
+    "etcd_disk_wal_fsync_duration_seconds_bucket",
+    "etcd_disk_wal_write_bytes_total",
+    "etcd_mvcc_db_total_size_in_bytes",
+    "etcd_mvcc_db_total_size_in_use_in_bytes",
+    "etcd_mvcc_delete_total 0",
+    "etcd_mvcc_put_total 1",
+    "etcd_mvcc_range_total",
+    "etcd_mvcc_txn_total",
+    "etcd_network_client_grpc_received_bytes_total",
+    "etcd_network_client_grpc_sent_bytes_total",
+    "etcd_server_has_leader 1",
+    "etcd_server_heartbeat_send_failures_total",
+    "etcd_server_id{server_id=",
+    "etcd_server_is_leader 1",
+    "etcd_server_is_learner 0",
+    "etcd_server_leader_changes_seen_total 1",
+    "etcd_server_proposals_applied_total",
+    "etcd_server_proposals_committed_total",
+    "etcd_server_proposals_failed_total 0",
+    "etcd_server_proposals_pending 0",
+    "etcd_server_quota_backend_bytes",
+    "etcd_server_slow_apply_total",
+    "etcd_server_version{server_version=\"3.6",
+    "grpc_server_handled_total{grpc_code=\"OK\",grpc_type=\"unary\",grpc_service=\"etcdserverpb.KV\",grpc_method=\"Put\"} 1",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_have_etcds_names() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Ours::start(directory.path(), &[]).await;
+    let mut client = server.client().await;
+    put(&mut client, "k", "v").await;
+    assert!(client.kv.put(PutRequest::default()).await.is_err());
+    let page = get(server.metrics, "/metrics").await;
+    for family in FAMILIES {
+        assert!(page.contains(&format!("\n{family}")), "{family} is missing: {page}");
+    }
+    assert!(page.contains("grpc_code=\"InvalidArgument\""), "{page}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpcs_own_probes_are_answered() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Ours::start(directory.path(), &[]).await;
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).expect("a URL");
+    let mut health = HealthClient::new(endpoint.connect().await.expect("connected"));
+    let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    let serving = ServingStatus::Serving as i32;
+    assert_eq!(health.check(of("")).await.expect("answered").into_inner().status, serving);
+    let unknown = health.check(of("etcdserverpb.KV")).await.expect_err("only the whole is known");
+    assert_eq!((unknown.code(), unknown.message()), (Code::NotFound, "unknown service"));
+    let mut watch = health.watch(of("")).await.expect("a stream").into_inner();
+    assert_eq!(watch.message().await.expect("no error").map(|told| told.status), Some(serving));
+    let mut unknown = health.watch(of("other")).await.expect("a stream").into_inner();
+    let told = unknown.message().await.expect("no error").map(|told| told.status);
+    assert_eq!(told, Some(ServingStatus::ServiceUnknown as i32));
+    server.stop().await;
+    // The connection may have ended before the last word.
+    if let Ok(Some(told)) = watch.message().await {
+        assert_eq!(told.status, ServingStatus::NotServing as i32);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,20 +1,19 @@
 //! What a full store costs: a snapshot, and a start on it after a kill.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kinit_etcd::proto::rpc::{RangeRequest, SnapshotRequest};
 
 use super::common::Client;
 use super::load::key;
-use super::servers::Servers;
+use super::servers::{Program, Servers};
 
 /// Asks for one key.
 pub fn any() -> RangeRequest {
     RangeRequest { key: key(1), ..RangeRequest::default() }
 }
 
-pub async fn measure(program: &Path, servers: Servers) {
+pub async fn measure(program: &Program, servers: Servers) {
     let started = Instant::now();
     let mut client = Client::connect(servers.addresses[0]).await;
     let mut pieces = client.maintenance.snapshot(SnapshotRequest {}).await.expect("a snapshot").into_inner();
@@ -33,7 +32,7 @@ pub async fn measure(program: &Path, servers: Servers) {
     let (start, memory) = (started.elapsed(), servers.memory());
     println!(
         "{}: snapshot of {} MB in {:.2} s, start after a kill in {:.2} s, {} MB resident then, {} of it no file's",
-        program.display(),
+        program.path.display(),
         bytes >> 20,
         snapshot.as_secs_f64(),
         start.as_secs_f64(),

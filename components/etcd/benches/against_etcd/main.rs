@@ -3,7 +3,7 @@
 //! `cargo bench -p kinit-etcd` prints a table; `cargo bench -p kinit-etcd -- puts` only the rows with that word.
 //! `--other PATH` measures against another program than `/usr/bin/etcd`, such as an earlier build; `--rounds N` says how
 //! often each takes its turn; `--host NAMESPACE=ADDRESS`, three times, gives each member of three a network of its own (see
-//! `network.sh`). The load generator shares the machine, so each row also gives the server's CPU seconds per
+//! `network.sh`); `--own-flag FLAG` is for ours alone. The load generator shares the machine, so each row also gives the server's CPU seconds per
 //! 10,000 operations. A row says the median of the rounds, and the least and the most.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
@@ -15,12 +15,11 @@ mod load;
 mod servers;
 mod wire;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use common::{Client, own_binary};
-use servers::{Host, Servers};
+use servers::{Host, Program, Servers};
 
 #[derive(clap::Parser)]
 struct Options {
@@ -35,6 +34,9 @@ struct Options {
     /// The program to measure against.
     #[arg(long, default_value = "/usr/bin/etcd")]
     other: std::path::PathBuf,
+    /// Told to the program that is measured and not to the other.
+    #[arg(long = "own-flag", allow_hyphen_values = true)]
+    own_flags: Vec<String>,
     /// Where members run if they are several.
     #[arg(long = "host")]
     hosts: Vec<Host>,
@@ -78,7 +80,7 @@ const fn range(keys: usize, serializable: bool) -> Kind {
     Kind::Range { keys, serializable }
 }
 
-const WORKS: [Work; 12] = [
+const WORKS: [Work; 14] = [
     work("puts, 1 client", 1, 3000, Kind::Put),
     work("puts, 1000 clients", 1000, 100_000, Kind::Put),
     work("range of 1 key, linearizable", 1000, 150_000, range(1, false)),
@@ -90,6 +92,8 @@ const WORKS: [Work; 12] = [
     Work { connections: 20, ..work("1000 watchers, 1000 puts/s", 1, 500, Kind::Watch { watchers: 1000 }) },
     Work { members: 3, ..work("three members, puts, 1 client", 1, 1000, Kind::Put) },
     Work { members: 3, ..work("three members, puts, 1000 clients", 1000, 60_000, Kind::Put) },
+    Work { members: 3, ..work("three members, range of 1 key, 1 client", 1, 3000, range(1, false)) },
+    Work { members: 3, ..work("three members, range of 1 key, 1000 clients", 1000, 150_000, range(1, false)) },
     work("fill with 1 million keys of 1 KiB", 1000, 1_000_000, Kind::Fill),
 ];
 
@@ -130,9 +134,10 @@ fn row(who: &str, work: &Work, outcomes: &[Outcome]) -> String {
 
 fn main() {
     let options = Options::parse();
-    let own = options.own.clone().unwrap_or_else(own_binary);
-    if !options.other.exists() {
-        return println!("skipped: {} is not installed (Debian's etcd-server has it)", options.other.display());
+    let own = Program { path: options.own.clone().unwrap_or_else(own_binary), flags: options.own_flags };
+    let other = Program { path: options.other, flags: Vec::new() };
+    if !other.path.exists() {
+        return println!("skipped: {} is not installed (Debian's etcd-server has it)", other.path.display());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let wanted = |work: &&Work| options.words.is_empty() || options.words.iter().any(|word| work.name.contains(word));
@@ -141,7 +146,7 @@ fn main() {
         let rounds = if matches!(work.kind, Kind::Fill) { 1 } else { options.rounds };
         for _ in 0..rounds {
             ours.push(runtime.block_on(measure(&own, work, &options.hosts)));
-            theirs.push(runtime.block_on(measure(&options.other, work, &options.hosts)));
+            theirs.push(runtime.block_on(measure(&other, work, &options.hosts)));
         }
         println!("{}", row("ours", work, &ours));
         println!("{}", row("other", work, &theirs));
@@ -157,7 +162,7 @@ fn main() {
     }
 }
 
-async fn measure(program: &Path, work: &Work, hosts: &[Host]) -> Outcome {
+async fn measure(program: &Program, work: &Work, hosts: &[Host]) -> Outcome {
     let servers = Servers::start(program, work.members, hosts);
     for address in &servers.addresses {
         // The first request is answered once there is a leader.

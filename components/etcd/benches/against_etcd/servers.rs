@@ -1,12 +1,18 @@
 //! The servers under test, alone or three together, and what they cost.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::common::free_addresses;
+
+/// What is measured, and what it is told besides.
+pub struct Program {
+    pub path: PathBuf,
+    pub flags: Vec<String>,
+}
 
 /// A network namespace that a member runs in, and its address there.
 #[derive(Clone)]
@@ -41,7 +47,7 @@ pub struct Servers {
 
 impl Servers {
     /// Starts a cluster on empty directories, a member on each host if there are several of both.
-    pub fn start(program: &Path, members: usize, hosts: &[Host]) -> Self {
+    pub fn start(program: &Program, members: usize, hosts: &[Host]) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let hosts = if members > 1 { hosts } else { &[] };
         let addresses: Vec<[SocketAddr; 2]> = (0..members)
@@ -59,19 +65,19 @@ impl Servers {
     }
 
     /// Starts one member on a directory that may have something in it.
-    pub fn start_on(program: &Path, data: &Path) -> Self {
+    pub fn start_on(program: &Program, data: &Path) -> Self {
         Self::with(program, data, &[free_addresses()], &[])
     }
 
-    fn with(program: &Path, directory: &Path, addresses: &[[SocketAddr; 2]], hosts: &[Host]) -> Self {
+    fn with(program: &Program, directory: &Path, addresses: &[[SocketAddr; 2]], hosts: &[Host]) -> Self {
         let url = |address: SocketAddr| format!("http://{address}");
         let cluster: Vec<String> =
             addresses.iter().enumerate().map(|(number, [_, peer])| format!("m{number}={}", url(*peer))).collect();
         let start = |(number, [client, peer]): (usize, &[SocketAddr; 2])| {
             // The tool that enters a namespace becomes the program there, so that the process is the member's own.
-            let mut command = Command::new(hosts.get(number).map_or(program, |_| Path::new("/sbin/ip")));
+            let mut command = Command::new(hosts.get(number).map_or(program.path.as_path(), |_| Path::new("/sbin/ip")));
             if let Some(host) = hosts.get(number) {
-                command.args(["netns", "exec", &host.namespace]).arg(program);
+                command.args(["netns", "exec", &host.namespace]).arg(&program.path);
             }
             command
                 .env_clear()
@@ -80,6 +86,7 @@ impl Servers {
                 .args(["--listen-client-urls", &url(*client), "--advertise-client-urls", &url(*client)])
                 .args(["--listen-peer-urls", &url(*peer), "--initial-advertise-peer-urls", &url(*peer)])
                 .args(["--log-level=error", "--quota-backend-bytes=16000000000"])
+                .args(&program.flags)
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()

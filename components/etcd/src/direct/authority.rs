@@ -1,4 +1,4 @@
-//! Mends what clients of etcd 3.4 say of the host they call.
+//! Mends what clients of etcd 3.4 say of the host they call, and counts the bytes that pass.
 //!
 //! When they ask one endpoint by itself (`etcdctl endpoint status`), they give its URL where a host belongs. Servers of
 //! their time overlook that; the HTTP/2 library here refuses such a call as malformed. So until a connection's first
@@ -7,11 +7,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use kinit_serving::listener::Transport;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::metrics::Figures;
 
 /// What HTTP/2 begins with.
 const PREFACE: usize = 24;
@@ -37,11 +40,26 @@ pub struct Mended {
     ready: usize,
     /// Where the next frame begins in them, until the first headers have come.
     frame: Option<usize>,
+    figures: Arc<Figures>,
 }
 
 impl Mended {
-    pub fn new(transport: Transport) -> Self {
-        Self { transport, held: BytesMut::new(), ready: 0, frame: Some(PREFACE) }
+    pub fn new(transport: Transport, figures: Arc<Figures>) -> Self {
+        Self { transport, held: BytesMut::new(), ready: 0, frame: Some(PREFACE), figures }
+    }
+
+    fn poll_transport(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
+        self.figures.from_clients.inc_by((buffer.filled().len() - before) as u64);
+        Poll::Ready(Ok(()))
+    }
+
+    fn sent(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = outcome {
+            self.figures.to_clients.inc_by(count as u64);
+        }
+        outcome
     }
 }
 
@@ -86,10 +104,10 @@ impl AsyncRead for Mended {
                 this.frame = this.frame.map(|at| at - given);
                 return Poll::Ready(Ok(()));
             }
-            let Some(at) = this.frame else { return Pin::new(&mut this.transport).poll_read(context, buffer) };
+            let Some(at) = this.frame else { return this.poll_transport(context, buffer) };
             let mut space = [0; 4096];
             let mut more = ReadBuf::new(&mut space);
-            ready!(Pin::new(&mut this.transport).poll_read(context, &mut more))?;
+            ready!(this.poll_transport(context, &mut more))?;
             if more.filled().is_empty() {
                 (this.ready, this.frame) = (this.held.len(), None);
                 continue;
@@ -102,7 +120,9 @@ impl AsyncRead for Mended {
 
 impl AsyncWrite for Mended {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().transport).poll_write(context, bytes)
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.transport).poll_write(context, bytes);
+        this.sent(outcome)
     }
 
     fn poll_write_vectored(
@@ -110,7 +130,9 @@ impl AsyncWrite for Mended {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().transport).poll_write_vectored(context, slices)
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.transport).poll_write_vectored(context, slices);
+        this.sent(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {

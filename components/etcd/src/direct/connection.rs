@@ -53,8 +53,11 @@ pub async fn run(
         .initial_connection_window_size(WINDOW)
         .max_header_list_size(MOST_HEADERS)
         .max_concurrent_streams(limits.http2_streams);
-    let Ok(shaken) =
-        tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake::<_, Bytes>(Mended::new(transport))).await
+    let Ok(shaken) = tokio::time::timeout(
+        HANDSHAKE_TIMEOUT,
+        builder.handshake::<_, Bytes>(Mended::new(transport, dispatch.site.context.figures.clone())),
+    )
+    .await
     else {
         return Err(h2::Reason::SETTINGS_TIMEOUT.into());
     };

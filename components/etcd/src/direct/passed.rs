@@ -7,14 +7,15 @@ use bytes::Bytes;
 use futures::ready;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use hyper::service::Service;
 use kinit_serving::listener::Peer;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, is_grpc};
 
 /// A request's body, taken as the service takes it.
 pub struct RequestBody {
@@ -59,6 +60,8 @@ impl http_body::Body for RequestBody {
 
 /// Answers a request as [`Dispatch`] does, unless the client gives it up before.
 pub async fn on(dispatch: Dispatch, request: Request<RecvStream>, peer: Peer, mut respond: SendResponse<Bytes>) {
+    let (figures, path) = (dispatch.site.context.figures.clone(), request.uri().path().to_owned());
+    let is_call = is_grpc(request.headers());
     let mut request = request.map(RequestBody::new);
     request.extensions_mut().insert(peer);
     let answer = dispatch.call(request);
@@ -67,30 +70,37 @@ pub async fn on(dispatch: Dispatch, request: Request<RecvStream>, peer: Peer, mu
         _ = std::future::poll_fn(|context| respond.poll_reset(context)) => return,
     };
     // A client that is gone needs no answer.
-    let _ = send(response, respond).await;
+    let code = send(response, respond).await.unwrap_or(Code::Cancelled);
+    if is_call {
+        figures.calls.ended(&path, code);
+    }
 }
 
-async fn send(response: Response<Body>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+/// Says how it ended, as far as calls say that.
+async fn send(response: Response<Body>, mut respond: SendResponse<Bytes>) -> Result<Code, h2::Error> {
     let (head, mut body) = response.into_parts();
+    let code = |headers: &HeaderMap| Status::from_header_map(headers).map_or(Code::Ok, |status| status.code());
+    let told = code(&head.headers);
     let mut stream = respond.send_response(Response::from_parts(head, ()), body.is_end_stream())?;
     if body.is_end_stream() {
-        return Ok(());
+        return Ok(told);
     }
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
-            _ = std::future::poll_fn(|context| stream.poll_reset(context)) => return Ok(()),
+            _ = std::future::poll_fn(|context| stream.poll_reset(context)) => return Ok(Code::Cancelled),
         };
-        let Some(frame) = frame else { return stream.send_data(Bytes::new(), true) };
+        let Some(frame) = frame else { return stream.send_data(Bytes::new(), true).map(|()| told) };
         let Ok(frame) = frame else {
             stream.send_reset(h2::Reason::INTERNAL_ERROR);
-            return Ok(());
+            return Ok(Code::Internal);
         };
         match frame.into_data() {
             Ok(data) => data_within_window(&mut stream, data).await?,
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
-                    return stream.send_trailers(trailers);
+                    let code = code(&trailers);
+                    return stream.send_trailers(trailers).map(|()| code);
                 }
             }
         }

@@ -9,7 +9,7 @@ mod translate;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use kinit_serving::{BoxError, full};
 use prost_reflect::MethodDescriptor;
@@ -20,8 +20,8 @@ use tower_service::Service as _;
 
 use translate::Frames;
 
-/// Headers that say who asks.
-const PASSED: [header::HeaderName; 1] = [header::AUTHORIZATION];
+/// What headers begin with that are meant for the call itself; besides them it gets the one that says who asks.
+const METADATA: &str = "grpc-metadata-";
 
 /// Answers a request under `/v3/`. `most_bytes` bounds its body.
 pub async fn respond<B>(routes: Routes, request: Request<B>, most_bytes: usize) -> Response<Body>
@@ -71,8 +71,9 @@ where
     *call.extensions_mut() = head.extensions;
     call.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     call.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
-    for name in PASSED {
-        if let Some(value) = head.headers.get(&name) {
+    for (name, value) in &head.headers {
+        let metadata = name.as_str().strip_prefix(METADATA).and_then(|name| HeaderName::try_from(name).ok());
+        if let Some(name) = metadata.or_else(|| (*name == header::AUTHORIZATION).then(|| name.clone())) {
             call.headers_mut().insert(name, value.clone());
         }
     }

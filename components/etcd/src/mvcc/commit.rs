@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::watch;
 
 use super::backend::BackendError;
@@ -30,6 +31,8 @@ pub(super) struct Signal {
     committing: Mutex<()>,
     durable: watch::Sender<u64>,
     compacted: watch::Sender<i64>,
+    /// What commits took.
+    seconds: Histogram,
 }
 
 #[derive(Default)]
@@ -48,6 +51,7 @@ impl Signal {
             committing: Mutex::new(()),
             durable: watch::Sender::new(durable),
             compacted: watch::Sender::new(compacted),
+            seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
         }
     }
 
@@ -81,6 +85,11 @@ impl Store {
     /// The last log entry that the backend holds durably.
     pub fn durable(&self) -> u64 {
         *self.signal.durable.borrow()
+    }
+
+    /// What commits took, in seconds.
+    pub fn commit_seconds(&self) -> Histogram {
+        self.signal.seconds.clone()
     }
 
     /// The last compaction that is carried out, to be waited on.
@@ -151,7 +160,9 @@ impl Store {
             self.signal.changed.notify_all();
             (inner.pending.take(), inner.meta)
         };
+        let started = Instant::now();
         self.backend.commit(&batch, &meta)?;
+        self.signal.seconds.observe(started.elapsed().as_secs_f64());
         let view = Arc::new(self.backend.view()?);
         {
             let mut inner = self.inner.write();

@@ -51,6 +51,11 @@ pub struct Put {
 }
 
 impl Index {
+    /// Keys with any history.
+    pub fn size(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Records a change at `revision`, which must be above all others of the key.
     pub fn put(&mut self, key: &[u8], revision: Revision) -> Put {
         let previous = self.keys.get(key).and_then(|versions| live(versions.last()));

@@ -270,6 +270,16 @@ impl Store {
         (History { view: inner.view(), pending, meta: inner.meta, _counted: counted }, beside())
     }
 
+    /// Keys, those among them whose deletion has not been compacted.
+    pub fn keys(&self) -> usize {
+        self.inner.read().index.size()
+    }
+
+    /// Snapshots that are being read.
+    pub fn histories(&self) -> usize {
+        *self.histories.count.lock()
+    }
+
     /// Bytes of the file, and bytes in use within it.
     pub fn size(&self) -> (u64, u64) {
         let file = self.backend.file_size();

@@ -25,6 +25,9 @@ const KEPT_BYTES: usize = 64 << 20;
 /// A read whose answer has not come by then is asked again: the leader may have changed.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// A batch of entries that takes longer to apply is counted.
+const SLOW: Duration = Duration::from_millis(100);
+
 /// Why the thread ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -125,6 +128,9 @@ impl Run {
         for _ in 0..ticks {
             self.raft.tick();
         }
+        if ticks > 1 && self.raft.leads() {
+            self.figures.late_heartbeats.inc();
+        }
         if ticks > 0 {
             self.look_after_waiters();
         }
@@ -175,6 +181,7 @@ impl Run {
             false
         });
         if !again.is_empty() {
+            self.figures.slow_reads.inc();
             self.ask(again);
         }
         self.forwarded.retain(|_, proposal| !proposal.reply.is_closed());
@@ -210,13 +217,17 @@ impl Run {
             if !ready.entries.is_empty() || ready.must_sync {
                 let started = Instant::now();
                 self.wal.append(self.state, &ready.entries)?;
-                self.figures.synced(started.elapsed(), ready.entries.len());
+                let bytes = ready.entries.iter().map(|entry| entry.data.len()).sum();
+                self.figures.synced(started.elapsed(), ready.entries.len(), bytes);
             }
             self.raft.persisted();
             self.note();
             let now = Instant::now();
             for entry in ready.committed {
                 end = self.apply(entry, now)?.or(end);
+            }
+            if now.elapsed() > SLOW {
+                self.figures.slow_applies.inc();
             }
             self.standing.note(&self.raft);
             // All at once, so that a connection with many requests is woken once and answers them in one write.
@@ -232,6 +243,8 @@ impl Run {
             self.answer_reads();
         }
         self.note();
+        let pending = self.waiting.len() + self.forwarded.len() + self.held.len();
+        self.figures.pending_proposals.set(pending as i64);
         self.release()?;
         Ok(end)
     }
@@ -240,6 +253,9 @@ impl Run {
         let leader = self.raft.leader();
         if leader != self.leader {
             self.leader = leader;
+            if leader != NONE {
+                self.figures.leader_changes.inc();
+            }
             if self.raft.leads() {
                 self.machine.lessor.lock().take_office(Instant::now());
             }
@@ -278,6 +294,7 @@ impl Run {
                     (command.op.ok_or_else(malformed)?, asker, self.forwarded.remove(&command.id).map(|own| own.reply))
                 }
             };
+            self.figures.applies(&op);
             let result = self.machine.apply(index, term, op, asker.as_ref(), now);
             self.replies.extend(reply.map(|reply| (reply, result)));
         }

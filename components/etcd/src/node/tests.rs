@@ -116,7 +116,7 @@ impl Member {
             machine: machine.clone(),
             figures: Arc::default(),
             standing: Arc::new(Standing::new(id, 1)),
-            peers: Peers::new(Identity { member: id, cluster: 1 }, PeerTls::default(), Arc::default()),
+            peers: Peers::new(Identity { member: id, cluster: 1 }, PeerTls::default(), Arc::default(), Arc::default()),
             kept: 0,
         };
         let mut run = Run::new(raft, wal, state, parts);

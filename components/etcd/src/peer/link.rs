@@ -13,9 +13,10 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::{PeerTls, REMOVED, address, wire};
 use crate::membership::Identity;
+use crate::metrics::Figures;
 use crate::node::inbox::{Control, Inbox};
-use crate::proto::peer::Batch;
 use crate::proto::peer::peer_client::PeerClient;
+use crate::proto::peer::{Batch, Empty};
 use crate::raft::Message;
 
 /// Messages that wait for being sent; more are dropped, and consensus sends again what matters.
@@ -24,6 +25,8 @@ const WAITING: usize = 1024;
 const BATCH: usize = 64;
 /// Batches that were sent and not taken by the network yet.
 const AHEAD: usize = 8;
+/// Between two questions whether the other is there.
+const ASK: Duration = Duration::from_secs(3);
 /// Between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -122,10 +125,10 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn start(runtime: &tokio::runtime::Handle, to: To, inbox: Arc<Inbox>) -> Self {
+    pub fn start(runtime: &tokio::runtime::Handle, to: To, inbox: Arc<Inbox>, figures: Arc<Figures>) -> Self {
         let (messages, receiver) = mpsc::channel(WAITING);
         let (to, connected, end) = (Arc::new(to), Arc::new(Connected::default()), CancellationToken::new());
-        let task = Task { to: to.clone(), connected: connected.clone(), inbox, receiver };
+        let task = Task { to: to.clone(), connected: connected.clone(), inbox, figures, receiver };
         let stop = end.clone();
         runtime.spawn(async move {
             tokio::select! {
@@ -166,6 +169,7 @@ struct Task {
     to: Arc<To>,
     connected: Arc<Connected>,
     inbox: Arc<Inbox>,
+    figures: Arc<Figures>,
     receiver: mpsc::Receiver<Message>,
 }
 
@@ -199,6 +203,18 @@ impl Task {
         // What waited for the connection is old.
         while self.receiver.try_recv().is_ok() {}
         self.connected.set(true);
+        let (asker, to, figures) = (client.clone(), self.to.clone(), self.figures.clone());
+        let ask = async move {
+            loop {
+                let (mut asker, started) = (asker.clone(), Instant::now());
+                let answer = asker.ping(to.address(Empty {})).await;
+                // Who does not know the question has answered as well.
+                if answer.map_or_else(|status| status.code() == tonic::Code::Unimplemented, |_| true) {
+                    figures.peer_answered(to.id, started.elapsed());
+                }
+                tokio::time::sleep(ASK).await;
+            }
+        };
         let call = client.messages(self.to.address(ReceiverStream::new(stream)));
         tokio::pin!(call);
         let receiver = &mut self.receiver;
@@ -219,6 +235,7 @@ impl Task {
                 Err(status) => format!("{}: {}", status.code(), status.message()),
             },
             () = feed => String::new(),
+            () = ask => String::new(),
         }
     }
 }

@@ -22,6 +22,7 @@ use tonic::{Request, Status};
 
 use crate::apply::Machine;
 use crate::membership::Identity;
+use crate::metrics::Figures;
 use crate::node::inbox::{Control, Inbox};
 use crate::proto::rpc::Member;
 use crate::raft::{Body, Message};
@@ -47,16 +48,17 @@ struct Shared {
     inbox: Arc<Inbox>,
     runtime: tokio::runtime::Handle,
     links: Mutex<BTreeMap<u64, Link>>,
+    figures: Arc<Figures>,
     /// What a snapshot for another member is made of.
     source: OnceLock<Arc<Machine>>,
 }
 
 impl Peers {
     /// Must be called within a runtime.
-    pub fn new(identity: Identity, tls: PeerTls, inbox: Arc<Inbox>) -> Self {
+    pub fn new(identity: Identity, tls: PeerTls, inbox: Arc<Inbox>, figures: Arc<Figures>) -> Self {
         let runtime = tokio::runtime::Handle::current();
         let (links, source) = (Mutex::default(), OnceLock::new());
-        Self { shared: Arc::new(Shared { identity, tls, inbox, runtime, links, source }) }
+        Self { shared: Arc::new(Shared { identity, tls, inbox, runtime, links, figures, source }) }
     }
 
     /// Says what snapshots are made of.
@@ -75,7 +77,7 @@ impl Peers {
         for (id, urls) in wanted {
             links.entry(id).or_insert_with(|| {
                 let to = link::To { identity: shared.identity, id, urls: urls.clone(), tls: shared.tls.clone() };
-                Link::start(&shared.runtime, to, shared.inbox.clone())
+                Link::start(&shared.runtime, to, shared.inbox.clone(), shared.figures.clone())
             });
         }
     }
@@ -92,6 +94,7 @@ impl Peers {
             None => Err(message),
         };
         let unsent = outcome.err()?;
+        self.shared.figures.peer_failed(to);
         self.shared.inbox.control(Control::Unreachable(to));
         Some(unsent)
     }

@@ -117,6 +117,10 @@ impl Peer for Service {
         Ok(Response::new(HashAnswer { hash: found.hash, compacted: found.compacted }))
     }
 
+    async fn ping(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+        Ok(Response::new(Empty {}))
+    }
+
     async fn roster(&self, _: Request<Empty>) -> Result<Response<RosterAnswer>, Status> {
         // Whoever asks is no member yet and knows no ids. What it is told must be what the cluster knows now.
         self.proposer.catch_up().await?;

@@ -34,14 +34,15 @@ impl Health for Service {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        if !request.into_inner().service.is_empty() {
-            let unknown = HealthCheckResponse { status: ServingStatus::ServiceUnknown as i32 };
-            return Ok(Response::new(Box::pin(stream::iter([Ok(unknown)]))));
+        let (mut now, shutdown) = (self.status(), self.0.shutdown.clone());
+        let known = request.into_inner().service.is_empty();
+        if !known {
+            now.status = ServingStatus::ServiceUnknown as i32;
         }
-        let (now, shutdown) = (self.status(), self.0.shutdown.clone());
         let end = stream::once(async move {
             shutdown.cancelled().await;
-            Ok(HealthCheckResponse { status: ServingStatus::NotServing as i32 })
+            let last = if known { ServingStatus::NotServing } else { ServingStatus::ServiceUnknown };
+            Ok(HealthCheckResponse { status: last as i32 })
         });
         Ok(Response::new(Box::pin(futures::StreamExt::chain(stream::iter([Ok(now)]), end))))
     }

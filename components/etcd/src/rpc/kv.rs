@@ -27,6 +27,7 @@ impl Kv for Service {
             self.0.catch_up().await?;
         }
         self.0.machine.auth.read().may_read(&asker, &request.key, &request.range_end)?;
+        self.0.figures.ranges.inc();
         let mut response = self.0.machine.range(&request)?;
         response.header = self.0.complete(response.header);
         Ok(Response::new(response))

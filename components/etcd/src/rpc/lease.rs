@@ -55,6 +55,7 @@ impl Lease for Service {
     async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Result<Response<LeaseGrantResponse>, Status> {
         let asker = self.0.asker_of(&request)?;
         let mut request = request.into_inner();
+        request.ttl = request.ttl.max(self.0.least_ttl);
         while request.id == 0 {
             // The id is chosen before the entry is logged, because every member must come to the same one.
             request.id = rand::random::<i64>() & i64::MAX;
@@ -97,6 +98,7 @@ impl Lease for Service {
                 };
                 let Some(Ok(LeaseKeepAliveRequest { id })) = request else { return };
                 // A lease that is not there is answered with no time to live rather than with an error.
+                context.figures.leases_renewed.inc();
                 let response = match renew(&context, id).await {
                     Ok(ttl) => Ok(LeaseKeepAliveResponse { header: context.header(), id, ttl }),
                     Err(error) => Err(error.into()),

@@ -1,7 +1,7 @@
 //! The Maintenance service.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -95,7 +95,9 @@ impl Maintenance for Service {
     async fn defragment(&self, request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
         self.0.managed_by(&request)?;
         let store = self.0.machine.store.clone();
+        let started = Instant::now();
         blocking(move || store.defragment()).await?;
+        self.0.figures.defragment_seconds.observe(started.elapsed().as_secs_f64());
         Ok(Response::new(DefragmentResponse { header: self.0.header() }))
     }
 

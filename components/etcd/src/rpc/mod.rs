@@ -28,6 +28,7 @@ use crate::auth::Asker;
 use crate::auth::provider::AuthToken;
 use crate::error::Error;
 use crate::membership::Identity;
+use crate::metrics::Figures;
 use crate::mvcc::store::ReadView;
 use crate::node::Proposer;
 use crate::node::standing::Standing;
@@ -51,6 +52,7 @@ pub struct Context {
     pub machine: Arc<Machine>,
     pub proposer: Proposer,
     pub standing: Arc<Standing>,
+    pub figures: Arc<Figures>,
     pub identity: Identity,
     /// What members ask of one another.
     pub cluster: peer::service::Service,
@@ -67,6 +69,8 @@ pub struct Context {
     /// What users are given once they have proved themselves, and how hard it is to guess their passwords.
     pub auth_token: AuthToken,
     pub bcrypt_cost: u32,
+    /// Seconds of the shortest lease: a new leader must have the time to hear of its renewal.
+    pub least_ttl: i64,
     /// Whether the leader says how much time long leases have left.
     pub lease_checkpoints: bool,
     pub shutdown: CancellationToken,
@@ -113,7 +117,8 @@ impl Context {
         self.proposer.propose_for(Some(asker), op).await
     }
 
-    fn is_learner(&self) -> bool {
+    /// Whether this member has no vote.
+    pub fn is_learner(&self) -> bool {
         let roster = self.machine.roster.read();
         roster.get(self.identity.member).is_some_and(|member| member.is_learner)
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Context, kv, snapshot, watch};
 use crate::apply::check;
@@ -14,18 +14,18 @@ use crate::auth::Asker;
 use crate::direct::call::{Call, begin, finish, framed};
 use crate::proto::rpc::RangeRequest;
 
-/// The calls that are answered here.
+/// The calls that are answered here, in the order of [`METHODS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Range,
+    Txn,
     Put,
     DeleteRange,
-    Txn,
     Watch,
     Snapshot,
 }
 
-const METHODS: [(&str, Method); 6] = [
+pub const METHODS: [(&str, Method); 6] = [
     ("/etcdserverpb.KV/Range", Method::Range),
     ("/etcdserverpb.KV/Txn", Method::Txn),
     ("/etcdserverpb.KV/Put", Method::Put),
@@ -42,12 +42,24 @@ pub fn method(path: &str) -> Option<Method> {
 /// Answers a call.
 pub async fn answer(context: Arc<Context>, method: Method, mut call: Call) {
     match method {
-        Method::Watch => return watch::direct(context, call).await,
-        Method::Snapshot => return snapshot::direct(context, call).await,
+        Method::Watch | Method::Snapshot => return stream(context, method, call).await,
         _ => {}
     }
     let outcome = outcome(&context, method, &mut call).await;
+    let code = outcome.as_ref().map_or_else(Status::code, |_| Code::Ok);
+    context.figures.calls.quick(method as usize, code);
     call.answer(outcome);
+}
+
+/// Streams are counted when they end.
+async fn stream(context: Arc<Context>, method: Method, call: Call) {
+    let figures = context.figures.clone();
+    let code = if method == Method::Watch {
+        watch::direct(context, call).await
+    } else {
+        snapshot::direct(context, call).await
+    };
+    figures.calls.quick(method as usize, code);
 }
 
 async fn outcome(context: &Arc<Context>, method: Method, call: &mut Call) -> Result<Bytes, Status> {
@@ -68,6 +80,7 @@ async fn range(context: &Arc<Context>, asker: Asker, request: RangeRequest) -> R
         context.catch_up().await?;
     }
     context.machine.auth.read().may_read(&asker, &request.key, &request.range_end)?;
+    context.figures.ranges.inc();
     let header = context.blank_header();
     if request.range_end.is_empty() {
         return Ok(finish(context.machine.range_encoded(&request, header, begin(0))?));

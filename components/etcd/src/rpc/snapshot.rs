@@ -1,10 +1,11 @@
 //! The snapshot's stream: one thread makes it, the connection's task sends it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::Context;
 use crate::config::CLUSTER_VERSION;
@@ -38,26 +39,35 @@ fn make(context: &Context, frames: &mpsc::Sender<Made>) -> Result<(), SaveError>
 }
 
 /// Answers a call within its connection.
-pub async fn direct(context: Arc<Context>, mut call: Call) {
+pub async fn direct(context: Arc<Context>, mut call: Call) -> Code {
     let asked = async {
         let asker = context.asker(&call.headers, Some(&call.peer))?;
         call.message::<SnapshotRequest>(context.most_message_bytes()).await?;
         Ok::<_, Status>(context.machine.auth.read().may_manage(&asker)?)
     };
     if let Err(status) = asked.await {
-        return call.answer(Err(status));
+        let code = status.code();
+        call.answer(Err(status));
+        return code;
     }
-    let mut made = frames(context);
-    let Ok((_, mut reply)) = call.begin() else { return };
+    let (figures, mut made) = (context.figures.clone(), frames(context));
+    let Ok((_, mut reply)) = call.begin() else { return Code::Cancelled };
+    let started = Instant::now();
     while let Some(frame) = made.recv().await {
         match frame {
             Ok(frame) => {
                 if reply.send(frame).await.is_err() {
-                    return;
+                    return Code::Cancelled;
                 }
             }
-            Err(error) => return reply.end(&error.into()),
+            Err(error) => {
+                let status = Status::from(error);
+                reply.end(&status);
+                return status.code();
+            }
         }
     }
     reply.end(&Status::ok(""));
+    figures.snapshot_seconds.observe(started.elapsed().as_secs_f64());
+    Code::Ok
 }

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use kinit_serving::listener::Peer;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::Codec;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::Context;
@@ -39,16 +39,22 @@ impl Watch for Service {
 }
 
 /// Serves a stream within its connection.
-pub async fn direct(context: Arc<Context>, call: Call) {
+pub async fn direct(context: Arc<Context>, call: Call) -> Code {
     let end = match end(context.clone(), &call.headers) {
         Ok(end) => end,
-        Err(error) => return call.answer(Err(error.into())),
+        Err(error) => {
+            let status = Status::from(error);
+            let code = status.code();
+            call.answer(Err(status));
+            return code;
+        }
     };
     let settings = settings(&context, &call.headers, Some(&call.peer));
-    let Ok((body, reply)) = call.begin() else { return };
+    let Ok((body, reply)) = call.begin() else { return Code::Cancelled };
     let decoder = ProstCodec::<WatchResponse, WatchRequest>::default().decoder();
     let requests = Streaming::new_request(decoder, body, None, Some(context.most_message_bytes()));
     serve(context.machine.clone(), settings, requests, Responses::Frames(reply), end).await;
+    Code::Ok
 }
 
 fn settings(context: &Arc<Context>, headers: &HeaderMap, peer: Option<&Peer>) -> Settings {
