@@ -63,6 +63,9 @@ impl Call {
             }
             held = gathered.freeze();
         }
+        // A call is answered once its client has said all: the library takes what comes to a stream that has been answered
+        // before its end for an error of the client's, and closes a connection that has had many of them.
+        while !self.body.is_end_stream() && self.data().await?.is_some() {}
         let length = whole(&held, most)?.unwrap_or_default();
         let message = held.slice(PREFIX..PREFIX + length);
         M::decode(message).map_err(|error| Status::internal(error.to_string()))
