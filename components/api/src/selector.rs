@@ -58,13 +58,14 @@ impl LabelSelector {
         self.0.is_empty()
     }
 
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &impl Labels) -> bool {
+        let among = |values: &[String], value: &str| values.iter().any(|own| own == value);
         self.0.iter().all(|requirement| match requirement {
-            Requirement::Exists(key) => labels.contains_key(key),
-            Requirement::Absent(key) => !labels.contains_key(key),
-            Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Requirement::Exists(key) => labels.value(key).is_some(),
+            Requirement::Absent(key) => labels.value(key).is_none(),
+            Requirement::In(key, values) => labels.value(key).is_some_and(|value| among(values, value)),
             // A label that is absent is not in any set: upstream's != and notin match it.
-            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Requirement::NotIn(key, values) => labels.value(key).is_none_or(|value| !among(values, value)),
             Requirement::Above(key, bound) => number(labels, key).is_some_and(|value| value > *bound),
             Requirement::Below(key, bound) => number(labels, key).is_some_and(|value| value < *bound),
         })
@@ -72,8 +73,20 @@ impl LabelSelector {
 }
 
 /// A label's value where it is an integer.
-fn number(labels: &BTreeMap<String, String>, key: &str) -> Option<i64> {
-    labels.get(key)?.parse().ok()
+fn number(labels: &impl Labels, key: &str) -> Option<i64> {
+    labels.value(key)?.parse().ok()
+}
+
+/// Labels, however they are kept.
+pub trait Labels {
+    /// The value of a label.
+    fn value(&self, key: &str) -> Option<&str>;
+}
+
+impl Labels for BTreeMap<String, String> {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
 }
 
 /// A parsed field selector: `metadata.name=a,spec.nodeName!=b`, as (path, value, whether they must be equal).

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::authn::{MASTERS, User};
-use crate::cache::{Cache, Change};
+use crate::cache::{Cache, Change, within};
 use crate::options::{AuthorizationMode, AuthorizationOptions};
 use crate::registry;
 use crate::reload::{Figures, Followed};
@@ -321,7 +321,7 @@ impl Authorizer {
                 let Some(index) = registry::position("", "pods") else { return false };
                 let spec = &registry::RESOURCES[index];
                 let (pods, _) = self.cache.list(index);
-                pods.range(format!("{namespace}/")..format!("{namespace}0")).any(|(_, entry)| {
+                within(&pods, namespace).any(|(_, entry)| {
                     entry.field(spec, "spec.nodeName") == node
                         && entry.object().is_some_and(|pod| node::pod_uses(&pod.into_value(), resource, name))
                 })

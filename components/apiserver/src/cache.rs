@@ -8,8 +8,10 @@ mod entry;
 mod follower;
 mod frames;
 mod message;
+mod words;
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use entry::{Entry, Form};
 pub use frames::Frames;
+pub use words::Labels;
 
 use crate::registry::{self, RESOURCES, Registry};
 use crate::storage::{Etcd, Stored};
@@ -43,6 +46,8 @@ fn key(namespace: &str, name: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Change {
     pub revision: i64,
+    /// The object's key in the map.
+    pub key: Arc<str>,
     pub old: Option<Arc<Entry>>,
     pub new: Option<Arc<Entry>>,
     /// What watchers send of it; only while it is on its way to them.
@@ -50,7 +55,13 @@ pub struct Change {
 }
 
 /// Objects by `namespace/name` or `name`.
-pub type Map = imbl::OrdMap<String, Arc<Entry>>;
+pub type Map = imbl::OrdMap<Arc<str>, Arc<Entry>>;
+
+/// Those of the objects that lie in a namespace.
+pub fn within<'m>(objects: &'m Map, namespace: &str) -> impl Iterator<Item = (&'m Arc<str>, &'m Arc<Entry>)> {
+    let (from, to) = (format!("{namespace}/"), format!("{namespace}0"));
+    objects.range::<_, str>((Bound::Included(from.as_str()), Bound::Excluded(to.as_str())))
+}
 
 #[derive(Default)]
 struct Resource {
@@ -75,10 +86,9 @@ impl State {
         }
         let mut objects = self.objects.clone();
         for change in self.ring.iter().rev().take_while(|change| change.revision > revision) {
-            let entry = change.old.as_ref().or(change.new.as_ref())?;
             match &change.old {
-                Some(old) => objects.insert(key(&entry.namespace, &entry.name), old.clone()),
-                None => objects.remove(&key(&entry.namespace, &entry.name)),
+                Some(old) => objects.insert(change.key.clone(), old.clone()),
+                None => objects.remove(&*change.key),
             };
         }
         Some(objects)
@@ -198,7 +208,7 @@ impl Cache {
             for stored in page {
                 let key = self.etcd.row(&registry, &stored.key).map(|(_, key)| key.to_owned());
                 if let (Some(key), Some(entry)) = (key, Entry::new(&spec, &stored.value, stored.revision)) {
-                    objects.insert(key, Arc::new(entry));
+                    objects.insert(entry.shared_key(&key), Arc::new(entry));
                 }
             }
         };
@@ -229,7 +239,7 @@ impl Cache {
     pub fn find_in(&self, index: usize, namespace: &str, name: &str) -> Option<Arc<Entry>> {
         let resource = self.resource(index)?;
         let state = resource.state.read();
-        state.objects.get(&key(namespace, name)).cloned()
+        state.objects.get(key(namespace, name).as_str()).cloned()
     }
 
     /// All objects of a resource as far as the cache has come, cheap to take: the map is shared.
@@ -272,13 +282,11 @@ impl Resource {
     fn apply(&self, key: &str, revision: i64, new: Option<Arc<Entry>>) {
         let mut state = self.state.write();
         let old = match &new {
-            Some(entry) => state.objects.insert(key.to_owned(), entry.clone()),
+            Some(entry) => state.objects.insert(entry.shared_key(key), entry.clone()),
             None => state.objects.remove(key),
         };
-        if old.is_none() && new.is_none() {
-            return;
-        }
-        let change = Change { revision, old, new, frames: None };
+        let Some(key) = new.as_ref().or(old.as_ref()).map(|entry| entry.shared_key(key)) else { return };
+        let change = Change { revision, key, old, new, frames: None };
         if state.ring.len() == RING
             && let Some(dropped) = state.ring.pop_front()
         {

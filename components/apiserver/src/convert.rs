@@ -143,13 +143,13 @@ impl Converter {
     /// A change as those see it who watch the version of a row. What was before is looked at only by those who select, and
     /// by all when nothing is left.
     pub async fn change(&self, spec: &ResourceSpec, change: Change, selects: bool) -> Result<Change, Status> {
-        let Change { revision, mut old, mut new, .. } = change;
+        let Change { revision, key, mut old, mut new, .. } = change;
         if let Some(entry) = old.as_ref().filter(|_| selects || new.is_none()) {
             old = Some(self.entry(spec, entry).await?);
         }
         if let Some(entry) = &new {
             new = Some(self.entry(spec, entry).await?);
         }
-        Ok(Change { revision, old, new, frames: None })
+        Ok(Change { revision, key, old, new, frames: None })
     }
 }

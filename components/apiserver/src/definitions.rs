@@ -35,7 +35,7 @@ async fn serve(api: &Api) {
     let index = registry::position(GROUP, PLURAL).expect("definitions have a row");
     loop {
         let (objects, _, mut changes) = api.cache.list_and_subscribe(index);
-        let mut waiting: BTreeSet<String> = objects.keys().cloned().collect();
+        let mut waiting: BTreeSet<String> = objects.keys().map(|name| name.to_string()).collect();
         loop {
             // One after the other: two definitions must not be given one name.
             let mut left = BTreeSet::new();
@@ -54,7 +54,7 @@ async fn serve(api: &Api) {
             waiting = left;
             let Ok(change) = change else { continue };
             let Ok(change) = change else { break };
-            waiting.extend(change.old.iter().chain(&change.new).map(|entry| entry.name.clone()));
+            waiting.extend(change.old.iter().chain(&change.new).map(|entry| entry.name().to_owned()));
             // A name that is given up may be what others wait for.
             waiting.extend(refused(api));
         }
@@ -67,7 +67,7 @@ fn refused(api: &Api) -> Vec<String> {
     let accepted = |object: &Object| has_condition(object, "NamesAccepted");
     all.iter()
         .filter(|(_, entry)| entry.object().is_some_and(|it| !accepted(&it)))
-        .map(|(name, _)| name.clone())
+        .map(|(name, _)| name.to_string())
         .collect()
 }
 
@@ -83,7 +83,7 @@ async fn settle(api: &Api, name: &str) -> Result<bool, Status> {
     }
     let group = object.str(&["spec", "group"]);
     let mut taken = Taken::default();
-    for other in api.cache.all(GROUP, PLURAL).values().filter(|other| other.name != name) {
+    for other in api.cache.all(GROUP, PLURAL).values().filter(|other| other.name() != name) {
         if let Some(other) = other.object().filter(|other| other.str(&["spec", "group"]) == group) {
             taken.add(&other);
         }
@@ -124,9 +124,9 @@ async fn clean(api: &Api, name: &str, object: &Object) -> Result<bool, Status> {
     (request.index, request.spec) = (store.index, store.spec.clone());
     request.subresource.clear();
     for entry in objects.values() {
-        request.namespace.clone_from(&entry.namespace);
-        request.name.clone_from(&entry.name);
-        match api.delete_one(&request, &entry.name, &DeleteOptions::default()).await {
+        entry.namespace().clone_into(&mut request.namespace);
+        entry.name().clone_into(&mut request.name);
+        match api.delete_one(&request, entry.name(), &DeleteOptions::default()).await {
             Err(status) if status.code != 404 => return Err(status),
             _ => {}
         }

@@ -129,7 +129,7 @@ fn applied(schema: Option<Schema<'_>>, live: Object, config: Object) {
 pub fn selector(input: &[u8]) {
     let text = text(input);
     if let Ok(selector) = LabelSelector::parse(text) {
-        selector.matches(&[("a".to_owned(), "b".to_owned())].into());
+        selector.matches(&std::collections::BTreeMap::from([("a".to_owned(), "b".to_owned())]));
     }
     if let Ok(selector) = FieldSelector::parse(text) {
         selector.matches(|_| "a");

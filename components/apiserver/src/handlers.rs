@@ -232,7 +232,7 @@ type Filter = Arc<dyn Fn(&crate::cache::Entry) -> bool + Send + Sync>;
 
 /// Whether an entry is in the namespace asked for.
 fn within(request: &ResourceRequest, entry: &crate::cache::Entry) -> bool {
-    request.namespace.is_empty() || entry.namespace == request.namespace
+    request.namespace.is_empty() || entry.namespace() == request.namespace
 }
 
 /// Whether the request selects by labels or fields.
@@ -272,8 +272,8 @@ fn filter(request: &ResourceRequest) -> Result<Filter, Status> {
     }
     let namespace = request.namespace.clone();
     Ok(Arc::new(move |entry| {
-        (namespace.is_empty() || entry.namespace == namespace)
-            && labels.matches(&entry.labels)
+        (namespace.is_empty() || entry.namespace() == namespace)
+            && labels.matches(&entry.labels())
             && fields.matches(|path| entry.field(&spec, path))
     }))
 }

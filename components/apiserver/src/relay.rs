@@ -29,7 +29,7 @@ use kinit_serving::draining::Received;
 use kinit_serving::{Body, full};
 use rand::seq::IndexedRandom;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, within};
 use crate::options::KubeletOptions;
 use crate::registry;
 use crate::request::ResourceRequest;
@@ -167,8 +167,8 @@ impl Relay {
         let service = self.etcd.object("", "services", namespace, named.name).await?;
         let (index, _) = registry::find("discovery.k8s.io", "v1", "endpointslices").expect("slices are served");
         let (slices, _) = self.cache.list(index);
-        let of_service = slices.range(format!("{namespace}/")..format!("{namespace}0")).filter(|(_, entry)| {
-            entry.labels.get("kubernetes.io/service-name").is_some_and(|service| service == named.name)
+        let of_service = within(&slices, namespace).filter(|(_, entry)| {
+            entry.labels().get("kubernetes.io/service-name").is_some_and(|service| service == named.name)
         });
         let slices: Vec<Object> = of_service.filter_map(|(_, entry)| Object::from_slice(&entry.json).ok()).collect();
         let all = target::service(&service, &slices, named)?;

@@ -85,7 +85,8 @@ pub(super) fn matches(spec: &Value, path: &Path, errors: &mut Errors) {
 fn matches_template(selector: Option<LabelSelector>, spec: &Value, path: &Path, errors: &mut Errors) {
     let labels = &spec["template"]["metadata"]["labels"];
     let pairs = labels.as_object().into_iter().flatten();
-    let own = pairs.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+    let pairs = pairs.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+    let own: std::collections::BTreeMap<String, String> = pairs.collect();
     if selector.is_some_and(|selector| !selector.matches(&own)) {
         let path = path.child("template").child("metadata").child("labels");
         let labels = if labels.is_null() { Value::Object(serde_json::Map::new()) } else { labels.clone() };

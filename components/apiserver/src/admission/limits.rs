@@ -14,7 +14,7 @@ const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 fn ranges(context: &Context<'_>, attributes: &Attributes<'_>) -> Vec<Vec<Value>> {
     let namespace = &attributes.request.namespace;
     let all = context.cache.all("", "limitranges");
-    let own = all.range(format!("{namespace}/")..format!("{namespace}0")).filter_map(|(_, entry)| entry.object());
+    let own = crate::cache::within(&all, namespace).filter_map(|(_, entry)| entry.object());
     own.filter_map(|range| range.get(&["spec", "limits"]).and_then(Value::as_array).cloned()).collect()
 }
 

@@ -176,7 +176,7 @@ pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object
         exempt("user");
         return Ok(());
     }
-    let (policy, wrong) = Policy::of(&with_defaults(&namespace.labels, &configuration.pod_security));
+    let (policy, wrong) = Policy::of(&with_defaults(&namespace.labels().to_map(), &configuration.pod_security));
     if wrong.is_empty() && policy == Policy::default() {
         return Ok(());
     }
@@ -250,7 +250,7 @@ fn namespace(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object
     }
     let pods = context.cache.all("", "pods");
     let name = object.name();
-    let own = || pods.range(format!("{name}/")..format!("{name}0")).map(|(_, entry)| entry);
+    let own = || crate::cache::within(&pods, name).map(|(_, entry)| entry);
     let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pod in own().take(MOST_CHECKED).filter_map(|entry| entry.object()) {
         let (pod_name, tree) = (pod.name().to_owned(), pod.into_value());

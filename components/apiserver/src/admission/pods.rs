@@ -106,8 +106,8 @@ pub fn topology(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut
     };
     let Some(entry) = context.cache.find("", "nodes", "", node) else { return Ok(()) };
     for label in LABELS {
-        if let Some(value) = entry.labels.get(label) {
-            object.set(&["metadata", "labels", label], value.clone());
+        if let Some(value) = entry.labels().get(label) {
+            object.set(&["metadata", "labels", label], value);
         }
     }
     Ok(())

@@ -43,14 +43,14 @@ impl Quotas {
             return Ok(());
         }
         let all = context.cache.all("", "resourcequotas");
-        let own = || all.range(format!("{namespace}/")..format!("{namespace}0"));
+        let own = || crate::cache::within(&all, namespace);
         if own().next().is_none() {
             return Ok(());
         }
         let lock = self.lock(namespace);
         let mut written = lock.lock().await;
         for (_, entry) in own() {
-            let known = written.get(&entry.name).filter(|(revision, _)| *revision > entry.revision);
+            let known = written.get(entry.name()).filter(|(revision, _)| *revision > entry.revision);
             let mut current = match known {
                 Some((revision, quota)) => (*revision, quota.clone()),
                 None => match entry.object() {
@@ -65,7 +65,7 @@ impl Quotas {
                 }
                 match store(context, &current, charged).await {
                     Ok(stored) => {
-                        written.insert(entry.name.clone(), stored);
+                        written.insert(entry.name().to_owned(), stored);
                         break;
                     }
                     // The quota has gone, and limits nothing any more.
@@ -73,7 +73,7 @@ impl Quotas {
                     Err(WriteError::Mismatch(Some(newer))) if attempt < ATTEMPTS => {
                         current = (newer.revision, newer.object()?);
                     }
-                    Err(WriteError::Mismatch(_)) => return Err(Status::modified("", "resourcequotas", &entry.name)),
+                    Err(WriteError::Mismatch(_)) => return Err(Status::modified("", "resourcequotas", entry.name())),
                     Err(WriteError::Failed(status)) => return Err(status),
                 }
             }

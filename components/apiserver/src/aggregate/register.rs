@@ -108,12 +108,12 @@ async fn keep(api: &Api, registry: &Registry) -> Result<(), Status> {
         }
     }
     for entry in api.cache.all(GROUP, RESOURCE).values() {
-        let managed = entry.labels.get(LABEL).is_some_and(|value| value == "true");
-        if managed && !wanted.contains_key(&entry.name) {
+        let managed = entry.labels().get(LABEL).is_some_and(|value| value == "true");
+        if managed && !wanted.contains_key(entry.name()) {
             let Some(object) = entry.object() else { continue };
             let mut request = crate::bootstrap::request(&object.into_value())?;
             request.internal = true;
-            api.delete_one(&request, &entry.name, &DeleteOptions::default()).await?;
+            api.delete_one(&request, entry.name(), &DeleteOptions::default()).await?;
         }
     }
     Ok(())

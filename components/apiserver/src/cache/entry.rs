@@ -13,17 +13,18 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::message::Message;
+use super::words::{Labels, Words};
 use crate::registry::ResourceSpec;
 
 /// An object in the cache. `json` has the resource version in it.
 #[derive(Debug)]
 pub struct Entry {
-    pub namespace: String,
-    pub name: String,
+    /// `namespace/name` or `name`, which is shared with the map that the entry is in.
+    key: Arc<str>,
     pub revision: i64,
-    pub labels: BTreeMap<String, String>,
-    /// Values of the resource's selectable fields, in the order of its row.
-    fields: Vec<String>,
+    /// Values of the resource's selectable fields, in the order of its row, and then the labels.
+    words: Words,
+    fields: usize,
     pub json: Bytes,
     message: Message,
     /// The object in versions that a webhook has converted it into.
@@ -96,16 +97,9 @@ impl Entry {
         let at = (raw.as_ptr() as usize).checked_sub(stored.as_ptr() as usize)? + 1;
         let version = format!(r#""resourceVersion":"{revision}","#);
         let json = [stored.get(..at)?, version.as_bytes(), stored.get(at..)?].concat();
-        Some(Self {
-            namespace: metadata.namespace.into_owned(),
-            name: metadata.name.into_owned(),
-            revision,
-            fields: spec.fields().map(|field| field_value(leaf, field)).collect(),
-            labels: metadata.labels,
-            json: json.into(),
-            message: Message::default(),
-            forms: OnceLock::new(),
-        })
+        let fields = spec.fields().map(|field| field_value(leaf, field)).collect();
+        let key = super::key(&metadata.namespace, &metadata.name);
+        Some(Self::made(key, revision, fields, &metadata.labels, json.into()))
     }
 
     /// Encodes an object as it is.
@@ -113,16 +107,39 @@ impl Entry {
         object.set(&["metadata", "resourceVersion"], revision.to_string());
         let leaf = |path: &[&str]| object.get(path).cloned();
         let fields = spec.fields().map(|field| field_value(leaf, field)).collect();
+        let key = super::key(object.namespace(), object.name());
+        Self::made(key, revision, fields, &object.labels(), Bytes::from(object.to_vec()))
+    }
+
+    fn made(key: String, revision: i64, fields: Vec<String>, labels: &BTreeMap<String, String>, json: Bytes) -> Self {
+        let labels = labels.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
         Self {
-            namespace: object.namespace().to_owned(),
-            name: object.name().to_owned(),
+            key: key.into(),
             revision,
-            labels: object.labels(),
-            fields,
-            json: Bytes::from(object.to_vec()),
+            words: Words::new(fields.iter().map(String::as_str).chain(labels)),
+            fields: fields.len(),
+            json,
             message: Message::default(),
             forms: OnceLock::new(),
         }
+    }
+
+    pub fn name(&self) -> &str {
+        self.key.split_once('/').map_or(&self.key, |(_, name)| name)
+    }
+
+    /// Empty where the resource lies in none.
+    pub fn namespace(&self) -> &str {
+        self.key.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    pub fn labels(&self) -> Labels<'_> {
+        Labels { words: &self.words, begin: self.fields }
+    }
+
+    /// The key in the map of the resource's objects, which is `key`.
+    pub(super) fn shared_key(&self, key: &str) -> Arc<str> {
+        if *self.key == *key { self.key.clone() } else { key.into() }
     }
 
     /// The place of the object's form in another version. It goes with the entry, so a version's forms are never more than
@@ -160,9 +177,9 @@ impl Entry {
     /// A selectable field's value; empty where it is unset.
     pub fn field<'a>(&'a self, spec: &ResourceSpec, path: &str) -> &'a str {
         match path {
-            "metadata.name" => &self.name,
-            "metadata.namespace" => &self.namespace,
-            _ => spec.fields().position(|own| own == path).map_or("", |at| &self.fields[at]),
+            "metadata.name" => self.name(),
+            "metadata.namespace" => self.namespace(),
+            _ => spec.fields().position(|own| own == path).map_or("", |at| self.words.get(at)),
         }
     }
 }
@@ -225,8 +242,8 @@ mod tests {
             for text in [stored.clone(), format!(" {stored}\n")] {
                 let spliced = Entry::spliced(spec, text.as_bytes(), 9).unwrap();
                 assert_eq!(spliced.object(), whole.object());
-                assert_eq!((&spliced.name, &spliced.namespace), (&whole.name, &whole.namespace));
-                assert_eq!((&spliced.labels, &spliced.fields), (&whole.labels, &whole.fields));
+                assert_eq!((spliced.name(), spliced.namespace()), (whole.name(), whole.namespace()));
+                assert_eq!((&spliced.words, spliced.fields), (&whole.words, whole.fields));
                 assert!(spliced.json.len() == whole.json.len() && !spliced.json.ends_with(b"\n"));
             }
         }

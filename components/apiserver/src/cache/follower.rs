@@ -99,13 +99,13 @@ impl Follower {
                     {
                         registry = registry.with(Definition::read(&object));
                     }
-                    maps.entry(index).or_default().insert(key, Arc::new(entry));
+                    maps.entry(index).or_default().insert(entry.shared_key(&key), Arc::new(entry));
                 }
             })
             .await?;
         for stored in rest {
             if let Some((index, key, entry)) = decode(&self.cache, &registry, &stored) {
-                maps.entry(index).or_default().insert(key, Arc::new(entry));
+                maps.entry(index).or_default().insert(entry.shared_key(&key), Arc::new(entry));
             }
         }
         for (index, resource) in self.cache.resources.iter().enumerate() {
@@ -186,7 +186,7 @@ impl Follower {
         let range = self.cache.etcd.range_of(&store.spec);
         let read = self.cache.etcd.load(range, revision, |page| {
             for (_, key, entry) in decode_page(&self.cache, registry, &page).into_iter().flatten() {
-                objects.insert(key, Arc::new(entry));
+                objects.insert(entry.shared_key(&key), Arc::new(entry));
             }
         });
         read.await?;

@@ -110,8 +110,8 @@ impl Api {
         let entries = self.converter.entries(&request.spec, entries.cloned().collect()).await?;
         for entry in entries.iter().filter(|entry| selected(entry)) {
             let mut one = request.clone();
-            one.namespace.clone_from(&entry.namespace);
-            match self.delete_one(&one, &entry.name, &options).await {
+            entry.namespace().clone_into(&mut one.namespace);
+            match self.delete_one(&one, entry.name(), &options).await {
                 Ok(_) => {}
                 // Somebody else's deletion is as good.
                 Err(status) if status.code == 404 => {}

@@ -55,8 +55,7 @@ impl Api {
     async fn spend_budget(&self, request: &ResourceRequest, pod: &Object) -> Result<(), Status> {
         let budgets = self.cache.all(GROUP, BUDGETS);
         let namespace = &request.namespace;
-        let covering: Vec<Object> = budgets
-            .range(format!("{namespace}/")..format!("{namespace}0"))
+        let covering: Vec<Object> = crate::cache::within(&budgets, namespace)
             .filter_map(|(_, entry)| entry.object())
             .filter(|budget| covers(budget, pod))
             .collect();

@@ -31,7 +31,7 @@ struct Items {
 /// one is told.
 fn plain<'a>(
     request: &ResourceRequest,
-    from: impl Iterator<Item = (&'a String, &'a Arc<Entry>)>,
+    from: impl Iterator<Item = (&'a Arc<str>, &'a Arc<Entry>)>,
     limit: usize,
     selected: &Filter,
 ) -> Items {
@@ -39,7 +39,7 @@ fn plain<'a>(
     let mut wanted = from.filter(|(_, entry)| selected(entry));
     for (key, entry) in wanted.by_ref().take(limit) {
         found.items.push(view::item(&request.spec, entry));
-        found.last.clone_from(key);
+        key.as_ref().clone_into(&mut found.last);
     }
     if wanted.next().is_some() {
         found.rest = Some(if selects(request) { 1 } else { 1 + wanted.count() });
@@ -56,7 +56,7 @@ impl Api {
             Some(after) if error.reason == "Expired" => expired(after),
             _ => error,
         })?;
-        let from = objects.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
+        let from = objects.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| ***key > **after));
         let Items { items, last, rest } = if convert::asks(&request.spec) {
             self.converted(request, from, limit, &selected).await?
         } else {
@@ -85,7 +85,7 @@ impl Api {
     async fn converted<'a>(
         &self,
         request: &ResourceRequest,
-        from: impl Iterator<Item = (&'a String, &'a Arc<Entry>)> + Send,
+        from: impl Iterator<Item = (&'a Arc<str>, &'a Arc<Entry>)> + Send,
         limit: usize,
         selected: &Filter,
     ) -> Result<Items, Status> {
@@ -104,7 +104,7 @@ impl Api {
                     return Ok(found);
                 }
                 found.items.push(Item::Made(entry.json.clone()));
-                found.last.clone_from(keys[at]);
+                keys[at].as_ref().clone_into(&mut found.last);
             }
         }
     }

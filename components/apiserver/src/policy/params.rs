@@ -44,9 +44,9 @@ pub(super) fn collect(
     let found: Vec<Option<Object>> = if name.is_empty() {
         let selector = LabelSelector::from_object(&reference["selector"]).map_err(|error| error.to_string())?;
         let (all, _) = context.cache.list(index);
-        let selected = all
-            .values()
-            .filter(|entry| (!spec.namespaced() || entry.namespace == namespace) && selector.matches(&entry.labels));
+        let selected = all.values().filter(|entry| {
+            (!spec.namespaced() || entry.namespace() == namespace) && selector.matches(&entry.labels())
+        });
         selected.filter_map(|entry| entry.object()).map(|object| Some(shown(object))).collect()
     } else {
         let entry = context.cache.find_in(index, &namespace, &name);

@@ -166,8 +166,8 @@ impl Set {
             let mut compiled = HashMap::new();
             let mut bound = Vec::new();
             for entry in policies.values() {
-                let Some(bindings) = of_policy.remove(&entry.name) else { continue };
-                let before = kept.compiled.get(&entry.name).filter(|(revision, _)| *revision == entry.revision);
+                let Some(bindings) = of_policy.remove(entry.name()) else { continue };
+                let before = kept.compiled.get(entry.name()).filter(|(revision, _)| *revision == entry.revision);
                 let policy = match before {
                     Some((_, policy)) => policy.clone(),
                     None => match entry.object() {
@@ -175,7 +175,7 @@ impl Set {
                         None => continue,
                     },
                 };
-                compiled.insert(entry.name.clone(), (entry.revision, policy.clone()));
+                compiled.insert(entry.name().to_owned(), (entry.revision, policy.clone()));
                 bound.push(Bound { policy, bindings });
             }
             *kept = Kept { state, bound: Arc::new(bound), compiled };

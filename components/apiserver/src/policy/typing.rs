@@ -36,7 +36,7 @@ pub async fn run(api: Api, shutdown: CancellationToken) {
             let Some(policy) = entry.object().filter(is_due) else { continue };
             let found = warnings(&api.cache, &policy);
             if let Err(error) = write(&api, policy, found).await {
-                tracing::debug!(%error, policy = entry.name, "what its types say could not be written");
+                tracing::debug!(%error, policy = entry.name(), "what its types say could not be written");
             }
         }
         tokio::select! {

@@ -42,9 +42,9 @@ async fn repair_addresses(api: &Api, suspects: &BTreeSet<String>) -> BTreeSet<St
         if !managed || used {
             continue;
         }
-        orphans.insert(name.clone());
-        if suspects.contains(name) {
-            tracing::info!(address = name, "released: it belongs to no Service");
+        orphans.insert(name.to_string());
+        if suspects.contains(&**name) {
+            tracing::info!(address = &**name, "released: it belongs to no Service");
             let _ = api.etcd.delete(&api.etcd.key(row(), "", name), entry.revision).await;
         }
     }

@@ -225,7 +225,7 @@ async fn called(
         } else {
             let name = attributes.request.authorized_namespace();
             match context.cache.find("", "namespaces", "", name) {
-                Some(entry) => entry.labels.clone(),
+                Some(entry) => entry.labels().to_map(),
                 // The cache may be behind a namespace that has just been made.
                 None => context.etcd.object("", "namespaces", "", name).await?.labels(),
             }

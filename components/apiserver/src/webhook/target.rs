@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::client::{Target, Trust};
-use crate::cache::Cache;
+use crate::cache::{Cache, within};
 
 /// A `clientConfig`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,9 +73,8 @@ pub fn of_service(cache: &Cache, namespace: &str, name: &str, port: u16, trust: 
     let service = cache.find("", "services", namespace, name).and_then(|entry| entry.object());
     let service = service.ok_or_else(|| format!("service {name:?} not found"))?;
     let slices = cache.all("discovery.k8s.io", "endpointslices");
-    let slices: Vec<Object> = slices
-        .range(format!("{namespace}/")..format!("{namespace}0"))
-        .filter(|(_, entry)| entry.labels.get("kubernetes.io/service-name").is_some_and(|service| service == name))
+    let slices: Vec<Object> = within(&slices, namespace)
+        .filter(|(_, entry)| entry.labels().get("kubernetes.io/service-name").is_some_and(|service| service == name))
         .filter_map(|(_, entry)| entry.object())
         .collect();
     let all = endpoints(&service, &slices, port)?;
