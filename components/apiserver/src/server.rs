@@ -1,5 +1,7 @@
 //! The HTTP server: from a connection to a handler and back.
 
+mod acting;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -27,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::Admission;
 use crate::aggregate::Aggregator;
 use crate::audit::{Audit, Trail};
-use crate::authn::{Authenticator, User, impersonation};
+use crate::authn::{Authenticator, User};
 use crate::authz::Authorizer;
 use crate::authz::rbac::Ask;
 use crate::cache::Cache;
@@ -240,7 +242,7 @@ impl Front {
                 Err(_) => trail.unknown().await,
             }
         }
-        let user = self.impersonated(user?, request.headers(), trail).await?;
+        let user = self.acting(user?, &request, trail).await?;
         let path = request.uri().path();
         if let Some(service) = self.aggregator.takes(path) {
             let decoded = request::decoded(path)?;
@@ -332,27 +334,6 @@ impl Front {
             Some(flow) => flow.admit(&Digest { user, verb, what }).await,
             None => Ok(None),
         }
-    }
-
-    /// The user that the request is made as: the asking one, or another that they may be.
-    async fn impersonated(&self, user: User, headers: &HeaderMap, trail: &mut Option<Trail>) -> Result<User, Status> {
-        let Some((other, needed)) = impersonation::wanted(headers)? else { return Ok(user) };
-        for need in &needed {
-            let ask = Ask::Resource {
-                verb: "impersonate",
-                group: need.group,
-                resource: need.resource,
-                subresource: &need.subresource,
-                name: &need.name,
-                namespace: &need.namespace,
-            };
-            let checked = self.api.authorizer.check(&user, &ask, "").await;
-            self.decided(trail, &user, &ask, checked)?;
-        }
-        if let Some(trail) = trail {
-            trail.impersonates(&other);
-        }
-        Ok(other)
     }
 
     fn describe(&self, request: &Request<Received>) -> Result<Response<Body>, Status> {

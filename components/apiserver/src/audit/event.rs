@@ -24,6 +24,8 @@ pub struct Event {
     pub user: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub impersonated_user: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication_metadata: Option<Value>,
     #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
     pub source_ips: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -96,6 +98,7 @@ impl Event {
             verb: String::new(),
             user: Value::Null,
             impersonated_user: None,
+            authentication_metadata: None,
             source_ips: Vec::new(),
             user_agent: String::new(),
             object_ref: None,

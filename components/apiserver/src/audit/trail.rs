@@ -88,9 +88,12 @@ impl Trail {
         self.verdict.as_ref().is_some_and(|verdict| verdict.level >= level)
     }
 
-    /// Says as whom the user acts.
-    pub fn impersonates(&mut self, user: &User) {
+    /// Says as whom the user acts, and by which verb if it is one of the constrained.
+    pub fn impersonates(&mut self, user: &User, constraint: &str) {
         self.event.impersonated_user = Some(user.to_value());
+        if !constraint.is_empty() {
+            self.event.authentication_metadata = Some(json!({"impersonationConstraint": constraint}));
+        }
     }
 
     /// Says what authorization decided, and why.
