@@ -8,6 +8,7 @@ mod addresses;
 mod change;
 mod ports;
 mod repair;
+mod settle;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -69,35 +70,25 @@ async fn take(api: &Api, service: &mut Object, old: Option<&Object>, taken: &mut
         }
         return Ok(());
     }
-    carry_over(service, old);
-    let ranges = &api.options.service_cluster_ip_range;
-    let families = families(service, ranges)?;
     let had = old.map(addresses_of).unwrap_or_default();
-    let headless = service.str(&["spec", "clusterIP"]) == "None";
+    let families = strings(service, "ipFamilies");
     let mut chosen: Vec<String> = Vec::new();
-    if headless {
+    if service.str(&["spec", "clusterIP"]) == "None" {
         chosen.push("None".to_owned());
     } else {
         let asked = strings(service, "clusterIPs");
-        let first = service.str(&["spec", "clusterIP"]).to_owned();
-        for (at, range) in families.iter().enumerate() {
-            let wanted = asked.get(at).cloned().or_else(|| (at == 0).then(|| first.clone())).unwrap_or_default();
-            let address = match wanted.parse::<IpAddr>() {
-                Ok(address) if had.contains(&address) => address,
-                Ok(address) => {
-                    take_address(api, service, *range, address).await?;
+        for (at, name) in families.iter().enumerate() {
+            let range = api.options.service_cluster_ip_range.iter().find(|range| family(range) == name);
+            let range = *range.ok_or_else(|| Status::internal(format!("no range of {name} is configured")))?;
+            let address = match asked.get(at).and_then(|wanted| wanted.parse::<IpAddr>().ok()) {
+                Some(address) if had.contains(&address) => address,
+                Some(address) => {
+                    take_address(api, service, range, address).await?;
                     taken.addresses.push(address);
                     address
                 }
-                Err(_) if !wanted.is_empty() => {
-                    return Err(invalid_ip(
-                        service,
-                        &wanted,
-                        "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-                    ));
-                }
-                Err(_) => {
-                    let address = any_address(api, service, *range).await?;
+                None => {
+                    let address = any_address(api, service, range).await?;
                     taken.addresses.push(address);
                     address
                 }
@@ -109,72 +100,13 @@ async fn take(api: &Api, service: &mut Object, old: Option<&Object>, taken: &mut
         service.set(&["spec", "clusterIP"], first.clone());
     }
     service.set(&["spec", "clusterIPs"], chosen);
-    let names: Vec<&str> = families.iter().map(|range| family(range)).collect();
-    service.set(&["spec", "ipFamilies"], names.clone());
-    if service.str(&["spec", "ipFamilyPolicy"]).is_empty() {
-        service.set(&["spec", "ipFamilyPolicy"], if names.len() > 1 { "RequireDualStack" } else { "SingleStack" });
-    }
     take_ports(api, service, old, taken).await
 }
 
-/// An update that does not name what the Service has keeps it.
-fn carry_over(service: &mut Object, old: Option<&Object>) {
-    let Some(old) = old.filter(|old| old.str(&["spec", "type"]) != "ExternalName") else { return };
-    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"] {
-        let absent = service.get(&["spec", field]).is_none_or(|value| value.is_null() || value == "");
-        if let (true, Some(value)) = (absent, old.get(&["spec", field])) {
-            service.set(&["spec", field], value.clone());
-        }
-    }
-    let numbered = matches!(service.str(&["spec", "type"]), "NodePort" | "LoadBalancer");
-    let old_ports = old.get(&["spec", "ports"]).and_then(Value::as_array).cloned().unwrap_or_default();
-    let Some(ports) = service.get_mut(&["spec", "ports"]).and_then(Value::as_array_mut) else { return };
-    let taken: BTreeSet<u64> = ports.iter().filter_map(|port| port["nodePort"].as_u64()).collect();
-    for port in ports.iter_mut().filter(|port| numbered && port["nodePort"].as_u64().unwrap_or(0) == 0) {
-        let same = old_ports.iter().find(|own| own["port"] == port["port"] && own["protocol"] == port["protocol"]);
-        if let Some(number) = same.and_then(|own| own["nodePort"].as_u64()).filter(|number| !taken.contains(number)) {
-            port["nodePort"] = number.into();
-        }
-    }
-}
-
-/// The ranges that the Service's addresses come from, one per family in the Service's order.
-fn families(service: &Object, ranges: &[IpNet]) -> Result<Vec<IpNet>, Status> {
-    let asked = strings(service, "ipFamilies");
-    let policy = service.str(&["spec", "ipFamilyPolicy"]);
-    let given: Vec<IpAddr> = std::iter::once(service.str(&["spec", "clusterIP"]).to_owned())
-        .chain(strings(service, "clusterIPs"))
-        .filter_map(|address| address.parse().ok())
-        .collect();
-    let mut found: Vec<IpNet> = Vec::new();
-    for name in &asked {
-        let range = ranges.iter().find(|range| family(range) == name);
-        let range = range.ok_or_else(|| {
-            let text = format!("Invalid value: {name:?}: not configured on this cluster");
-            let errors = [("FieldValueInvalid", "spec.ipFamilies[0]".to_owned(), text)];
-            Status::invalid("", "Service", service.name(), &errors)
-        })?;
-        found.push(*range);
-    }
-    for address in given {
-        if let Some(range) = ranges.iter().find(|range| range.contains(&address)).filter(|range| !found.contains(range))
-        {
-            found.push(*range);
-        }
-    }
-    if found.is_empty() {
-        found.extend(ranges.first());
-    }
-    if matches!(policy, "PreferDualStack" | "RequireDualStack") {
-        let others: Vec<IpNet> = ranges.iter().filter(|range| !found.contains(range)).copied().collect();
-        found.extend(others);
-        if policy == "RequireDualStack" && found.len() < 2 {
-            let text = format!("Invalid value: {policy:?}: this cluster is not configured for dual-stack services");
-            let errors = [("FieldValueInvalid", "spec.ipFamilyPolicy".to_owned(), text)];
-            return Err(Status::invalid("", "Service", service.name(), &errors));
-        }
-    }
-    Ok(found)
+/// Makes plain what a Service asks for; see [`settle::settle`].
+pub fn settle(api: &Api, service: &mut Object, old: Option<&Object>) -> Result<(), Status> {
+    let families: Vec<&str> = api.options.service_cluster_ip_range.iter().map(family).collect();
+    settle::settle(service, old, &families)
 }
 
 fn family(range: &IpNet) -> &'static str {
@@ -203,36 +135,4 @@ fn invalid_ip(service: &Object, value: &str, why: &str) -> Status {
     let text = format!("Invalid value: {:?}: {why}", json!([value]).to_string().replace('"', ""));
     let text = text.replace("\"[", "[\"").replace("]\"", "\"]");
     Status::invalid("", "Service", service.name(), &[("FieldValueInvalid", "spec.clusterIPs".to_owned(), text)])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn updates_keep_what_the_service_has() {
-        let object = |value: Value| Object::from_value(value).unwrap();
-        let old = object(json!({"spec": {"type": "NodePort", "clusterIP": "10.0.0.5", "clusterIPs": ["10.0.0.5"],
-            "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}]}}));
-        let mut new = object(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}));
-        carry_over(&mut new, Some(&old));
-        assert_eq!(new.str(&["spec", "clusterIP"]), "10.0.0.5");
-        assert_eq!(ports_of(&new), BTreeSet::from([30001]));
-    }
-
-    #[test]
-    fn families_follow_the_service_and_the_cluster() {
-        let both: Vec<IpNet> = vec!["10.0.0.0/16".parse().unwrap(), "fd00::/108".parse().unwrap()];
-        let ask = |spec: Value, ranges: &[IpNet]| {
-            let service = Object::from_value(json!({"spec": spec})).unwrap();
-            families(&service, ranges).map(|found| found.iter().map(family).collect::<Vec<_>>())
-        };
-        assert_eq!(ask(json!({}), &both).unwrap(), ["IPv4"]);
-        assert_eq!(ask(json!({"ipFamilies": ["IPv6"]}), &both).unwrap(), ["IPv6"]);
-        assert_eq!(ask(json!({"ipFamilyPolicy": "PreferDualStack"}), &both).unwrap(), ["IPv4", "IPv6"]);
-        assert_eq!(ask(json!({"ipFamilyPolicy": "PreferDualStack"}), &both[..1]).unwrap(), ["IPv4"]);
-        assert_eq!(ask(json!({"clusterIP": "fd00::7"}), &both).unwrap(), ["IPv6"]);
-        assert_eq!(ask(json!({"ipFamilyPolicy": "RequireDualStack"}), &both[..1]).unwrap_err().code, 422);
-        assert_eq!(ask(json!({"ipFamilies": ["IPv6"]}), &both[..1]).unwrap_err().code, 422);
-    }
 }

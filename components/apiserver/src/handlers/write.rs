@@ -86,13 +86,16 @@ impl Api {
             let uid = uuid::Uuid::new_v4().to_string();
             strategy::prepare_create(request, &mut object, &uid, &now())?;
             custom::fill_again(spec, &mut object, changed_outside);
+            let is_service = spec.is("", "services");
+            if is_service {
+                services::settle(self, &mut object, None)?;
+            }
             custom::create(request, &object)?;
             policy::check::check(spec, &object)?;
             self.admit(&attributes, &object).await?;
             if dry_run(request)? {
                 return Ok((object, 0));
             }
-            let is_service = spec.is("", "services");
             let taken = if is_service { services::allocate(self, &mut object, None).await? } else { Taken::default() };
             let key = self.key(request, object.name());
             let failed = match self.put(request, &key, &object, 0).await {
@@ -333,6 +336,10 @@ impl Api {
         if request.subresource != "binding" {
             strategy::set_generation(request, &old, &mut new);
         }
+        let is_service = spec.is("", "services") && request.subresource.is_empty();
+        if is_service {
+            services::settle(self, &mut new, Some(&old))?;
+        }
         custom::update(request, &old, &new)?;
         if request.subresource.is_empty() && new != old {
             policy::check::check(spec, &new)?;
@@ -341,7 +348,6 @@ impl Api {
         if (new == old && !is_stale) || dry_run(request)? {
             return Ok(Attempt::Needless(new));
         }
-        let is_service = spec.is("", "services") && request.subresource.is_empty();
         let taken = if is_service { services::allocate(self, &mut new, Some(&old)).await? } else { Taken::default() };
         let key = self.key(request, &request.name);
         let goes = strategy::may_go(spec, &new);

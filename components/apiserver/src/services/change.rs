@@ -8,11 +8,11 @@ fn kind(service: &Object) -> &str {
     service.str(&["spec", "type"])
 }
 
-fn has_cluster_ip(service: &Object) -> bool {
+pub(super) fn has_cluster_ip(service: &Object) -> bool {
     kind(service) != "ExternalName"
 }
 
-fn has_node_ports(service: &Object) -> bool {
+pub(super) fn has_node_ports(service: &Object) -> bool {
     match kind(service) {
         "NodePort" => true,
         "LoadBalancer" => {
@@ -22,7 +22,7 @@ fn has_node_ports(service: &Object) -> bool {
     }
 }
 
-fn has_health_port(service: &Object) -> bool {
+pub(super) fn has_health_port(service: &Object) -> bool {
     kind(service) == "LoadBalancer" && service.str(&["spec", "externalTrafficPolicy"]) == "Local"
 }
 
