@@ -1,7 +1,7 @@
 //! What every cluster has from its first minute: namespaces, roles, priority classes, and the API's own Service.
 //!
 //! It is written as soon as etcd answers, before the server says that it is ready. What is there already stays, except
-//! that default roles get back what they lack, and that the API's endpoints are kept to the servers that live.
+//! that default roles get back what they lack, flow control what nobody has taken over, and that the API's endpoints are kept to the servers that live.
 
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ const AT_ONCE: usize = 32;
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the API's Service and endpoints are looked at.
 const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
+/// After how many of these rounds the objects of flow control are looked at.
+const FLOWS_EVERY: u64 = 6;
 /// A server that ends waits no longer than this for etcd.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -36,11 +38,17 @@ pub async fn run(api: Api, port: u16, done: watch::Sender<bool>, shutdown: Cance
             let writes = step.into_iter().map(|object| until_written(&api, object));
             futures::stream::iter(writes).buffer_unordered(AT_ONCE).collect::<()>().await;
         }
-        loop {
+        for round in 1u64.. {
             if let Err(error) = keep_service(&api, port).await {
                 tracing::warn!(%error, "the Service default/kubernetes could not be kept");
             }
             done.send_replace(true);
+            if round.is_multiple_of(FLOWS_EVERY) {
+                for object in crate::flow::defaults::objects() {
+                    // What fails is tried again in the next of these rounds.
+                    let _ = ensure(&api, &object).await;
+                }
+            }
             tokio::time::sleep(ENDPOINTS_EVERY).await;
         }
     };
@@ -137,6 +145,7 @@ async fn ensure(api: &Api, default: &Value) -> Result<(), Status> {
         _ if wanted.spec.group() == "rbac.authorization.k8s.io" => {
             roles::reconciled(&stored.into_value(), default).and_then(Object::from_value)
         }
+        _ if wanted.spec.group() == "flowcontrol.apiserver.k8s.io" => crate::flow::defaults::mended(&stored, default),
         _ => None,
     };
     let Some(mended) = mended else { return Ok(()) };

@@ -24,6 +24,8 @@ pub mod bootstrap;
 pub mod cache;
 pub mod compaction;
 pub mod convert;
+#[cfg(test)]
+mod corpus;
 pub mod custom;
 pub mod definitions;
 pub mod discovery;

@@ -15,6 +15,16 @@ pub fn prune(object: &mut Map<String, Value>, schema: &Schema) -> Vec<String> {
     unknown
 }
 
+/// Whether a schema lacks some of a value's fields.
+pub fn lacks(value: &Value, schema: &Schema, is_resource: bool) -> bool {
+    let (mut copy, mut unknown) = (value.clone(), Vec::new());
+    match &mut copy {
+        Value::Object(map) => fields(map, Some(schema), is_resource, schema.preserve, "", &mut unknown),
+        other => self::value(other, Some(schema), "", &mut unknown),
+    }
+    !unknown.is_empty()
+}
+
 fn value(value: &mut Value, schema: Option<&Schema>, path: &str, unknown: &mut Vec<String>) {
     let keeps = schema.is_some_and(|schema| schema.preserve);
     match value {

@@ -1,5 +1,6 @@
 //! Whether a definition may be stored, in upstream's words.
 
+mod defaults;
 mod schema;
 mod structural;
 
@@ -170,6 +171,9 @@ fn version(version: &Value, path: &Path, errors: &mut Errors) {
         // The types of what rules speak of are known only where the schema is sound.
         if found.is_empty() {
             found = check_schema(schema, &here);
+        }
+        if found.is_empty() {
+            defaults::check(schema, true, &here, &mut found);
         }
         errors.extend(found);
     }

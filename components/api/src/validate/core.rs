@@ -42,7 +42,40 @@ pub(super) fn node_status(node: &Object) -> Errors {
             amounts::amount(name, value, &path, &mut errors);
         }
     }
+    declared_features(node, &mut errors);
     errors
+}
+
+/// The features that a node has, sorted, and named by words that each begin with a letter.
+fn declared_features(node: &Object, errors: &mut Errors) {
+    const LONGEST: usize = 253;
+    let path = Path::new("status.declaredFeatures");
+    let status = node.get(&["status"]).unwrap_or(&Value::Null);
+    let all: Vec<&str> = list(status, "declaredFeatures").iter().filter_map(Value::as_str).collect();
+    let is_word = |word: &str| {
+        word.starts_with(|first: char| first.is_ascii_alphabetic())
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    for (at, name) in all.iter().enumerate() {
+        if name.len() > LONGEST {
+            let text = format!("invalid feature name {name:?}: must be no more than {LONGEST} characters");
+            errors.push(Error::invalid(&path.index(at), *name, text));
+        } else if !name.starts_with(|first: char| first.is_ascii_uppercase()) || !name.split('/').all(is_word) {
+            let text = format!(
+                "invalid feature name {name:?}: must start with an UpperCamelCase segment, with subsequent segments \
+                 separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters \
+                 and slashes"
+            );
+            errors.push(Error::invalid(&path.index(at), *name, text));
+        }
+        match all.get(at + 1) {
+            Some(next) if next == name => errors.push(Error::duplicate(&path.index(at + 1), *next)),
+            Some(next) if next < name => {
+                errors.push(Error::invalid(&path.index(at + 1), *next, "list must be sorted alphabetically"));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What may not change of a node, and what its status cannot have twice.

@@ -116,6 +116,9 @@ pub(super) fn status(kind: &str, old: &Object, new: &Object) -> Errors {
             errors.push(Error::invalid(&path.child(field), count(field), format!("cannot be greater than {other}")));
         }
     }
+    if kind == "Job" {
+        errors.extend(super::job_status::status(old, new));
+    }
     let collisions = |object: &Object| of(object, "collisionCount");
     if collisions(old).is_some_and(|before| collisions(new).is_none_or(|after| after < before)) {
         let text = "cannot be decremented";

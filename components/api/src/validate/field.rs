@@ -106,6 +106,13 @@ impl Error {
         Self::new("FieldValueForbidden", path, detailed("Forbidden", &detail.to_string()))
     }
 
+    /// The same error of a value that lies at `root`.
+    #[must_use]
+    pub fn under(self, root: &Path) -> Self {
+        let field = if self.field == "<nil>" { root.0.clone() } else { format!("{root}.{}", self.field) };
+        Self { field, ..self }
+    }
+
     /// Whether rules about the object can't be evaluated before this is mended.
     pub fn blocks_rules(&self) -> bool {
         let blocking = ["FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];

@@ -154,7 +154,7 @@ pub(super) fn success(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// How many indexes a text such as `1,3-5` lists.
-fn indexes(text: &str, completions: i64) -> Result<i64, String> {
+pub(super) fn indexes(text: &str, completions: i64) -> Result<i64, String> {
     if text.is_empty() {
         return Ok(0);
     }
@@ -190,9 +190,24 @@ fn indexes(text: &str, completions: i64) -> Result<i64, String> {
     Ok(total)
 }
 
+/// The first index that both texts list. An interval that cannot be read is found wrong elsewhere.
+pub(super) fn overlap(first: &str, second: &str, completions: i64) -> Option<i64> {
+    let intervals = |text: &str| -> Vec<(i64, i64)> {
+        let read = |interval: &str| {
+            indexes(interval, completions).ok().filter(|count| *count > 0)?;
+            let (from, to) = interval.split_once('-').unwrap_or((interval, interval));
+            Some((from.parse().ok()?, to.parse().ok()?))
+        };
+        text.split(',').filter_map(read).collect()
+    };
+    let (first, second) = (intervals(first), intervals(second));
+    let pairs = first.iter().flat_map(|a| second.iter().map(move |b| (a, b)));
+    pairs.filter(|(a, b)| a.0 <= b.1 && b.0 <= a.1).map(|(a, b)| a.0.max(b.0)).min()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::indexes;
+    use super::{indexes, overlap};
 
     #[test]
     fn indexes_are_counted_and_in_order() {
@@ -201,5 +216,13 @@ mod tests {
         for wrong in ["5", "2,1", "1-1", "a", "1-2-3", "3-2"] {
             assert!(indexes(wrong, 5).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn intervals_meet_at_their_first_common_index() {
+        assert_eq!(overlap("0-2,7", "3,5-8", 10), Some(7));
+        assert_eq!(overlap("0-2", "3", 10), None);
+        assert_eq!(overlap("", "1", 10), None);
+        assert_eq!(overlap("a,1", "1", 10), Some(1));
     }
 }

@@ -15,6 +15,8 @@ fn name_rule(group: &str, kind: &str) -> Rule {
     match (group, kind) {
         ("", "Namespace" | "Service") => text::dns_label,
         ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _) => text::path_segment,
+        // Old events have whatever name there is a path for.
+        ("", "Event") | ("certificates.k8s.io", "CertificateSigningRequest") => text::path_segment,
         ("networking.k8s.io", "IPAddress") => text::ip_address,
         _ => text::dns_subdomain,
     }

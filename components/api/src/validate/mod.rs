@@ -17,9 +17,11 @@ mod containers;
 mod core;
 mod counts;
 mod env;
+mod events;
 pub mod field;
 mod flow;
 mod job_policies;
+mod job_status;
 mod jobs;
 mod limits;
 pub mod metadata;
@@ -32,9 +34,12 @@ mod pod_status;
 mod pod_update;
 mod policy;
 mod probes;
+mod profiles;
 mod rbac;
+mod reviews;
 mod security;
 mod service;
+mod service_update;
 mod signer;
 mod slices;
 mod storage;
@@ -44,6 +49,7 @@ mod tests;
 pub mod text;
 mod volumes;
 mod webhooks;
+mod windows;
 mod workloads;
 
 use serde_json::Value;
@@ -58,12 +64,21 @@ pub fn create(group: &str, kind: &str, object: &Object) -> Result<(), Status> {
     errors.extend(whole(group, kind, object));
     errors.extend(match (group, kind) {
         ("", "Pod") => pod::created(object),
-        ("", "Service") => service::created(object),
         ("batch", "CronJob") => jobs::created(object),
+        ("events.k8s.io", "Event") => events::created(object),
         ("networking.k8s.io", "Ingress") => network::created(object),
         _ => Errors::new(),
     });
     finished(group, kind, object, &errors)
+}
+
+/// Whether a question may be asked: a resource that is answered and not stored.
+pub fn review(group: &str, kind: &str, object: &Object) -> Result<(), Status> {
+    match (group, kind) {
+        ("authorization.k8s.io", "SelfSubjectRulesReview") => Ok(()),
+        ("authorization.k8s.io", kind) => finished(group, kind, object, &reviews::whole(kind, object)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a write of a subresource may be stored. `classes` are what a Pod's quality of service was and would be.
@@ -119,6 +134,13 @@ pub fn custom(group: &str, kind: &str, old: Option<&Object>, new: &Object, error
     finished(group, kind, new, &all)
 }
 
+/// What is wrong with a path whose first part is a domain, as an error at `field`.
+pub fn domain_prefixed_path(text: &str, field: &str) -> Result<(), Error> {
+    let mut errors = Errors::new();
+    jobs::domain_path(text, &Path::new(field), &mut errors);
+    errors.into_iter().next().map_or(Ok(()), Err)
+}
+
 fn finished(group: &str, kind: &str, object: &Object, errors: &[Error]) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(field::status(group, kind, object.name(), errors)) }
 }
@@ -128,6 +150,7 @@ fn whole(group: &str, kind: &str, object: &Object) -> Errors {
     match (group, kind) {
         ("", "Pod") => pod::whole(object),
         ("", "Node") => core::node(object),
+        ("" | "events.k8s.io", "Event") => events::whole(object, !group.is_empty()),
         ("", "Namespace") => core::namespace(object, false),
         ("", "Endpoints") => core::endpoints(object),
         ("", "LimitRange") => limits::range(object),
@@ -155,7 +178,8 @@ fn whole(group: &str, kind: &str, object: &Object) -> Errors {
 fn changed(group: &str, kind: &str, old: &Object, new: &Object) -> Errors {
     match (group, kind) {
         ("", "Pod") => pod_update::changed(old, new),
-        ("", "Service") => service::changed(old, new),
+        ("", "Service") => service_update::changed(old, new),
+        ("events.k8s.io", "Event") => events::changed(old, new),
         ("", "Node") => core::node_changed(old, new),
         ("", "ResourceQuota") => limits::quota_changed(old, new),
         ("", "ConfigMap" | "Secret") => config::changed(kind, old, new),

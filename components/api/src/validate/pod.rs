@@ -56,6 +56,13 @@ pub(super) fn created(pod: &Object) -> Errors {
         let text = "cannot be set until all schedulingGates have been cleared";
         errors.push(Error::forbidden(&path.child("nodeName"), text));
     }
+    let annotated = pod.get(&["metadata", "annotations"]).unwrap_or(&Value::Null);
+    super::profiles::agree(annotated, spec, &path, &mut errors);
+    if annotated.get(MIRROR).is_some() {
+        let claims = list(spec, "resourceClaims").len();
+        let text = "static pods do not support resource claims";
+        errors.extend((0..claims).map(|_| Error::forbidden(&Path::default(), text)));
+    }
     errors
 }
 
@@ -72,6 +79,8 @@ pub(super) fn template(object: &Object, at: &[&str], path: &Path) -> Errors {
     let empty = Value::Object(serde_json::Map::new());
     let of_pods = object.get(&of_spec).unwrap_or(&empty);
     spec(of_pods, None, &path.child("spec"), &mut errors);
+    let annotated = object.get(&[at, &["metadata", "annotations"]].concat()).unwrap_or(&Value::Null);
+    super::profiles::agree(annotated, of_pods, &path.child("spec"), &mut errors);
     if !list(of_pods, "ephemeralContainers").is_empty() {
         let text = "ephemeral containers not allowed in pod template";
         errors.push(Error::forbidden(&path.child("spec.ephemeralContainers"), text));
@@ -88,6 +97,8 @@ fn annotations(object: &Object, at: &[&str], of_spec: &[&str], path: &Path, erro
         let text = "must set spec.nodeName if mirror pod annotation is set";
         errors.push(Error::invalid(&path.key(MIRROR), mirror, text));
     }
+    let spec = object.get(of_spec).unwrap_or(&Value::Null);
+    super::profiles::annotations(all, spec, path, errors);
     if let Some(cost) = all[DELETION_COST].as_str() {
         let plain = !cost.starts_with('+') && (cost == "0" || !cost.trim_start_matches('-').starts_with('0'));
         if !plain || cost.parse::<i32>().is_err() {
@@ -133,6 +144,7 @@ fn spec(spec: &Value, name: Option<&str>, path: &Path, errors: &mut Errors) {
         amounts::amount(name, value, &path, errors);
     }
     security::system(spec, path, errors);
+    super::windows::host_processes(spec, path, errors);
 }
 
 fn names(spec: &Value, path: &Path, errors: &mut Errors) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{list, paths, str_of, text};
+use super::{list, paths, str_of, windows};
 
 const CHANGE_POLICIES: &[&str] = &["Always", "OnRootMismatch"];
 const GROUP_POLICIES: &[&str] = &["Merge", "Strict"];
@@ -48,7 +48,7 @@ pub(super) fn of_pod(spec: &Value, of_spec: &Path, errors: &mut Errors) {
     super::surroundings::sysctls(spec, &path, errors);
     known(context, "fsGroupChangePolicy", CHANGE_POLICIES, &path, errors);
     seccomp(&context["seccompProfile"], &path.child("seccompProfile"), errors);
-    windows(&context["windowsOptions"], &path.child("windowsOptions"), errors);
+    windows::options(&context["windowsOptions"], &path.child("windowsOptions"), errors);
     app_armor(&context["appArmorProfile"], &path.child("appArmorProfile"), errors);
     known(context, "supplementalGroupsPolicy", GROUP_POLICIES, &path, errors);
     known(context, "seLinuxChangePolicy", LABEL_POLICIES, &path, errors);
@@ -73,7 +73,7 @@ pub(super) fn of_container(context: &Value, host_users: bool, path: &Path, error
             errors.push(Error::invalid(path, context.clone(), text));
         }
     }
-    windows(&context["windowsOptions"], &path.child("windowsOptions"), errors);
+    windows::options(&context["windowsOptions"], &path.child("windowsOptions"), errors);
     app_armor(&context["appArmorProfile"], &path.child("appArmorProfile"), errors);
 }
 
@@ -126,32 +126,6 @@ fn app_armor(profile: &Value, path: &Path, errors: &mut Errors) {
         ("RuntimeDefault" | "Unconfined", None) => {}
         ("", _) => errors.push(Error::required(&path.child("type"), "type is required when appArmorProfile is set")),
         (other, _) => errors.push(Error::not_supported(&path.child("type"), other, PROFILES)),
-    }
-}
-
-fn windows(options: &Value, path: &Path, errors: &mut Errors) {
-    if let Some(name) = options["gmsaCredentialSpecName"].as_str() {
-        super::complain(text::dns_subdomain(name), name, &path.child("gmsaCredentialSpecName"), errors);
-    }
-    if let Some(spec) = options["gmsaCredentialSpec"].as_str() {
-        let path = path.child("gmsaCredentialSpec");
-        if spec.is_empty() {
-            errors.push(Error::invalid(&path, spec, "gmsaCredentialSpec cannot be an empty string"));
-        } else if spec.len() > 64 * 1024 {
-            errors.push(Error::invalid(&path, spec, "gmsaCredentialSpec size must be under 64 KiB"));
-        }
-    }
-    if let Some(user) = options["runAsUserName"].as_str() {
-        let text = if user.is_empty() {
-            "runAsUserName cannot be an empty string"
-        } else if user.chars().any(|letter| letter.is_ascii_control()) {
-            "runAsUserName cannot contain control characters"
-        } else if user.matches('\\').count() > 1 {
-            "runAsUserName cannot contain more than one backslash"
-        } else {
-            return;
-        };
-        errors.push(Error::invalid(&path.child("runAsUserName"), user, text));
     }
 }
 

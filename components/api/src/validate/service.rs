@@ -17,6 +17,7 @@ const LONGEST_AFFINITY: i64 = 86400;
 
 pub(super) fn whole(service: &Object) -> Errors {
     let mut errors = Errors::new();
+    topology(service, &mut errors);
     let path = Path::new("spec");
     let Some(spec) = service.get(&["spec"]) else { return errors };
     let kind = str_of(spec, "type");
@@ -48,6 +49,19 @@ pub(super) fn whole(service: &Object) -> Errors {
     balancer(spec, &path, &mut errors);
     policies(spec, &path, &mut errors);
     errors
+}
+
+/// The older annotation about topology says the same as the newer one.
+fn topology(service: &Object, errors: &mut Errors) {
+    const OLDER: &str = "service.kubernetes.io/topology-aware-hints";
+    const NEWER: &str = "service.kubernetes.io/topology-mode";
+    let of = |name: &str| service.get(&["metadata", "annotations", name]).and_then(Value::as_str);
+    if let (Some(older), Some(newer)) = (of(OLDER), of(NEWER))
+        && older != newer
+    {
+        let text = format!("must match annotations[{OLDER}] when both are specified");
+        errors.push(Error::invalid(&Path::new("metadata.annotations").key(NEWER), newer, text));
+    }
 }
 
 /// What only a Service with a load balancer has.
@@ -159,6 +173,7 @@ fn addresses(spec: &Value, path: &Path, errors: &mut Errors) {
     if str_of(spec, "type") == "ExternalName" {
         return;
     }
+    agree(spec, path, errors);
     families(spec, path, errors);
     let all = list(spec, "clusterIPs");
     let cluster: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
@@ -195,16 +210,15 @@ fn addresses(spec: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// The two forms of a new Service's first address agree. A change may be made of either, so it is not looked at here.
-pub(super) fn created(service: &Object) -> Errors {
-    let spec = service.get(&["spec"]).unwrap_or(&Value::Null);
+/// The two forms of a Service's first address agree. Who gives one of them alone has had the other filled in before.
+fn agree(spec: &Value, path: &Path, errors: &mut Errors) {
     let (first, all) = (str_of(spec, "clusterIP"), list(spec, "clusterIPs"));
     let text = match (first, all.first().and_then(Value::as_str)) {
         ("", Some(_)) => "must be empty when `clusterIP` is not specified",
         (first, Some(other)) if first != other => "first value must match `clusterIP`",
-        _ => return Errors::new(),
+        _ => return,
     };
-    vec![Error::invalid(&Path::new("spec.clusterIPs"), all.to_vec(), text)]
+    errors.push(Error::invalid(&path.child("clusterIPs"), all.to_vec(), text));
 }
 
 /// The families of a Service's addresses.
@@ -246,46 +260,6 @@ fn policies(spec: &Value, path: &Path, errors: &mut Errors) {
     if let Some(way) = spec["trafficDistribution"].as_str().filter(|way| !DISTRIBUTIONS.contains(way)) {
         errors.push(Error::not_supported(&path.child("trafficDistribution"), way, DISTRIBUTIONS));
     }
-}
-
-/// A Service keeps its addresses, unless it starts or stops being a name alone.
-pub(super) fn changed(old: &Object, new: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let named = |service: &Object| service.str(&["spec", "type"]) == "ExternalName";
-    if named(old) || named(new) {
-        return errors;
-    }
-    // Either field may be the one that a client has set.
-    let first = |service: &Object, field: &str| match service.get(&["spec", field]) {
-        Some(Value::Array(list)) => list.first().cloned(),
-        Some(Value::String(address)) if !address.is_empty() => Some(address.as_str().into()),
-        _ => None,
-    };
-    let changed = ["clusterIP", "clusterIPs"].into_iter().any(|field| match (first(old, field), first(new, field)) {
-        (Some(before), Some(after)) => before != after,
-        _ => false,
-    });
-    if changed {
-        let value = new.get(&["spec", "clusterIPs"]).cloned().unwrap_or(Value::Null);
-        errors.push(Error::invalid(&Path::new("spec.clusterIPs").index(0), value, "may not change once set"));
-    }
-    let balanced = |service: &Object| service.str(&["spec", "type"]) == "LoadBalancer";
-    let class = |service: &Object| service.get(&["spec", "loadBalancerClass"]).cloned().unwrap_or(Value::Null);
-    if balanced(old) && balanced(new) && class(old) != class(new) {
-        let path = Path::new("spec.loadBalancerClass");
-        errors.push(Error::invalid(&path, class(new), "may not change once set"));
-    }
-    let checked = |service: &Object| {
-        (balanced(service) && service.str(&["spec", "externalTrafficPolicy"]) == "Local")
-            .then(|| service.get(&["spec", "healthCheckNodePort"]).and_then(Value::as_i64))
-            .flatten()
-    };
-    if let (Some(before), Some(after)) = (checked(old), checked(new))
-        && before != after
-    {
-        errors.push(Error::forbidden(&Path::new("spec.healthCheckNodePort"), "field is immutable"));
-    }
-    errors
 }
 
 /// Where a load balancer says that it is.

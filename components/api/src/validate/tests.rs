@@ -338,7 +338,10 @@ fn what_must_stay_stays() {
             service,
             "/spec/clusterIPs",
             json!(["10.0.0.2"]),
-            vec!["spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set".into()],
+            vec![
+                "spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set".into(),
+                "spec.clusterIPs: Invalid value: [\"10.0.0.2\"]: first value must match `clusterIP`".into(),
+            ],
         ),
         (
             "",

@@ -1,5 +1,7 @@
 //! The FlowSchemas and priority levels that every cluster has; upstream's names, shares and precedences.
 
+use kinit_api::object::Object;
+use kinit_api::validate::field::{Error, Errors, Path};
 use serde_json::{Value, json};
 
 const VERSION: &str = "flowcontrol.apiserver.k8s.io/v1";
@@ -33,6 +35,63 @@ pub fn objects() -> Vec<Value> {
     all
 }
 
+/// Those that no cluster can be without.
+const MANDATORY: [&str; 2] = ["catch-all", "exempt"];
+/// What says whether a server may bring an object to its default again.
+const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+
+fn default_of(kind: &str, name: &str) -> Option<Value> {
+    objects().into_iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+}
+
+/// A spec without what an administrator may choose in the level of that name.
+fn fixed(kind: &str, name: &str, spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if kind == "PriorityLevelConfiguration"
+        && name == "exempt"
+        && let Some(fields) = spec.as_object_mut()
+    {
+        fields.remove("exempt");
+    }
+    spec
+}
+
+/// What is wrong with a mandatory object: it is as it always was.
+pub fn check(kind: &str, object: &Object) -> Errors {
+    let name = object.name();
+    let spec = object.get(&["spec"]).cloned().unwrap_or(Value::Null);
+    let Some(wanted) = default_of(kind, name).filter(|_| MANDATORY.contains(&name)) else { return Errors::new() };
+    if fixed(kind, name, &spec) == fixed(kind, name, &wanted["spec"]) {
+        return Errors::new();
+    }
+    let free = fixed(kind, name, &wanted["spec"]) != wanted["spec"];
+    let but = if free { " except the 'spec.exempt' field" } else { "" };
+    vec![Error::invalid(&Path::new("spec"), spec, format!("spec of '{name}'{but} must equal the fixed value"))]
+}
+
+/// The stored object as it is to be, if that is otherwise: mandatory ones are kept, and suggested ones that nobody has
+/// taken over.
+pub fn mended(stored: &Object, default: &Value) -> Option<Object> {
+    let kind = default["kind"].as_str().unwrap_or_default();
+    let kept = match stored.get(&["metadata", "annotations", AUTOUPDATE]).and_then(Value::as_str) {
+        _ if MANDATORY.contains(&stored.name()) => true,
+        Some(says) => says == "true",
+        None => stored.generation() == 1,
+    };
+    let spec = stored.get(&["spec"]).cloned().unwrap_or(Value::Null);
+    let mut wanted = default["spec"].clone();
+    if fixed(kind, stored.name(), &wanted) != wanted && spec["exempt"].is_object() {
+        wanted["exempt"] = spec["exempt"].clone();
+    }
+    if !kept || spec == wanted {
+        return None;
+    }
+    let mut mended = stored.clone();
+    mended.set(&["spec"], wanted);
+    mended.set(&["metadata", "annotations", AUTOUPDATE], "true");
+    Some(mended)
+}
+
 fn schemas() -> Vec<Value> {
     let accounts = json!([{"kind": "ServiceAccount", "serviceAccount": {"name": "*", "namespace": "kube-system"}}]);
     let (manager, scheduler) = ("system:kube-controller-manager", "system:kube-scheduler");
@@ -64,7 +123,7 @@ fn schemas() -> Vec<Value> {
 }
 
 fn metadata(name: &str) -> Value {
-    json!({"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}})
+    json!({"name": name, "annotations": {AUTOUPDATE: "true"}})
 }
 
 fn level(name: &str, spec: Value) -> Value {
@@ -108,4 +167,43 @@ fn everything(subjects: Value) -> Value {
     let mut rule = rule(subjects, &[resources(&["*"], "*", &["*"], true)]);
     rule["nonResourceRules"] = json!([{"verbs": ["*"], "nonResourceURLs": ["*"]}]);
     rule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(kind: &str, name: &str) -> Object {
+        let mut object = Object::from_value(default_of(kind, name).unwrap()).unwrap();
+        kinit_api::defaults::apply("flowcontrol.apiserver.k8s.io", "v1", kind, &mut object);
+        object
+    }
+
+    #[test]
+    fn defaults_are_complete_and_as_they_are_fixed() {
+        for default in objects() {
+            let (kind, name) = (default["kind"].as_str().unwrap(), default["metadata"]["name"].as_str().unwrap());
+            let object = stored(kind, name);
+            assert_eq!(object.get(&["spec"]), Some(&default["spec"]), "{kind} {name}");
+            assert!(check(kind, &object).is_empty() && mended(&object, &default).is_none(), "{kind} {name}");
+        }
+    }
+
+    #[test]
+    fn mandatory_objects_are_kept_and_suggested_ones_may_be_taken_over() {
+        const LEVEL: &str = "PriorityLevelConfiguration";
+        let mut exempt = stored(LEVEL, "exempt");
+        exempt.set(&["spec", "exempt", "lendablePercent"], 50);
+        assert!(check(LEVEL, &exempt).is_empty());
+        let mut all = stored("FlowSchema", "catch-all");
+        all.set(&["spec", "matchingPrecedence"], 9999);
+        assert_eq!(check("FlowSchema", &all).len(), 1);
+        assert!(mended(&all, &default_of("FlowSchema", "catch-all").unwrap()).is_some());
+        let mut nodes = stored(LEVEL, "node-high");
+        nodes.set(&["spec", "limited", "nominalConcurrencyShares"], 1);
+        let default = default_of(LEVEL, "node-high").unwrap();
+        assert_eq!(mended(&nodes, &default).unwrap().get(&["spec"]), Some(&default["spec"]));
+        nodes.set(&["metadata", "annotations", AUTOUPDATE], "false");
+        assert!(mended(&nodes, &default).is_none());
+    }
 }

@@ -3,6 +3,7 @@
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
 use kinit_api::status::Status;
+use kinit_api::validate;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
@@ -37,19 +38,14 @@ impl Api {
         }
         let attributes = Attributes::new(Operation::Create, request, "", None);
         self.ask(&attributes, &mut object).await?;
+        validate::review(request.spec.group(), request.spec.kind(), &object)?;
         let status = match resource {
             "selfsubjectreviews" => json!({"userInfo": request.user.to_value()}),
             "tokenreviews" => self.review_token(&object).await?,
             "selfsubjectrulesreviews" => self.review_rules(&request.user, &object)?,
             "selfsubjectaccessreviews" => self.review_access(&request.user, &object).await?,
             _ => {
-                let attributes = |field| object.str(&["spec", "resourceAttributes", field]);
-                if resource.starts_with("local") && attributes("namespace") != request.namespace {
-                    let text = format!("Invalid value: {:?}: must match metadata.namespace", attributes("namespace"));
-                    let errors = [("FieldValueInvalid", "spec.resourceAttributes.namespace".to_owned(), text)];
-                    return Err(Status::invalid(request.spec.group(), request.spec.kind(), "", &errors));
-                }
-                let user = subject(request, &object)?;
+                let user = subject(&object);
                 self.review_access(&user, &object).await?
             }
         };
@@ -86,18 +82,6 @@ impl Api {
         let text = |field: &str| attributes[field].as_str().unwrap_or_default();
         let paths = &spec["nonResourceAttributes"];
         let path = |field: &str| paths[field].as_str().unwrap_or_default();
-        if attributes.is_object() == paths.is_object() {
-            let (field, why) = if attributes.is_object() {
-                let shown = json!({"Path": path("path"), "Verb": path("verb")});
-                let why = "cannot be specified in combination with resourceAttributes";
-                ("spec.nonResourceAttributes", format!("Invalid value: {shown}: {why}"))
-            } else {
-                let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-                ("spec.resourceAttributes", format!("Invalid value: null: {why}"))
-            };
-            let errors = [("FieldValueInvalid", field.to_owned(), why)];
-            return Err(Status::invalid("authorization.k8s.io", review.kind(), "", &errors));
-        }
         let ask = if attributes.is_object() {
             Ask::Resource {
                 verb: text("verb"),
@@ -168,17 +152,11 @@ impl Api {
 }
 
 /// The user that an access review asks about.
-fn subject(request: &ResourceRequest, review: &Object) -> Result<User, Status> {
+fn subject(review: &Object) -> User {
     let spec = review.get(&["spec"]).cloned().unwrap_or_default();
     let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
     let list =
         |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let extra = spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.clone(), list(values)));
-    let user = User { name: text("user"), uid: text("uid"), groups: list(&spec["groups"]), extra: extra.collect() };
-    if user.name.is_empty() && user.groups.is_empty() {
-        let why = "Invalid value: \"\": at least one of user or group must be specified".to_owned();
-        let errors = [("FieldValueInvalid", "spec.user".to_owned(), why)];
-        return Err(Status::invalid(request.spec.group(), request.spec.kind(), "", &errors));
-    }
-    Ok(user)
+    User { name: text("user"), uid: text("uid"), groups: list(&spec["groups"]), extra: extra.collect() }
 }

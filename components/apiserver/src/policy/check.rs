@@ -30,6 +30,10 @@ pub fn check(spec: &ResourceSpec, object: &Object) -> Result<(), Status> {
         let errors = devices::check(spec.kind(), object);
         return if errors.is_empty() { Ok(()) } else { Err(field::status(group, spec.kind(), object.name(), &errors)) };
     }
+    if group == "flowcontrol.apiserver.k8s.io" {
+        let errors = crate::flow::defaults::check(spec.kind(), object);
+        return if errors.is_empty() { Ok(()) } else { Err(field::status(group, spec.kind(), object.name(), &errors)) };
+    }
     if group != GROUP {
         return Ok(());
     }
