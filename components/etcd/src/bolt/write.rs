@@ -19,6 +19,35 @@ struct Child {
 /// A row's key; most are revisions, which have their place in it.
 pub type Key = SmallVec<[u8; 24]>;
 
+/// What a row holds.
+pub trait Value {
+    fn length(&self) -> usize;
+    fn write_to(&self, sink: &mut impl Write) -> io::Result<()>;
+}
+
+impl<T: AsRef<[u8]>> Value for T {
+    fn length(&self) -> usize {
+        self.as_ref().len()
+    }
+
+    fn write_to(&self, sink: &mut impl Write) -> io::Result<()> {
+        sink.write_all(self.as_ref())
+    }
+}
+
+/// A value of which only the length is known, to learn a file's [`Layout`].
+pub struct Unread(pub usize);
+
+impl Value for Unread {
+    fn length(&self) -> usize {
+        self.0
+    }
+
+    fn write_to(&self, _: &mut impl Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A row of a leaf.
 struct Row<V> {
     flags: u32,
@@ -65,7 +94,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes a bucket. Buckets come in the order of their names, rows in the order of their keys.
-    pub fn bucket<V: AsRef<[u8]>, E: From<io::Error>>(
+    pub fn bucket<V: Value, E: From<io::Error>>(
         &mut self,
         name: &[u8],
         rows: impl Iterator<Item = Result<(Key, V), E>>,
@@ -86,15 +115,12 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes the leaves and then the branches above them; returns the root's page.
-    fn tree<V: AsRef<[u8]>, E: From<io::Error>>(
-        &mut self,
-        rows: impl Iterator<Item = Result<Row<V>, E>>,
-    ) -> Result<u64, E> {
+    fn tree<V: Value, E: From<io::Error>>(&mut self, rows: impl Iterator<Item = Result<Row<V>, E>>) -> Result<u64, E> {
         let mut children = Vec::new();
         let (mut leaf, mut size) = (Vec::new(), HEADER);
         for row in rows {
             let row = row?;
-            let more = ELEMENT + row.key.len() + row.value.as_ref().len();
+            let more = ELEMENT + row.key.len() + row.value.length();
             if size + more > PAGE && !leaf.is_empty() {
                 children.push(self.leaf(&leaf)?);
                 leaf.clear();
@@ -112,11 +138,11 @@ impl<W: Write> Writer<W> {
         Ok(children[0].page)
     }
 
-    fn leaf<V: AsRef<[u8]>>(&mut self, rows: &[Row<V>]) -> io::Result<Child> {
+    fn leaf<V: Value>(&mut self, rows: &[Row<V>]) -> io::Result<Child> {
         self.elements.clear();
         let mut place = rows.len() * ELEMENT;
         for (number, row) in rows.iter().enumerate() {
-            let (position, value) = (place - number * ELEMENT, row.value.as_ref().len());
+            let (position, value) = (place - number * ELEMENT, row.value.length());
             for field in [row.flags as usize, position, row.key.len(), value] {
                 self.elements.extend_from_slice(&narrow(field)?.to_le_bytes());
             }
@@ -125,7 +151,7 @@ impl<W: Write> Writer<W> {
         let page = self.begin_page(LEAF, rows.len(), place)?;
         for row in rows {
             self.sink.write_all(&row.key)?;
-            self.sink.write_all(row.value.as_ref())?;
+            row.value.write_to(&mut self.sink)?;
         }
         self.end_page(place)?;
         Ok(Child { key: rows.first().map(|row| row.key.clone()).unwrap_or_default(), page })

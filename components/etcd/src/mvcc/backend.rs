@@ -464,9 +464,14 @@ impl View {
         Ok(())
     }
 
-    /// Every record in the order of revisions, as it lies in the file.
-    pub fn rows(&self) -> Result<impl Iterator<Item = Result<(Revision, Held), BackendError>>, BackendError> {
-        let rows = self.history.range::<&[u8; 16]>(..).map_err(|error| failed(&self.path)(error.into()))?;
+    /// The records from one revision to before another, in their order, as they lie in the file.
+    pub fn rows(
+        &self,
+        from: Revision,
+        to: Revision,
+    ) -> Result<impl Iterator<Item = Result<(Revision, Held), BackendError>> + use<'_>, BackendError> {
+        let (from, to) = (from.to_bytes(), to.to_bytes());
+        let rows = self.history.range::<&[u8; 16]>(&from..&to).map_err(|error| failed(&self.path)(error.into()))?;
         let named = failed(&self.path);
         Ok(rows.map(move |row| {
             let (revision, record) = row.map_err(|error| named(error.into()))?;

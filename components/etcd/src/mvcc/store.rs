@@ -326,15 +326,25 @@ pub struct History {
 }
 
 impl History {
-    /// Every record in the order of revisions.
-    pub fn rows(&self) -> Result<impl Iterator<Item = Result<(Revision, Raw), BackendError>> + '_, BackendError> {
+    /// A revision that about half of all records are before, if they are as old as they are many.
+    pub fn middle(&self) -> Revision {
+        Revision::start_of((self.meta.compacted.max(0) + self.meta.revision) / 2)
+    }
+
+    /// The records from one revision to before another, in their order.
+    pub fn rows(
+        &self,
+        from: Revision,
+        to: Revision,
+    ) -> Result<impl Iterator<Item = Result<(Revision, Raw), BackendError>> + use<'_>, BackendError> {
         let first_pending = self.pending.first().map(|(revision, _)| *revision);
-        let committed = self.view.rows()?.take_while(move |row| match (row, first_pending) {
+        let committed = self.view.rows(from, to)?.take_while(move |row| match (row, first_pending) {
             (Ok((revision, _)), Some(first)) => *revision < first,
             _ => true,
         });
         let committed = committed.map(|row| row.map(|(revision, record)| (revision, Raw::Stored(record))));
-        let pending = self.pending.iter().map(|(revision, record)| Ok((*revision, Raw::Pending(record.clone()))));
+        let pending = self.pending.iter().filter(move |(revision, _)| (from..to).contains(revision));
+        let pending = pending.map(|(revision, record)| Ok((*revision, Raw::Pending(record.clone()))));
         Ok(committed.chain(pending))
     }
 }

@@ -3,6 +3,7 @@
 //! What [`save`] makes, etcd's tools restore; what they save, [`restore`] takes over. That is also the road from a data
 //! directory of one make to the other.
 
+mod ahead;
 pub mod frames;
 pub mod pieces;
 pub mod restore;

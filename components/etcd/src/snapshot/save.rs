@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use prost::Message as _;
 
+use super::ahead::ahead;
 use super::{AUTH_ENABLED, AUTH_REVISION, FINISHED_COMPACTION, SCHEDULED_COMPACTION, bucket, revision_key};
 use crate::apply::Machine;
-use crate::bolt::write::{Key, Layout, Writer};
+use crate::bolt::write::{Key, Layout, Unread, Value, Writer};
 use crate::config::CLUSTER_VERSION;
 use crate::membership::Roster;
 use crate::mvcc::Revision;
@@ -24,6 +25,14 @@ pub enum SaveError {
     #[error(transparent)]
     Backend(#[from] BackendError),
 }
+
+/// Before and behind all revisions.
+const START: Revision = Revision { main: 0, sub: 0 };
+const END: Revision = Revision { main: i64::MAX, sub: 0 };
+
+/// Blocks of records that are read ahead, which keep the pages that they lie in; and of lengths alone.
+const PAGES_AHEAD: usize = 2;
+const SIZES_AHEAD: usize = 1024;
 
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -64,7 +73,7 @@ impl Snapshot {
             (bucket::META, meta_rows(&history, &roster)),
         ];
         let mut snapshot = Self { history, before, behind, layout: Layout::default() };
-        (_, snapshot.layout) = snapshot.write(io::sink())?;
+        snapshot.layout = snapshot.measure()?;
         Ok(snapshot)
     }
 
@@ -80,29 +89,55 @@ impl Snapshot {
 
     /// Writes the file from its beginning to its end.
     pub fn write_to<W: Write>(&self, sink: W) -> Result<W, SaveError> {
-        let (sink, layout) = self.write(sink)?;
+        let (sink, layout) = std::thread::scope(|scope| {
+            let rows = self.history.rows(START, END)?.map(|row| {
+                let (revision, record) = row?;
+                Ok((revision_key(revision, is_tombstone(&record)), Behind(record)))
+            });
+            self.write(sink, ahead(scope, PAGES_AHEAD, rows))
+        })?;
         if layout != self.layout {
             return Err(io::Error::other("it came out otherwise than it was measured").into());
         }
         Ok(sink)
     }
 
-    fn write<W: Write>(&self, sink: W) -> Result<(W, Layout), SaveError> {
+    /// Learns the layout, which only lengths matter for. Half of them are read on another thread.
+    fn measure(&self) -> Result<Layout, SaveError> {
+        let size = |row: Result<(Revision, Raw), BackendError>| {
+            let (_, record) = row?;
+            Ok::<_, SaveError>((record.as_ref().len(), is_tombstone(&record)))
+        };
+        let middle = self.history.middle();
+        std::thread::scope(|scope| {
+            let behind = ahead(scope, SIZES_AHEAD, self.history.rows(middle, END)?.map(size));
+            let sizes = self.history.rows(START, middle)?.map(size).chain(behind);
+            let rows = sizes.map(|size| {
+                size.map(|(length, tombstone)| (revision_key(START, tombstone), Unread(length.saturating_sub(1))))
+            });
+            self.write(io::sink(), rows).map(|(_, layout)| layout)
+        })
+    }
+
+    fn write<W: Write, V: Value>(
+        &self,
+        sink: W,
+        rows: impl Iterator<Item = Result<(Key, V), SaveError>>,
+    ) -> Result<(W, Layout), SaveError> {
         let mut writer = Writer::new(sink, self.layout)?;
         for (name, rows) in &self.before {
             writer.bucket(name, borrowed(rows))?;
         }
-        let keys = self.history.rows()?.map(|row| {
-            let (revision, record) = row?;
-            let tombstone = record.as_ref().first() == Some(&1);
-            Ok::<_, SaveError>((revision_key(revision, tombstone), Behind(record)))
-        });
-        writer.bucket(bucket::KEY, keys)?;
+        writer.bucket(bucket::KEY, rows)?;
         for (name, rows) in &self.behind {
             writer.bucket(name, borrowed(rows))?;
         }
         Ok(writer.finish()?)
     }
+}
+
+fn is_tombstone(record: &Raw) -> bool {
+    record.as_ref().first() == Some(&1)
 }
 
 /// What of a record stands behind the byte that says whether it is a tombstone.
