@@ -85,6 +85,8 @@ impl Cluster {
             .args(["--peer-cert-file", &cert.display().to_string(), "--peer-key-file", &key.display().to_string()])
             .args(["--peer-trusted-ca-file", &ca.display().to_string(), "--peer-client-cert-auth=true"])
             .arg("--feature-gates=InitialCorruptCheck=true")
+            // Of a cluster, some may lead by leases and others not.
+            .arg(format!("--experimental-read-only-option={}", if name == "b" { "safe" } else { "lease-based" }))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -88,7 +88,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::raft::{Config, Entry, HardState, Log, Members, Place};
+    use crate::raft::{Body, Config, Entry, HardState, Log, Members, Message, Place};
 
     #[test]
     fn a_member_alone_first_applies_what_its_log_has() {
@@ -114,5 +114,39 @@ mod tests {
         raft.propose(false, Bytes::from_static(b"next")).expect("it leads");
         standing.note(&raft);
         assert!(standing.is_alone(), "nobody else could have acknowledged this one");
+    }
+
+    #[test]
+    fn a_lease_is_for_who_has_applied_everything_and_looks_at_the_clock() {
+        let members = Members { voters: [1, 2].into(), ..Members::default() };
+        let config = Config { leases: true, ..Config::default() };
+        let log = Log::new(Place { index: 1, term: 1 }, Vec::new(), 1, 1);
+        let mut raft = Raft::new(config, HardState { term: 1, vote: 1, commit: 1 }, log, members);
+        let standing = Standing::new(1, 1);
+        let from_2 = |term, body| Message { from: 2, to: 1, term, body };
+        raft.campaign();
+        for (pre, term) in [(true, 2), (false, 2)] {
+            raft.ready();
+            raft.persisted();
+            raft.step(from_2(term, Body::VoteReply { pre, granted: true }));
+        }
+        raft.ready();
+        raft.persisted();
+        standing.note(&raft);
+        assert!(raft.leads() && !standing.has_all_by_lease(|| unreachable!("there is no lease")));
+
+        raft.step(from_2(2, Body::Appended { matched: 2 }));
+        raft.step(from_2(2, Body::HeartbeatReply { read: 0, until: 500 }));
+        raft.ready();
+        raft.applied(2);
+        standing.note(&raft);
+        assert!(standing.has_all_by_lease(|| 499) && !standing.has_all_by_lease(|| 500));
+
+        raft.propose(false, Bytes::from_static(b"next")).expect("it leads");
+        raft.ready();
+        raft.persisted();
+        raft.step(from_2(2, Body::Appended { matched: 3 }));
+        standing.note(&raft);
+        assert!(!standing.has_all_by_lease(|| 499), "something is committed and not applied");
     }
 }
