@@ -99,8 +99,7 @@ impl Patches {
                 (Kind::Json, _) => {
                     let operations: json_patch::Patch =
                         serde_json::from_value(patch.body.clone()).map_err(|error| invalid(error.to_string()))?;
-                    // Without taking back what was done before an error: nobody looks at the object then.
-                    json_patch::patch_unsafe(object, &operations).map_err(|error| invalid(error.to_string()))?;
+                    patch::operations::apply(object, &operations).map_err(|error| invalid(error.to_string()))?;
                 }
                 (Kind::Strategic, Some(schema)) => {
                     patch::strategic(object, &patch.body, schema).map_err(|error| invalid(error.to_string()))?;

@@ -1,5 +1,6 @@
 //! Patches over JSON trees.
 
+pub mod operations;
 mod order;
 mod strategic;
 

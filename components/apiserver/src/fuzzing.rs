@@ -13,6 +13,7 @@ use http::{HeaderMap, Method};
 use kinit_api::apply::{self, Schema, Writer};
 use kinit_api::canonical::canonicalize;
 use kinit_api::object::Object;
+use kinit_api::patch::operations;
 use kinit_api::quantity::Quantity;
 use kinit_api::selector::{FieldSelector, LabelSelector};
 use kinit_api::{defaults, patch, protobuf, strict, table, validate};
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 use crate::handlers::paging::Page;
 use crate::registry::{RESOURCES, Registry};
 use crate::request;
-use crate::{fields, negotiate, operations};
+use crate::{fields, negotiate};
 
 pub use seeds::seeds;
 

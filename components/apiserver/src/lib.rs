@@ -38,7 +38,6 @@ pub mod handlers;
 pub mod names;
 pub mod negotiate;
 pub mod openapi;
-pub mod operations;
 pub mod options;
 pub mod policy;
 pub mod registry;

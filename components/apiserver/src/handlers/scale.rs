@@ -2,7 +2,7 @@
 
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
-use kinit_api::patch;
+use kinit_api::patch::{self, operations};
 use kinit_api::status::Status;
 use kinit_api::strict;
 use kinit_crd::definition::Scale;
@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::write::ATTEMPTS;
 use super::{Api, Payload, body, json_response};
 use crate::admission::{Attributes, Operation};
-use crate::operations;
 use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 

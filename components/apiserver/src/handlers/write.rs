@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
-use kinit_api::patch;
+use kinit_api::patch::{self, operations};
+
 use kinit_api::status::{Status, qualified};
 use kinit_api::strict;
 use kinit_serving::Body;
@@ -21,7 +22,7 @@ use crate::request::{ResourceRequest, Verb};
 use crate::services::{self, Taken};
 use crate::storage::WriteError;
 use crate::versions::Versions;
-use crate::{custom, fields, names, operations, policy, strategy, view};
+use crate::{custom, fields, names, policy, strategy, view};
 
 /// A write that loses the race this often is answered with a conflict.
 pub(super) const ATTEMPTS: usize = 16;

@@ -2,6 +2,7 @@
 
 use kinit_api::apply;
 use kinit_api::object::Object;
+use kinit_api::patch::operations;
 use kinit_api::status::Status;
 use kinit_cel::{OBJECT_BUDGET, Value};
 use serde_json::{Value as Json, json};
@@ -11,7 +12,7 @@ use super::scope::Input;
 use super::set::{Binding, Bound, Mutation, Policy};
 use super::{params, validating};
 use crate::admission::{Attributes, Context, Operation};
-use crate::{custom, fields, operations};
+use crate::{custom, fields};
 
 /// What is remembered of the first round for the second.
 #[derive(Default)]

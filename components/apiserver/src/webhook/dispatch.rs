@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use kinit_api::object::Object;
+use kinit_api::patch::operations;
 use kinit_api::status::Status;
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use super::hooks::{self, Hook, Hooks};
 use super::review::{self, Answer};
 use crate::admission::{Attributes, Context, Operation};
 use crate::registry::Spec;
-use crate::{custom, fields, operations};
+use crate::{custom, fields};
 
 /// What all webhooks share. Cheap to clone.
 #[derive(Clone)]
