@@ -7,13 +7,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{Judge, Judged};
 
 /// Takes servers that one of the authorities vouches for. Those that cannot be read vouch for nobody.
 pub fn anchored(
@@ -22,14 +24,13 @@ pub fn anchored(
 ) -> Arc<dyn ServerCertVerifier> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authorities.iter().cloned());
-    Arc::new(Anchored { roots, authorities, provider })
+    Arc::new(Judged { judge: Anchored { roots, authorities }, provider })
 }
 
 #[derive(Debug)]
 struct Anchored {
     roots: RootCertStore,
     authorities: Vec<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
 }
 
 impl Anchored {
@@ -65,48 +66,25 @@ impl Anchored {
     }
 }
 
-impl ServerCertVerifier for Anchored {
-    fn verify_server_cert(
+impl Judge for Anchored {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
+        server: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
+        name: &ServerName<'_>,
         now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let server = ParsedCertificate::try_from(end_entity)?;
-        let known = self.provider.signature_verification_algorithms.all;
-        let judged = verify_server_cert_signed_by_trust_anchor(&server, &self.roots, intermediates, now, known);
+        provider: &CryptoProvider,
+    ) -> Result<(), rustls::Error> {
+        let parsed = ParsedCertificate::try_from(server)?;
+        let known = provider.signature_verification_algorithms.all;
+        let judged = verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, known);
         if let Err(error) = judged {
-            match self.judge_authority(end_entity, now) {
+            match self.judge_authority(server, now) {
                 Some(judged) => judged?,
                 None => return Err(error),
             }
         }
-        verify_server_name(&server, server_name)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        verify_server_name(&parsed, name)
     }
 }
 
