@@ -85,6 +85,9 @@ pub struct EtcdOptions {
     /// What all keys in etcd begin with
     #[arg(long = "etcd-prefix", default_value = "/registry")]
     pub prefix: String,
+    /// In which form objects of built-in kinds are written to etcd; either is read
+    #[arg(long, value_enum, default_value = "application/json")]
+    pub storage_media_type: crate::storage::Form,
     /// How long etcd keeps what objects were; 0 keeps it until somebody else compacts
     #[arg(long = "etcd-compaction-interval", default_value = "5m0s", value_parser = duration)]
     pub compaction_interval: std::time::Duration,

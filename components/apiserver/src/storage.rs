@@ -1,5 +1,7 @@
 //! etcd as the server uses it: reads, compare-and-swap writes, and one watch.
 
+mod form;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,8 @@ use kinit_api::status::Status;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
+
+pub use form::Form;
 
 use crate::encryption::Encryption;
 use crate::options::Options;
@@ -65,6 +69,8 @@ pub struct Etcd {
     lease: Arc<tokio::sync::Mutex<Option<SharedLease>>>,
     /// What values are encrypted with; nothing without a configuration.
     encryption: Option<Arc<Encryption>>,
+    /// In which form objects are written.
+    form: Form,
 }
 
 /// The lease that new keys of a limited life get.
@@ -98,6 +104,7 @@ impl Etcd {
             prefix: options.etcd.prefix.clone(),
             lease: Arc::default(),
             encryption: encryption.map(Arc::new),
+            form: options.etcd.storage_media_type,
         })
     }
 
@@ -124,7 +131,8 @@ impl Etcd {
             let opened = opened.map_err(|why| untransformed(&stored.key, &why))?;
             (stored.value, stored.stale) = opened;
         }
-        Ok(stored)
+        let (value, other) = self.form.read(stored.value);
+        Ok(Stored { value, stale: stored.stale || other, ..stored })
     }
 
     async fn opened_first(&self, kvs: Vec<proto::KeyValue>) -> Result<Option<Stored>, Status> {
@@ -281,6 +289,7 @@ impl Etcd {
     }
 
     async fn put_with_lease(&self, key: &str, value: Bytes, expected: i64, lease: i64) -> Result<i64, WriteError> {
+        let value = self.form.written(value);
         let value = match &self.encryption {
             Some(encryption) => {
                 let sealed = encryption.seal(key, self.own(key), value).await;
