@@ -9,8 +9,10 @@
 //!
 //! Both run again when a write lost the race for its object, because what is admitted is the state that is stored.
 
+mod audiences;
 mod certificates;
 mod config;
+mod device_claims;
 mod event_rate;
 mod limits;
 mod namespaces;
@@ -350,6 +352,8 @@ impl Admission {
     ) -> Result<(), Status> {
         // Not a plugin, because nobody may switch it off.
         rbac::escalation(context, attributes, object)?;
+        certificates::readable(attributes, object)?;
+        device_claims::check(context, attributes, object).await?;
         self.validators.iter().try_for_each(|plugin| plugin(context, attributes, object))?;
         if self.validating_policies {
             self.policies.validate(context, attributes, object).await?;

@@ -3,7 +3,8 @@
 use base64::Engine;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
-use x509_parser::prelude::{FromDer, X509CertificationRequest};
+use kinit_api::validate::field::{self, Error, Path};
+use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 
 use super::{Attributes, Context, Operation};
 use crate::authz::rbac::Ask;
@@ -83,6 +84,40 @@ pub fn attestation(context: &Context<'_>, attributes: &Attributes<'_>, object: &
     Err(attributes.forbidden(format!("user not permitted to attest for signerName {signer:?}")))
 }
 
+/// What is put in as the certificate is a chain of certificates and nothing else. Not a plugin, because upstream has it where
+/// requests are validated.
+pub fn readable(attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
+    let content = |object: &Object| object.str(&["status", "certificate"]).to_owned();
+    let certificate = content(object);
+    let unchanged = attributes.old.is_some_and(|old| content(old) == certificate);
+    if !attributes.of(GROUP, &format!("{REQUESTS}/status")) || certificate.is_empty() || unchanged {
+        return Ok(());
+    }
+    let pem = base64::engine::general_purpose::STANDARD.decode(certificate).unwrap_or_default();
+    let Err(why) = chain(&pem) else { return Ok(()) };
+    let error = Error::invalid(&Path::new("status.certificate"), "<certificate data>", why);
+    Err(field::status(GROUP, "CertificateSigningRequest", object.name(), &[error]))
+}
+
+fn chain(pem: &[u8]) -> Result<(), String> {
+    let blocks = pem::parse_many(pem).unwrap_or_default();
+    for block in &blocks {
+        if block.tag() != "CERTIFICATE" {
+            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {:?}", block.tag()));
+        }
+        if block.headers().iter().next().is_some() {
+            return Err("no PEM block headers are permitted".to_owned());
+        }
+        if block.contents().is_empty() {
+            return Err("found CERTIFICATE PEM block containing 0 certificates".to_owned());
+        }
+        if X509Certificate::from_der(block.contents()).is_err() {
+            return Err("x509: malformed certificate".to_owned());
+        }
+    }
+    if blocks.is_empty() { Err("must contain at least one CERTIFICATE PEM block".to_owned()) } else { Ok(()) }
+}
+
 /// The common name that a request asks for; `None` if it cannot be read.
 pub fn requested_name(object: &Object) -> Option<String> {
     let der = der(object)?;
@@ -108,6 +143,19 @@ fn der(object: &Object) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_chain_has_certificates_and_nothing_else() {
+        let block = |tag: &str, body: &str| format!("-----BEGIN {tag}-----\n{body}-----END {tag}-----\n");
+        for (pem, why) in [
+            (String::new(), "must contain at least one CERTIFICATE PEM block"),
+            (block("PRIVATE KEY", "AAAA\n"), "only CERTIFICATE PEM blocks are allowed, found \"PRIVATE KEY\""),
+            (block("CERTIFICATE", "a: b\n\nAAAA\n"), "no PEM block headers are permitted"),
+            (block("CERTIFICATE", "AAAA\n"), "x509: malformed certificate"),
+        ] {
+            assert_eq!(chain(pem.as_bytes()).unwrap_err(), why, "{pem}");
+        }
+    }
 
     #[test]
     fn a_request_tells_its_name_and_groups() {

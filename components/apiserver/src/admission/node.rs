@@ -161,8 +161,10 @@ fn token(context: &Context<'_>, attributes: &Attributes<'_>, node: &str, request
         return Some("node requested token with a pod binding without a uid".to_owned());
     }
     let pod = context.cache.find("", "pods", &attributes.request.namespace, bound("name"))?.object()?;
-    (pod.str(&["spec", "nodeName"]) != node)
-        .then(|| "node requested token bound to a pod scheduled on a different node".to_owned())
+    if pod.str(&["spec", "nodeName"]) != node {
+        return Some("node requested token bound to a pod scheduled on a different node".to_owned());
+    }
+    super::audiences::refused(context, attributes, &pod, request)
 }
 
 /// A kubelet asks for certificates of its own name only.

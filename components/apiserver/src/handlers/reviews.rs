@@ -2,6 +2,7 @@
 
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
+use kinit_api::selector::FieldSelector;
 use kinit_api::status::Status;
 use kinit_api::validate;
 use kinit_serving::Body;
@@ -94,11 +95,7 @@ impl Api {
         } else {
             Ask::Path { verb: path("verb"), path: path("path") }
         };
-        let requirements =
-            attributes["fieldSelector"]["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let node = requirements.iter().find(|term| term["key"] == "spec.nodeName" && term["operator"] == "In");
-        let node = node.and_then(|term| term["values"][0].as_str()).unwrap_or_default();
-        let decision = self.authorizer.decide(user, &ask, node).await;
+        let decision = self.authorizer.decide(user, &ask, &selected_node(&attributes["fieldSelector"])).await;
         let mut status = json!({"allowed": decision.allowed});
         if decision.refused {
             status["denied"] = true.into();
@@ -151,6 +148,19 @@ impl Api {
     }
 }
 
+/// The node that a field selector asks for, in either of its forms; one that cannot be read asks for none.
+fn selected_node(selector: &Value) -> String {
+    const NODE: &str = "spec.nodeName";
+    if let Some(raw) = selector["rawSelector"].as_str() {
+        let terms = FieldSelector::parse(raw).map(|selector| selector.0).unwrap_or_default();
+        let node = terms.into_iter().find(|(path, _, equal)| path == NODE && *equal);
+        return node.map(|(_, node, _)| node).unwrap_or_default();
+    }
+    let terms = selector["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let node = terms.iter().find(|term| term["key"] == NODE && term["operator"] == "In");
+    node.and_then(|term| term["values"][0].as_str()).unwrap_or_default().to_owned()
+}
+
 /// The user that an access review asks about.
 fn subject(review: &Object) -> User {
     let spec = review.get(&["spec"]).cloned().unwrap_or_default();
@@ -159,4 +169,19 @@ fn subject(review: &Object) -> User {
         |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let extra = spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.clone(), list(values)));
     User { name: text("user"), uid: text("uid"), groups: list(&spec["groups"]), extra: extra.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_selected_in_either_form() {
+        let node = |selector: Value| selected_node(&selector);
+        assert_eq!(node(json!({"rawSelector": "a=b,spec.nodeName=n"})), "n");
+        assert_eq!(node(json!({"rawSelector": "spec.nodeName!=n"})), "");
+        let terms = json!([{"key": "spec.nodeName", "operator": "In", "values": ["n"]}]);
+        assert_eq!(node(json!({"requirements": terms})), "n");
+        assert_eq!(node(Value::Null), "");
+    }
 }
