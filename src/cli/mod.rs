@@ -19,7 +19,7 @@ mod upgrade;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 pub use output::print;
 
@@ -110,7 +110,7 @@ pub struct CommonArgs {
 
 /// The program.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments::plain(std::env::args_os())) {
+    let cli = match Cli::try_parse_from(arguments::plain(std::env::args_os(), &arguments::switches(&Cli::command()))) {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),
     };

@@ -15,7 +15,7 @@ objects() {
 state() { files && objects; }
 same() { diff <(echo "$before") <(state); }
 rolled_out() { kubectl -n kube-system rollout status "$1" --timeout 60s; }
-pods() { on_cp1 'crictl ps -q | sort'; }
+pods() { on_cp1 'ctr -n k8s.io tasks list -q | sort'; }
 
 check "a host starts" $lab up --control-planes 1 --workers 0
 check "it gets the binaries" on_cp1 mkdir -p /usr/local/lib/kinit
@@ -39,8 +39,7 @@ while IFS='|' read -r wanted line <&3; do
 done 3<<'T'
 Port-6443|init
 Port-6443|init --config /root/other.yaml
-there already|init phase bootstrap-token --token abcdef.0123456789abcdeg
-other CA|init phase kubeconfig admin --cert-dir /root/patches
+ca.crt|init phase kubeconfig admin --cert-dir /root/patches
 no phase|init --skip-phases etcd/remote
 kubelet.conf already exists|join 10.88.0.11:6443 --token abcdef.0123456789abcdef --discovery-token-unsafe-skip-ca-verification
 does not know token|join 10.88.0.11:6443 --token fedcba.0123456789abcdef --discovery-token-unsafe-skip-ca-verification --ignore-preflight-errors all
@@ -54,13 +53,13 @@ nonsense.conf|token list --kubeconfig /root/nonsense.conf
 no certificate|certs renew nonsense
 there already|certs generate-csr
 nowhere|kubeconfig user --client-name a --cert-dir /nowhere
-kubelet|config images pull --bin-dir /nowhere
+not in /nowhere|config images pull --bin-dir /nowhere
 kube-apiserver.strategic.yaml|upgrade apply --yes --patches /root/patches
 kube-apiserver.strategic.yaml|upgrade node --patches /root/patches
 v1.20.0|upgrade apply v1.20.0 --yes
 add --yes|upgrade apply --force=false
 nonsense.conf|status --kubeconfig /root/nonsense.conf
-no address of this host|readdress --address 192.0.2.9 --yes
+no interface of this host has|readdress --address 192.0.2.9 --yes
 cut.db|etcd snapshot status /root/cut.db
 cut.db|etcd snapshot restore /root/cut.db --yes
 wrong.db|etcd snapshot restore /root/wrong.db --yes
@@ -69,6 +68,6 @@ sometimes|etcd snapshot schedule --every sometimes
 T
 check "neither the host nor the cluster was changed" same
 check "no container was ended or started" equals "$running" pods
-check "the good snapshot can still be read" says revision on_cp1 kinit etcd snapshot status /root/good.db
+check "the good snapshot can still be read" says REVISION on_cp1 kinit etcd snapshot status /root/good.db
 check "reset ends it" on_cp1 kinit reset -f
 finish
