@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -43,10 +45,22 @@ pub fn object_path(object: &Value) -> Result<(String, String), Error> {
 
 /// Makes an object be there with at least the fields given, waiting out a cluster that is still coming up.
 pub async fn ensure(api: &dyn Api, object: &Value) -> Result<Change, Error> {
+    patiently(api, &[409], || ensure_once(api, object).boxed()).await
+}
+
+/// Tries again what fails because the cluster is still coming up, or with one of `codes`, as long as the API's patience lasts.
+async fn patiently<'a, T>(
+    api: &dyn Api,
+    codes: &[u16],
+    attempt: impl Fn() -> BoxFuture<'a, Result<T, Error>>,
+) -> Result<T, Error> {
     let end = Instant::now() + api.patience();
     loop {
-        match ensure_once(api, object).await {
-            Err(error) if (error.is_passing() || error.code() == Some(409)) && Instant::now() < end => {
+        match attempt().await {
+            Err(error)
+                if (error.is_passing() || error.code().is_some_and(|code| codes.contains(&code)))
+                    && Instant::now() < end =>
+            {
                 tokio::time::sleep(PAUSE).await;
             }
             other => return other,
@@ -106,15 +120,12 @@ pub async fn get(api: &dyn Api, path: &str) -> Result<Option<Value>, Error> {
 
 /// Patches an object, waiting out a cluster that is still coming up.
 pub async fn patch(api: &dyn Api, path: &str, verb: Verb, body: &Value) -> Result<Value, Error> {
-    let end = Instant::now() + api.patience();
-    loop {
-        match api.call(verb, path, Some(body)).await {
-            Err(error) if (error.is_passing() || matches!(error.code(), Some(404 | 409))) && Instant::now() < end => {
-                tokio::time::sleep(PAUSE).await;
-            }
-            other => return other,
-        }
-    }
+    patiently(api, &[404, 409], || api.call(verb, path, Some(body))).await
+}
+
+/// Deletes an object that was there a moment ago, waiting out a cluster that does not answer just now.
+pub async fn take_back(api: &dyn Api, path: &str) -> Result<bool, Error> {
+    patiently(api, &[409], || delete(api, path).boxed()).await
 }
 
 /// Deletes an object; says whether it was there.

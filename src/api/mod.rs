@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 pub use client::{KubeApi, Trust, clock_skew, download};
-pub use ensure::{delete, ensure, get, object_path, patch};
+pub use ensure::{delete, ensure, get, object_path, patch, take_back};
 pub use memory::MemoryApi;
 
 /// What can go wrong towards the API.

@@ -127,7 +127,7 @@ pub async fn enroll(work: &Enrollment, reporter: Arc<dyn Reporter>) -> anyhow::R
     });
     let hosts = join_all(jobs).await;
     let path = format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{}", settings.token.id());
-    if let Err(error) = api::delete(&api, &path).await {
+    if let Err(error) = api::take_back(&api, &path).await {
         reporter.warn(&format!("the token made for this could not be deleted, it ends by itself: {error}"));
     }
     Ok(hosts)

@@ -9,14 +9,17 @@ files() {
 }
 objects() {
   kubectl get secrets,configmaps,serviceaccounts,clusterroles,clusterrolebindings,roles,rolebindings -A --no-headers \
-    -o custom-columns=K:.kind,S:.metadata.namespace,N:.metadata.name,V:.metadata.resourceVersion
+    -o custom-columns=K:.kind,S:.metadata.namespace,N:.metadata.name,V:.metadata.resourceVersion | grep -v ' cluster-info '
+  cluster_info      # signed with the token that `join --ssh` makes and deletes again, so its version may be another
   kubectl get deployments,daemonsets,services -A --no-headers -o custom-columns=K:.kind,N:.metadata.name,G:.metadata.generation
 }
+cluster_info() { kubectl -n kube-public get configmap cluster-info -o "jsonpath={.data}" | grep -o "jws-kubeconfig-[a-z0-9]*"; }
 state() { files && objects; }
 same() { diff <(echo "$before") <(state); }
 rolled_out() { kubectl -n kube-system rollout status "$1" --timeout 60s; }
 pods() { on_cp1 'ctr -n k8s.io tasks list -q | sort'; }
 
+check "the lab of the tests before is ended" $lab down
 check "a host starts" $lab up --control-planes 1 --workers 0
 check "it gets the binaries" on_cp1 mkdir -p /usr/local/lib/kinit
 check "all of them" $lab push cp1 "${KINIT_DIST:-target/dist}"/* /usr/local/lib/kinit/
@@ -30,6 +33,7 @@ on_cp1 'head -c 40000 /root/good.db > /root/cut.db; cp /root/good.db /root/wrong
   mkdir /root/patches; echo "not: [a patch" > /root/patches/kube-apiserver+strategic.yaml; echo nonsense > /root/nonsense.conf
   printf "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nnetworking: {podSubnet: 10.1.0.0/16}\n" > /root/other.yaml'
 check "a token is made" on_cp1 kinit token create abcdef.0123456789abcdef
+check "which signs what the cluster says of itself" within 20 says jws-kubeconfig-abcdef cluster_info
 before=$(state)
 running=$(pods)
 
