@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Client, Ours, own_binary, tls::certificates};
+use common::{Client, Ours, Process, installed, own_binary, tls::certificates};
 use kinit_etcd::proto::rpc::downgrade_request::DowngradeAction;
 use kinit_etcd::proto::rpc::request_op::Request as Op;
 use kinit_etcd::proto::rpc::*;
@@ -217,17 +217,80 @@ fn a_directory_of_somebody_else_is_refused() {
     assert_eq!(std::fs::read_dir(&data).expect("listed").count(), 0);
 }
 
+/// Every file below a directory, with what is in it.
+fn content(directory: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("listed") {
+        let path = entry.expect("read").path();
+        if path.is_dir() {
+            found.extend(content(&path));
+        } else {
+            let bytes = std::fs::read(&path).expect("read");
+            found.push((path, bytes));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_another_make_is_refused_and_stays_as_it_is() {
+    let Some(etcd) = installed("etcd") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let theirs = Process::start(&etcd, directory.path(), &[]);
+    Client::connect(theirs.address).await.kv.put(put("a")).await.expect("written");
+    theirs.kill();
+    let before = content(directory.path());
+    let mut command = Command::new(own_binary());
+    command.arg(format!("--data-dir={}", directory.path().display()));
+    let (code, text) =
+        refused(command.args(["--listen-client-urls=http://127.0.0.1:0", "--listen-peer-urls=http://127.0.0.1:0"]));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("etcdctl snapshot save") && text.contains("etcd snapshot restore"), "{text}");
+    assert!(content(directory.path()) == before, "something was changed in it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_a_newer_server_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Ours::start(directory.path(), &[]).await;
+    server.client().await.kv.put(put("a")).await.expect("written");
+    server.stop().await;
+    let store = directory.path().join("member/store");
+    let meta: redb::TableDefinition<'_, &str, i64> = redb::TableDefinition::new("meta");
+    let set = |format: i64| {
+        let database = redb::Database::open(&store).expect("a store");
+        let transaction = database.begin_write().expect("begun");
+        transaction.open_table(meta).expect("there").insert("format", format).expect("written");
+        transaction.commit().expect("committed");
+    };
+    set(2);
+    let mut command = Command::new(own_binary());
+    command.arg(format!("--data-dir={}", directory.path().display()));
+    let (code, text) =
+        refused(command.args(["--listen-client-urls=http://127.0.0.1:0", "--listen-peer-urls=http://127.0.0.1:0"]));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("written by a newer server (format 2, this one knows 1)"), "{text}");
+    set(1);
+    let server = Ours::start(directory.path(), &[]).await;
+    assert_eq!(server.client().await.kv.range(key("a")).await.expect("readable").into_inner().count, 1);
+    server.stop().await;
+}
+
 #[test]
-fn flags_files_and_stores_that_are_not_known_are_refused() {
+fn flags_and_files_that_are_not_known_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("etcd.yaml");
     std::fs::write(&file, "name: a\nnonsense: 1\n").expect("written");
     let config = format!("--config-file={}", file.display());
-    let table: [(&[&str], i32, &str); 4] = [
+    let table: [(&[&str], i32, &str); 7] = [
         (&["--no-such-flag"], 2, "unexpected argument"),
         (&[&config], 2, "\"nonsense\" is not known"),
         (&["--initial-cluster-state=perhaps"], 2, "possible values"),
         (&["--force-new-cluster"], 1, "snapshot restore"),
+        (&["--listen-peer-urls=https://127.0.0.1:0"], 1, "KeyFile and CertFile are not presented"),
+        (&["--experimental-read-only-option=quick"], 2, "lease-based"),
+        (&["snapshot", "restore", "nothing.db", "--data-dir=nowhere"], 1, "nothing.db"),
     ];
     for (arguments, code, text) in table {
         let (ended, said) = refused(Command::new(own_binary()).args(arguments).current_dir(directory.path()));
