@@ -122,23 +122,33 @@ pub fn annotations(annotations: Option<&Value>, path: &Path, errors: &mut Errors
     }
 }
 
+/// Whether the operator of an expression is known; says what is wrong with the number of its values.
+pub(super) fn operator(expression: &Value, path: &Path, errors: &mut Errors) -> bool {
+    let values = list(expression, "values");
+    match str_of(expression, "operator") {
+        "In" | "NotIn" if values.is_empty() => {
+            let text = "must be specified when `operator` is 'In' or 'NotIn'";
+            errors.push(Error::required(&path.child("values"), text));
+        }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            let text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            errors.push(Error::forbidden(&path.child("values"), text));
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => return false,
+    }
+    true
+}
+
 /// A label selector.
 pub fn selector(selector: &Value, path: &Path, errors: &mut Errors) {
     labels(selector.get("matchLabels"), &path.child("matchLabels"), errors);
     for (at, expression) in list(selector, "matchExpressions").iter().enumerate() {
         let path = path.child("matchExpressions").index(at);
         let values = list(expression, "values");
-        match str_of(expression, "operator") {
-            "In" | "NotIn" if values.is_empty() => {
-                let text = "must be specified when `operator` is 'In' or 'NotIn'";
-                errors.push(Error::required(&path.child("values"), text));
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                let text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                errors.push(Error::forbidden(&path.child("values"), text));
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
+        if !operator(expression, &path, errors) {
+            let other = str_of(expression, "operator");
+            errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator"));
         }
         let key = str_of(expression, "key");
         errors.extend(text::qualified_name(key).into_iter().map(|text| Error::invalid(&path.child("key"), key, text)));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::field::{Error, Errors, Path};
-use super::{complain, list, same, str_of, text};
+use super::{complain, list, metadata, same, str_of, text};
 use crate::object::Object;
 
 /// What is wrong with a question.
@@ -82,17 +82,7 @@ fn selector(selector: &Value, of_labels: bool, path: &Path, errors: &mut Errors)
             errors.push(Error::required(&path.child("key"), "must be specified"));
         }
         // Another server may know operators that this one does not.
-        match str_of(term, "operator") {
-            "In" | "NotIn" if values.is_empty() => {
-                let text = "must be specified when `operator` is 'In' or 'NotIn'";
-                errors.push(Error::required(&path.child("values"), text));
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                let text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                errors.push(Error::forbidden(&path.child("values"), text));
-            }
-            _ => {}
-        }
+        metadata::operator(term, &path, errors);
         if of_labels {
             complain(text::qualified_name(key), key, &path.child("key"), errors);
             for (at, value) in values.iter().filter_map(Value::as_str).enumerate() {
