@@ -119,15 +119,10 @@ const AGENT: Phase<JoinContext> =
         async move { start_agent(context).await }.boxed()
     });
 
-/// By itself it does all that it does in kubeadm.
-const START: Phase<JoinContext> =
-    Phase::leaf("kubelet-start", "writes what the kubelet lacks and starts it", |context| {
-        async move {
-            kubelet_files(context).await?;
-            kubelet::start(context.host.as_ref()).await
-        }
-        .boxed()
-    });
+const START: Phase<JoinContext> = Phase::<JoinContext>::leaf("kubelet-start", "starts the kubelet", |context| {
+    async move { kubelet::start(context.host.as_ref()).await }.boxed()
+})
+.alone_after("kubelet-files");
 
 const WAIT_BOOTSTRAP: Phase<JoinContext> =
     Phase::leaf("kubelet-wait-bootstrap", "waits until the kubelet has a certificate of its own", |context| {

@@ -28,31 +28,26 @@ pub const DROP_IN: &str = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf
 /// Phase `kubelet-files`.
 pub const FILES: Phase<InitContext> =
     Phase::leaf("kubelet-files", "installs the kubelet and writes its configuration and its unit", |context| {
-        async move { own_files(context) }.boxed()
-    });
-
-/// Phase `kubelet-start`. By itself it does all that it does in kubeadm.
-pub const START: Phase<InitContext> =
-    Phase::leaf("kubelet-start", "writes what the kubelet lacks and starts it", |context| {
         async move {
-            own_files(context)?;
-            start(context.host.as_ref()).await
+            let settings = &context.settings;
+            let mut config = configuration(context.host.as_ref(), &settings.cluster, &settings.node)?;
+            settings.patches.apply("kubeletconfiguration", &mut config)?;
+            files(context.host.as_ref(), &context.binaries, Some(&settings.node), &config)
         }
         .boxed()
     });
+
+/// Phase `kubelet-start`.
+pub const START: Phase<InitContext> = Phase::<InitContext>::leaf("kubelet-start", "starts the kubelet", |context| {
+    async move { start(context.host.as_ref()).await }.boxed()
+})
+.alone_after("kubelet-files");
 
 /// Phase `kubelet-finalize`.
 pub const FINALIZE: Phase<InitContext> =
     Phase::leaf("kubelet-finalize", "points kubelet.conf to the certificate that the kubelet renews", |context| {
         async move { finalize(context) }.boxed()
     });
-
-fn own_files(context: &InitContext) -> Result {
-    let settings = &context.settings;
-    let mut config = configuration(context.host.as_ref(), &settings.cluster, &settings.node)?;
-    settings.patches.apply("kubeletconfiguration", &mut config)?;
-    files(context.host.as_ref(), &context.binaries, Some(&settings.node), &config)
-}
 
 /// The `KubeletConfiguration` of a node, as an object.
 pub fn configuration(host: &dyn Host, cluster: &Settings, node: &NodeSettings) -> anyhow::Result<Value> {

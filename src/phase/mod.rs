@@ -44,17 +44,24 @@ pub struct Phase<C: 'static> {
     pub action: Option<Action<C>>,
     /// What it consists of, for a node.
     pub children: &'static [Phase<C>],
+    /// A phase that goes before it where it runs by itself.
+    pub alone_after: Option<&'static str>,
 }
 
 impl<C> Phase<C> {
     /// A leaf.
     pub const fn leaf(name: &'static str, about: &'static str, action: Action<C>) -> Self {
-        Self { name, about, action: Some(action), children: &[] }
+        Self { name, about, action: Some(action), children: &[], alone_after: None }
     }
 
     /// A node.
     pub const fn node(name: &'static str, about: &'static str, children: &'static [Phase<C>]) -> Self {
-        Self { name, about, action: None, children }
+        Self { name, about, action: None, children, alone_after: None }
+    }
+
+    /// The same, where it needs what another phase makes and kubeadm's of its name makes that itself.
+    pub const fn alone_after(self, first: &'static str) -> Self {
+        Self { alone_after: Some(first), ..self }
     }
 }
 

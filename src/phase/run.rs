@@ -56,7 +56,7 @@ pub async fn run_tree<C: Sync>(
 }
 
 /// Runs one phase and what it consists of; `path` is its name with those of its parents, separated by `/`.
-/// Parts of it that are named in `skip` are left out.
+/// Parts of it that are named in `skip` are left out; what goes before it where it runs by itself is not.
 pub async fn run_one<C: Sync>(
     tree: Tree<C>,
     path: &str,
@@ -65,6 +65,10 @@ pub async fn run_one<C: Sync>(
     skip: &[String],
 ) -> Result<(), Error> {
     let phase = find(tree, path).ok_or_else(|| unknown(tree, path))?;
+    let first = phase.alone_after.map(|first| find(tree, first).ok_or_else(|| unknown(tree, first))).transpose()?;
+    if let Some(first) = first {
+        run_named(first, first.name.to_owned(), context, reporter, &[]).await?;
+    }
     run_named(phase, path.to_owned(), context, reporter, skip).await
 }
 
