@@ -276,10 +276,7 @@ pub async fn run(args: JoinArgs, verbose: u8) -> anyhow::Result<ExitCode> {
         None => whole(&context, flags.enrolled).await?,
     }
     match dry {
-        Some(host) => {
-            let intended = Intended::of(&host)?;
-            emit(flags.output, &intended, || intended.text())?;
-        }
+        Some(host) => Intended::print(&host, flags.output)?,
         None if !whole_command => {}
         None => {
             let name = &context.settings.node.name;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::init::{Intended, host_defaults};
+use super::output::Format;
 use super::print;
 use crate::host::{Host, MemoryHost, RealHost};
 use crate::phase::control_plane::STATIC_PODS;
@@ -52,7 +53,7 @@ pub async fn run(args: ReaddressArgs, verbose: u8) -> anyhow::Result<()> {
         None => own(&args, host.as_ref(), verbose).await?,
     }
     match dry {
-        Some(host) => print(&Intended::of(&host)?.text()),
+        Some(host) => Intended::print(&host, Format::Text),
         None => Ok(()),
     }
 }

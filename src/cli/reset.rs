@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::init::Intended;
-use super::print;
+use super::output::Format;
 use crate::config::Documents;
 use crate::host::{Host, MemoryHost, RealHost};
 use crate::report;
@@ -110,7 +110,7 @@ pub async fn run(args: ResetArgs, verbose: u8) -> anyhow::Result<ExitCode> {
     if flags.dry_run || file.dry_run {
         let host = MemoryHost::dry_run()?;
         reset::run(&host, &options, reporter.as_ref()).await?;
-        print(&Intended::of(&host)?.text())?;
+        Intended::print(&host, Format::Text)?;
         return Ok(ExitCode::SUCCESS);
     }
     super::as_root()?;

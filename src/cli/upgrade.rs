@@ -450,7 +450,7 @@ impl Work {
 
     fn finish(self, done: &str) -> anyhow::Result<()> {
         match self.dry {
-            Some(host) => print(&super::init::Intended::of(&host)?.text()),
+            Some(host) => super::init::Intended::print(&host, Format::Text),
             None => print(done),
         }
     }

@@ -165,11 +165,7 @@ pub async fn run(args: InitArgs, verbose: u8) -> anyhow::Result<()> {
             }
         }
     }
-    if let Some(host) = dry {
-        let intended = Intended::of(&host)?;
-        emit(flags.output, &intended, || intended.text())?;
-    }
-    Ok(())
+    dry.map_or(Ok(()), |host| Intended::print(&host, flags.output))
 }
 
 async fn check(context: &InitContext) -> anyhow::Result<()> {

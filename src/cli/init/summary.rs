@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::super::output::{Format, emit};
 use super::flags::InitFlags;
 use crate::config::InitSettings;
 use crate::host::{Effect, MemoryHost};
@@ -89,7 +90,7 @@ struct Written {
 
 impl Intended {
     /// What was done to a host that only remembers.
-    pub fn of(host: &MemoryHost) -> anyhow::Result<Self> {
+    fn of(host: &MemoryHost) -> anyhow::Result<Self> {
         let mut files = Vec::new();
         for (path, contents) in host.written() {
             let name = path.display().to_string();
@@ -109,8 +110,13 @@ impl Intended {
         Ok(Self { files, actions: actions.collect() })
     }
 
-    /// The same for people.
-    pub fn text(&self) -> String {
+    /// Prints it in the format that was asked for.
+    pub fn print(host: &MemoryHost, format: Format) -> anyhow::Result<()> {
+        let intended = Self::of(host)?;
+        emit(format, &intended, || intended.text())
+    }
+
+    fn text(&self) -> String {
         let files = self.files.iter().map(|file| file.diff.clone());
         files.chain(self.actions.iter().map(|action| format!("would {action}\n"))).collect()
     }
