@@ -94,6 +94,13 @@ impl State {
         Some(objects)
     }
 
+    /// Whether a change of an object is among what the objects have gone through. A watch that broke while a message was taken
+    /// up brings that message's first changes again.
+    fn has(&self, key: &str, revision: i64) -> bool {
+        let mut newest = self.ring.iter().rev().take_while(|change| change.revision >= revision);
+        revision <= self.ring_start || newest.any(|change| change.revision == revision && &*change.key == key)
+    }
+
     /// How far the objects have come, which the cache tells a moment after its changes.
     fn reached(&self, told: i64) -> i64 {
         self.ring.back().map_or(told, |newest| newest.revision.max(told))
@@ -279,8 +286,12 @@ impl Cache {
 }
 
 impl Resource {
+    /// Takes up a change; one that it has already is told to nobody again.
     fn apply(&self, key: &str, revision: i64, new: Option<Arc<Entry>>) {
         let mut state = self.state.write();
+        if state.has(key, revision) {
+            return;
+        }
         let old = match &new {
             Some(entry) => state.objects.insert(entry.shared_key(key), entry.clone()),
             None => state.objects.remove(key),
@@ -333,6 +344,15 @@ mod tests {
             assert_eq!(at(revision).as_deref(), wanted, "{revision}");
         }
         assert_eq!(at(7).as_deref(), Some("n/a@6"));
+        // As a watch brings them that begins again in the midst of a message.
+        resource.apply("n/a", 3, None);
+        resource.apply("n/a", 6, entry("a", 6));
+        resource.apply("n/b", 7, None);
+        assert_eq!(resource.state.read().ring.len(), 4);
+        assert_eq!(at(7).as_deref(), Some("n/a@6"));
+        // One transaction changes several objects at one revision.
+        resource.apply("n/c", 7, entry("c", 7));
+        assert_eq!(at(7).as_deref(), Some("n/a@6 n/c@7"));
         let reached = |told: i64| resource.state.read().reached(told);
         assert_eq!([reached(6), reached(7), reached(9)], [7, 7, 9]);
     }

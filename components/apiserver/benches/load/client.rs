@@ -47,7 +47,8 @@ pub struct Body<'a> {
 }
 
 impl Client {
-    pub fn load(kubeconfig: &Path) -> Result<Self> {
+    /// A client that spreads what it asks over so many connections.
+    pub fn load(kubeconfig: &Path, connections: usize) -> Result<Self> {
         let config = Kubeconfig::load(kubeconfig)?;
         let (cluster, user) = config.current()?;
         let server = url::Url::parse(&cluster.server)?;
@@ -74,7 +75,7 @@ impl Client {
             name: ServerName::try_from(host)?,
             tls: TlsConnector::from(Arc::new(tls)),
             token: user.map(|user| user.bearer_token()).transpose()?.flatten(),
-            connections: (0..64).map(|_| Mutex::new(None)).collect(),
+            connections: (0..connections.max(1)).map(|_| Mutex::new(None)).collect(),
             next: AtomicUsize::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })

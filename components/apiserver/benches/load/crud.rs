@@ -1,4 +1,4 @@
-//! create, get, update, patch and delete of Pods, with one client and with a hundred.
+//! create, get, update, patch and delete of Pods, with one client and with many.
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -12,9 +12,10 @@ use crate::stats::Server;
 const NAMESPACE: &str = "load-crud";
 const MERGE: &str = "application/strategic-merge-patch+json";
 
-pub async fn run(client: &Client, server: &Server) -> Result<()> {
+pub async fn run(client: &Client, server: &Server, clients: Option<usize>) -> Result<()> {
     pods::namespace(client, NAMESPACE).await?;
-    for (clients, count) in [(1, 500), (100, 5_000)] {
+    for clients in clients.map_or_else(|| vec![1, 100], |clients| vec![clients]) {
+        let count = if clients < 10 { 500 } else { 50 * clients };
         pods::clear(client, NAMESPACE).await?;
         let path = pods::path(NAMESPACE);
         let one = |at: usize| format!("{path}/p{at}");

@@ -46,6 +46,12 @@ struct Options {
     /// A command that starts a server, for the row `ready`; its process is ended afterwards.
     #[arg(long)]
     start: Option<String>,
+    /// Over how many connections requests and watches are spread.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// How many clients write and read at once; without, 1 and then 100.
+    #[arg(long)]
+    clients: Option<usize>,
     /// How many watchers there are; without, 1,000 and then 10,000.
     #[arg(long)]
     watchers: Option<usize>,
@@ -80,9 +86,9 @@ async fn run(options: &Options) -> Result<()> {
     if wanted("ready", false) {
         ready::run(&options.kubeconfig, options.start.as_deref()).await?;
     }
-    let client = Client::load(&options.kubeconfig)?;
+    let client = Client::load(&options.kubeconfig, options.connections)?;
     if wanted("crud", true) {
-        crud::run(&client, &server).await?;
+        crud::run(&client, &server, options.clients).await?;
     }
     if wanted("lists", true) {
         lists::run(&client, &server).await?;

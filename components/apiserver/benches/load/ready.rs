@@ -20,7 +20,7 @@ pub async fn run(kubeconfig: &Path, start: Option<&str>) -> Result<()> {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let client = Client::load(kubeconfig)?;
+        let client = Client::load(kubeconfig, 1)?;
         loop {
             if let Ok((200, _)) = client.ask(Method::GET, "/readyz", "*/*", None).await {
                 break;

@@ -18,6 +18,9 @@ use crate::storage::{Stored, progress_request, proto};
 /// Fewer objects than this are decoded sooner than a thread for them begins.
 const WORTH_A_THREAD: usize = 100;
 
+/// How long until a watch that broke is begun again, at first.
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+
 pub(super) struct Follower {
     pub cache: Cache,
     pub registry: watch::Sender<Arc<Registry>>,
@@ -27,11 +30,11 @@ pub(super) struct Follower {
 
 impl Follower {
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut wait = Duration::from_millis(50);
+        let mut wait = SHORTEST_WAIT;
         loop {
             let ended = tokio::select! {
                 () = shutdown.cancelled() => return,
-                ended = self.follow() => ended,
+                ended = self.follow(&mut wait) => ended,
             };
             let Err(error) = ended;
             if !self.cache.synced() || wait > Duration::from_secs(1) {
@@ -46,8 +49,9 @@ impl Follower {
     }
 
     /// Loads what is there if nothing was loaded yet, then follows the watch until it breaks. After a break the watch goes
-    /// on where it ended; only when etcd has compacted that away is everything loaded again.
-    async fn follow(&mut self) -> Result<std::convert::Infallible, Status> {
+    /// on where it ended; only when etcd has compacted that away is everything loaded again. Whatever is taken up sets `wait`
+    /// back.
+    async fn follow(&mut self, wait: &mut Duration) -> Result<std::convert::Infallible, Status> {
         if !self.cache.synced() {
             self.load().await?;
         }
@@ -75,6 +79,7 @@ impl Follower {
                 continue;
             }
             self.apply(message).await?;
+            *wait = SHORTEST_WAIT;
         }
     }
 

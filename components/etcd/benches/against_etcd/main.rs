@@ -80,7 +80,7 @@ const fn range(keys: usize, serializable: bool) -> Kind {
     Kind::Range { keys, serializable }
 }
 
-const WORKS: [Work; 14] = [
+const WORKS: [Work; 17] = [
     work("puts, 1 client", 1, 3000, Kind::Put),
     work("puts, 1000 clients", 1000, 100_000, Kind::Put),
     work("range of 1 key, linearizable", 1000, 150_000, range(1, false)),
@@ -89,6 +89,9 @@ const WORKS: [Work; 14] = [
     work("range of 1000 keys, serializable", 100, 3000, range(1000, true)),
     work("compare-and-put, 1 client", 1, 3000, Kind::Txn),
     work("compare-and-put, 1000 clients", 1000, 60_000, Kind::Txn),
+    Work { connections: 200, ..work("puts, 200 connections", 200, 20_000, Kind::Put) },
+    Work { connections: 200, ..work("compare-and-put, 200 connections", 200, 20_000, Kind::Txn) },
+    Work { connections: 200, ..work("range of 1 key, 200 connections", 200, 50_000, range(1, false)) },
     Work { connections: 20, ..work("1000 watchers, 1000 puts/s", 1, 500, Kind::Watch { watchers: 1000 }) },
     Work { members: 3, ..work("three members, puts, 1 client", 1, 1000, Kind::Put) },
     Work { members: 3, ..work("three members, puts, 1000 clients", 1000, 60_000, Kind::Put) },
