@@ -1,6 +1,8 @@
 //! Writes the inputs to begin with into `corpus/`, as the code makes them now.
 
+// What counts coverage wants to be linked with the fuzzer, which is not run.
 use kinit_apiserver::fuzzing::{TARGETS, seeds};
+use libfuzzer_sys as _;
 
 fn main() -> std::io::Result<()> {
     for (target, _) in TARGETS {
