@@ -1,7 +1,7 @@
 //! Writes the inputs to begin with into `corpus/`, as the code makes them now.
 
-// What counts coverage wants to be linked with the fuzzer, which is not run.
 use kinit_etcd::fuzzing;
+// What counts coverage wants the fuzzer to be linked, which is not run.
 use libfuzzer_sys as _;
 
 fn main() -> std::io::Result<()> {

@@ -13,6 +13,7 @@ use kinit_etcd::proto::mvcc::Event;
 use kinit_etcd::proto::rpc::alarm_request::AlarmAction;
 use kinit_etcd::proto::rpc::watch_request::RequestUnion;
 use kinit_etcd::proto::rpc::*;
+use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
@@ -256,6 +257,54 @@ async fn http(address: std::net::SocketAddr, request: &str) -> String {
     let mut response = String::new();
     stream.read_to_string(&mut response).await.expect("text");
     response
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// An API server gives up as many calls as its clients do, all at once, and its other calls go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_given_up_end_no_connection() {
+    let [data, headers_frame, reset, settings, go_away] = [0, 1, 3, 4, 7];
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Ours::start(directory.path(), &[]).await;
+    put(&mut server.client().await, "a", "value").await;
+    // POST over http, and what has no place in the table that every client has.
+    let mut headers = vec![0x83, 0x86];
+    let literal = |headers: &mut Vec<u8>, name: &[u8], value: &str| {
+        headers.extend(name);
+        headers.push(u8::try_from(value.len()).expect("a short value"));
+        headers.extend(value.bytes());
+    };
+    literal(&mut headers, &[0x04], "/etcdserverpb.KV/Range");
+    literal(&mut headers, &[0x01], "a");
+    literal(&mut headers, &[0x0f, 0x10], "application/grpc");
+    literal(&mut headers, b"\x00\x02te", "trailers");
+    let mut sent = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(settings, 0, 0, &[])].concat();
+    for stream in (1..1000).step_by(2) {
+        sent.extend(frame(headers_frame, 4, stream, &headers));
+        sent.extend(frame(reset, 0, stream, &[0, 0, 0, 8]));
+    }
+    let message = RangeRequest { key: bytes("a"), ..Default::default() }.encode_to_vec();
+    let length = u32::try_from(message.len()).expect("a short message").to_be_bytes();
+    sent.extend(frame(headers_frame, 4, 1001, &headers));
+    sent.extend(frame(data, 1, 1001, &[&[0], &length[..], &message].concat()));
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.expect("connected");
+    stream.write_all(&sent).await.expect("taken");
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.expect("the connection goes on");
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await.expect("the connection goes on");
+        assert_ne!(head[3], go_away, "{:?}", String::from_utf8_lossy(&payload));
+        if head[3] == data && head[5..] == 1001_u32.to_be_bytes() {
+            assert!(payload.windows(5).any(|part| part == b"value"), "{payload:?}");
+            break;
+        }
+    }
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,9 @@ pub struct Peer {
     pub tls: bool,
 }
 
+/// Streams that a connection has usually.
+const MOST_STREAMS: u32 = 1000;
+
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -52,10 +55,19 @@ pub struct Limits {
     pub keep_alive_timeout: Duration,
 }
 
+impl Limits {
+    /// Streams of a connection that its client may have given up before they are taken up, with which it is closed. Who serves
+    /// many cancels as many calls at once when these go, so a few must not end the others. The rule is that of Go's server,
+    /// four times the streams that may be open; a client of etcd has no bound of those.
+    pub fn given_up_streams(&self) -> usize {
+        4 * self.http2_streams.min(MOST_STREAMS) as usize
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            http2_streams: 1000,
+            http2_streams: MOST_STREAMS,
             drain: Duration::from_secs(5),
             keep_alive: Some(Duration::from_secs(30)),
             keep_alive_timeout: Duration::from_secs(15),
@@ -199,6 +211,7 @@ impl<S> Http<S> {
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.http2_streams)
+            .max_pending_accept_reset_streams(limits.given_up_streams())
             .keep_alive_interval(limits.keep_alive)
             .keep_alive_timeout(limits.keep_alive_timeout);
         Self { service, http: Arc::new(http) }
@@ -246,5 +259,58 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPeer<S> {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer.clone());
         self.service.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const GO_AWAY: u8 = 7;
+    const CANCEL: u32 = 8;
+    /// GET of / over http, in the table that every client has.
+    const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 1, b'a'];
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_given_up_end_no_connection() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+        let (address, shutdown) = (listener.address(), CancellationToken::new());
+        let service = hyper::service::service_fn(|_: Request<Incoming>| async {
+            Ok::<_, Infallible>(Response::new(Full::new(bytes::Bytes::from_static(b"answer"))))
+        });
+        let serving = tokio::spawn(listener.serve(service, Limits::default(), shutdown.clone()));
+        let mut sent = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat();
+        for stream in (1..1000).step_by(2) {
+            sent.extend(frame(HEADERS, 5, stream, GET));
+            sent.extend(frame(RESET, 0, stream, &CANCEL.to_be_bytes()));
+        }
+        sent.extend(frame(HEADERS, 5, 1001, GET));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&sent).await.unwrap();
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.expect("the connection goes on");
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            stream.read_exact(&mut payload).await.expect("the connection goes on");
+            assert_ne!(head[3], GO_AWAY, "{:?}", String::from_utf8_lossy(&payload));
+            if head[3] == DATA && head[5..] == 1001_u32.to_be_bytes() {
+                assert_eq!(payload, b"answer");
+                break;
+            }
+        }
+        drop(stream);
+        shutdown.cancel();
+        serving.await.unwrap();
     }
 }

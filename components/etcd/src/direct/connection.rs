@@ -52,7 +52,8 @@ pub async fn run(
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_header_list_size(MOST_HEADERS)
-        .max_concurrent_streams(limits.http2_streams);
+        .max_concurrent_streams(limits.http2_streams)
+        .max_pending_accept_reset_streams(limits.given_up_streams());
     let Ok(shaken) = tokio::time::timeout(
         HANDSHAKE_TIMEOUT,
         builder.handshake::<_, Bytes>(Mended::new(transport, dispatch.site.context.figures.clone())),
