@@ -10,6 +10,7 @@ check "the binaries are copied" on_cp1 mkdir -p /usr/local/lib/kinit
 check "to where kinit looks for them" $lab push cp1 "${KINIT_DIST:-target/dist}"/* /usr/local/lib/kinit/
 check "kinit is in PATH" on_cp1 ln -sf /usr/local/lib/kinit/kinit /usr/local/bin/kinit
 check "the version is Kubernetes'" says v1.36 on_cp1 kinit version
+check "a component says it as kubeadm reads it" equals "Kubernetes v1.36.0" on_cp1 /usr/local/lib/kinit/kubelet --version
 check "an unknown flag is refused" refuses "unexpected argument '--bogus'" on_cp1 kinit init --bogus
 check "a broken config is refused" refuses "bad.yaml" on_cp1 'printf "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nnonsense: 1\n" > /root/bad.yaml; kinit init --config /root/bad.yaml'
 check "a taken port is named" refuses "6443" on_cp1 'python3 -c "" 2> /dev/null; socat TCP-LISTEN:6443,reuseaddr,fork SYSTEM:true & pid=$!; sleep 0.3; kinit init; status=$?; kill $pid; exit $status'

@@ -36,7 +36,13 @@ where
     F: FnOnce(O, CancellationToken) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
-    start(O::parse(), run)
+    let matches = command::<O>().get_matches();
+    start(O::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()), run)
+}
+
+/// What `--version` says begins with the name that Kubernetes' own components give there: by it kubeadm finds a kubelet's version.
+fn command<O: Parser>() -> clap::Command {
+    O::command().display_name("Kubernetes")
 }
 
 /// [`main`] for options that come together in a way of their own.
@@ -120,4 +126,21 @@ pub fn shutdown_token() -> std::io::Result<CancellationToken> {
         std::process::exit(1);
     });
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    #[derive(Debug, clap::Parser)]
+    #[command(name = "kubelet", version = "v1.36.0")]
+    struct Options {}
+
+    #[test]
+    fn the_version_is_said_as_kubernetes_components_say_it() {
+        let error =
+            super::command::<Options>().try_get_matches_from(["kubelet", "--version"]).expect_err("it ends there");
+        assert_eq!(error.to_string(), "Kubernetes v1.36.0\n");
+        let error =
+            super::command::<Options>().try_get_matches_from(["kubelet", "--bogus"]).expect_err("it is unknown");
+        assert!(error.to_string().contains("Usage: kubelet"), "{error}");
+    }
 }
