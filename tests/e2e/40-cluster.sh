@@ -22,6 +22,7 @@ check "all replicas are available" equals 6 kubectl get deployment web -o 'jsonp
 check "some run on w1" some_on w1
 check "some run on w2" some_on w2
 check "no Pod of the system waits" equals 0 bash -c "kubectl --kubeconfig $KUBECONFIG get pods -n kube-system --no-headers | awk '\$3 != \"Running\"' | wc -l"
+check "no node was registered without its room" not says "Too many pods" kubectl get events -A
 check "static Pods show as mirror Pods" kubectl get pods -n kube-system kube-apiserver-cp1 etcd-cp1 kube-controller-manager-cp1 kube-scheduler-cp1
 
 # Reading.

@@ -48,7 +48,7 @@ pub async fn register(context: &Context, client: kube::Client, options: &Options
 }
 
 async fn try_register(context: &Context, api: &Api<Node>, options: &Options) -> Result<String> {
-    let mut labels = own_labels(&context.host_name, &context.node_name);
+    let mut labels = own_labels(&context.host_name);
     for label in &options.node_labels {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
         labels.insert(key.to_owned(), value.to_owned());
@@ -59,17 +59,19 @@ async fn try_register(context: &Context, api: &Api<Node>, options: &Options) -> 
         return Ok(present.metadata.uid.unwrap_or_default());
     }
     let taints: Vec<Taint> = options.register_with_taints.iter().filter_map(|text| parse_taint(text)).collect();
+    // With its status from the first: whoever sees a node without room takes it for a full one.
+    let status = status(context, &conditions(context, &[]).await).await;
     let node = Node {
         metadata: ObjectMeta { name: Some(context.node_name.clone()), labels: Some(labels), ..Default::default() },
         spec: Some(NodeSpec { taints: (!taints.is_empty()).then_some(taints), ..Default::default() }),
-        status: None,
+        status: serde_json::from_value(status).map_err(kube::Error::SerdeError)?,
     };
     let made = api.create(&PostParams::default(), &node).await?;
     tracing::info!(node = context.node_name, "registered the node");
     Ok(made.metadata.uid.unwrap_or_default())
 }
 
-fn own_labels(host_name: &str, _node_name: &str) -> BTreeMap<String, String> {
+fn own_labels(host_name: &str) -> BTreeMap<String, String> {
     let architecture = kinit_version::architecture();
     [
         ("kubernetes.io/hostname", host_name),
