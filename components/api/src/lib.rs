@@ -19,6 +19,7 @@
 pub mod apply;
 pub mod canonical;
 pub mod defaults;
+mod difference;
 pub mod object;
 pub mod patch;
 pub mod protobuf;

@@ -46,6 +46,11 @@ impl Status {
         Self::new(404, "NotFound", "the server could not find the requested resource")
     }
 
+    /// Whether this is [`Self::no_such_path`].
+    pub fn is_no_such_path(&self) -> bool {
+        *self == Self::no_such_path()
+    }
+
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
         Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", qualified(group, resource)))
             .about(group, resource, name)
@@ -123,6 +128,13 @@ impl Status {
 
     pub fn not_implemented(what: &str) -> Self {
         Self::new(501, "NotImplemented", format!("this server has no {what}"))
+    }
+
+    /// Something took longer than it may.
+    pub fn timeout(what: &str) -> Self {
+        let mut status = Self::new(504, "Timeout", format!("Timeout: {what}"));
+        status.details = Some(json!({}));
+        status
     }
 
     /// A revision was asked for that the server has not come to yet.

@@ -47,6 +47,14 @@ pub fn of(group: &str, kind: &str, old: Option<&Object>, object: &Object) -> Vec
             }
             pods::fractions(&spec["resources"], "spec.resources", "storage", &mut all);
         }
+        ("", "Node") => {
+            if spec["configSource"].is_object() {
+                all.push("spec.configSource: the feature is removed".to_owned());
+            }
+            if spec["externalID"].as_str().is_some_and(|id| !id.is_empty()) {
+                all.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+            }
+        }
         ("node.k8s.io", "RuntimeClass") => {
             let labels = object.get(&["scheduling", "nodeSelector"]).and_then(Value::as_object);
             for message in labels.into_iter().flatten().filter_map(|(key, _)| deprecated::label(key)) {
@@ -117,6 +125,11 @@ mod tests {
         };
         let cases = [
             (pod(json!({})), None),
+            (
+                ("", "Node", json!({"spec": {"externalID": "a"}})),
+                Some("spec.externalID: this field is deprecated, and is unused by Kubernetes"),
+            ),
+            (("", "Node", json!({"spec": {"configSource": {}}})), Some("spec.configSource: the feature is removed")),
             (
                 ("", "Pod", json!({"metadata": {"name": "a.b"}})),
                 Some(

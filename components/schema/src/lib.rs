@@ -31,10 +31,11 @@
 //! - `merge=key`, `merge`, `replace`, `retainKeys`: how strategic merge patches treat it.
 //! - `=value` is the default that the OpenAPI document states.
 
+pub mod internal;
 pub mod openapi;
 mod parse;
 mod table;
 mod types;
 
-pub use table::{kind, kinds, named};
+pub use table::{kind, kinds, named, newest};
 pub use types::{Element, Field, ListType, Scalar, Shape, Type, TypeRef};

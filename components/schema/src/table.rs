@@ -131,6 +131,12 @@ pub fn kind(group: &str, version: &str, kind: &str) -> Option<&'static Type> {
     Some(by_number(*number))
 }
 
+/// The type of a kind in the newest of a group's versions.
+pub fn newest(group: &str, kind: &str) -> Option<&'static Type> {
+    let versions = table().kinds.iter().filter(|((own, _, name), _)| *own == group && *name == kind);
+    versions.max_by_key(|((_, version, _), _)| *version).map(|(_, number)| by_number(*number))
+}
+
 /// A type by its package and name: `("meta/v1", "ObjectMeta")`.
 pub fn named(package: &str, name: &str) -> Option<&'static Type> {
     table().names.get(&(package, name)).map(|number| by_number(*number))
@@ -190,5 +196,7 @@ mod tests {
         assert_eq!(ports.message().unwrap().field("protocol").unwrap().default, Some("TCP"));
         assert_eq!(kind("apps", "v1", "DeleteOptions").unwrap().package, "meta/v1");
         assert!(kind("apps", "v1", "Pod").is_none());
+        assert_eq!(newest("autoscaling", "HorizontalPodAutoscaler").unwrap().package, "autoscaling/v2");
+        assert!(newest("", "Deployment").is_none());
     }
 }

@@ -3,7 +3,7 @@
 use crate::table;
 
 /// A built-in type.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Type {
     pub name: &'static str,
     /// The package of the type: `core/v1`, `meta/v1`.
@@ -17,7 +17,7 @@ pub struct Type {
 }
 
 /// A field of a type.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Field {
     /// The name in JSON; empty for an embedded type, whose fields are inline in JSON.
     pub name: &'static str,

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
 use super::{complain, containers::quantity, list, metadata, same, str_of, text};
+use crate::difference;
 use crate::object::Object;
 use crate::quantity::Quantity;
 
@@ -100,23 +101,26 @@ pub(super) fn changed(old: &Object, new: &Object) -> Errors {
     let bound = new.str(&["status", "phase"]) == "Bound";
     let unnamed = old.str(&["spec", "volumeName"]).is_empty();
     let unclassed = old.get(&["spec", "storageClassName"]).is_none();
-    let fixed = |object: &Object| {
-        let mut spec = object.get(&["spec"]).cloned().unwrap_or(Value::Null);
-        if unnamed {
-            spec["volumeName"] = Value::Null;
+    let spec = |object: &Object| object.get(&["spec"]).cloned().unwrap_or(Value::Null);
+    let (mut before, mut after) = (spec(old), spec(new));
+    if unnamed {
+        before["volumeName"] = after["volumeName"].clone();
+    }
+    if unclassed {
+        after["storageClassName"] = Value::Null;
+    }
+    if bound {
+        if after["resources"]["requests"].is_object() {
+            after["resources"]["requests"]["storage"] = before["resources"]["requests"]["storage"].clone();
         }
-        if unclassed {
-            spec["storageClassName"] = Value::Null;
-        }
-        if bound {
-            spec["resources"]["requests"]["storage"] = Value::Null;
-            spec["volumeAttributesClassName"] = Value::Null;
-        }
-        spec
-    };
-    if !same(Some(&fixed(old)), Some(&fixed(new))) {
-        let text =
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        after["volumeAttributesClassName"] = before["volumeAttributesClassName"].clone();
+    }
+    if !same(Some(&before), Some(&after)) {
+        let changes = difference::of("core/v1", "PersistentVolumeClaimSpec", &before, &after);
+        let text = format!(
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound \
+             claims\n{changes}"
+        );
         errors.push(Error::forbidden(&Path::new("spec"), text));
     }
     let size = |object: &Object, path: &[&str]| object.get(path).and_then(quantity);

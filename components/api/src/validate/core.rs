@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{address, amounts, complain, list, one_of, probes, same, str_of, text};
+use super::{address, amounts, complain, list, one_of, probes, str_of, text};
 use crate::object::Object;
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
@@ -17,6 +17,7 @@ pub(super) fn node(node: &Object) -> Errors {
     let spec = node.get(&["spec"]).unwrap_or(&Value::Null);
     taints(spec, &Path::new("metadata.taints"), &mut errors);
     errors.extend(node_status(node));
+    swap(node, &mut errors);
     let path = Path::new("spec.podCIDRs");
     let ranges: Vec<&str> = list(spec, "podCIDRs").iter().filter_map(Value::as_str).collect();
     for (at, range) in ranges.iter().enumerate() {
@@ -44,6 +45,18 @@ pub(super) fn node_status(node: &Object) -> Errors {
     }
     declared_features(node, &mut errors);
     errors
+}
+
+/// How much a node swaps to, which is asked about when the node itself is written.
+fn swap(node: &Object, errors: &mut Errors) {
+    let capacity = node.get(&["status", "nodeInfo", "swap", "capacity"]).and_then(Value::as_i64);
+    if let Some(capacity) = capacity.filter(|capacity| *capacity <= 0) {
+        errors.push(Error::invalid(
+            &Path::new("metadata.nodeSwapStatus.capacity"),
+            capacity,
+            "must be greater than zero",
+        ));
+    }
 }
 
 /// The features that a node has, sorted, and named by words that each begin with a letter.
@@ -88,12 +101,25 @@ pub(super) fn node_changed(old: &Object, new: &Object) -> Errors {
             errors.push(Error::duplicate(&path.index(at), address.clone()));
         }
     }
-    for (field, name) in [("podCIDRs", "podCIDR"), ("providerID", "providerID")] {
-        let before = old.get(&["spec", field]);
-        if !same(before, None) && !same(before, new.get(&["spec", field])) {
-            let text = format!("node updates may not change {name} except from \"\" to valid");
-            errors.push(Error::forbidden(&Path::new("spec").child(field), text));
-        }
+    let (path, nothing) = (Path::new("spec"), Value::Null);
+    let (before, after) = (old.get(&["spec"]).unwrap_or(&nothing), new.get(&["spec"]).unwrap_or(&nothing));
+    let (own, ranges) = (list(before, "podCIDRs"), list(after, "podCIDRs"));
+    let moved = if own.is_empty() || own.len() == ranges.len() {
+        own.iter().zip(ranges).filter(|(before, after)| before != after).count()
+    } else {
+        1
+    };
+    for _ in 0..moved {
+        let text = "node updates may not change podCIDR except from \"\" to valid";
+        errors.push(Error::forbidden(&path.child("podCIDRs"), text));
+    }
+    let provider = str_of(before, "providerID");
+    if !provider.is_empty() && provider != str_of(after, "providerID") {
+        let text = "node updates may not change providerID except from \"\" to valid";
+        errors.push(Error::forbidden(&path.child("providerID"), text));
+    }
+    if str_of(before, "externalID") != str_of(after, "externalID") {
+        errors.push(Error::forbidden(&path.child("externalID"), "may not be updated"));
     }
     errors
 }
@@ -111,7 +137,7 @@ fn taints(spec: &Value, path: &Path, errors: &mut Errors) {
         one_of(taint, "effect", EFFECTS, &path, errors);
         if !seen.insert((key, effect)) {
             let text = "taints must be unique by key and effect pair";
-            errors.push(Error::duplicate_detailed(&path, taint.clone(), text));
+            errors.push(Error::duplicate_detailed(&path, taint.clone(), text).of_type("core/v1", "Taint"));
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use kinit_schema::Type;
+use kinit_schema::internal::Tree;
 use serde_json::Value;
 
 use crate::status::Status;
@@ -44,66 +46,82 @@ pub struct Error {
     /// The cause's reason in a `Status`.
     reason: &'static str,
     field: String,
-    text: String,
+    /// What kind of wrong: `Invalid value`.
+    what: &'static str,
+    shown: Shown,
+    detail: String,
+}
+
+/// The value that a text shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    /// As the text has it.
+    Text(String),
+    /// Objects, or a list that may have some: how they look depends on their type, which is that of their field unless it is said.
+    Value(Value, Option<&'static Type>),
 }
 
 /// All that is wrong with an object.
 pub type Errors = Vec<Error>;
 
 impl Error {
-    fn new(reason: &'static str, path: &Path, text: String) -> Self {
+    fn new(reason: &'static str, what: &'static str, path: &Path, shown: Shown, detail: &str) -> Self {
         let field = if path.0.is_empty() { "<nil>".to_owned() } else { path.0.clone() };
-        Self { reason, field, text }
+        Self { reason, field, what, shown, detail: detail.to_owned() }
     }
 
     pub fn required(path: &Path, detail: &str) -> Self {
-        Self::new("FieldValueRequired", path, detailed("Required value", detail))
+        Self::new("FieldValueRequired", "Required value", path, Shown::Nothing, detail)
     }
 
     pub fn invalid(path: &Path, value: impl Into<Value>, detail: impl Display) -> Self {
-        let text = format!("Invalid value: {}", shown(&value.into()));
-        Self::new("FieldValueInvalid", path, detailed(&text, &detail.to_string()))
+        Self::new("FieldValueInvalid", "Invalid value", path, shown(value), &detail.to_string())
     }
 
     /// As [`Self::invalid`], of a value that is too large to show.
     pub fn invalid_whole(path: &Path, detail: impl Display) -> Self {
-        Self::new("FieldValueInvalid", path, detailed("Invalid value", &detail.to_string()))
+        Self::new("FieldValueInvalid", "Invalid value", path, Shown::Nothing, &detail.to_string())
     }
 
     /// A value of another type than its field's.
     pub fn type_invalid(path: &Path, value: impl Into<Value>, detail: impl Display) -> Self {
-        let text = format!("Invalid value: {}", shown(&value.into()));
-        Self::new("FieldValueTypeInvalid", path, detailed(&text, &detail.to_string()))
+        Self::new("FieldValueTypeInvalid", "Invalid value", path, shown(value), &detail.to_string())
     }
 
     pub fn not_supported(path: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {
         let supported: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
-        let text = format!("Unsupported value: {}", shown(&value.into()));
-        Self::new(
-            "FieldValueNotSupported",
-            path,
-            detailed(&text, &format!("supported values: {}", supported.join(", "))),
-        )
+        let detail = format!("supported values: {}", supported.join(", "));
+        Self::new("FieldValueNotSupported", "Unsupported value", path, shown(value), &detail)
     }
 
     pub fn duplicate(path: &Path, value: impl Into<Value>) -> Self {
-        Self::new("FieldValueDuplicate", path, format!("Duplicate value: {}", shown(&value.into())))
+        Self::duplicate_detailed(path, value, "")
     }
 
     pub fn not_found(path: &Path, value: impl Into<Value>) -> Self {
-        Self::new("FieldValueNotFound", path, format!("Not found: {}", shown(&value.into())))
+        Self::not_found_detailed(path, value, "")
     }
 
     pub fn not_found_detailed(path: &Path, value: impl Into<Value>, detail: &str) -> Self {
-        Self::new("FieldValueNotFound", path, detailed(&format!("Not found: {}", shown(&value.into())), detail))
+        Self::new("FieldValueNotFound", "Not found", path, shown(value), detail)
     }
 
     pub fn duplicate_detailed(path: &Path, value: impl Into<Value>, detail: &str) -> Self {
-        Self::new("FieldValueDuplicate", path, detailed(&format!("Duplicate value: {}", shown(&value.into())), detail))
+        Self::new("FieldValueDuplicate", "Duplicate value", path, shown(value), detail)
     }
 
     pub fn forbidden(path: &Path, detail: impl Display) -> Self {
-        Self::new("FieldValueForbidden", path, detailed("Forbidden", &detail.to_string()))
+        Self::new("FieldValueForbidden", "Forbidden", path, Shown::Nothing, &detail.to_string())
+    }
+
+    /// The same error of a value of a type that is not its field's, because upstream's path is another than the value's.
+    #[must_use]
+    pub(super) fn of_type(mut self, package: &str, name: &str) -> Self {
+        if let Shown::Value(_, kind) = &mut self.shown {
+            *kind = kinit_schema::named(package, name);
+        }
+        self
     }
 
     /// The same error of a value that lies at `root`.
@@ -121,38 +139,57 @@ impl Error {
 
     /// Whether this says that something of that name is not found.
     pub(super) fn is_missing(&self, name: &str) -> bool {
-        self.reason == "FieldValueNotFound" && self.text == format!("Not found: {name:?}")
+        self.reason == "FieldValueNotFound" && self.shown == Shown::Text(format!("{name:?}"))
     }
 
     pub fn too_many(path: &Path, count: usize, most: usize) -> Self {
-        Self::new("FieldValueTooMany", path, format!("Too many: {count}: must have at most {most} items"))
+        let detail = format!("must have at most {most} items");
+        Self::new("FieldValueTooMany", "Too many", path, Shown::Text(count.to_string()), &detail)
     }
 
     pub fn too_long(path: &Path, most: usize) -> Self {
-        Self::new("FieldValueTooLong", path, format!("Too long: may not be more than {most} bytes"))
+        let detail = format!("may not be more than {most} bytes");
+        Self::new("FieldValueTooLong", "Too long", path, Shown::Nothing, &detail)
+    }
+
+    /// What is wrong, in an object of type `root` where that is known.
+    fn text(&self, root: Option<&'static Type>) -> String {
+        let mut text = self.what.to_owned();
+        let value = match &self.shown {
+            Shown::Nothing => None,
+            Shown::Text(value) => Some(value.clone()),
+            Shown::Value(value, Some(kind)) => Some(Tree::of(kind, value).compact()),
+            Shown::Value(value, None) => Some(match root {
+                Some(root) => Tree::at(root, &self.field, value).compact(),
+                None => Tree::Plain(value.clone()).compact(),
+            }),
+        };
+        for part in value.iter().chain((!self.detail.is_empty()).then_some(&self.detail)) {
+            text.push_str(": ");
+            text.push_str(part);
+        }
+        text
     }
 }
 
 impl Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.field, self.text)
+        write!(f, "{}: {}", self.field, self.text(None))
     }
-}
-
-fn detailed(text: &str, detail: &str) -> String {
-    if detail.is_empty() { text.to_owned() } else { format!("{text}: {detail}") }
 }
 
 /// A value as texts show it: strings in quotes, the rest as JSON.
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("{text:?}"),
-        other => other.to_string(),
+fn shown(value: impl Into<Value>) -> Shown {
+    match value.into() {
+        Value::String(text) => Shown::Text(format!("{text:?}")),
+        value @ (Value::Object(_) | Value::Array(_)) => Shown::Value(value, None),
+        other => Shown::Text(other.to_string()),
     }
 }
 
-/// The answer to a write of an object that has these errors.
+/// The answer to a write of an object that has these errors. Values in it look as the type of their field does.
 pub fn status(group: &str, kind: &str, name: &str, errors: &[Error]) -> Status {
-    let causes: Vec<_> = errors.iter().map(|error| (error.reason, error.field.clone(), error.text.clone())).collect();
+    let root = kinit_schema::newest(group, kind);
+    let causes: Vec<_> = errors.iter().map(|error| (error.reason, error.field.clone(), error.text(root))).collect();
     Status::invalid(group, kind, name, &causes)
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
 use super::{complain, list, pod, pod_update, same, str_of, text};
+use crate::difference;
 use crate::object::Object;
 
 /// A write of the status.
@@ -133,7 +134,8 @@ pub(super) fn debugging(old: &Object, new: &Object) -> Errors {
         let text = match after.iter().find(|container| str_of(container, "name") == name) {
             None => format!("existing ephemeral containers {name:?} may not be removed\n"),
             Some(after) if !same(Some(&before), Some(after)) => {
-                format!("existing ephemeral containers {name:?} may not be changed\n")
+                let changes = difference::of("core/v1", "EphemeralContainer", &before, after);
+                format!("existing ephemeral containers {name:?} may not be changed\n{changes}")
             }
             Some(_) => continue,
         };

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
 use super::{list, same};
+use crate::difference;
 use crate::object::Object;
 
 pub(super) const CHANGEABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
@@ -45,12 +46,11 @@ pub(super) fn changed(old: &Object, new: &Object) -> Errors {
     if !gates.is_empty() {
         narrowed(before, after, &path, &mut errors);
     }
-    if !same(Some(&unchangeable(before, before)), Some(&unchangeable(after, before))) {
-        let gated = !gates.is_empty();
-        if !gated || !same(Some(&placed(before)), Some(&placed(after))) {
-            let text = format!("pod updates may not change fields other than {CHANGEABLE}");
-            errors.push(Error::forbidden(&path, text));
-        }
+    let after = unchangeable(after, before);
+    if !same(Some(before), Some(&after)) {
+        let changes = difference::of("core/v1", "PodSpec", before, &after);
+        let text = format!("pod updates may not change fields other than {CHANGEABLE}\n{changes}");
+        errors.push(Error::forbidden(&path, text));
     }
     errors
 }
@@ -121,15 +121,19 @@ fn unchangeable(spec: &Value, base: &Value) -> Value {
     if was_negative && spec["terminationGracePeriodSeconds"] == 1 {
         spec["terminationGracePeriodSeconds"] = base["terminationGracePeriodSeconds"].clone();
     }
-    spec
-}
-
-/// A spec without what a Pod that waits behind a gate may still narrow: where it goes.
-fn placed(spec: &Value) -> Value {
-    let mut spec = unchangeable(spec, &Value::Null);
-    spec["nodeSelector"] = Value::Null;
-    if spec["affinity"].is_object() {
-        spec["affinity"]["nodeAffinity"] = Value::Null;
+    // A Pod that waits behind a gate may still narrow where it goes.
+    if !list(base, "schedulingGates").is_empty() {
+        spec["nodeSelector"] = base["nodeSelector"].clone();
+        let (new, old) = (&spec["affinity"], &base["affinity"]);
+        let alone = ["podAffinity", "podAntiAffinity"].iter().all(|field| new[field].is_null());
+        if !same(new.get("nodeAffinity"), old.get("nodeAffinity")) {
+            if old.is_null() && alone {
+                spec["affinity"] = Value::Null;
+            } else {
+                let node = old["nodeAffinity"].clone();
+                spec["affinity"]["nodeAffinity"] = node;
+            }
+        }
     }
     spec
 }

@@ -1,6 +1,6 @@
 //! Questions about rights: what they ask is plain, and they are nothing that is stored.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
 use super::{complain, list, metadata, same, str_of, text};
@@ -12,14 +12,9 @@ pub(super) fn whole(kind: &str, review: &Object) -> Errors {
     let path = Path::new("spec");
     let spec = review.get(&["spec"]).unwrap_or(&Value::Null);
     let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    // The fields' names begin with a capital where upstream shows what is of one of its own types.
-    let shown = || match other {
-        Value::Null => Value::Null,
-        other => json!({"Path": str_of(other, "path"), "Verb": str_of(other, "verb")}),
-    };
     if resource.is_object() && other.is_object() {
         let text = "cannot be specified in combination with resourceAttributes";
-        errors.push(Error::invalid(&path.child("nonResourceAttributes"), shown(), text));
+        errors.push(Error::invalid(&path.child("nonResourceAttributes"), other.clone(), text));
     }
     if resource.is_null() && other.is_null() {
         let text = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
@@ -41,7 +36,7 @@ pub(super) fn whole(kind: &str, review: &Object) -> Errors {
         }
         if other.is_object() {
             let text = "disallowed on this kind of request";
-            errors.push(Error::invalid(&path.child("nonResourceAttributes"), shown(), text));
+            errors.push(Error::invalid(&path.child("nonResourceAttributes"), other.clone(), text));
         }
     }
     errors

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::containers::quantity;
 use super::field::{Error, Errors, Path};
 use super::{amounts, claims, complain, immutable, list, metadata, not_negative, placement, str_of, text, volumes};
+use crate::difference;
 use crate::object::Object;
 use crate::quantity::Quantity;
 
@@ -416,11 +417,13 @@ fn volume_changed(old: &Object, new: &Object, errors: &mut Errors) {
         spec
     };
     let (before, mut after) = (source(old), source(new));
-    if before["csi"]["controllerExpandSecretRef"].is_null() && after["csi"].is_object() {
+    let unset = before["csi"].is_object() && before["csi"]["controllerExpandSecretRef"].is_null();
+    if unset && after["csi"].is_object() {
         after["csi"]["controllerExpandSecretRef"] = Value::Null;
     }
     if !super::same(Some(&before), Some(&after)) {
-        let text = "spec.persistentvolumesource is immutable after creation";
+        let changes = difference::of("core/v1", "PersistentVolumeSource", &before, &after);
+        let text = format!("spec.persistentvolumesource is immutable after creation\n{changes}");
         errors.push(Error::forbidden(&Path::new("spec.persistentvolumesource"), text));
     }
     let of = |object: &Object, field: &str| object.get(&["spec", field]).cloned().unwrap_or(Value::Null);
@@ -430,7 +433,8 @@ fn volume_changed(old: &Object, new: &Object, errors: &mut Errors) {
     let affinity = of(old, "nodeAffinity");
     if !affinity.is_null() && !super::same(Some(&affinity), new.get(&["spec", "nodeAffinity"])) {
         let text = "field is immutable, except for updating from beta label to GA";
-        errors.push(Error::invalid(&Path::new("nodeAffinity"), of(new, "nodeAffinity"), text));
+        let error = Error::invalid(&Path::new("nodeAffinity"), of(new, "nodeAffinity"), text);
+        errors.push(error.of_type("core/v1", "VolumeNodeAffinity"));
     }
     if !of(old, "volumeAttributesClassName").is_null() && of(new, "volumeAttributesClassName").is_null() {
         let path = Path::new("spec.volumeAttributesClassName");

@@ -193,7 +193,7 @@ fn other_kinds_are_refused_in_upstreams_words() {
             "",
             "Service",
             json!({"metadata": {"name": "s"}, "spec": {"ports": [{"name": "a", "port": 1}, {"name": "b", "port": 1}]}}),
-            "spec.ports[1]: Duplicate value: {\"port\":1,\"protocol\":\"TCP\"}",
+            "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":1,\"TargetPort\":0,\"NodePort\":0}",
         ),
         (
             "",
@@ -321,7 +321,12 @@ fn what_must_stay_stays() {
             pod(),
             "/spec/nodeName",
             json!("n"),
-            vec![format!("spec: Forbidden: pod updates may not change fields other than {}", pod_update::CHANGEABLE)],
+            vec![format!(
+                "spec: Forbidden: pod updates may not change fields other than {}\n@@ -101,7 +101,7 @@\n  \"NodeSelector\": \
+                 null,\n  \"ServiceAccountName\": \"\",\n  \"AutomountServiceAccountToken\": null,\n- \"NodeName\": \"\",\n+ \
+                 \"NodeName\": \"n\",\n  \"SecurityContext\": {{\n   \"HostNetwork\": false,\n   \"HostPID\": false,\n",
+                pod_update::CHANGEABLE
+            )],
         ),
         ("apps", "Deployment", deployment.clone(), "/spec/replicas", json!(3), vec![]),
         (
@@ -358,8 +363,8 @@ fn what_must_stay_stays() {
             "/roleRef/name",
             json!("q"),
             vec![
-                "roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\
-                 \"name\":\"q\"}: cannot change roleRef"
+                "roleRef: Invalid value: {\"APIGroup\":\"rbac.authorization.k8s.io\",\"Kind\":\"ClusterRole\",\
+                 \"Name\":\"q\"}: cannot change roleRef"
                     .into(),
             ],
         ),

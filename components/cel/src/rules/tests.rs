@@ -9,7 +9,7 @@ fn checked(schema: &Json) -> Vec<String> {
 
 fn wrong(schema: &Json, new: &Json, old: Option<&Json>) -> Vec<String> {
     let validator = Validator::new(schema, true).expect("the schema has rules");
-    validator.validate(&Path::default(), new, old).iter().map(|error| format!("{error:?}")).collect()
+    validator.validate(&Path::default(), new, old).iter().map(ToString::to_string).collect()
 }
 
 /// A schema of an object with these properties in `spec`, and these rules on it.
@@ -91,8 +91,7 @@ fn messages_say_what_failed_and_where() {
         ]),
     );
     let found = wrong(&schema, &json!({"spec": {"x": -1, "s": "b"}}), None);
-    assert!(found[0].contains("\"spec.x\"") && found[0].contains("Invalid value: x is -1"), "{found:?}");
-    assert!(found[1].contains("Forbidden: s must be a\""), "{found:?}");
+    assert_eq!(found, ["spec.x: Invalid value: x is -1", "spec: Forbidden: s must be a"]);
     let found = wrong(&schema, &json!({"spec": {"s": "a"}}), None);
     assert!(found[0].contains("no such key: x evaluating rule: self.x > 0"), "{found:?}");
 }
