@@ -17,6 +17,7 @@
 //! There is deliberately no routing here and no knowledge of Kubernetes' API.
 
 pub mod draining;
+mod gather;
 pub mod health;
 pub mod host;
 pub mod join;

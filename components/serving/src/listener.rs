@@ -1,6 +1,7 @@
 //! The accept loop: TCP, TLS, HTTP/1.1 and HTTP/2, with bounds and a graceful end.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::gather;
 use crate::tls::Tls;
 pub use crate::transport::Transport;
 
@@ -229,13 +231,20 @@ where
     async fn run(self, transport: Transport, peer: Peer, shutdown: CancellationToken) {
         let address = peer.address;
         let service = WithPeer { service: self.service, peer };
+        // What takes a connection of HTTP/1.1 over drives it by itself.
+        let gathers = transport.agreed_on_http2();
+        let (transport, mut gathering) = gather::gathered(transport, gathers);
         let connection = self.http.serve_connection_with_upgrades(TokioIo::new(transport), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = shutdown.cancelled() => {
+            ended = poll_fn(|context| gathering.poll(connection.as_mut(), context)) => Some(ended),
+            () = shutdown.cancelled() => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                poll_fn(|context| gathering.poll(connection.as_mut(), context)).await
             }
         };
         if let Err(error) = ended {

@@ -18,10 +18,15 @@ pub enum Transport {
 const HTTP2: &[u8] = b"PRI";
 
 impl Transport {
+    /// Whether TLS has settled that HTTP/2 is spoken.
+    pub fn agreed_on_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
     /// Whether the client speaks HTTP/2, as TLS says or else its first bytes.
     pub async fn speaks_http2(&self) -> io::Result<bool> {
         let stream = match self {
-            Self::Tls(stream) => return Ok(stream.get_ref().1.alpn_protocol() == Some(b"h2")),
+            Self::Tls(_) => return Ok(self.agreed_on_http2()),
             Self::Plain(stream) => stream,
         };
         let mut first = [0; HTTP2.len()];
