@@ -7,6 +7,7 @@
 //!   handshake, puts a [`listener::Peer`] into each request's extensions, and drains on shutdown.
 //! - [`health`] and [`metrics`]: `/healthz`, `/livez`, `/readyz` (with a path per check) and `/metrics`, as one small
 //!   router that a component asks first and falls through from.
+//! - [`zpages`]: `/flagz` and `/statusz`, in the same manner; [`accept`] reads what a client wants an answer to be.
 //! - [`join`]: two connections made one, without losing what was said last.
 //! - [`host`]: running programs of the host out of an image that holds nothing but this one.
 //! - [`process`]: the `main` of every binary: logging, signals, the runtime, the exit code.
@@ -14,8 +15,9 @@
 //! A component's `main.rs` is `kinit_serving::process::main("etcd", |options, shutdown| …)`; its `Server` binds a
 //! [`listener::Listener`] (port 0 works), and hands a hyper service to [`listener::Listener::serve`].
 //!
-//! There is deliberately no routing here and no knowledge of Kubernetes' API.
+//! There is deliberately no routing here and no knowledge of Kubernetes' API, but for the form of these pages.
 
+pub mod accept;
 pub mod draining;
 mod gather;
 pub mod health;
@@ -27,6 +29,7 @@ pub mod process;
 pub mod tls;
 pub mod transport;
 pub mod trust;
+pub mod zpages;
 
 /// A response body that any handler can build: bytes at once, or a stream of them.
 pub type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;

@@ -1,7 +1,6 @@
 //! `/metrics` in the Prometheus text format: a component's own families and the process's figures.
 
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
 
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -10,17 +9,9 @@ use prometheus_client::registry::Registry;
 use crate::{Body, text};
 
 /// The metric families of one server. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
-    started: u64,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { registry: Arc::new(Mutex::new(Registry::default())), started }
-    }
 }
 
 impl Metrics {
@@ -50,7 +41,7 @@ impl Metrics {
             "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes {resident}\n\
              # TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total {cpu:.2}\n\
              # TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {}\n",
-            self.started
+            process_start()
         )
     }
 }
@@ -71,6 +62,21 @@ fn process_usage() -> (u64, f64) {
     (resident, ticks as f64 / 100.0)
 }
 
+/// When this process began, in seconds since 1970; zero where /proc cannot be read.
+pub(crate) fn process_start() -> i64 {
+    static STARTED: LazyLock<i64> = LazyLock::new(|| {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // Counted as above: the 20th is ticks of 10 ms since the machine came up.
+        let after = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let since_boot = after.split(' ').nth(19).and_then(|field| field.parse::<i64>().ok()).map(|ticks| ticks / 100);
+        let machine = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let boot =
+            machine.lines().find_map(|line| line.strip_prefix("btime ")).and_then(|value| value.parse::<i64>().ok());
+        boot.zip(since_boot).map_or(0, |(boot, since)| boot + since)
+    });
+    *STARTED
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +85,8 @@ mod tests {
     fn the_process_uses_memory() {
         let (resident, _) = process_usage();
         assert!(resident > 0);
+        let now = jiff::Timestamp::now().as_second();
+        assert!((now - 86_400..=now + 1).contains(&process_start()), "{}", process_start());
         assert!(Metrics::default().respond("/healthz").is_none());
         assert!(Metrics::default().respond("/metrics").is_some_and(|response| response.status() == 200));
     }

@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use crate::zpages::Flags;
+
 /// What the command line says of logging. Kubernetes' verbosity 0 to 3 is information, 4 and 5 debug, more is trace.
 pub trait LogOptions {
     /// The value of `--v`.
@@ -36,8 +38,21 @@ where
     F: FnOnce(O, CancellationToken) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
-    let matches = command::<O>().get_matches();
-    start(O::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()), run)
+    main_with_flags(|options, _, shutdown| run(options, shutdown))
+}
+
+/// [`main`] for components that tell what flags they were started with.
+pub fn main_with_flags<O, F, R>(run: F) -> ExitCode
+where
+    O: Parser + LogOptions,
+    F: FnOnce(O, Flags, CancellationToken) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    let command = command::<O>();
+    let mut matches = command.clone().get_matches();
+    let flags = Flags::of(&command, &matches);
+    let options = O::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
+    start(options, |options, shutdown| run(options, flags, shutdown))
 }
 
 /// What `--version` says begins with the name that Kubernetes' own components give there: by it kubeadm finds a kubelet's version.
