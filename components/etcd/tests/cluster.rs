@@ -123,7 +123,11 @@ impl Cluster {
     }
 
     fn ctl(&self, program: &Path, arguments: &[&str]) -> String {
-        let endpoints: Vec<String> = self.addresses().iter().map(SocketAddr::to_string).collect();
+        Self::ctl_at(&self.addresses(), program, arguments)
+    }
+
+    fn ctl_at(addresses: &[SocketAddr], program: &Path, arguments: &[&str]) -> String {
+        let endpoints: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
         for _ in 0..20 {
             let output = Command::new(program)
                 .env_clear()
@@ -247,7 +251,8 @@ async fn members_fail_and_nothing_is_lost() {
     };
     let url = format!("https://{}", cluster.members["b"].peer);
     let id = id_of(&cluster.ctl(&ctl, &["member", "list"]), &url);
-    cluster.ctl(&ctl, &["member", "remove", &id]);
+    // The member itself is asked, and says so before it goes.
+    Cluster::ctl_at(&[cluster.members["b"].client], &ctl, &["member", "remove", &id]);
     cluster.members.get_mut("b").expect("known").stop("-KILL");
     std::fs::remove_dir_all(&cluster.members["b"].data).expect("removable");
     cluster.ctl(&ctl, &["member", "add", "b", "--learner", &format!("--peer-urls={url}")]);

@@ -118,7 +118,10 @@ impl Run {
                 Control::Unreachable(id) => self.raft.unreachable(id),
                 Control::SnapshotSent(id, index) => self.raft.snapshot_sent(id, index),
                 Control::Transfer(to) => self.raft.transfer(to),
-                Control::Removed => return Ok(Some(End::Removed)),
+                Control::Removed => {
+                    self.answer_own_removal();
+                    return Ok(Some(End::Removed));
+                }
                 Control::Matched(id, reply) => {
                     let matched = self.raft.matched(id).filter(|_| self.raft.leads());
                     let _ = reply.send(matched.map(|matched| (matched, self.raft.last().index)));
@@ -266,6 +269,17 @@ impl Run {
             }
         }
         self.standing.note(&self.raft);
+    }
+
+    /// Who asked this member to be removed itself is told that it is: the entry that says so need not come here any more.
+    fn answer_own_removal(&mut self) {
+        let own = self.raft.id();
+        for (_, proposal) in self.forwarded.drain() {
+            if matches!(&proposal.op, Op::MemberRemove(request) if request.id == own) {
+                let others = self.machine.roster.read().list().into_iter().filter(|member| member.id != own);
+                let _ = proposal.reply.send(Ok(Reply::Members(others.collect())));
+            }
+        }
     }
 
     fn answer_reads(&mut self) {
