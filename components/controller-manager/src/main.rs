@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kinit_serving::process::main(|options, shutdown| async move {
-        kinit_controller_manager::Server::new(options)?.run(shutdown).await
+    kinit_serving::process::main_with_flags(|options, flags, shutdown| async move {
+        kinit_controller_manager::Server::new(options, flags)?.run(shutdown).await
     })
 }

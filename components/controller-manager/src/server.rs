@@ -11,6 +11,7 @@ use kinit_serving::health::Health;
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use kinit_serving::zpages::{Flags, Pages};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Caches, Context};
@@ -105,11 +106,12 @@ const ABSENT: &[&str] = &[
 /// A controller manager that is ready to run.
 pub struct Server {
     options: Options,
+    flags: Flags,
 }
 
 impl Server {
-    /// Checks the command line.
-    pub fn new(options: Options) -> anyhow::Result<Self> {
+    /// Checks the command line. `flags` is all that stands in it.
+    pub fn new(options: Options, flags: Flags) -> anyhow::Result<Self> {
         for name in &options.controllers {
             let plain = name.strip_prefix('-').unwrap_or(name);
             let known = plain == "*" || CONTROLLERS.iter().any(|one| one.name == plain || one.others.contains(&plain));
@@ -119,7 +121,7 @@ impl Server {
                 anyhow::bail!("--controllers: there is no controller {plain:?}; there are *, {}", all.join(", "));
             }
         }
-        Ok(Self { options })
+        Ok(Self { options, flags })
     }
 
     /// Runs until shutdown, or until it no longer leads.
@@ -131,7 +133,7 @@ impl Server {
         let names = vec!["localhost".into(), "127.0.0.1".into()];
         let tls = Tls::new(TlsOptions::http(Identity::SelfSigned { names }, ClientAuth::None))?;
         let listener = Listener::bind(address, Some(tls)).await?;
-        tokio::spawn(serve(listener, shutdown.clone()));
+        tokio::spawn(serve(listener, self.flags, shutdown.clone()));
         let client = kinit_runtime::from_kubeconfig(&options.kubeconfig).await?;
         let config = config_of(&options).await?;
         let mut work = shutdown.clone();
@@ -161,27 +163,37 @@ async fn config_of(options: &Options) -> anyhow::Result<kube::Config> {
     Ok(config)
 }
 
-/// Metrics, for clients on this host alone: there is no asking the API server who may see them yet.
-fn show(request: &http::Request<hyper::body::Incoming>, metrics: &Metrics) -> http::Response<kinit_serving::Body> {
+/// Metrics and what the process is, for clients on this host alone: there is no asking the API server who may see them yet.
+fn show(
+    request: &http::Request<hyper::body::Incoming>,
+    metrics: &Metrics,
+    pages: &Pages,
+) -> http::Response<kinit_serving::Body> {
     let local = request.extensions().get::<Peer>().is_some_and(|peer| peer.address.ip().is_loopback());
     match (request.uri().path(), local) {
         ("/metrics", true) => {
             let text = format!("{}{}", kinit_runtime::figures::text(), metrics.process());
             kinit_serving::text(http::StatusCode::OK, text)
         }
-        ("/metrics", false) => {
-            kinit_serving::text(http::StatusCode::FORBIDDEN, "metrics are shown on this host alone\n")
+        ("/metrics" | "/flagz" | "/statusz", false) => {
+            kinit_serving::text(http::StatusCode::FORBIDDEN, "this is shown on this host alone\n")
         }
-        _ => kinit_serving::text(http::StatusCode::NOT_FOUND, "404 page not found\n"),
+        (path, _) => pages.respond(path, request.uri().query(), request.headers()).unwrap_or_else(not_found),
     }
 }
 
-async fn serve(listener: Listener, shutdown: CancellationToken) {
+fn not_found() -> http::Response<kinit_serving::Body> {
+    kinit_serving::text(http::StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+async fn serve(listener: Listener, flags: Flags, shutdown: CancellationToken) {
     let health = Arc::new(Health::new());
     let metrics = Metrics::default();
+    let paths = ["/healthz", "/livez", "/metrics", "/readyz"];
+    let pages = Arc::new(Pages::new("kube-controller-manager", Some(flags), paths));
     let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let answer = health.respond(request.uri().path(), request.uri().query());
-        let answer = answer.unwrap_or_else(|| show(&request, &metrics));
+        let answer = answer.unwrap_or_else(|| show(&request, &metrics, &pages));
         async move { Ok::<_, Infallible>(answer) }
     });
     listener.serve(hyper_util::service::TowerToHyperService::new(service), Limits::default(), shutdown).await;

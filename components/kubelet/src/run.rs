@@ -7,6 +7,7 @@ use std::sync::Arc;
 use kinit_cri::Runtime;
 use kinit_serving::health::Health;
 use kinit_serving::listener::{Limits, Listener};
+use kinit_serving::zpages::Flags;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -22,13 +23,14 @@ use crate::{csi, events, eviction, lease, node, relist, server, shutdown, upkeep
 /// A kubelet that is ready to run.
 pub struct Server {
     options: Options,
+    flags: Flags,
     context: Arc<Context>,
     said: events::Queue,
 }
 
 impl Server {
-    /// Reads the configuration and the host.
-    pub fn new(options: Options) -> anyhow::Result<Self> {
+    /// Reads the configuration and the host. `flags` are what the process was started with.
+    pub fn new(options: Options, flags: Flags) -> anyhow::Result<Self> {
         let mut config = match &options.config {
             Some(path) => Configuration::load(path)?,
             None => Configuration::default(),
@@ -71,12 +73,12 @@ impl Server {
             probes: Default::default(),
             node_uid: RwLock::default(),
         };
-        Ok(Self { options, context: Arc::new(context), said })
+        Ok(Self { options, flags, context: Arc::new(context), said })
     }
 
     /// Runs until shutdown. Pods go on running when it ends.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { options, context, said } = self;
+        let Self { options, flags, context, said } = self;
         tracing::info!(node = context.node_name, address = %context.node_ip, "kubelet starts");
         let pods = Pods::new(context.clone());
         let mut tasks = tokio::task::JoinSet::new();
@@ -97,7 +99,7 @@ impl Server {
         tasks.spawn(csi::registry::follow(context.clone(), shutdown.clone()));
         tasks.spawn(follow_files(pods.clone(), context.config.static_pod_path.clone(), shutdown.clone()));
         let listener = server::bind(&context, &options).await?;
-        tasks.spawn(server::serve(listener, context.clone(), pods.clone(), shutdown.clone()));
+        tasks.spawn(server::serve(listener, context.clone(), pods.clone(), flags, shutdown.clone()));
         tokio::select! {
             result = connect(&options, &context, &pods, &shutdown) => result?,
             () = shutdown.cancelled() => {}

@@ -13,6 +13,7 @@ use kinit_runtime::Informer;
 use kinit_serving::health::{Health, Scope};
 use kinit_serving::listener::{Limits, Listener};
 use kinit_serving::metrics::Metrics;
+use kinit_serving::zpages::{Flags, Pages};
 use kube::Api;
 use kube::runtime::watcher;
 use prometheus_client::metrics::counter::Counter;
@@ -40,12 +41,13 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 /// A proxy that is ready to run.
 pub struct Server {
     options: Options,
+    flags: Flags,
     config: Configuration,
 }
 
 impl Server {
-    /// Reads the configuration.
-    pub fn new(options: Options) -> anyhow::Result<Self> {
+    /// Reads the configuration. `flags` are what the process was started with.
+    pub fn new(options: Options, flags: Flags) -> anyhow::Result<Self> {
         let mut config = match &options.config {
             Some(path) => Configuration::load(path)?,
             None => Configuration::default(),
@@ -53,7 +55,7 @@ impl Server {
         if let Some(range) = options.cluster_cidr.clone().filter(|_| options.config.is_none()) {
             config.cluster_cidr = range;
         }
-        Ok(Self { options, config })
+        Ok(Self { options, flags, config })
     }
 
     /// Runs until shutdown; then the rules stay. With `--cleanup` it takes them away and ends.
@@ -77,16 +79,19 @@ impl Server {
         let synced = Arc::new(AtomicBool::new(false));
         let (metrics, figures) = figures();
         let mut tasks = tokio::task::JoinSet::new();
-        for (address, default) in [
-            (&self.config.healthz_bind_address, "0.0.0.0:10256"),
-            (&self.config.metrics_bind_address, "127.0.0.1:10249"),
+        let paths = ["/healthz", "/livez", "/metrics", "/proxyMode", "/readyz"];
+        let pages = Arc::new(Pages::new("kube-proxy", Some(self.flags.clone()), paths));
+        // What the process was started with is not for everybody on the network.
+        for (address, default, pages) in [
+            (&self.config.healthz_bind_address, "0.0.0.0:10256", None),
+            (&self.config.metrics_bind_address, "127.0.0.1:10249", Some(pages)),
         ] {
             let address = if address.is_empty() { default } else { address };
             let address: SocketAddr =
                 address.parse().with_context(|| format!("{address:?} is not an address with a port"))?;
             match Listener::bind(address, None).await {
                 Ok(listener) => {
-                    tasks.spawn(serve(listener, synced.clone(), metrics.clone(), shutdown.clone()));
+                    tasks.spawn(serve(listener, synced.clone(), metrics.clone(), pages, shutdown.clone()));
                 }
                 Err(error) if self.config.bind_address_hard_fail => return Err(error.into()),
                 Err(error) => tracing::error!(%error, "goes on without"),
@@ -256,7 +261,13 @@ async fn cleanup() -> anyhow::Result<()> {
     run("nft", vec!["-f".into(), "-".into()], transaction).await.map_err(anyhow::Error::msg)
 }
 
-async fn serve(listener: Listener, synced: Arc<AtomicBool>, metrics: Metrics, shutdown: CancellationToken) {
+async fn serve(
+    listener: Listener,
+    synced: Arc<AtomicBool>,
+    metrics: Metrics,
+    pages: Option<Arc<Pages>>,
+    shutdown: CancellationToken,
+) {
     let health = Health::new();
     health.add("rules", Scope::Ready, move || {
         if synced.load(Ordering::Relaxed) { Ok(()) } else { Err("the kernel has no rules of this program yet".into()) }
@@ -266,7 +277,9 @@ async fn serve(listener: Listener, synced: Arc<AtomicBool>, metrics: Metrics, sh
         let answer = if path == "/proxyMode" {
             Some(kinit_serving::text(http::StatusCode::OK, "nftables"))
         } else {
-            health.respond(path, request.uri().query()).or_else(|| metrics.respond(path))
+            let (query, headers) = (request.uri().query(), request.headers());
+            let answer = health.respond(path, query).or_else(|| metrics.respond(path));
+            answer.or_else(|| pages.as_ref().and_then(|pages| pages.respond(path, query, headers)))
         };
         let answer =
             answer.unwrap_or_else(|| kinit_serving::text(http::StatusCode::NOT_FOUND, "there is nothing here\n"));

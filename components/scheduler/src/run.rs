@@ -12,6 +12,7 @@ use kinit_serving::health::{Health, Scope};
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use kinit_serving::zpages::{Flags, Pages};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -33,6 +34,7 @@ const WRITES: usize = 128;
 /// A scheduler that is ready to run.
 pub struct Server {
     options: Options,
+    flags: Flags,
     config: Configuration,
     profiles: Vec<Profile>,
 }
@@ -46,11 +48,11 @@ struct Figures {
 }
 
 impl Server {
-    /// Reads the configuration.
-    pub fn new(options: Options) -> anyhow::Result<Self> {
+    /// Reads the configuration. `flags` are what the process was started with.
+    pub fn new(options: Options, flags: Flags) -> anyhow::Result<Self> {
         let config = options.config.as_deref().map(Configuration::load).transpose()?.unwrap_or_default();
         let profiles = Profile::all(&config)?;
-        Ok(Self { options, config, profiles })
+        Ok(Self { options, flags, config, profiles })
     }
 
     /// Runs until shutdown, or until another scheduler leads.
@@ -107,9 +109,11 @@ impl Server {
             if synced.load(Ordering::Relaxed) { Ok(()) } else { Err("pods and nodes were not listed yet".into()) }
         });
         let metrics = metrics.clone();
+        let paths = ["/healthz", "/livez", "/metrics", "/readyz"];
+        let pages = Arc::new(Pages::new("kube-scheduler", Some(self.flags.clone()), paths));
         let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let answer = health.respond(request.uri().path(), request.uri().query());
-            let answer = answer.unwrap_or_else(|| show(&request, &metrics));
+            let answer = answer.unwrap_or_else(|| show(&request, &metrics, &pages));
             async move { Ok::<_, Infallible>(answer) }
         });
         let service = hyper_util::service::TowerToHyperService::new(service);
@@ -121,14 +125,20 @@ impl Server {
     }
 }
 
-/// Metrics, for clients on this host alone: there is no asking the API server who may see them yet.
-fn show(request: &http::Request<hyper::body::Incoming>, metrics: &Metrics) -> http::Response<kinit_serving::Body> {
+/// Metrics and what the process is, for clients on this host alone: there is no asking the API server who may see them yet.
+fn show(
+    request: &http::Request<hyper::body::Incoming>,
+    metrics: &Metrics,
+    pages: &Pages,
+) -> http::Response<kinit_serving::Body> {
     let local = request.extensions().get::<Peer>().is_some_and(|peer| peer.address.ip().is_loopback());
-    if request.uri().path() == "/metrics" && !local {
-        return kinit_serving::text(http::StatusCode::FORBIDDEN, "metrics are shown on this host alone\n");
+    let (path, query) = (request.uri().path(), request.uri().query());
+    if matches!(path, "/metrics" | "/flagz" | "/statusz") && !local {
+        return kinit_serving::text(http::StatusCode::FORBIDDEN, "this is shown on this host alone\n");
     }
     metrics
-        .respond(request.uri().path())
+        .respond(path)
+        .or_else(|| pages.respond(path, query, request.headers()))
         .unwrap_or_else(|| kinit_serving::text(http::StatusCode::NOT_FOUND, "there is nothing here\n"))
 }
 

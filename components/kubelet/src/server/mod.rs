@@ -20,6 +20,7 @@ use kinit_pki::Certificate;
 use kinit_serving::listener::{Limits, Listener};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use kinit_serving::zpages::{Flags, Pages};
 use kinit_serving::{Body, text};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,7 @@ struct Api {
     pods: Pods,
     gate: Gate,
     metrics: Metrics,
+    pages: Pages,
 }
 
 /// Binds the port. The certificate is the configured one, or the one in `kubelet-server-current.pem`: signed by the
@@ -74,9 +76,26 @@ pub async fn bind(context: &Context, options: &Options) -> anyhow::Result<Listen
     Ok(Listener::bind(address, Some(Tls::new(options)?)).await?)
 }
 
+/// The paths that requests may begin with.
+const PATHS: [&str; 12] = [
+    "/attach",
+    "/configz",
+    "/containerLogs",
+    "/exec",
+    "/healthz",
+    "/logs",
+    "/metrics",
+    "/pods",
+    "/portForward",
+    "/run",
+    "/runningpods",
+    "/stats",
+];
+
 /// Serves until shutdown.
-pub async fn serve(listener: Listener, context: Arc<Context>, pods: Pods, shutdown: CancellationToken) {
-    let api = Arc::new(Api { context, pods, gate: Gate::default(), metrics: Metrics::default() });
+pub async fn serve(listener: Listener, context: Arc<Context>, pods: Pods, flags: Flags, shutdown: CancellationToken) {
+    let pages = Pages::new("kubelet", Some(flags), PATHS);
+    let api = Arc::new(Api { context, pods, gate: Gate::default(), metrics: Metrics::default(), pages });
     let service = tower::service_fn(move |request: Request<Incoming>| {
         let api = api.clone();
         async move { Ok::<_, Infallible>(api.answer(request).await.unwrap_or_else(|refusal| *refusal)) }
@@ -130,7 +149,10 @@ impl Api {
             ["metrics", "resource"] => stats::resource_metrics(&self.context).await,
             ["metrics", "probes"] => stats::probe_metrics(&self.context),
             ["metrics", "cadvisor"] => stats::container_metrics(&self.context).await,
-            _ => Err(refuse(StatusCode::NOT_FOUND, "404 page not found")),
+            _ => {
+                let page = self.pages.respond(&path, request.uri().query(), request.headers());
+                page.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "404 page not found"))
+            }
         }
     }
 
