@@ -2,13 +2,16 @@
 //! version, and `/version`.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::aggregate::{Known, Served as Remote};
 use crate::handlers::json_response;
+use crate::negotiate::{self, Format};
 use crate::registry::{Registry, ResourceSpec, Spec, Storage, Subresource, subresources};
+use crate::render;
 
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
@@ -35,52 +38,64 @@ const ORDER: &[&str] = &[
     "resource.k8s.io",
     "flowcontrol.apiserver.k8s.io",
 ];
-/// What a client that reads the aggregated document accepts.
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// What is served beside the API.
+pub const PATHS: &[&str] =
+    &["/flagz", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/statusz", "/version"];
+/// Kind, group and version of the aggregated document.
+const AGGREGATED: [&str; 3] = ["APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2"];
 
 /// The answer for `path`, or `None` where there is none. `server` is this server's `host:port`.
 pub fn respond(
     registry: &Registry,
     others: &Known,
-    path: &str,
+    (path, query): (&str, Option<&str>),
     headers: &HeaderMap,
     server: &str,
-) -> Option<Response<Body>> {
+) -> Option<Result<Response<Body>, Status>> {
     let served = Served(registry.rows(), others.values().collect());
     let root = path.trim_end_matches('/');
-    if matches!(root, "/api" | "/apis") && accepts_aggregated(headers) {
-        return Some(tagged(served.aggregated(root == "/api"), headers));
+    if matches!(root, "" | "/version") {
+        // These are always JSON, and for people.
+        return served
+            .document(path, server)
+            .map(|document| Ok(json_response(StatusCode::OK, format!("{document:#}"))));
     }
-    served.document(path, server).map(|document| json_response(StatusCode::OK, document.to_string()))
-}
-
-fn accepts_aggregated(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut ranges = accepted.flat_map(|value| value.split(','));
-    ranges.any(|range| {
-        let parts: Vec<&str> = range.split(';').map(str::trim).collect();
-        parts.first() == Some(&"application/json")
-            && ["g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"].iter().all(|part| parts.contains(part))
-    })
+    if matches!(root, "/api" | "/apis")
+        && let Some(format) = negotiate::document(headers, query, Some(AGGREGATED))
+    {
+        return Some(tagged(&served.aggregated(root == "/api"), format, headers));
+    }
+    let document = served.document(path, server)?;
+    let format = negotiate::document(headers, query, None);
+    let format =
+        format.ok_or_else(|| Status::not_acceptable(&negotiate::Encoding::ALL.map(negotiate::Encoding::media)));
+    Some(format.and_then(|format| render::document(format, &document)))
 }
 
 /// The document with a tag by which a client that has it already is told so.
-fn tagged(document: Value, headers: &HeaderMap) -> Response<Body> {
-    let bytes = document.to_string();
-    let tag = format!("\"{}\"", hex::encode_upper(Sha256::digest(&bytes)));
+fn tagged(document: &Value, format: Format, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let tag = format!("\"{}\"", hex::encode_upper(Sha256::digest(document.to_string())));
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
     let mut response = if known {
-        json_response(StatusCode::NOT_MODIFIED, String::new())
+        let mut nothing = Response::new(kinit_serving::full(Vec::new()));
+        *nothing.status_mut() = StatusCode::NOT_MODIFIED;
+        nothing
     } else {
-        json_response(StatusCode::OK, bytes)
+        let mut response = render::document(format, document)?;
+        let [kind, group, version] = AGGREGATED;
+        let media = format!("{};g={group};v={version};as={kind}", format.content_type());
+        if let Ok(media) = HeaderValue::from_str(&media) {
+            response.headers_mut().insert(header::CONTENT_TYPE, media);
+        }
+        response
     };
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
-    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    headers.append(header::VARY, HeaderValue::from_static("Accept"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(header::ETAG, tag);
     }
-    response
+    Ok(response)
 }
 
 /// The rows that are served, and what other servers serve.
@@ -120,8 +135,7 @@ impl Served<'_> {
             paths.push(format!("/apis/{group}"));
             paths.extend(self.versions(group).iter().map(|version| format!("/apis/{group}/{version}")));
         }
-        let others = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
-        paths.extend(others.map(str::to_owned));
+        paths.extend(PATHS.iter().map(|path| (*path).to_owned()));
         json!({"paths": paths})
     }
 
@@ -326,16 +340,48 @@ mod tests {
             versions.map(|version| version["resources"].as_array().unwrap().len()).sum::<usize>()
         };
         assert_eq!(count(true) + count(false), RESOURCES.len());
+        let first = asked("/apis", WHOLE, None);
+        assert_eq!(first.headers()[header::CONTENT_TYPE], WHOLE);
+        assert_eq!(first.headers()[header::CACHE_CONTROL], "public");
+        let again = asked("/apis", WHOLE, Some(first.headers()[header::ETAG].clone()));
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+    }
+
+    const WHOLE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+    fn asked(path: &str, accept: &str, tag: Option<HeaderValue>) -> Response<Body> {
         let mut headers = HeaderMap::new();
-        assert!(!accepts_aggregated(&headers));
-        headers.insert(header::ACCEPT, HeaderValue::from_static(AGGREGATED));
-        assert!(accepts_aggregated(&headers));
-        let first = respond(&Registry::default(), &Known::new(), "/apis", &headers, "").unwrap();
-        headers.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
-        assert_eq!(
-            respond(&Registry::default(), &Known::new(), "/apis", &headers, "").unwrap().status(),
-            StatusCode::NOT_MODIFIED
-        );
+        headers.insert(header::ACCEPT, HeaderValue::from_str(accept).unwrap());
+        headers.extend(tag.map(|tag| (header::IF_NONE_MATCH, tag)));
+        let answer = respond(&Registry::default(), &Known::new(), (path, None), &headers, "").unwrap();
+        answer.unwrap_or_else(|status| crate::handlers::error_response(&status))
+    }
+
+    #[tokio::test]
+    async fn documents_come_in_the_encoding_that_a_client_wants() {
+        use http_body_util::BodyExt;
+        let protobuf = "application/vnd.kubernetes.protobuf";
+        let newest = WHOLE.replace("application/json", protobuf);
+        let cases = [
+            ("/apis", "*/*", "application/json", "{\"apiVersion\":\"v1\",\"groups\":["),
+            ("/apis", "application/json", "application/json", "{\"apiVersion\":\"v1\",\"groups\":["),
+            ("/apis", "application/yaml", "application/yaml", "apiVersion: v1\ngroups:\n"),
+            ("/apis/apps", "application/yaml", "application/yaml", "apiVersion: v1\nkind: APIGroup\n"),
+            ("/api/v1", protobuf, protobuf, "k8s\0"),
+            ("/api", protobuf, protobuf, "k8s\0"),
+            ("/apis", &newest, &newest, "k8s\0"),
+            ("/apis", &format!("{newest};q=0.1,{WHOLE}"), WHOLE, "{"),
+            ("/apis/apps/v1", WHOLE, "application/json", "{\"apiVersion\":\"v1\",\"code\":406,"),
+            ("/apis", &WHOLE.replace("v2", "v2beta1"), "application/json", "{\"apiVersion\":\"v1\",\"code\":406,"),
+            ("/apis", "application/cbor", "application/json", "{\"apiVersion\":\"v1\",\"code\":406,"),
+            ("/version", "application/yaml", "application/json", "{\n  \"buildDate\""),
+        ];
+        for (path, accept, media, begins) in cases {
+            let answer = asked(path, accept, None);
+            assert_eq!(answer.headers()[header::CONTENT_TYPE], media, "{path} {accept}");
+            let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(bytes.starts_with(begins.as_bytes()), "{path} {accept}: {:?}", &bytes[..bytes.len().min(60)]);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod classify;
 pub mod defaults;
+pub mod inflight;
 mod level;
 mod queues;
 
@@ -18,6 +19,7 @@ use kinit_api::object::Object;
 use kinit_api::status::Status;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
@@ -48,19 +50,24 @@ pub struct Flow {
     state: Arc<Mutex<Arc<State>>>,
 }
 
-/// Where a request was sorted, and its seat.
+/// A request's seat, and where it was sorted.
 pub struct Admitted {
-    schema: String,
-    level: String,
-    _seat: Option<Seat>,
+    /// The UIDs of its schema and its level.
+    sorted: Option<(String, String)>,
+    _seat: Held,
+}
+
+/// A seat that is given back when this is dropped.
+enum Held {
+    OfLevel { _seat: Option<Seat> },
+    Counted { _seat: OwnedSemaphorePermit },
 }
 
 impl Admitted {
     /// Tells the client where its request was sorted.
     pub fn write(&self, headers: &mut HeaderMap) {
-        for (name, uid) in
-            [("x-kubernetes-pf-flowschema-uid", &self.schema), ("x-kubernetes-pf-prioritylevel-uid", &self.level)]
-        {
+        let Some((schema, level)) = &self.sorted else { return };
+        for (name, uid) in [("x-kubernetes-pf-flowschema-uid", schema), ("x-kubernetes-pf-prioritylevel-uid", level)] {
             if let Ok(value) = HeaderValue::from_str(uid) {
                 headers.insert(name, value);
             }
@@ -79,7 +86,8 @@ impl Flow {
         let Some(found) = state.rules.find(digest) else { return Ok(None) };
         let Some(level) = state.levels.get(&found.level) else { return Ok(None) };
         let seat = level.seat((&found.uid, &found.distinguisher)).await?;
-        Ok(Some(Admitted { schema: found.uid, level: level.uid().to_owned(), _seat: seat }))
+        let sorted = Some((found.uid, level.uid().to_owned()));
+        Ok(Some(Admitted { sorted, _seat: Held::OfLevel { _seat: seat } }))
     }
 
     /// The newest schemas and levels; their seats are shared out anew when any of them changes.

@@ -218,7 +218,14 @@ fn object_response(request: &ResourceRequest, status: StatusCode, mut object: Ob
 /// The answer that an error is.
 pub fn error_response(error: &Status) -> Response<Body> {
     let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json_response(status, error.to_value().to_string());
+    let mut response = if error.is_no_such_path() {
+        // No handler of upstream's is behind such a path, so nothing is negotiated there.
+        let mut response = kinit_serving::text(status, "404 page not found\n");
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    } else {
+        json_response(status, error.to_value().to_string())
+    };
     if let Some(seconds) = error.details.as_ref().and_then(|details| details["retryAfterSeconds"].as_u64()) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -10,5 +10,7 @@ use kinit_apiserver::server::Server;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    kinit_serving::process::main(|options: Options, shutdown| async move { Server::new(options)?.run(shutdown).await })
+    kinit_serving::process::main_with_flags(|options: Options, flags, shutdown| async move {
+        Server::new(options, flags)?.run(shutdown).await
+    })
 }

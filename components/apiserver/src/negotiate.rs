@@ -3,6 +3,7 @@
 use http::{HeaderMap, header};
 use kinit_api::status::Status;
 use kinit_api::table::Include;
+use kinit_serving::accept::{Clause, clauses, pretty};
 
 use crate::registry::Storage;
 use crate::request::{ResourceRequest, Verb};
@@ -18,6 +19,20 @@ pub enum Encoding {
     Json,
     Yaml,
     Protobuf,
+}
+
+impl Encoding {
+    /// All of them, in the order in which they are tried for a range of types.
+    pub const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
+
+    /// The media type, without parameters.
+    pub fn media(self) -> &'static str {
+        match self {
+            Self::Json => JSON,
+            Self::Yaml => YAML,
+            Self::Protobuf => PROTOBUF,
+        }
+    }
 }
 
 /// What is made of the object before it is written.
@@ -52,21 +67,8 @@ impl Format {
     }
 
     pub fn content_type(self) -> &'static str {
-        match self.encoding {
-            Encoding::Json => JSON,
-            Encoding::Yaml => YAML,
-            Encoding::Protobuf => PROTOBUF,
-        }
+        self.encoding.media()
     }
-}
-
-/// One clause of an Accept header.
-#[derive(Debug)]
-struct Clause<'a> {
-    kind: &'a str,
-    subtype: &'a str,
-    parameters: Vec<(&'a str, &'a str)>,
-    quality: f32,
 }
 
 /// What the answer to `request` is to be; 406 where nothing that the client accepts can be made.
@@ -81,31 +83,46 @@ pub fn accept(request: &ResourceRequest, headers: &HeaderMap) -> Result<Format, 
     let tables = request.spec.storage != Storage::Never;
     let mut format = choose(text(header::ACCEPT), watching, tables, request.parameter("includeObject"))?;
     format.pretty = format.pretty || pretty(request.parameter("pretty"), text(header::USER_AGENT));
-    format.gzip = text(header::ACCEPT_ENCODING).split(',').any(|coding| coding.trim().starts_with("gzip"));
+    format.gzip = takes_gzip(text(header::ACCEPT_ENCODING));
     Ok(format)
 }
 
-/// People who look with a browser or with curl get line breaks without asking.
-fn pretty(parameter: &str, agent: &str) -> bool {
-    match parameter {
-        "" => ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| agent.starts_with(known)),
-        value => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
-    }
+/// How a document of discovery is written that is `transformed` (kind, group, version) or plain; `None` where a client does not
+/// take it so.
+pub fn document(headers: &HeaderMap, query: Option<&str>, transformed: Option<[&str; 3]>) -> Option<Format> {
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let (accept, names) = (text(header::ACCEPT), ["as", "g", "v"]);
+    let fits = |clause: &Clause<'_>| match transformed {
+        Some(wanted) => names.map(|name| clause.parameter(name)) == wanted,
+        None => clause.parameters.iter().all(|(name, _)| !names.contains(name)),
+    };
+    let (encoding, asked) = if accept.is_empty() && transformed.is_none() {
+        (Encoding::Json, false)
+    } else {
+        clauses(accept).iter().filter(|clause| fits(clause)).find_map(|clause| {
+            let encoding = Encoding::ALL.into_iter().find(|encoding| clause.takes(encoding.media()))?;
+            Some((encoding, clause.parameter("pretty") == "1"))
+        })?
+    };
+    let wished = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).find(|(key, _)| key == "pretty");
+    let wished = wished.map(|(_, value)| value).unwrap_or_default();
+    let gzip = takes_gzip(text(header::ACCEPT_ENCODING));
+    Some(Format { encoding, pretty: asked || pretty(&wished, text(header::USER_AGENT)), gzip, ..Format::default() })
+}
+
+fn takes_gzip(codings: &str) -> bool {
+    codings.split(',').any(|coding| coding.trim().starts_with("gzip"))
 }
 
 fn choose(accept: &str, watching: bool, tables: bool, include: &str) -> Result<Format, Status> {
-    let offered: &[Encoding] = if watching {
-        &[Encoding::Json, Encoding::Protobuf]
-    } else {
-        &[Encoding::Json, Encoding::Yaml, Encoding::Protobuf]
-    };
+    let offered: &[Encoding] = if watching { &[Encoding::Json, Encoding::Protobuf] } else { &Encoding::ALL };
     if accept.is_empty() {
         return Ok(Format::default());
     }
     for clause in clauses(accept) {
         for encoding in offered {
-            if clause.takes(*encoding)
-                && let Some(mut format) = clause.format(*encoding, watching)
+            if clause.takes(encoding.media())
+                && let Some(mut format) = format(&clause, *encoding, watching)
                 && (tables || !matches!(format.form, Form::Table(_)))
             {
                 if format.form == Form::Table(Include::Metadata) {
@@ -123,69 +140,32 @@ fn choose(accept: &str, watching: bool, tables: bool, include: &str) -> Result<F
 /// What watches may be, as errors list it.
 const STREAMS: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
-/// The clauses of a header, the most wanted first; equally wanted ones by how much they say, then in their order.
-fn clauses(accept: &str) -> Vec<Clause<'_>> {
-    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
-    let generality = |clause: &Clause<'_>| u8::from(clause.kind == "*") + u8::from(clause.subtype == "*");
-    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(generality(a).cmp(&generality(b))));
-    clauses
-}
-
-impl<'a> Clause<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.split(';').map(str::trim);
-        let media = parts.next()?;
-        let (kind, subtype) = if media == "*" { ("*", "*") } else { media.split_once('/')? };
-        let pairs = parts.filter_map(|part| part.split_once('='));
-        let mut parameters: Vec<(&str, &str)> =
-            pairs.map(|(key, value)| (key.trim(), value.trim().trim_matches('"'))).collect();
-        let quality = parameters.iter().find(|(key, _)| *key == "q").and_then(|(_, value)| value.parse().ok());
-        parameters.retain(|(key, _)| *key != "q");
-        Some(Self { kind, subtype, parameters, quality: quality.unwrap_or(1.0) })
+/// The format that a clause's parameters ask for; `None` where they cannot be had in this encoding.
+fn format(clause: &Clause<'_>, encoding: Encoding, watching: bool) -> Option<Format> {
+    if !matches!(clause.parameter("stream"), "" | "watch") || !matches!(clause.parameter("sv"), "" | "v1") {
+        return None;
     }
-
-    fn takes(&self, encoding: Encoding) -> bool {
-        let media = match encoding {
-            Encoding::Json => JSON,
-            Encoding::Yaml => YAML,
-            Encoding::Protobuf => PROTOBUF,
-        };
-        let (kind, subtype) = media.split_once('/').unwrap_or_default();
-        matches!((self.kind, self.subtype), ("*", "*"))
-            || self.kind == kind && matches!(self.subtype, own if own == "*" || own == subtype)
-    }
-
-    fn parameter(&self, name: &str) -> &'a str {
-        self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value).unwrap_or_default()
-    }
-
-    /// The format that the clause's parameters ask for; `None` where they cannot be had in this encoding.
-    fn format(&self, encoding: Encoding, watching: bool) -> Option<Format> {
-        if !matches!(self.parameter("stream"), "" | "watch") || !matches!(self.parameter("sv"), "" | "v1") {
-            return None;
-        }
-        let names = (self.parameter("as"), self.parameter("g"), self.parameter("v"));
-        let (form, beta) = match names {
-            ("", "", "") => (Form::Whole, false),
-            (kind, "meta.k8s.io", version @ ("v1" | "v1beta1")) => {
-                let form = match kind {
-                    // A table has no protobuf message.
-                    "Table" if encoding != Encoding::Protobuf => Form::Table(Include::Metadata),
-                    "PartialObjectMetadata" => Form::Partial,
-                    "PartialObjectMetadataList" if !watching => Form::PartialList,
-                    _ => return None,
-                };
-                let beta = version == "v1beta1";
-                // Protobuf has the messages of the newer version only.
-                if beta && encoding == Encoding::Protobuf {
-                    return None;
-                }
-                (form, beta)
+    let names = (clause.parameter("as"), clause.parameter("g"), clause.parameter("v"));
+    let (form, beta) = match names {
+        ("", "", "") => (Form::Whole, false),
+        (kind, "meta.k8s.io", version @ ("v1" | "v1beta1")) => {
+            let form = match kind {
+                // A table has no protobuf message.
+                "Table" if encoding != Encoding::Protobuf => Form::Table(Include::Metadata),
+                "PartialObjectMetadata" => Form::Partial,
+                "PartialObjectMetadataList" if !watching => Form::PartialList,
+                _ => return None,
+            };
+            let beta = version == "v1beta1";
+            // Protobuf has the messages of the newer version only.
+            if beta && encoding == Encoding::Protobuf {
+                return None;
             }
-            _ => return None,
-        };
-        Some(Format { encoding, form, beta, pretty: self.parameter("pretty") == "1", gzip: false })
-    }
+            (form, beta)
+        }
+        _ => return None,
+    };
+    Some(Format { encoding, form, beta, pretty: clause.parameter("pretty") == "1", gzip: false })
 }
 
 #[cfg(test)]
@@ -241,10 +221,5 @@ mod tests {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
         assert_eq!(choose(table, false, false, "").unwrap_err().code, 406);
         assert_eq!(choose(&format!("{table},application/json"), false, false, "").unwrap().form, Form::Whole);
-    }
-
-    #[test]
-    fn browsers_and_those_who_ask_get_line_breaks() {
-        assert!(pretty("", "curl/8") && pretty("true", "") && !pretty("false", "curl/8") && !pretty("", "kubectl"));
     }
 }

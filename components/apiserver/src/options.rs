@@ -59,6 +59,12 @@ pub struct Options {
     /// Whether those seats are shared out by FlowSchemas and priority levels
     #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub enable_priority_and_fairness: bool,
+    /// How long a request may take that is no watch and no stream
+    #[arg(long, default_value = "1m0s", value_parser = duration)]
+    pub request_timeout: std::time::Duration,
+    /// How many seconds a watch lasts at least that does not say how long; it is up to twice that, and with 0 for ever
+    #[arg(long, default_value_t = 1800)]
+    pub min_request_timeout: u32,
     /// How long events are kept
     #[arg(long, default_value = "1h0m0s", value_parser = duration)]
     pub event_ttl: std::time::Duration,

@@ -72,6 +72,17 @@ pub fn stream(events: &Events, body: Body) -> Response<Body> {
     response
 }
 
+/// The answer that a document is which is of no resource.
+pub fn document(format: Format, document: &Value) -> Result<Response<Body>, Status> {
+    // What versions the core group has is told without a version of its own, which its message has all the same.
+    if format.encoding == Encoding::Protobuf && !document["apiVersion"].is_string() {
+        let mut versioned = document.clone();
+        versioned["apiVersion"] = "v1".into();
+        return Ok(answer(format, StatusCode::OK, encoded(format, &versioned)?));
+    }
+    Ok(answer(format, StatusCode::OK, encoded(format, document)?))
+}
+
 /// An answer of bytes that are in the client's format.
 fn answer(format: Format, status: StatusCode, bytes: Bytes) -> Response<Body> {
     let compressed = format.gzip && bytes.len() > COMPRESSED_FROM;

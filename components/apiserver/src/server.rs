@@ -1,12 +1,14 @@
 //! The HTTP server: from a connection to a handler and back.
 
 mod acting;
+mod deadline;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -22,8 +24,10 @@ use kinit_serving::health::{Health, Scope};
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use kinit_serving::zpages::{Flags, Pages};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
@@ -37,6 +41,7 @@ use crate::compaction;
 use crate::convert::Converter;
 use crate::fields::Manager;
 use crate::flow::classify::{Digest, What};
+use crate::flow::inflight::InFlight;
 use crate::flow::{Admitted, Flow};
 use crate::handlers::{Api, Payload, error_response, json_response};
 use crate::options::Options;
@@ -53,6 +58,7 @@ const MAX_AUDIT_ID: usize = 64;
 /// A server that does not listen yet.
 pub struct Server {
     options: Options,
+    flags: Flags,
     tls: Tls,
     authenticator: Authenticator,
     admission: Admission,
@@ -61,8 +67,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads certificates; errors name the file.
-    pub fn new(options: Options) -> anyhow::Result<Self> {
+    /// Reads certificates; errors name the file. `flags` are what the process was started with.
+    pub fn new(options: Options, flags: Flags) -> anyhow::Result<Self> {
         let identity = match (&options.tls_cert_file, &options.tls_private_key_file) {
             (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
             _ => Identity::SelfSigned { names: vec!["localhost".into(), "127.0.0.1".into()] },
@@ -75,7 +81,7 @@ impl Server {
         let authenticator = Authenticator::new(&options.authentication)?;
         let admission = Admission::new(&options.admission)?;
         let audit = Audit::new(&options.audit)?;
-        Ok(Self { options, tls, authenticator, admission, audit, address: watch::channel(None).0 })
+        Ok(Self { options, flags, tls, authenticator, admission, audit, address: watch::channel(None).0 })
     }
 
     /// The address that clients reach, once the server listens.
@@ -121,6 +127,7 @@ impl Server {
         tasks.spawn(aggregator.clone().follow(api.clone(), shutdown.clone()));
         tasks.spawn(aggregate::register::run(api.clone(), shutdown.clone()));
         let seats = options.max_requests_inflight + options.max_mutating_requests_inflight;
+        let inflight = InFlight::new(options.max_requests_inflight, options.max_mutating_requests_inflight);
         let flow = options.enable_priority_and_fairness.then(|| Flow::new(cache.clone(), seats));
         if let Some(flow) = flow.clone() {
             tasks.spawn(flow.follow(api.clone(), shutdown.clone()));
@@ -130,12 +137,15 @@ impl Server {
         let check = |name: &str, receiver: watch::Receiver<bool>, why: &'static str| {
             health.add(name, Scope::Ready, move || if *receiver.borrow() { Ok(()) } else { Err(why.into()) });
         };
-        health.add("ping", Scope::Live, || Ok(()));
         health.add("etcd", Scope::Ready, move || {
             if cache.synced() { Ok(()) } else { Err("the watch cache has not been filled".into()) }
         });
         check("poststarthook/rbac/bootstrap-roles", bootstrapped, "the default objects have not been written");
         check("rbac", authorizer.fed(), "the roles have not been read");
+        let ending = shutdown.clone();
+        health.add("shutdown", Scope::Ready, move || {
+            if ending.is_cancelled() { Err("process is shutting down".into()) } else { Ok(()) }
+        });
         let metrics = Metrics::default();
         tasks.spawn(api.authenticator.clone().run(shutdown.clone()));
         metrics.register(|families| api.authenticator.register(families));
@@ -155,8 +165,10 @@ impl Server {
             relay,
             aggregator,
             flow,
+            inflight,
             health,
             metrics,
+            pages: Arc::new(Pages::new("apiserver", Some(self.flags), discovery::PATHS.iter().copied())),
             audit: self.audit,
             address: advertised(&options, address),
         };
@@ -177,8 +189,10 @@ struct Front {
     relay: Relay,
     aggregator: Aggregator,
     flow: Option<Flow>,
+    inflight: InFlight,
     health: Health,
     metrics: Metrics,
+    pages: Arc<Pages>,
     audit: Option<Arc<Audit>>,
     address: String,
 }
@@ -195,7 +209,17 @@ impl Service<Request<Incoming>> for Front {
             let mut seat = None;
             let id = audit_id(request.headers());
             let mut trail = front.audit.as_ref().map(|audit| Trail::new(audit, &id, &request));
-            let answered = AssertUnwindSafe(front.answer(request, &mut seat, &mut trail)).catch_unwind().await;
+            let (limit, began) = (front.limit(&request), Instant::now());
+            let answering = async {
+                match limit.clone()? {
+                    Some(limit) => {
+                        let answer = tokio::time::timeout(limit, front.answer(request, &mut seat, &mut trail)).await;
+                        answer.unwrap_or_else(|_| Err(deadline::passed()))
+                    }
+                    None => front.answer(request, &mut seat, &mut trail).await,
+                }
+            };
+            let answered = AssertUnwindSafe(answering).catch_unwind().await;
             let mut answer = match answered {
                 Ok(answer) => answer.unwrap_or_else(|error| error_response(&error)),
                 Err(panic) => {
@@ -214,6 +238,11 @@ impl Service<Request<Incoming>> for Front {
             if let Some(seat) = seat {
                 seat.write(answer.headers_mut());
             }
+            if let Ok(Some(limit)) = limit {
+                answer = deadline::bound(answer, began + limit);
+            }
+            let caching = answer.headers_mut().entry(header::CACHE_CONTROL);
+            caching.or_insert(HeaderValue::from_static("no-cache, private"));
             if let Ok(value) = HeaderValue::try_from(id) {
                 answer.headers_mut().insert("audit-id", value);
             }
@@ -226,6 +255,11 @@ impl Service<Request<Incoming>> for Front {
 }
 
 impl Front {
+    /// How long a request may take.
+    fn limit(&self, request: &Request<Received>) -> Result<Option<Duration>, Status> {
+        deadline::of(request.method(), request.uri(), self.api.options.request_timeout)
+    }
+
     /// Answers a request; its seat is kept in `seat` until the answer's body begins, and `trail` is told what it does.
     async fn answer(
         &self,
@@ -245,25 +279,15 @@ impl Front {
         let user = self.acting(user?, &request, trail).await?;
         let path = request.uri().path();
         if let Some(service) = self.aggregator.takes(path) {
-            let decoded = request::decoded(path)?;
-            let asked = aggregate::path::parse(request.method(), &decoded, request.uri().query());
-            if asked.resource.is_empty() || path.starts_with("/openapi/") {
-                let verb = request.method().as_str().to_lowercase();
-                *seat = self.seat(&user, &verb, What::Path(path)).await?;
-                let checked = self.api.authorizer.check_path(&user, &verb, path).await;
-                self.decided(trail, &user, &Ask::Path { verb: &verb, path }, checked)?;
-            } else {
-                let aggregate::path::Asked { verb, group, resource, namespace, name, .. } = asked;
-                let what = What::Resource { group, resource, subresource: &asked.subresource, namespace };
-                *seat = self.seat(&user, verb, what).await?;
-                let ask = Ask::Resource { verb, group, resource, subresource: &asked.subresource, name, namespace };
-                let checked = self.api.authorizer.check(&user, &ask, "").await;
-                self.decided(trail, &user, &ask, checked)?;
-            }
+            self.permits(&user, request.method(), request.uri(), seat, trail).await?;
             return self.aggregator.relay(&service, &user, request).await;
         }
-        let wanted = request::parse(&self.api.cache.registry(), request.method(), path, request.uri().query())?;
-        let Some(mut wanted) = wanted else {
+        let wanted = request::parse(&self.api.cache.registry(), request.method(), path, request.uri().query());
+        if wanted.is_err() {
+            // What is not there is told only to those who might have had it.
+            self.permits(&user, request.method(), request.uri(), seat, trail).await?;
+        }
+        let Some(mut wanted) = wanted? else {
             let verb = request.method().as_str().to_lowercase();
             *seat = self.seat(&user, &verb, What::Path(path)).await?;
             let checked = self.api.authorizer.check_path(&user, &verb, path).await;
@@ -312,6 +336,32 @@ impl Front {
         render::finish(&wanted.spec, wanted.format, answer).await
     }
 
+    /// Whether somebody may make a request of which only the path is known, and a seat for it.
+    async fn permits(
+        &self,
+        user: &User,
+        method: &http::Method,
+        uri: &http::Uri,
+        seat: &mut Option<Admitted>,
+        trail: &Option<Trail>,
+    ) -> Result<(), Status> {
+        let path = uri.path();
+        let decoded = request::decoded(path)?;
+        let asked = aggregate::path::parse(method, &decoded, uri.query());
+        if asked.resource.is_empty() || path.starts_with("/openapi/") {
+            let verb = method.as_str().to_lowercase();
+            *seat = self.seat(user, &verb, What::Path(path)).await?;
+            let checked = self.api.authorizer.check_path(user, &verb, path).await;
+            return self.decided(trail, user, &Ask::Path { verb: &verb, path }, checked);
+        }
+        let aggregate::path::Asked { verb, group, resource, namespace, name, .. } = asked;
+        let what = What::Resource { group, resource, subresource: &asked.subresource, namespace };
+        *seat = self.seat(user, verb, what).await?;
+        let ask = Ask::Resource { verb, group, resource, subresource: &asked.subresource, name, namespace };
+        let checked = self.api.authorizer.check(user, &ask, "").await;
+        self.decided(trail, user, &ask, checked)
+    }
+
     /// Tells the trail what authorization decided.
     fn decided<T>(
         &self,
@@ -330,9 +380,10 @@ impl Front {
 
     /// A seat for a request, if seats are given out.
     async fn seat(&self, user: &User, verb: &str, what: What<'_>) -> Result<Option<Admitted>, Status> {
+        let digest = Digest { user, verb, what };
         match &self.flow {
-            Some(flow) => flow.admit(&Digest { user, verb, what }).await,
-            None => Ok(None),
+            Some(flow) => flow.admit(&digest).await,
+            None => self.inflight.admit(&digest),
         }
     }
 
@@ -341,22 +392,18 @@ impl Front {
         if method != http::Method::GET && method != http::Method::HEAD {
             return Err(Status::method_not_allowed());
         }
-        if let Some(response) = self.health.respond(path, query).or_else(|| self.metrics.respond(path)) {
-            return Ok(response);
+        let answer = self.health.respond(path, query).or_else(|| self.metrics.respond(path));
+        if let Some(answer) = answer.or_else(|| self.pages.respond(path, query, request.headers())) {
+            return Ok(answer);
         }
         let tokens = &self.api.authenticator.tokens;
         let document = match path {
             "/openid/v1/jwks" => Some(tokens.jwks()),
             "/.well-known/openid-configuration" => tokens.discovery(&self.address),
             _ => {
-                return discovery::respond(
-                    &self.api.cache.registry(),
-                    &self.aggregator.known(),
-                    path,
-                    request.headers(),
-                    &self.address,
-                )
-                .ok_or_else(Status::no_such_path);
+                let (registry, known) = (self.api.cache.registry(), self.aggregator.known());
+                return discovery::respond(&registry, &known, (path, query), request.headers(), &self.address)
+                    .unwrap_or_else(|| Err(Status::no_such_path()));
             }
         };
         let document = document.ok_or_else(Status::no_such_path)?;

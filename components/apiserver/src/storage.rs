@@ -360,9 +360,16 @@ fn untransformed(key: &str, why: &str) -> Status {
     Status::internal(format!("Internal error occurred: unable to transform key {key:?}: {why}"))
 }
 
+/// What etcd says of a request that it does not take.
+const TOO_LARGE: &str = "etcdserver: request is too large";
+
 pub(crate) fn failed(error: tonic::Status) -> Status {
     if error.code() == tonic::Code::OutOfRange {
         return Status::expired(crate::cache::COMPACTED);
+    }
+    // Asking again would not make it smaller: this is told in etcd's words, and without a reason.
+    if error.code() == tonic::Code::InvalidArgument && error.message() == TOO_LARGE {
+        return Status { code: 500, reason: "".into(), ..Status::bad_request(TOO_LARGE) };
     }
     tracing::warn!(%error, "etcd request failed");
     Status::unavailable(format!("etcdserver: {}", error.message()))

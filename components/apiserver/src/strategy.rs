@@ -33,6 +33,27 @@ pub struct DeleteOptions {
     pub resource_version: Option<String>,
     /// Whether the deletion is to be tried only; a query may say it too.
     pub dry_run: bool,
+    /// Whether the client said by the field of old that dependents are not to be left alone.
+    pub orphans_nothing: bool,
+}
+
+/// Drops owners that an object names more than once in the same words; tells their UIDs.
+pub fn drop_repeated_owners(object: &mut Object) -> Vec<String> {
+    let Some(owners) = object.get(&["metadata", "ownerReferences"]).and_then(Value::as_array) else {
+        return Vec::new();
+    };
+    let (mut kept, mut repeated) = (Vec::<Value>::with_capacity(owners.len()), Vec::new());
+    for owner in owners {
+        if kept.contains(owner) {
+            repeated.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+        } else {
+            kept.push(owner.clone());
+        }
+    }
+    if !repeated.is_empty() {
+        object.set(&["metadata", "ownerReferences"], kept);
+    }
+    repeated
 }
 
 /// Prepares an object that a client sent for storage. `name` is the generated name where the client gave a prefix.
@@ -81,6 +102,10 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
             }
             object.set(&["spec", "finalizers"], finalizers);
             object.set(&["status", "phase"], "Active");
+        }
+        ("", "nodes") => {
+            object.remove(&["spec", "configSource"]);
+            object.remove(&["status", "config"]);
         }
         ("", "pods") => pods::prepare(object),
         ("", "persistentvolumeclaims") => {
@@ -144,6 +169,7 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
                     subresources::keep_conditions(old, new, &["Approved", "Denied"]);
                 }
                 ("", "pods") => subresources::pod_status(old, new),
+                ("", "nodes") => forget(old, new, &["status", "config"]),
                 ("", "persistentvolumes") => subresources::phase(old, new, &now()),
                 _ => {}
             }
@@ -202,6 +228,13 @@ fn copy(from: &Object, to: &mut Object, path: &[&str]) {
     }
 }
 
+/// A field of a feature that is gone comes no more where it was not.
+fn forget(old: &Object, new: &mut Object, path: &[&str]) {
+    if old.get(path).is_none() {
+        new.remove(path);
+    }
+}
+
 /// An update of the object itself leaves alone what the server and the subresources keep.
 fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
     if spec.status {
@@ -217,6 +250,7 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
             copy(old, new, &["spec"]);
         }
         ("", "nodes") => {
+            forget(old, new, &["spec", "configSource"]);
             // A node's range of Pod addresses is given once: its Pods have addresses of it.
             for field in ["podCIDR", "podCIDRs"] {
                 if let Some(value) = old.get(&["spec", field]) {
@@ -429,6 +463,35 @@ mod tests {
         assert_eq!(written("/apis/batch/v1/namespaces/n/cronjobs/a/status"), pair("2", "2"));
         assert_eq!(written("/apis/apps/v1/namespaces/n/deployments/a/status"), pair("1", "2"));
         assert_eq!(written("/apis/networking.k8s.io/v1/servicecidrs/a/status"), pair("1", ""));
+    }
+
+    #[test]
+    fn a_node_gets_no_configuration_from_the_cluster_unless_it_had_one() {
+        let sent =
+            json!({"metadata": {"name": "a"}, "spec": {"configSource": {}}, "status": {"config": {"error": "e"}}});
+        let (own, status) = (request("/api/v1/nodes/a"), request("/api/v1/nodes/a/status"));
+        let mut node = object(sent.clone());
+        prepare_create(&own, &mut node, "u", "t").unwrap();
+        assert!(node.get(&["spec", "configSource"]).is_none() && node.get(&["status", "config"]).is_none());
+        let had = object(sent.clone());
+        for (old, kept) in [(&node, false), (&had, true)] {
+            let (mut spec, mut config) = (object(sent.clone()), object(sent.clone()));
+            prepare_update(&own, old, &mut spec).unwrap();
+            prepare_update(&status, old, &mut config).unwrap();
+            assert_eq!(spec.get(&["spec", "configSource"]).is_some(), kept);
+            assert_eq!(config.get(&["status", "config"]).is_some(), kept);
+        }
+    }
+
+    #[test]
+    fn owners_are_named_once() {
+        let owner = |uid: &str, name: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
+        let of = |owners: &[Value]| object(json!({"metadata": {"name": "a", "ownerReferences": owners}}));
+        let (one, two, other) = (owner("u", "a"), owner("v", "a"), owner("u", "b"));
+        let mut pod = of(&[one.clone(), two.clone(), one.clone(), other.clone(), two.clone(), one.clone()]);
+        assert_eq!(drop_repeated_owners(&mut pod), ["u", "v", "u"]);
+        assert_eq!(pod, of(&[one, two, other]));
+        assert!(drop_repeated_owners(&mut pod).is_empty() && drop_repeated_owners(&mut object(json!({}))).is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a request for another server's group asks for, read from its method and path; pure.
+//! What a request for a resource that this server does not have asks for, read from its method and path; pure.
 
 use http::Method;
 
@@ -14,11 +14,14 @@ pub struct Asked<'a> {
     pub name: &'a str,
 }
 
-/// Reads a path below `/apis/GROUP/VERSION`.
+/// Reads a path below `/apis/GROUP/VERSION` or `/api/VERSION`.
 pub fn parse<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Asked<'a> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let group = segments.get(1).copied().unwrap_or_default();
-    let rest = segments.get(3..).unwrap_or_default();
+    let (group, rest) = match segments.as_slice() {
+        ["api", _, rest @ ..] => ("", rest),
+        ["apis", group, _, rest @ ..] => (*group, rest),
+        _ => ("", Default::default()),
+    };
     let (namespace, rest) = match rest {
         ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
         rest => ("", rest),
@@ -49,6 +52,9 @@ mod tests {
 
     #[test]
     fn paths_say_what_is_asked_for() {
+        let core = parse(&Method::GET, "/api/v1/namespaces/a/toys/t", None);
+        assert_eq!((core.group, core.resource, core.namespace, core.name), ("", "toys", "a", "t"));
+        assert_eq!(parse(&Method::GET, "/other/g/v1/toys", None), Asked { verb: "get", ..Asked::default() });
         for (method, path, query, wanted) in [
             (Method::GET, "/apis/g/v1", None, ("get", "", "", "", "")),
             (Method::GET, "/apis/g/v1/toys", None, ("list", "toys", "", "", "")),

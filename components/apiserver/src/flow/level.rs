@@ -129,8 +129,8 @@ impl Drop for Place<'_> {
     }
 }
 
-fn full() -> Status {
-    let mut status = Status::too_many_requests("too many requests, please try again later");
+pub(super) fn full() -> Status {
+    let mut status = Status::too_many_requests("Too many requests, please try again later.");
     status.details = Some(json!({"retryAfterSeconds": 1}));
     status
 }

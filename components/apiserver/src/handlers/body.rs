@@ -211,6 +211,7 @@ pub fn options_of(request: &ResourceRequest, body: &Value) -> Result<DeleteOptio
         uid: text(&body["preconditions"]["uid"]),
         resource_version: text(&body["preconditions"]["resourceVersion"]),
         dry_run: false,
+        orphans_nothing: body["orphanDependents"] == false,
     };
     let mut errors = Vec::new();
     let mut wrong = |reason, text| errors.push((reason, "propagationPolicy".to_owned(), text));

@@ -10,13 +10,13 @@ use serde_json::json;
 
 use super::read::{Attempt, Base};
 use super::write::ATTEMPTS;
-use super::{Api, Payload, body, dry_run, filter, json_response, now, object_response, success, within};
+use super::{Api, Payload, body, dry_run, filter, json_response, now, object_response, within};
 use crate::admission::{Attributes, Operation};
-use crate::convert;
+use crate::render::{Item, List};
 use crate::request::ResourceRequest;
-use crate::services;
 use crate::storage::WriteError;
 use crate::strategy::{self, Deletion};
+use crate::{convert, services, view};
 
 impl Api {
     pub(super) async fn delete(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
@@ -25,7 +25,9 @@ impl Api {
         if gone && !request.spec.answers_deleted {
             return Ok(deleted(request, &object));
         }
-        Ok(object_response(request, StatusCode::OK, object, revision))
+        // Not in all cases where something is left to do, because that would surprise clients of old.
+        let code = if !gone && options.orphans_nothing { StatusCode::ACCEPTED } else { StatusCode::OK };
+        Ok(object_response(request, code, object, revision))
     }
 
     /// Deletes or marks one object; tells its last state, the revision, and whether it is gone.
@@ -104,11 +106,13 @@ impl Api {
     ) -> Result<Response<Body>, Status> {
         let options = body::delete_options(request, payload)?;
         let selected = filter(request)?;
-        let (objects, _) = self.cache.list_consistent(request.index).await?;
+        let (objects, revision) = self.cache.list_consistent(request.index).await?;
         let converts = convert::asks(&request.spec);
         let entries = objects.values().filter(|entry| (converts && within(request, entry)) || selected(entry));
         let entries = self.converter.entries(&request.spec, entries.cloned().collect()).await?;
+        let mut items = Vec::new();
         for entry in entries.iter().filter(|entry| selected(entry)) {
+            items.push(if converts { Item::Made(entry.json.clone()) } else { view::item(&request.spec, entry) });
             let mut one = request.clone();
             entry.namespace().clone_into(&mut one.namespace);
             match self.delete_one(&one, entry.name(), &options).await {
@@ -118,7 +122,9 @@ impl Api {
                 Err(status) => return Err(status),
             }
         }
-        Ok(success(200))
+        // What was there is told, as a list of it is.
+        let metadata = json!({"resourceVersion": revision.to_string()});
+        List { spec: request.spec.clone(), metadata, items }.respond(request.format)
     }
 }
 

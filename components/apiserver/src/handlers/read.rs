@@ -37,6 +37,10 @@ pub(super) enum Attempt {
 
 impl Api {
     pub(super) async fn get(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
+        if request.subresource.is_empty() && request.flag("export") {
+            let text = "the export parameter, deprecated since v1.14, is no longer supported";
+            return Err(Status::bad_request(text));
+        }
         if request.parameter("resourceVersion") == "0"
             && let Some(entry) = self.cache.find_in(request.index, &request.namespace, &request.name)
         {

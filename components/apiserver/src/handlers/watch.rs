@@ -25,8 +25,6 @@ use crate::{render, view};
 
 /// How often a watcher that asked for bookmarks gets one, unless changes are waiting just then.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
-/// A watch without a timeout of its own ends after this long, so that clients spread over servers again.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Events that wait for a watcher are sent together until they are this long.
 const GATHERED: usize = 32 * 1024;
@@ -35,7 +33,12 @@ impl Api {
     pub(super) async fn watch(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
         let selected = filter(request)?;
         let timeout = request.integer("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
-        let timeout = timeout.filter(|seconds| *seconds > 0).map_or(DEFAULT_TIMEOUT, Duration::from_secs);
+        // One without a timeout of its own ends some time, so that clients spread over servers again, and not all at once.
+        let lasts = || match self.options.min_request_timeout {
+            0 => Duration::from_secs(u32::MAX.into()),
+            least => Duration::from_secs(least.into()).mul_f64(rand::random_range(1.0..2.0)),
+        };
+        let timeout = timeout.filter(|seconds| *seconds > 0).map_or_else(lasts, Duration::from_secs);
         let version = request.parameter("resourceVersion");
         let revision: i64 = match version {
             "" => 0,

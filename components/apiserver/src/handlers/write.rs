@@ -54,9 +54,25 @@ fn unprocessable() -> Status {
     Status { code: 422, reason: "Invalid".into(), details: Some(json!({})), ..Status::bad_request(text) }
 }
 
+/// Leaves each owner in once, and tells the client that it named some twice; `found` is where that was found.
+fn name_owners_once(request: &ResourceRequest, object: &mut Object, found: &str) {
+    let repeated = strategy::drop_repeated_owners(object);
+    if !repeated.is_empty() {
+        request.warnings.add(format!(
+            ".metadata.ownerReferences contains duplicate entries{found}; API server dedups owner references in 1.20+, and \
+             may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            repeated.join(", ")
+        ));
+    }
+}
+
+/// Where owners are looked for that are named twice.
+const AFTER_ADMISSION: &str = " after mutating admission happens";
+
 impl Api {
     pub(super) async fn create(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let object = view::stored(&request.spec, body::object(request, payload)?);
+        let mut object = view::stored(&request.spec, body::object(request, payload)?);
+        name_owners_once(request, &mut object, "");
         if request.spec.namespaced() {
             self.check_namespace(request).await?;
         }
@@ -78,6 +94,7 @@ impl Api {
         let shown = if object.name().is_empty() { prefix.clone() } else { object.name().to_owned() };
         let attributes = Attributes::new(Operation::Create, request, &shown, None);
         let changed_outside = self.mutate(&attributes, &mut object).await?;
+        name_owners_once(request, &mut object, AFTER_ADMISSION);
         let generated = object.name().is_empty() && !prefix.is_empty();
         for _ in 0..ATTEMPTS {
             let mut object = object.clone();
@@ -143,7 +160,8 @@ impl Api {
     }
 
     pub(super) async fn update(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let sent = view::stored(&request.spec, body::object(request, payload)?);
+        let mut sent = view::stored(&request.spec, body::object(request, payload)?);
+        name_owners_once(request, &mut sent, "");
         let may_create = request.subresource.is_empty() && strategy::lives::creates(&request.spec);
         match self.change(request, |_| Ok(sent.clone())).await {
             Err(status) if status.code == 404 && may_create => self.create_by_update(request, sent).await,
@@ -334,6 +352,7 @@ impl Api {
             strategy::prepare_update(request, &old, &mut new)?;
             custom::fill(spec, &mut new);
         }
+        name_owners_once(request, &mut new, AFTER_ADMISSION);
         if request.subresource != "binding" {
             strategy::set_generation(request, &old, &mut new);
         }
