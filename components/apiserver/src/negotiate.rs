@@ -6,7 +6,7 @@ use kinit_api::table::Include;
 use kinit_serving::accept::{Clause, clauses, pretty};
 
 use crate::registry::Storage;
-use crate::request::{ResourceRequest, Verb};
+use crate::request::{ResourceRequest, STREAMS, Verb};
 
 pub const JSON: &str = "application/json";
 pub const YAML: &str = "application/yaml";
@@ -74,7 +74,7 @@ impl Format {
 /// What the answer to `request` is to be; 406 where nothing that the client accepts can be made.
 pub fn accept(request: &ResourceRequest, headers: &HeaderMap) -> Result<Format, Status> {
     // What comes from elsewhere is passed on as it is.
-    if matches!(request.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy") {
+    if STREAMS.contains(&request.subresource.as_str()) {
         return Ok(Format::default());
     }
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
@@ -134,11 +134,11 @@ fn choose(accept: &str, watching: bool, tables: bool, include: &str) -> Result<F
             }
         }
     }
-    Err(Status::not_acceptable(if watching { STREAMS } else { &[JSON, YAML, PROTOBUF] }))
+    Err(Status::not_acceptable(if watching { WATCHES } else { &[JSON, YAML, PROTOBUF] }))
 }
 
 /// What watches may be, as errors list it.
-const STREAMS: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+const WATCHES: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
 /// The format that a clause's parameters ask for; `None` where they cannot be had in this encoding.
 fn format(clause: &Clause<'_>, encoding: Encoding, watching: bool) -> Option<Format> {

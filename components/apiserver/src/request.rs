@@ -15,6 +15,9 @@ use crate::fields::{Manager, Warnings};
 use crate::negotiate::Format;
 use crate::registry::{Registry, Spec};
 
+/// Subresources that are streams: they last as long as the client likes, take no seats, and are passed on as they come.
+pub const STREAMS: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
 /// A request for a resource.
 #[derive(Clone, Debug)]
 pub struct ResourceRequest {

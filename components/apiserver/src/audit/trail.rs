@@ -20,11 +20,10 @@ use super::{AtLevel, Audit};
 use crate::admission::Annotations;
 use crate::aggregate::path;
 use crate::authn::User;
+use crate::request::STREAMS;
 
 /// Longer names of programs are cut.
 const MAX_AGENT: usize = 1024;
-/// Subresources whose answers last as long as the client likes.
-const LASTING: &[&str] = &["attach", "exec", "proxy", "log", "portforward"];
 
 /// A request's events.
 pub struct Trail {
@@ -151,7 +150,7 @@ impl Trail {
             return response;
         }
         let lasts = self.asked.verb == "watch"
-            || !self.asked.resource.is_empty() && LASTING.contains(&self.asked.subresource.as_str());
+            || !self.asked.resource.is_empty() && STREAMS.contains(&self.asked.subresource.as_str());
         let code = response.status().as_u16();
         self.event.response_status = Some(match response.extensions().get::<Status>() {
             Some(status) => {

@@ -9,11 +9,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Admitted;
 use super::classify::{Digest, What};
 use super::level::full;
+use crate::request::STREAMS;
 
 /// Verbs that change nothing.
 const READING: [&str; 3] = ["get", "list", "watch"];
-/// Subresources that are streams, which may take as long as they like and take no seats.
-const STREAMS: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
 /// The seats of both kinds. Cheap to clone.
 #[derive(Clone)]

@@ -16,10 +16,9 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::request::STREAMS;
 use crate::{aggregate, request};
 
-/// Subresources that are streams.
-const STREAMS: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 /// How many nanoseconds each of Go's units has.
 const UNITS: [(&str, f64); 8] =
     [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
