@@ -184,10 +184,8 @@ pub async fn run(command: EtcdCommand, verbose: u8) -> anyhow::Result<()> {
             if args.off {
                 return restore::unschedule(&host).await;
             }
-            let every = crate::config::net::parse_duration(&args.every)
-                .ok()
-                .filter(|every| every.as_secs() >= 1)
-                .ok_or_else(|| {
+            let every =
+                kinit_duration::parse(&args.every).ok().filter(|every| every.as_secs() >= 1).ok_or_else(|| {
                     anyhow::anyhow!(
                         "--every {:?} is no duration of a second or more\nhint: for example 1h\ncode: Usage",
                         args.every

@@ -11,7 +11,6 @@ use super::output::{Format, emit, table};
 use super::print;
 use crate::api::{self, KubeApi, Verb};
 use crate::config::Documents;
-use crate::config::net::parse_duration;
 use crate::config::settings::TokenSettings;
 use crate::config::v1beta4::BootstrapToken;
 use crate::join::fetch::Ticket;
@@ -193,8 +192,8 @@ fn wanted(args: &CreateArgs) -> anyhow::Result<Vec<TokenSettings>> {
         }
         return Ok(tokens.iter().map(TokenSettings::resolve).collect::<Result<_, _>>()?);
     }
-    parse_duration(&args.ttl).map_err(|reason| {
-        anyhow::anyhow!("--ttl {:?} {reason}\nhint: for example 24h0m0s, or 0\ncode: Usage", args.ttl)
+    kinit_duration::parse(&args.ttl).map_err(|_| {
+        anyhow::anyhow!("--ttl {:?} is no duration\nhint: for example 24h0m0s, or 0\ncode: Usage", args.ttl)
     })?;
     Ok(vec![TokenSettings::resolve(&BootstrapToken {
         token: args.token.clone().unwrap_or_default(),

@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for Typed {
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
-        if self.0 == "duration" && super::net::parse_duration(value).is_err() {
+        if self.0 == "duration" && kinit_duration::parse(value).is_err() {
             return Err(E::custom(format!("{value:?} is not {}", said(self.0))));
         }
         self.when(&["string", "duration", "quantity"], value)

@@ -8,7 +8,7 @@ use super::v1beta4::{
     NodeRegistration, ResetConfiguration, Timeouts, UpgradeApply, UpgradeConfiguration, UpgradeDiff, UpgradeNode,
     UpgradePlan,
 };
-use super::{Error, NodeSettings, net, timeouts};
+use super::{Error, NodeSettings, timeouts};
 use crate::host::Host;
 use crate::phase::kubelet;
 use crate::templates;
@@ -29,13 +29,13 @@ fn registration() -> NodeRegistration {
 fn waits() -> Timeouts {
     let all = timeouts::Timeouts::default();
     Timeouts {
-        control_plane_component_health_check: net::format_duration(all.control_plane),
-        kubelet_health_check: net::format_duration(all.kubelet),
-        kubernetes_api_call: net::format_duration(all.api_call),
-        etcd_api_call: net::format_duration(all.etcd_call),
-        tls_bootstrap: net::format_duration(all.tls_bootstrap),
-        discovery: net::format_duration(all.discovery),
-        upgrade_manifests: net::format_duration(all.upgrade_manifests),
+        control_plane_component_health_check: kinit_duration::format(all.control_plane),
+        kubelet_health_check: kinit_duration::format(all.kubelet),
+        kubernetes_api_call: kinit_duration::format(all.api_call),
+        etcd_api_call: kinit_duration::format(all.etcd_call),
+        tls_bootstrap: kinit_duration::format(all.tls_bootstrap),
+        discovery: kinit_duration::format(all.discovery),
+        upgrade_manifests: kinit_duration::format(all.upgrade_manifests),
     }
 }
 

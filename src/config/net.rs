@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::time::Duration;
 
 /// An address range. The address is the range's first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,43 +167,6 @@ pub fn is_dns_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
-/// Reads a duration as Go writes it: `4m0s`, `24h`, `500ms`, `0`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "is no duration".to_owned();
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = &rest[digits..];
-        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let unit = match &rest[..end] {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 0.001,
-            _ => return Err(wrong()),
-        };
-        rest = &rest[end..];
-        let part = Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())?;
-        total = total.checked_add(part).ok_or_else(wrong)?;
-    }
-    if text.is_empty() { Err(wrong()) } else { Ok(total) }
-}
-
-/// Writes a duration as Go does: `24h0m0s`.
-pub fn format_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s}s"),
-        (0, m, s) => format!("{m}m{s}s"),
-        (h, m, s) => format!("{h}h{m}m{s}s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,17 +212,5 @@ mod tests {
         for bad in ["", ":6443", "a_b", "host:", "host:0", "host:99999", "[fd00::1", "https://x"] {
             assert!(split_host_port(bad, 6443).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn durations_are_those_of_go() {
-        for (text, seconds) in [("24h0m0s", 86400), ("4m0s", 240), ("90s", 90), ("1.5h", 5400), ("0", 0), ("0s", 0)] {
-            assert_eq!(parse_duration(text).unwrap().as_secs(), seconds, "{text}");
-        }
-        for bad in ["", "24", "h", "1d", "-1h", "1h x"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
-        assert_eq!(format_duration(Duration::from_secs(86400)), "24h0m0s");
-        assert_eq!(format_duration(Duration::from_secs(240)), "4m0s");
     }
 }

@@ -393,8 +393,8 @@ impl Settings {
                 extra_envs: self.api_server.extra_envs.clone(),
                 cert_sans: self.api_server_names.clone(),
             },
-            ca_certificate_validity_period: net::format_duration(self.issuance.ca_validity),
-            certificate_validity_period: net::format_duration(self.issuance.leaf_validity),
+            ca_certificate_validity_period: kinit_duration::format(self.issuance.ca_validity),
+            certificate_validity_period: kinit_duration::format(self.issuance.leaf_validity),
             certificates_dir: self.certificates_dir.display().to_string(),
             cluster_name: self.cluster_name.clone(),
             control_plane_endpoint: self
@@ -441,7 +441,7 @@ fn absolute(field: &str, path: &Path) -> Result<(), Error> {
 }
 
 pub(super) fn duration(field: &str, text: &str) -> Result<Duration, Error> {
-    net::parse_duration(text).map_err(|reason| Error::value(field, text, reason, "for example 24h0m0s, or 0"))
+    kinit_duration::parse(text).map_err(|_| Error::value(field, text, "is no duration", "for example 24h0m0s, or 0"))
 }
 
 fn version(text: &str) -> Result<String, Error> {

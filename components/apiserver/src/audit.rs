@@ -77,10 +77,10 @@ pub struct AuditOptions {
     #[arg(id = "audit-webhook-batch-max-size", long = "audit-webhook-batch-max-size", default_value_t = 400)]
     webhook_max_size: usize,
     /// How long an event waits for others
-    #[arg(id = "audit-webhook-batch-max-wait", long = "audit-webhook-batch-max-wait", default_value = "30s", value_parser = crate::options::duration)]
+    #[arg(id = "audit-webhook-batch-max-wait", long = "audit-webhook-batch-max-wait", default_value = "30s", value_parser = kinit_duration::flag)]
     webhook_max_wait: Duration,
     /// How long is waited before a call that failed is made again
-    #[arg(id = "audit-webhook-initial-backoff", long = "audit-webhook-initial-backoff", default_value = "10s", value_parser = crate::options::duration)]
+    #[arg(id = "audit-webhook-initial-backoff", long = "audit-webhook-initial-backoff", default_value = "10s", value_parser = kinit_duration::flag)]
     webhook_backoff: Duration,
     /// The version of events that the server is told
     #[arg(id = "audit-webhook-version", long = "audit-webhook-version", default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]

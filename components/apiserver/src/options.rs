@@ -60,13 +60,13 @@ pub struct Options {
     #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub enable_priority_and_fairness: bool,
     /// How long a request may take that is no watch and no stream
-    #[arg(long, default_value = "1m0s", value_parser = duration)]
+    #[arg(long, default_value = "1m0s", value_parser = kinit_duration::flag)]
     pub request_timeout: std::time::Duration,
     /// How many seconds a watch lasts at least that does not say how long; it is up to twice that, and with 0 for ever
     #[arg(long, default_value_t = 1800)]
     pub min_request_timeout: u32,
     /// How long events are kept
-    #[arg(long, default_value = "1h0m0s", value_parser = duration)]
+    #[arg(long, default_value = "1h0m0s", value_parser = kinit_duration::flag)]
     pub event_ttl: std::time::Duration,
     /// How much is logged, 0 to 10
     #[arg(short = 'v', long = "v", default_value_t = 0)]
@@ -95,7 +95,7 @@ pub struct EtcdOptions {
     #[arg(long, value_enum, default_value = "application/json")]
     pub storage_media_type: crate::storage::Form,
     /// How long etcd keeps what objects were; 0 keeps it until somebody else compacts
-    #[arg(long = "etcd-compaction-interval", default_value = "5m0s", value_parser = duration)]
+    #[arg(long = "etcd-compaction-interval", default_value = "5m0s", value_parser = kinit_duration::flag)]
     pub compaction_interval: std::time::Duration,
     /// File that says which resources are encrypted in etcd, and how (EncryptionConfiguration)
     #[arg(long)]
@@ -140,7 +140,7 @@ pub struct AuthenticationOptions {
     #[arg(long, value_delimiter = ',')]
     pub api_audiences: Vec<String>,
     /// The longest life of a ServiceAccount token that may be asked for
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = kinit_duration::flag)]
     pub service_account_max_token_expiration: Option<std::time::Duration>,
     /// Whether tokens of Pods live for a year with a warning after an hour, for clients that never read them again
     #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -187,10 +187,10 @@ pub struct AuthorizationOptions {
     #[arg(id = "authorization-webhook-config-file", long = "authorization-webhook-config-file")]
     pub webhook_config_file: Option<PathBuf>,
     /// How long its permissions count
-    #[arg(id = "authorization-webhook-cache-authorized-ttl", long = "authorization-webhook-cache-authorized-ttl", default_value = "5m0s", value_parser = duration)]
+    #[arg(id = "authorization-webhook-cache-authorized-ttl", long = "authorization-webhook-cache-authorized-ttl", default_value = "5m0s", value_parser = kinit_duration::flag)]
     pub webhook_allowed_for: std::time::Duration,
     /// How long its refusals count
-    #[arg(id = "authorization-webhook-cache-unauthorized-ttl", long = "authorization-webhook-cache-unauthorized-ttl", default_value = "30s", value_parser = duration)]
+    #[arg(id = "authorization-webhook-cache-unauthorized-ttl", long = "authorization-webhook-cache-unauthorized-ttl", default_value = "30s", value_parser = kinit_duration::flag)]
     pub webhook_refused_for: std::time::Duration,
     /// The version of the question
     #[arg(id = "authorization-webhook-version", long = "authorization-webhook-version", default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]
@@ -267,13 +267,6 @@ fn port_range(text: &str) -> Result<PortRange, String> {
     if range.first == 0 || range.first > range.last { Err(wrong()) } else { Ok(range) }
 }
 
-/// A duration as Go writes it: `1h30m`, `90s`, `500ms`.
-pub(crate) fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let wrong = || format!("{text:?} is no duration, for example 1h0m0s");
-    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    span.try_into().map_err(|_| wrong())
-}
-
 impl Options {
     /// The address that others reach this server at: what is advertised, else what it listens on.
     pub fn own_address(&self) -> Option<IpAddr> {
@@ -301,10 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn go_durations_and_ranges_are_read() {
-        assert_eq!(duration("1h0m0s"), Ok(std::time::Duration::from_secs(3600)));
-        assert_eq!(duration("500ms"), Ok(std::time::Duration::from_millis(500)));
-        assert!(duration("soon").is_err() && duration("-1h").is_err());
+    fn ranges_are_read() {
         assert_eq!(port_range("30000-32767"), Ok(PortRange { first: 30000, last: 32767 }));
         assert!(port_range("5-4").is_err() && port_range("x").is_err());
         let options = Options::parse_from([

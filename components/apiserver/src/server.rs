@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -209,14 +208,19 @@ impl Service<Request<Incoming>> for Front {
             let mut seat = None;
             let id = audit_id(request.headers());
             let mut trail = front.audit.as_ref().map(|audit| Trail::new(audit, &id, &request));
-            let (limit, began) = (front.limit(&request), Instant::now());
+            let began = Instant::now();
+            let (method, uri) = (request.method(), request.uri());
+            let wanted = request::parse(&front.api.cache.registry(), method, uri.path(), uri.query());
+            let known = wanted.as_ref().ok().and_then(Option::as_ref);
+            let limit = deadline::of(known, method, uri, front.api.options.request_timeout);
             let answering = async {
                 match limit.clone()? {
                     Some(limit) => {
-                        let answer = tokio::time::timeout(limit, front.answer(request, &mut seat, &mut trail)).await;
+                        let answer =
+                            tokio::time::timeout(limit, front.answer(request, wanted, &mut seat, &mut trail)).await;
                         answer.unwrap_or_else(|_| Err(deadline::passed()))
                     }
-                    None => front.answer(request, &mut seat, &mut trail).await,
+                    None => front.answer(request, wanted, &mut seat, &mut trail).await,
                 }
             };
             let answered = AssertUnwindSafe(answering).catch_unwind().await;
@@ -255,15 +259,11 @@ impl Service<Request<Incoming>> for Front {
 }
 
 impl Front {
-    /// How long a request may take.
-    fn limit(&self, request: &Request<Received>) -> Result<Option<Duration>, Status> {
-        deadline::of(request.method(), request.uri(), self.api.options.request_timeout)
-    }
-
-    /// Answers a request; its seat is kept in `seat` until the answer's body begins, and `trail` is told what it does.
+    /// Answers a request, of which `wanted` is what its path was read as; its seat is kept in `seat` until the answer's body begins, and `trail` is told what it does.
     async fn answer(
         &self,
         request: Request<Received>,
+        wanted: Result<Option<ResourceRequest>, Status>,
         seat: &mut Option<Admitted>,
         trail: &mut Option<Trail>,
     ) -> Result<Response<Body>, Status> {
@@ -282,7 +282,6 @@ impl Front {
             self.permits(&user, request.method(), request.uri(), seat, trail).await?;
             return self.aggregator.relay(&service, &user, request).await;
         }
-        let wanted = request::parse(&self.api.cache.registry(), request.method(), path, request.uri().query());
         if wanted.is_err() {
             // What is not there is told only to those who might have had it.
             self.permits(&user, request.method(), request.uri(), seat, trail).await?;

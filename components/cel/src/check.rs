@@ -244,7 +244,7 @@ impl Checker<'_> {
         let Some(last) = args.last() else { return };
         let Kind::Const(Const::String(text)) = &last.kind else { return };
         let wrong = match function {
-            "duration" if crate::time::duration(text).is_none() => "invalid duration argument",
+            "duration" if kinit_duration::nanoseconds(text).is_err() => "invalid duration argument",
             "timestamp" if crate::time::timestamp(text).is_err() => "invalid timestamp argument",
             "matches" if library::regex(text).is_err() => "invalid matches argument",
             _ => return,

@@ -40,7 +40,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub cluster_signing_key_file: Option<PathBuf>,
     /// The longest life of what is signed on request
-    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = kinit_duration::flag)]
     pub cluster_signing_duration: Duration,
     /// Which controllers run: `*` and names, `-name` for one that does not
     #[arg(long, value_delimiter = ',', default_value = "*")]
@@ -61,7 +61,7 @@ pub struct Options {
     #[arg(long, value_name = "BITS")]
     pub node_cidr_mask_size_ipv6: Option<u8>,
     /// How long a node may say nothing before it counts as gone
-    #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = kinit_duration::flag)]
     pub node_monitor_grace_period: Duration,
     /// Accepted; there is nothing to profile
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
@@ -95,28 +95,6 @@ impl kinit_serving::process::LogOptions for Options {
     }
 }
 
-/// A duration as Go writes it, without a sign: `1m30s`, `500ms`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is no duration like 1m30s");
-    let (mut rest, mut sum) = (text, 0.0);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
-        rest = &rest[digits..];
-        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        sum += number
-            * match &rest[..end] {
-                "ms" => 0.001,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                _ => return Err(bad()),
-            };
-        rest = &rest[end..];
-    }
-    if text.is_empty() { Err(bad()) } else { Ok(Duration::from_secs_f64(sum)) }
-}
-
 /// Controllers that run only when they are named.
 const ON_DEMAND: &[&str] = &["bootstrap-signer-controller", "token-cleaner-controller"];
 
@@ -134,18 +112,6 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_read() {
-        for (text, seconds) in
-            [("50s", Some(50.0)), ("1m30s", Some(90.0)), ("1h0.5s", Some(3600.5)), ("500ms", Some(0.5))]
-        {
-            assert_eq!(duration(text).ok().map(|one| one.as_secs_f64()), seconds, "{text}");
-        }
-        for bad in ["", "5", "s", "5d"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn controllers_are_chosen_by_name() {

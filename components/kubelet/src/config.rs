@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kinit_runtime::Span;
+use kinit_duration::Span;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use kinit_runtime::Span;
+use kinit_duration::Span;
 use serde::Deserialize;
 use serde_json::Value;
 

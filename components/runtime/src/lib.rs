@@ -19,9 +19,6 @@ pub mod figures;
 pub mod informer;
 pub mod leader;
 pub mod queue;
-pub mod span;
-
 pub use client::{Error, from_kubeconfig, on_node};
 pub use informer::{Change, Informer, key_of};
 pub use queue::{Queue, work};
-pub use span::Span;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use k8s_openapi::api::core::v1::{NodeAffinity, TopologySpreadConstraint};
-use kinit_runtime::Span;
+use kinit_duration::Span;
 use kinit_runtime::leader::{Candidate, Times};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -7,7 +7,6 @@ use kinit_pki::kubeconfig::Credential;
 use kinit_pki::{Kubeconfig, PkiStore, Profile};
 
 use super::super::print;
-use crate::config::net::parse_duration;
 use crate::config::{Documents, Error, Settings};
 use crate::phase::kubeconfig;
 
@@ -46,7 +45,7 @@ pub struct UserArgs {
 pub fn run(command: KubeconfigCommand) -> anyhow::Result<()> {
     let KubeconfigCommand::User(args) = command;
     let validity =
-        parse_duration(&args.validity_period).ok().filter(|validity| !validity.is_zero()).ok_or_else(|| {
+        kinit_duration::parse(&args.validity_period).ok().filter(|validity| !validity.is_zero()).ok_or_else(|| {
             Error::value("--validity-period", &args.validity_period, "is no life", "for example 8760h0m0s")
         })?;
     let documents = Documents::load(args.config.as_deref())?;

@@ -18,7 +18,7 @@ pub struct TokenWebhookOptions {
     #[arg(id = "authentication-token-webhook-config-file", long = "authentication-token-webhook-config-file")]
     config_file: Option<PathBuf>,
     /// How long its answers count
-    #[arg(id = "authentication-token-webhook-cache-ttl", long = "authentication-token-webhook-cache-ttl", default_value = "2m0s", value_parser = crate::options::duration)]
+    #[arg(id = "authentication-token-webhook-cache-ttl", long = "authentication-token-webhook-cache-ttl", default_value = "2m0s", value_parser = kinit_duration::flag)]
     pub cache_ttl: Duration,
     /// The version of the question
     #[arg(id = "authentication-token-webhook-version", long = "authentication-token-webhook-version", default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]

@@ -219,7 +219,7 @@ impl WebhookEntry {
     fn read(&self, name: &str, path: &str, wrong: &mut Vec<String>) -> Option<WebhookConfig> {
         let before = wrong.len();
         let mut span = |field: &str, text: &str, most: Duration| {
-            let read = crate::options::duration(text).ok().filter(|span| !span.is_zero() && *span <= most);
+            let read = kinit_duration::parse(text).ok().filter(|span| !span.is_zero() && *span <= most);
             if read.is_none() {
                 let why = if text.is_empty() {
                     "Required value"

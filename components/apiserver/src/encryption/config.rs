@@ -329,8 +329,7 @@ fn read_service(
         wrong.push(format!("{path}.cachesize: Invalid value: cachesize is not supported in v2"));
     }
     let timeout = entry.timeout.as_deref().unwrap_or("3s");
-    let timeout = timeout.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    let timeout = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or_else(|| {
+    let timeout = kinit_duration::parse(timeout).ok().filter(|timeout| !timeout.is_zero()).unwrap_or_else(|| {
         wrong.push(format!("{path}.timeout: Invalid value: timeout should be a positive value"));
         Duration::ZERO
     });

@@ -16,68 +16,49 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::request::STREAMS;
+use crate::request::{ResourceRequest, STREAMS, Verb};
 use crate::{aggregate, request};
 
-/// How many nanoseconds each of Go's units has.
-const UNITS: [(&str, f64); 8] =
-    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
-
-/// How long a request may take; `None` is for ever. 400 where its `timeout` is no duration.
-pub fn of(method: &Method, uri: &Uri, most: Duration) -> Result<Option<Duration>, Status> {
-    // A path that cannot be read is refused before long.
-    if let Ok(path) = request::decoded(uri.path()) {
-        let asked = aggregate::path::parse(method, &path, uri.query());
-        if asked.verb == "watch" || STREAMS.contains(&asked.subresource.split('/').next().unwrap_or_default()) {
-            return Ok(None);
+/// How long a request may take, of which `wanted` is what its path was read as; `None` is for ever. 400 where its `timeout` is no
+/// duration.
+pub fn of(
+    wanted: Option<&ResourceRequest>,
+    method: &Method,
+    uri: &Uri,
+    most: Duration,
+) -> Result<Option<Duration>, Status> {
+    let streams = |subresource: &str| STREAMS.contains(&subresource);
+    let endless = match (wanted, request::decoded(uri.path())) {
+        (Some(wanted), _) => wanted.verb == Verb::Watch || streams(&wanted.subresource),
+        // An aggregated server's resources look like one's own.
+        (None, Ok(path)) => {
+            let asked = aggregate::path::parse(method, &path, uri.query());
+            asked.verb == "watch" || streams(asked.subresource.split('/').next().unwrap_or_default())
         }
+        // A path that cannot be read is refused before long.
+        (None, Err(_)) => false,
+    };
+    if endless {
+        return Ok(None);
     }
     let mut parameters = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let wished = parameters.find(|(key, _)| key == "timeout").map(|(_, value)| value);
     let wished = match wished.as_deref() {
-        None | Some("") => None,
-        Some(text) => nanoseconds(text).map_err(|why| {
-            Status::bad_request(format!("invalid timeout specified in the request URL - time: {why}"))
-        })?,
+        None | Some("") => 0,
+        Some(text) => kinit_duration::nanoseconds(text)
+            .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))?,
     };
-    Ok(Some(wished.map_or(most, |wished| wished.min(most))))
+    Ok(Some(
+        u64::try_from(wished)
+            .ok()
+            .filter(|wished| *wished > 0)
+            .map_or(most, |wished| most.min(Duration::from_nanos(wished))),
+    ))
 }
 
 /// That a request took too long.
 pub fn passed() -> Status {
     Status::timeout("request did not complete within the allotted timeout")
-}
-
-/// A duration in Go's form and with Go's complaints; `None` is one that is not above zero.
-fn nanoseconds(text: &str) -> Result<Option<Duration>, String> {
-    let invalid = || format!("invalid duration {text:?}");
-    let negative = text.starts_with('-');
-    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if rest == "0" {
-        return Ok(None);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut sum = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(rest.len());
-        let (number, after) = rest.split_at(end);
-        let number: f64 = number.parse().map_err(|_| invalid())?;
-        let end = after.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        if unit.is_empty() {
-            return Err(format!("missing unit in duration {text:?}"));
-        }
-        let found = UNITS.iter().find(|(name, _)| *name == unit);
-        let (_, size) = found.ok_or_else(|| format!("unknown unit {unit:?} in duration {text:?}"))?;
-        sum += number * size;
-        rest = after;
-    }
-    if sum > i64::MAX as f64 {
-        return Err(invalid());
-    }
-    Ok((!negative && sum >= 1.0).then(|| Duration::from_secs_f64(sum / 1e9)))
 }
 
 /// An answer whose body ends at `deadline`, done or not: who reads slowly shall not keep alive what is sent for ever.
@@ -152,11 +133,15 @@ mod tests {
     use http_body_util::StreamBody;
 
     use super::*;
+    use crate::registry::Registry;
 
     const MOST: Duration = Duration::from_secs(60);
 
     fn asked(method: &Method, uri: &str) -> Result<Option<Duration>, String> {
-        of(method, &uri.parse().unwrap(), MOST).map_err(|status| format!("{} {}", status.code, status.message))
+        let uri: Uri = uri.parse().unwrap();
+        let wanted = request::parse(&Registry::default(), method, uri.path(), uri.query());
+        of(wanted.ok().flatten().as_ref(), method, &uri, MOST)
+            .map_err(|status| format!("{} {}", status.code, status.message))
     }
 
     #[test]

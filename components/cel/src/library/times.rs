@@ -47,9 +47,9 @@ pub(super) fn rows() -> Vec<Row> {
         row(
             "duration(string)->duration",
             ONE,
-            f!([Str(text)] => match time::duration(text) {
-                Some(nanos) => Ok(Duration(nanos)),
-                None => fail(format!("time: invalid duration {:?}", &**text)),
+            f!([Str(text)] => match kinit_duration::nanoseconds(text) {
+                Ok(nanos) => Ok(Duration(nanos)),
+                Err(why) => fail(why.to_string()),
             }),
         ),
         row("duration(duration)->duration", ONE, f!([Duration(nanos)] => Ok(Duration(*nanos)))),

@@ -79,7 +79,7 @@ fn of_string<'a>(text: &'a str, kind: Option<&Kind>) -> Value<'a> {
         Some(Kind::Bytes) => STANDARD.decode(text).ok().map(|bytes| Value::Bytes(bytes.into())),
         Some(Kind::Timestamp) => time::timestamp(text).ok().map(Value::Timestamp),
         Some(Kind::Date) => time::timestamp(&format!("{text}T00:00:00Z")).ok().map(Value::Timestamp),
-        Some(Kind::Duration) => time::duration(text).map(Value::Duration),
+        Some(Kind::Duration) => kinit_duration::nanoseconds(text).ok().map(Value::Duration),
         _ => None,
     };
     converted.unwrap_or(Value::String(Text::Borrowed(text)))

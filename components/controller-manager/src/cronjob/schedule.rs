@@ -83,13 +83,9 @@ impl Schedule {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if let Some(interval) = text.strip_prefix("@every ") {
-            let span: jiff::SignedDuration =
-                interval.trim().parse().map_err(|_| format!("{interval:?} is no duration"))?;
-            return if span.as_secs() > 0 {
-                Ok(Self::Every(span.as_secs()))
-            } else {
-                Err("the interval is too short".into())
-            };
+            let span = kinit_duration::parse(interval.trim()).map_err(|why| why.to_string())?;
+            let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+            return if seconds > 0 { Ok(Self::Every(seconds)) } else { Err("the interval is too short".into()) };
         }
         let text = match text {
             "@yearly" | "@annually" => "0 0 1 1 *",

@@ -10,7 +10,6 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::Asker;
-use crate::options::parse_duration;
 
 /// How long a token is good for without a word.
 const TTL: Duration = Duration::from_secs(300);
@@ -69,7 +68,7 @@ impl Jwt {
         let algorithm: Algorithm = given("sign-method").and_then(|name| name.parse().ok()).ok_or(JwtError::Method)?;
         let ttl = match given("ttl").filter(|text| !text.is_empty()) {
             None => TTL,
-            Some(text) => parse_duration(text).ok_or_else(|| JwtError::Ttl(text.to_owned()))?,
+            Some(text) => kinit_duration::parse(text).map_err(|_| JwtError::Ttl(text.to_owned()))?,
         };
         let path = |name: &str| given(name).filter(|path| !path.is_empty()).map(Path::new);
         let private = path("priv-key").map(|path| private_key(algorithm, path)).transpose()?;

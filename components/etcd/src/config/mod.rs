@@ -13,7 +13,7 @@ use kinit_serving::tls::TlsOptions;
 use url::Url;
 
 use crate::auth::provider::{AuthToken, AuthTokenError};
-use crate::options::{ClusterState, CompactionMode, Options, ReadOnly, parse_duration};
+use crate::options::{ClusterState, CompactionMode, Options, ReadOnly};
 use crate::peer::PeerTls;
 
 pub use cluster::initial_cluster;
@@ -277,7 +277,7 @@ fn auto_compaction(mode: CompactionMode, retention: &str) -> Result<AutoCompacti
         CompactionMode::Periodic => {
             // A bare number means hours.
             let hours = retention.parse::<u64>().ok().map(|hours| Duration::from_secs(hours * 3600));
-            match hours.or_else(|| parse_duration(retention)) {
+            match hours.or_else(|| kinit_duration::parse(retention).ok()) {
                 Some(Duration::ZERO) => Ok(AutoCompaction::Off),
                 Some(period) => Ok(AutoCompaction::Periodic(period)),
                 None => Err(ConfigError::Duration { flag: "auto-compaction-retention", value: retention.to_owned() }),

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::duration;
-
 /// What is this member's own.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Member")]
@@ -54,10 +52,10 @@ pub struct Member {
     #[arg(long, default_value_t = u32::MAX)]
     pub max_concurrent_streams: u32,
     /// How often a quiet client is asked whether it is there; 0 means never.
-    #[arg(long, default_value = "2h", value_parser = duration)]
+    #[arg(long, default_value = "2h", value_parser = kinit_duration::flag)]
     pub grpc_keepalive_interval: Duration,
     /// How long its answer may take before the connection is closed; 0 means as long as it takes.
-    #[arg(long, default_value = "20s", value_parser = duration)]
+    #[arg(long, default_value = "20s", value_parser = kinit_duration::flag)]
     pub grpc_keepalive_timeout: Duration,
     /// Listen on ports that another process listens on as well.
     #[arg(long)]
@@ -79,7 +77,7 @@ pub struct Member {
         long,
         alias = "experimental-watch-progress-notify-interval",
         default_value = "10m",
-        value_parser = duration
+        value_parser = kinit_duration::flag
     )]
     pub watch_progress_notify_interval: Duration,
 }

@@ -21,7 +21,6 @@ pub use member::{ClusterState, Clustering, CompactionMode, Member, ReadOnly};
 pub use security::{Auth, Security, TlsVersion};
 pub use source::SourceError;
 pub use tool::{SnapshotTool, Tool};
-pub use values::parse_duration;
 pub use watching::{Features, LogFormat, LogLevel, LogOutput, Logging, Monitoring};
 
 use crate::config::VERSION;

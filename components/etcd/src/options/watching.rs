@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::duration;
-
 /// What is shown of a member, and what it checks of itself.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Monitoring")]
@@ -14,10 +12,10 @@ pub struct Monitoring {
     #[arg(long, value_delimiter = ',')]
     pub listen_metrics_urls: Vec<String>,
     /// How often the leader compares all members' data; 0 means never.
-    #[arg(long, default_value = "0s", value_parser = duration, alias = "experimental-corrupt-check-time")]
+    #[arg(long, default_value = "0s", value_parser = kinit_duration::flag, alias = "experimental-corrupt-check-time")]
     pub corrupt_check_time: Duration,
     /// How often it compares what compactions left, where the feature CompactHashCheck is on.
-    #[arg(long, default_value = "1m", value_parser = duration, alias = "experimental-compact-hash-check-time")]
+    #[arg(long, default_value = "1m", value_parser = kinit_duration::flag, alias = "experimental-compact-hash-check-time")]
     pub compact_hash_check_time: Duration,
 }
 
