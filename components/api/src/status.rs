@@ -41,9 +41,14 @@ impl Status {
             .about(group, resource, name)
     }
 
-    /// A path that no resource is behind.
+    /// A path that nothing is behind.
     pub fn no_such_path() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// A path within a group that is served, and that no resource is behind.
+    pub fn no_such_resource() -> Self {
+        Self { details: Some(json!({})), ..Self::no_such_path() }
     }
 
     /// Whether this is [`Self::no_such_path`].
@@ -93,7 +98,14 @@ impl Status {
     }
 
     pub fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        let text = "the server does not allow this method on the requested resource";
+        Self { details: Some(json!({})), ..Self::new(405, "MethodNotAllowed", text) }
+    }
+
+    /// No representation of what is at a path is of a type that the client accepts.
+    pub fn no_representation(available: &[&str]) -> Self {
+        let text = format!("406: Not Acceptable\n\nAvailable representations: {}", available.join(", "));
+        Self { details: Some(json!({})), ..Self::new(406, "NotAcceptable", text) }
     }
 
     /// None of the media types that the client accepts can be answered in.

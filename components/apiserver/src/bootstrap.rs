@@ -69,8 +69,16 @@ fn objects(api: &Api) -> Vec<Value> {
         .collect();
     objects.extend(roles::objects());
     for (name, value, what) in [
-        ("system-node-critical", 2_000_001_000, "Pods that a node cannot be without."),
-        ("system-cluster-critical", 2_000_000_000, "Pods that the cluster cannot be without."),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
     ] {
         objects.push(json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},

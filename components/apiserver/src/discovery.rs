@@ -1,7 +1,7 @@
 //! What the server serves, told to clients: `/api` and `/apis`, whole or as one aggregated document, a list per group and
 //! version, and `/version`.
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::{Value, json};
@@ -38,38 +38,92 @@ const ORDER: &[&str] = &[
     "resource.k8s.io",
     "flowcontrol.apiserver.k8s.io",
 ];
-/// What is served beside the API.
-pub const PATHS: &[&str] =
-    &["/flagz", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/statusz", "/version"];
+/// What is served beside the API and health, as the list at `/` has it.
+pub const PATHS: &[&str] = &[
+    "/.well-known/openid-configuration",
+    "/flagz",
+    "/metrics",
+    "/metrics/slis",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openapi/v3/",
+    "/openid/v1/jwks",
+    "/statusz",
+    "/version",
+];
 /// Kind, group and version of the aggregated document.
 const AGGREGATED: [&str; 3] = ["APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2"];
 
-/// The answer for `path`, or `None` where there is none. `server` is this server's `host:port`.
+/// What is asked for, and of whom.
+pub struct Asked<'a> {
+    pub method: &'a Method,
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    pub headers: &'a HeaderMap,
+    /// This server's `host:port`.
+    pub server: &'a str,
+}
+
+/// How upstream serves a path: by the method alone, or whatever the method is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// GET alone, in one of these types.
+    Route(&'static [&'static str]),
+    Any,
+}
+
+const ENCODINGS: &[&str] = &[negotiate::JSON, negotiate::YAML, negotiate::PROTOBUF];
+
+/// Whether a path that is served by its method may be asked for so, and in what the client accepts.
+pub fn route(asked: &Asked<'_>, available: &[&str]) -> Result<(), Status> {
+    if asked.method != Method::GET {
+        return Err(Status::method_not_allowed());
+    }
+    let accept = asked.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = |clause: &str| clause.split(';').next().unwrap_or_default().trim().to_owned();
+    let takes = |clause: &str| matches!(media(clause).as_str(), own if own == "*/*" || available.contains(&own));
+    if accept.is_empty() || accept.split(',').any(takes) { Ok(()) } else { Err(Status::no_representation(available)) }
+}
+
+/// The answer for a path; `health` are the paths of the server's checks.
 pub fn respond(
     registry: &Registry,
     others: &Known,
-    (path, query): (&str, Option<&str>),
-    headers: &HeaderMap,
-    server: &str,
-) -> Option<Result<Response<Body>, Status>> {
+    asked: &Asked<'_>,
+    health: &[String],
+) -> Result<Response<Body>, Status> {
     let served = Served(registry.rows(), others.values().collect());
-    let root = path.trim_end_matches('/');
-    if matches!(root, "" | "/version") {
-        // These are always JSON, and for people.
-        return served
-            .document(path, server)
-            .map(|document| Ok(json_response(StatusCode::OK, format!("{document:#}"))));
+    let &Asked { path, query, headers, .. } = asked;
+    if matches!(path, "/" | "/index.html") {
+        // This is always JSON, and for people.
+        return Ok(json_response(StatusCode::OK, format!("{:#}", served.paths(health))));
     }
+    let root = path.strip_suffix('/').unwrap_or(path);
     if matches!(root, "/api" | "/apis")
         && let Some(format) = negotiate::document(headers, query, Some(AGGREGATED))
     {
-        return Some(tagged(&served.aggregated(root == "/api"), format, headers));
+        return tagged(&served.aggregated(root == "/api"), format, headers);
     }
-    let document = served.document(path, server)?;
+    let segments: Vec<&str> = root.split('/').skip(1).collect();
+    let manner = match segments.as_slice() {
+        ["version", ..] => Manner::Route(&[negotiate::JSON]),
+        ["api", ..] => Manner::Route(ENCODINGS),
+        ["apis", group, _, ..] if registry.is_builtin(group) => Manner::Route(ENCODINGS),
+        _ => Manner::Any,
+    };
+    let Some(document) = served.document(&segments, asked.server) else {
+        return Err(if manner == Manner::Any { Status::no_such_path() } else { Status::no_such_resource() });
+    };
+    if let Manner::Route(available) = manner {
+        route(asked, available)?;
+    }
+    if root == "/version" {
+        return Ok(json_response(StatusCode::OK, format!("{document:#}")));
+    }
     let format = negotiate::document(headers, query, None);
     let format =
         format.ok_or_else(|| Status::not_acceptable(&negotiate::Encoding::ALL.map(negotiate::Encoding::media)));
-    Some(format.and_then(|format| render::document(format, &document)))
+    render::document(format?, &document)
 }
 
 /// The document with a tag by which a client that has it already is told so.
@@ -103,10 +157,8 @@ struct Served<'a>(Vec<Spec>, Vec<&'a Remote>);
 
 impl Served<'_> {
     /// The document at `path`, or `None` where there is none.
-    fn document(&self, path: &str, server: &str) -> Option<Value> {
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        match segments.as_slice() {
-            [] => Some(self.paths()),
+    fn document(&self, segments: &[&str], server: &str) -> Option<Value> {
+        match segments {
             ["version"] => Some(version()),
             ["api"] => Some(json!({
                 "kind": "APIVersions", "versions": ["v1"],
@@ -128,14 +180,16 @@ impl Served<'_> {
         }
     }
 
-    /// The list at `/`.
-    fn paths(&self) -> Value {
-        let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    /// The list at `/`, with the paths of health.
+    fn paths(&self, health: &[String]) -> Value {
+        let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned(), "/apis/".to_owned()];
         for group in self.groups() {
             paths.push(format!("/apis/{group}"));
             paths.extend(self.versions(group).iter().map(|version| format!("/apis/{group}/{version}")));
         }
         paths.extend(PATHS.iter().map(|path| (*path).to_owned()));
+        paths.extend_from_slice(health);
+        paths.sort_unstable();
         json!({"paths": paths})
     }
 
@@ -185,7 +239,7 @@ impl Served<'_> {
             if !spec.categories().is_empty() {
                 row["categories"] = json!(spec.categories());
             }
-            if spec.storage == Storage::Own {
+            if spec.storage != Storage::Never {
                 row["storageVersionHash"] = storage_hash(spec).into();
             }
             list.push(row);
@@ -194,7 +248,12 @@ impl Served<'_> {
             );
         }
         let group_version = group_version?;
-        Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list}))
+        let mut document = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": list});
+        // The oldest of these lists is from before they had a version.
+        if !group.is_empty() {
+            document["apiVersion"] = "v1".into();
+        }
+        Some(document)
     }
 
     /// Everything of the core group, or of all others, in one document.
@@ -215,7 +274,8 @@ impl Served<'_> {
                         json!({"version": version, "freshness": "Current", "resources": rows.map(|spec| entry(spec)).collect::<Vec<_>>()})
                     })
                     .collect();
-                json!({"metadata": {"name": name, "creationTimestamp": null}, "versions": versions})
+                let metadata = if name.is_empty() { json!({}) } else { json!({ "name": name }) };
+                json!({"metadata": metadata, "versions": versions})
             })
             .collect();
         json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
@@ -273,15 +333,34 @@ pub fn all_subresources(spec: &ResourceSpec) -> Vec<SubresourceRow<'_>> {
     all
 }
 
-/// Eight bytes that stand for the form in which a resource is stored.
+/// Kinds that upstream of this version stores in another version than that which it prefers.
+const STORED_AS: &[(&str, &str, &str)] = &[
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy", "v1beta1"),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", "v1beta1"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition", "v1beta1"),
+];
+
+/// Eight bytes that stand for the form in which upstream stores a resource.
 fn storage_hash(spec: &ResourceSpec) -> String {
     use base64::Engine;
-    let text = format!("{}/{}/{}", spec.group(), spec.version(), spec.kind());
+    let (group, version) = match spec.storage {
+        Storage::As { group, version } => (group, version),
+        Storage::Own | Storage::Never => {
+            let other = STORED_AS.iter().find(|row| (row.0, row.1) == (spec.group(), spec.kind()));
+            (spec.group(), other.map_or(spec.version(), |row| row.2))
+        }
+    };
+    let text = format!("{group}/{version}/{}", spec.kind());
     base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
 }
 
 fn entry(spec: &ResourceSpec) -> Value {
-    let kind = |(group, version, kind): (&str, &str, &str)| json!({"group": group, "version": version, "kind": kind});
+    // Group and version are told where they are not the resource's own; of definitions always.
+    let own = (spec.group(), spec.version());
+    let kind = |(group, version, kind): (&str, &str, &str)| match (group, version) == own && spec.custom.is_none() {
+        true => json!({"group": "", "version": "", "kind": kind}),
+        false => json!({"group": group, "version": version, "kind": kind}),
+    };
     let mut entry = json!({
         "resource": spec.resource(), "responseKind": kind((spec.group(), spec.version(), spec.kind())),
         "scope": if spec.namespaced() { "Namespaced" } else { "Cluster" },
@@ -326,8 +405,8 @@ mod tests {
             .map(|list| list["resources"].as_array().unwrap().iter().filter(|r| r["singularName"] != "").count())
             .sum();
         assert_eq!(described, RESOURCES.len());
-        assert!(served.document("/apis/none", "").is_none());
-        assert_eq!(served.document("/version", "").unwrap()["gitVersion"], "v1.36.0");
+        assert!(served.document(&["apis", "none"], "").is_none());
+        assert_eq!(served.document(&["version"], "").unwrap()["gitVersion"], "v1.36.0");
         assert!(served.groups().iter().all(|group| ORDER.contains(group)));
     }
 
@@ -347,13 +426,42 @@ mod tests {
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
     }
 
+    /// Hashes as upstream's server tells them.
+    #[test]
+    fn hashes_are_of_what_upstream_stores() {
+        for (group, version, resource, hash) in [
+            ("apps", "v1", "deployments", "8aSe+NMegvE="),
+            ("events.k8s.io", "v1", "events", "r2yiGXH7wu8="),
+            ("autoscaling", "v1", "horizontalpodautoscalers", "qwQve8ut294="),
+            ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies", "LYmCf+UMVdg="),
+            ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "jfWCUB31mvA="),
+        ] {
+            let list = served().resources(group, version).unwrap();
+            let row = list["resources"].as_array().unwrap().iter().find(|row| row["name"] == resource).unwrap();
+            assert_eq!(row["storageVersionHash"], hash, "{resource}");
+        }
+        let pods = entry(&RESOURCES.iter().find(|spec| spec.is("", "pods")).unwrap().clone());
+        assert_eq!(pods["responseKind"], json!({"group": "", "version": "", "kind": "Pod"}));
+        let below = |name: &str| {
+            let all = pods["subresources"].as_array().unwrap();
+            all.iter().find(|one| one["subresource"] == name).unwrap()["responseKind"].clone()
+        };
+        assert_eq!(below("eviction"), json!({"group": "policy", "version": "v1", "kind": "Eviction"}));
+        assert_eq!(below("status"), json!({"group": "", "version": "", "kind": "Pod"}));
+    }
+
     const WHOLE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
     fn asked(path: &str, accept: &str, tag: Option<HeaderValue>) -> Response<Body> {
+        asked_by(&Method::GET, path, accept, tag)
+    }
+
+    fn asked_by(method: &Method, path: &str, accept: &str, tag: Option<HeaderValue>) -> Response<Body> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_str(accept).unwrap());
         headers.extend(tag.map(|tag| (header::IF_NONE_MATCH, tag)));
-        let answer = respond(&Registry::default(), &Known::new(), (path, None), &headers, "").unwrap();
+        let asked = Asked { method, path, query: None, headers: &headers, server: "" };
+        let answer = respond(&Registry::default(), &Known::new(), &asked, &["/livez/ping".to_owned()]);
         answer.unwrap_or_else(|status| crate::handlers::error_response(&status))
     }
 
@@ -374,7 +482,8 @@ mod tests {
             ("/apis/apps/v1", WHOLE, "application/json", "{\"apiVersion\":\"v1\",\"code\":406,"),
             ("/apis", &WHOLE.replace("v2", "v2beta1"), "application/json", "{\"apiVersion\":\"v1\",\"code\":406,"),
             ("/apis", "application/cbor", "application/json", "{\"apiVersion\":\"v1\",\"code\":406,"),
-            ("/version", "application/yaml", "application/json", "{\n  \"buildDate\""),
+            ("/version", "application/json", "application/json", "{\n  \"buildDate\""),
+            ("/", "text/html", "application/json", "{\n  \"paths\": [\n    \"/.well-known/openid-configuration\","),
         ];
         for (path, accept, media, begins) in cases {
             let answer = asked(path, accept, None);
@@ -384,11 +493,47 @@ mod tests {
         }
     }
 
+    /// Codes that upstream answers with, and what the message is where it is an object.
+    #[test]
+    fn some_paths_take_any_method_and_others_only_theirs() {
+        let missing = "the server could not find the requested resource";
+        let method = "the server does not allow this method on the requested resource";
+        let yaml = "406: Not Acceptable\n\nAvailable representations: application/json";
+        for (method, path, accept, code, message) in [
+            (Method::POST, "/", "*/*", 200, ""),
+            (Method::DELETE, "/index.html", "*/*", 200, ""),
+            (Method::PUT, "/apis", "*/*", 200, ""),
+            (Method::PATCH, "/apis/apps/", "*/*", 200, ""),
+            (Method::POST, "/api", "*/*", 405, method),
+            (Method::HEAD, "/api/v1", "*/*", 405, method),
+            (Method::POST, "/apis/apps/v1", "*/*", 405, method),
+            (Method::POST, "/version/", "*/*", 405, method),
+            (Method::GET, "/version", "application/yaml", 406, yaml),
+            (Method::GET, "/version", "application/*", 406, yaml),
+            (Method::GET, "/api/v2", "*/*", 404, missing),
+            (Method::POST, "/apis/apps/v2", "*/*", 404, missing),
+            (Method::GET, "/version/x", "*/*", 404, missing),
+        ] {
+            let answer = asked_by(&method, path, accept, None);
+            assert_eq!(answer.status().as_u16(), code, "{method} {path}");
+            let status = answer.extensions().get::<Status>().map(Status::to_value).unwrap_or_default();
+            assert_eq!(status["message"].as_str().unwrap_or_default(), message, "{method} {path}");
+            assert!(code == 200 || status["details"] == json!({}), "{path}");
+        }
+        for path in ["/nothing", "/apis/nothing", "/apis/nothing/v1", "//", "/index.html/"] {
+            assert!(
+                asked(path, "*/*", None).extensions().get::<Status>().is_some_and(Status::is_no_such_path),
+                "{path}"
+            );
+        }
+    }
+
     #[test]
     fn subresources_tell_kinds_of_other_groups() {
         let list = served().resources("", "v1").unwrap();
         let row =
             |name: &str| list["resources"].as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap();
+        assert_eq!(list.get("apiVersion"), None);
         assert_eq!(row("pods/eviction")["group"], "policy");
         assert_eq!(row("pods/log")["kind"], "Pod");
         assert!(row("pods/log").get("group").is_none());

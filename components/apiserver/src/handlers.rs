@@ -164,7 +164,10 @@ fn check_subresource(request: &ResourceRequest) -> Result<(), Status> {
             matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch)
         }
         name => {
-            let row = subresource(spec.group(), spec.resource(), name).ok_or_else(Status::no_such_path)?;
+            let row = subresource(spec.group(), spec.resource(), name).ok_or_else(|| match spec.custom {
+                Some(_) => Status::no_such_path(),
+                None => Status::no_such_resource(),
+            })?;
             row.verbs.contains(&request.verb.as_str())
         }
     };

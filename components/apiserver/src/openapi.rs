@@ -207,14 +207,16 @@ pub async fn respond(
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Status> {
-    let document = match path.trim_end_matches('/') {
-        "/openapi/v2" => v2_form(headers)?,
+    let document = match path {
+        "/openapi/v2" => v2_form(headers),
         "/openapi/v3" => return blocking(move || index(&Served { registry, known })).await,
         path => {
             let name = path.strip_prefix("/openapi/v3/").ok_or_else(Status::no_such_path)?;
-            versions(&registry).remove(name).ok_or_else(Status::no_such_path)?
+            let Some(document) = versions(&registry).remove(name) else { return Ok(nothing(StatusCode::NOT_FOUND)) };
+            takes_json(headers).then_some(document)
         }
     };
+    let Some(document) = document else { return Ok(nothing(StatusCode::NOT_ACCEPTABLE)) };
     let asked = query.into_iter().flat_map(|query| url::form_urlencoded::parse(query.as_bytes()));
     let asked = asked.into_iter().find(|(key, _)| key == "hash").map(|(_, hash)| hash.into_owned());
     let has = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -231,16 +233,30 @@ async fn blocking(
     tokio::task::spawn_blocking(work).await.map_err(Status::internal)?
 }
 
-fn v2_form(headers: &HeaderMap) -> Result<Document, Status> {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or(JSON);
-    for media in accept.split(',').map(|media| media.split(';').next().unwrap_or_default().trim()) {
-        match media {
-            V2_PROTO | V2_PROTO_OLD => return Ok(Document::V2Proto),
-            JSON | "application/*" | "*/*" | "" => return Ok(Document::V2),
-            _ => {}
-        }
-    }
-    Err(Status::not_acceptable(&[JSON, V2_PROTO]))
+/// The media types that a client accepts, without parameters.
+fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).filter(|accept| !accept.is_empty());
+    accept.unwrap_or(JSON).split(',').map(|media| media.split(';').next().unwrap_or_default().trim())
+}
+
+fn takes_json(headers: &HeaderMap) -> bool {
+    accepted(headers).any(|media| matches!(media, JSON | "application/*" | "*/*"))
+}
+
+/// The form of version 2's document that a client accepts.
+fn v2_form(headers: &HeaderMap) -> Option<Document> {
+    accepted(headers).find_map(|media| match media {
+        V2_PROTO | V2_PROTO_OLD => Some(Document::V2Proto),
+        JSON | "application/*" | "*/*" => Some(Document::V2),
+        _ => None,
+    })
+}
+
+/// An answer without a word, as upstream has it for documents that there are not.
+fn nothing(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(full(Bytes::new()));
+    *response.status_mut() = status;
+    response
 }
 
 fn index(served: &Served) -> Result<Response<Body>, Status> {
@@ -252,7 +268,8 @@ fn index(served: &Served) -> Result<Response<Body>, Status> {
     let others = others.filter_map(|it| Some((format!("apis/{}/{}", it.group, it.version), it.openapi.clone()?)));
     let paths: serde_json::Map<String, serde_json::Value> =
         own.chain(others).map(|(name, url)| (name, serde_json::json!({ "serverRelativeURL": url }))).collect();
-    Ok(crate::handlers::json_response(StatusCode::OK, serde_json::json!({ "paths": paths }).to_string()))
+    // Upstream leaves it to what looks like text.
+    Ok(kinit_serving::text(StatusCode::OK, serde_json::json!({ "paths": paths }).to_string()))
 }
 
 fn answer(
@@ -267,11 +284,12 @@ fn answer(
     let tag = format!("\"{hash}\"");
     let mut response = Response::new(full(Bytes::new()));
     let headers = response.headers_mut();
-    headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     headers.insert(header::ETAG, HeaderValue::try_from(&tag).map_err(Status::internal)?);
     if asked.is_some_and(|asked| asked != hash) {
         let place = HeaderValue::try_from(format!("{path}?hash={hash}")).map_err(Status::internal)?;
         headers.insert(header::LOCATION, place);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
         *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
         return Ok(response);
     }
@@ -336,6 +354,26 @@ mod tests {
         assert_eq!((status, body.len()), (StatusCode::NOT_MODIFIED, 0));
         let (status, headers, _) = get(path, Some("hash=OLD"), &[]).await;
         assert_eq!((status, headers[header::LOCATION].to_str().unwrap()), (StatusCode::MOVED_PERMANENTLY, url));
+    }
+
+    #[tokio::test]
+    async fn documents_that_there_are_not_are_told_without_a_word() {
+        let proto = "application/vnd.kubernetes.protobuf";
+        for (path, accept, wanted) in [
+            ("/openapi/v2", "text/html", 406),
+            ("/openapi/v2", proto, 406),
+            ("/openapi/v3/apis/apps/v1", proto, 406),
+            ("/openapi/v3/apis/apps/v1", "", 200),
+            ("/openapi/v3/", "*/*", 404),
+            ("/openapi/v3/nothing", "*/*", 404),
+        ] {
+            let (status, headers, body) = get(path, None, &[("accept", accept)]).await;
+            assert_eq!(status.as_u16(), wanted, "{path} {accept}");
+            assert!(wanted == 200 || body.is_empty() && !headers.contains_key(header::CONTENT_TYPE), "{path}");
+        }
+        assert_eq!(get("/openapi/v3", None, &[]).await.1[header::CONTENT_TYPE], "text/plain; charset=utf-8");
+        let missing = respond(Arc::default(), Arc::default(), "/openapi/v2/", None, &HeaderMap::new()).await;
+        assert!(missing.is_err_and(|status| status.is_no_such_path()));
     }
 
     #[test]

@@ -145,6 +145,12 @@ pub fn parse(
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
         _ => return Ok(None),
     };
+    // The old way to ask for a watch, which some clients know still.
+    let (old_watch, rest) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+        rest => (false, rest),
+    };
+    let missing = || if registry.is_builtin(group) { Status::no_such_resource() } else { Status::no_such_path() };
     let (namespace, rest) = match rest {
         [] => return Ok(None),
         // A namespace's own paths look like paths into it; what follows the name tells them apart.
@@ -153,9 +159,10 @@ pub fn parse(
         }
         rest => ("", rest.to_vec()),
     };
-    let Some((index, spec)) = registry.find(group, version, rest[0]) else { return Err(Status::no_such_path()) };
-    if !namespace.is_empty() && !spec.namespaced() {
-        return Err(Status::no_such_path());
+    let Some((index, spec)) = registry.find(group, version, rest[0]) else { return Err(missing()) };
+    let lone = rest.len() > 1 && namespace.is_empty() && spec.namespaced();
+    if lone || !namespace.is_empty() && !spec.namespaced() {
+        return Err(missing());
     }
     let (name, subresource) = match rest[1..] {
         [] => ("", ""),
@@ -163,8 +170,11 @@ pub fn parse(
         [name, subresource] => (name, subresource),
         // What follows is a path of the backend's own.
         [name, "proxy", ..] => (name, "proxy"),
-        _ => return Err(Status::no_such_path()),
+        _ => return Err(missing()),
     };
+    if old_watch && !subresource.is_empty() {
+        return Err(missing());
+    }
     if let Some(why) = no_segment(name) {
         return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")));
     }
@@ -173,18 +183,29 @@ pub fn parse(
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned() {
         parameters.entry(name).or_insert(value);
     }
-    let query: BTreeMap<String, String> = parameters;
+    let mut query: BTreeMap<String, String> = parameters;
+    if old_watch && method != Method::GET {
+        return Err(Status::method_not_allowed());
+    }
+    if old_watch {
+        if !name.is_empty() {
+            query.insert("fieldSelector".to_owned(), format!("metadata.name={name}"));
+        }
+        query.insert("watch".to_owned(), "1".to_owned());
+    }
+    let name = if old_watch { "" } else { name };
     let watching = query.get("watch").is_some_and(|value| is_on(value));
     let verb = match (method, name.is_empty()) {
         (&Method::GET, true) if watching => Verb::Watch,
         (&Method::GET, true) => Verb::List,
-        (&Method::GET | &Method::HEAD, false) => Verb::Get,
+        (&Method::GET, false) => Verb::Get,
+        (&Method::HEAD, false) if subresource == "proxy" => Verb::Get,
         (&Method::POST, _) if name.is_empty() || !subresource.is_empty() => Verb::Create,
         (&Method::PUT, false) => Verb::Update,
         (&Method::PATCH, false) => Verb::Patch,
         (&Method::DELETE, false) => Verb::Delete,
         (&Method::DELETE, true) => Verb::DeleteCollection,
-        _ if subresource == "proxy" => Verb::None,
+        (&Method::OPTIONS, false) if subresource == "proxy" => Verb::None,
         _ => return Err(Status::method_not_allowed()),
     };
     Ok(Some(ResourceRequest {
@@ -254,6 +275,9 @@ mod tests {
             (Method::GET, "/api/v1/namespaces/a", None, "namespaces", Verb::Get, "", "a", ""),
             (Method::OPTIONS, "/api/v1/namespaces/a/pods/b/proxy/x", None, "pods", Verb::None, "a", "b", "proxy"),
             (Method::PUT, "/api/v1/namespaces/a/finalize", None, "namespaces", Verb::Update, "", "a", "finalize"),
+            (Method::GET, "/api/v1/watch/pods", None, "pods", Verb::Watch, "", "", ""),
+            (Method::GET, "/api/v1/watch/namespaces/a/pods/b", None, "pods", Verb::Watch, "a", "", ""),
+            (Method::GET, "/api/v1/watch/namespaces", None, "namespaces", Verb::Watch, "", "", ""),
             (
                 Method::DELETE,
                 "/apis/apps/v1/namespaces/a/deployments",
@@ -275,8 +299,23 @@ mod tests {
             );
         }
         assert!(parse(&Registry::default(), &Method::GET, "/apis/apps/v1", None).unwrap().is_none());
-        assert_eq!(parse(&Registry::default(), &Method::GET, "/api/v1/nothings", None).unwrap_err().code, 404);
-        assert_eq!(parse(&Registry::default(), &Method::POST, "/api/v1/nodes/a", None).unwrap_err().code, 405);
+        let one =
+            parse(&Registry::default(), &Method::GET, "/api/v1/watch/namespaces/a/pods/b", None).unwrap().unwrap();
+        assert_eq!((one.authorized_name(), one.parameter("fieldSelector")), ("b", "metadata.name=b"));
+        let refused = |method, path| parse(&Registry::default(), &method, path, None).unwrap_err();
+        for (method, path, status) in [
+            (Method::GET, "/api/v1/nothings", Status::no_such_resource()),
+            (Method::GET, "/apis/apps/v2/deployments", Status::no_such_resource()),
+            (Method::GET, "/apis/nothing/v1/things", Status::no_such_path()),
+            (Method::GET, "/api/v1/pods/a", Status::no_such_resource()),
+            (Method::GET, "/api/v1/namespaces/a/nodes", Status::no_such_resource()),
+            (Method::GET, "/api/v1/watch/namespaces/a/pods/b/log", Status::no_such_resource()),
+            (Method::DELETE, "/api/v1/watch/pods", Status::method_not_allowed()),
+            (Method::POST, "/api/v1/nodes/a", Status::method_not_allowed()),
+            (Method::HEAD, "/api/v1/nodes/a", Status::method_not_allowed()),
+        ] {
+            assert_eq!(refused(method, path), status, "{path}");
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The HTTP server: from a connection to a handler and back.
 
 mod acting;
+mod checks;
 mod deadline;
+mod paths;
+mod refusal;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,14 +15,14 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use kinit_api::status::Status;
 use kinit_serving::Body;
 use kinit_serving::draining::Received;
-use kinit_serving::health::{Health, Scope};
+use kinit_serving::health::Health;
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
@@ -42,12 +45,14 @@ use crate::fields::Manager;
 use crate::flow::classify::{Digest, What};
 use crate::flow::inflight::InFlight;
 use crate::flow::{Admitted, Flow};
-use crate::handlers::{Api, Payload, error_response, json_response};
+use crate::handlers::{Api, Payload, error_response};
 use crate::options::Options;
 use crate::relay::{self, Relay};
 use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
-use crate::{aggregate, bootstrap, definitions, discovery, negotiate, openapi, policy, render, request, services};
+use crate::{aggregate, bootstrap, definitions, negotiate, policy, render, request, services};
+use checks::Conditions;
+use refusal::{Asked, Refusal};
 
 /// The largest body that is read; upstream's limit.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -124,7 +129,10 @@ impl Server {
         tasks.spawn(services::repair(api.clone(), shutdown.clone()));
         let aggregator = Aggregator::new(cache.clone(), &options.authentication);
         tasks.spawn(aggregator.clone().follow(api.clone(), shutdown.clone()));
-        tasks.spawn(aggregate::register::run(api.clone(), shutdown.clone()));
+        let (registering, registered) = watch::channel(false);
+        tasks.spawn(aggregate::register::run(api.clone(), registering, shutdown.clone()));
+        let (asking, answered) = watch::channel(Some("not asked yet".to_owned()));
+        tasks.spawn(checks::ask(api.etcd.clone(), asking, shutdown.clone()));
         let seats = options.max_requests_inflight + options.max_mutating_requests_inflight;
         let inflight = InFlight::new(options.max_requests_inflight, options.max_mutating_requests_inflight);
         let flow = options.enable_priority_and_fairness.then(|| Flow::new(cache.clone(), seats));
@@ -133,18 +141,15 @@ impl Server {
         }
 
         let health = Health::new();
-        let check = |name: &str, receiver: watch::Receiver<bool>, why: &'static str| {
-            health.add(name, Scope::Ready, move || if *receiver.borrow() { Ok(()) } else { Err(why.into()) });
+        let conditions = Conditions {
+            cache,
+            etcd: answered,
+            defaults: bootstrapped,
+            roles: authorizer.fed(),
+            registered,
+            ending: shutdown.clone(),
         };
-        health.add("etcd", Scope::Ready, move || {
-            if cache.synced() { Ok(()) } else { Err("the watch cache has not been filled".into()) }
-        });
-        check("poststarthook/rbac/bootstrap-roles", bootstrapped, "the default objects have not been written");
-        check("rbac", authorizer.fed(), "the roles have not been read");
-        let ending = shutdown.clone();
-        health.add("shutdown", Scope::Ready, move || {
-            if ending.is_cancelled() { Err("process is shutting down".into()) } else { Ok(()) }
-        });
+        conditions.add(&health, flow.is_some());
         let metrics = Metrics::default();
         tasks.spawn(api.authenticator.clone().run(shutdown.clone()));
         metrics.register(|families| api.authenticator.register(families));
@@ -167,7 +172,7 @@ impl Server {
             inflight,
             health,
             metrics,
-            pages: Arc::new(Pages::new("apiserver", Some(self.flags), discovery::PATHS.iter().copied())),
+            pages: Arc::new(Pages::new("apiserver", Some(self.flags), paths::begin())),
             audit: self.audit,
             address: advertised(&options, address),
         };
@@ -208,6 +213,7 @@ impl Service<Request<Incoming>> for Front {
             let mut seat = None;
             let id = audit_id(request.headers());
             let mut trail = front.audit.as_ref().map(|audit| Trail::new(audit, &id, &request));
+            let asked = Asked::of(&request);
             let began = Instant::now();
             let (method, uri) = (request.method(), request.uri());
             let wanted = request::parse(&front.api.cache.registry(), method, uri.path(), uri.query());
@@ -218,14 +224,14 @@ impl Service<Request<Incoming>> for Front {
                     Some(limit) => {
                         let answer =
                             tokio::time::timeout(limit, front.answer(request, wanted, &mut seat, &mut trail)).await;
-                        answer.unwrap_or_else(|_| Err(deadline::passed()))
+                        answer.unwrap_or_else(|_| Err(deadline::passed().into()))
                     }
                     None => front.answer(request, wanted, &mut seat, &mut trail).await,
                 }
             };
             let answered = AssertUnwindSafe(answering).catch_unwind().await;
             let mut answer = match answered {
-                Ok(answer) => answer.unwrap_or_else(|error| error_response(&error)),
+                Ok(answer) => asked.finish(answer.unwrap_or_else(|refusal| refusal.response())),
                 Err(panic) => {
                     let why = panic.downcast_ref::<&str>().map_or_else(
                         || panic.downcast_ref::<String>().cloned().unwrap_or_default(),
@@ -234,9 +240,8 @@ impl Service<Request<Incoming>> for Front {
                     if let Some(trail) = trail.take() {
                         trail.panicked(&why).await;
                     }
-                    error_response(&Status::internal(
-                        "This request caused apiserver to panic. Look in the logs for details.",
-                    ))
+                    let message = "This request caused apiserver to panic. Look in the logs for details.";
+                    Refusal::Said(Status { message: message.to_owned(), ..Status::internal("") }).response()
                 }
             };
             if let Some(seat) = seat {
@@ -266,7 +271,7 @@ impl Front {
         wanted: Result<Option<ResourceRequest>, Status>,
         seat: &mut Option<Admitted>,
         trail: &mut Option<Trail>,
-    ) -> Result<Response<Body>, Status> {
+    ) -> Result<Response<Body>, Refusal> {
         let peer = request.extensions().get::<Peer>();
         let path = request.uri().path();
         let user = self.api.authenticator.user(peer, request.headers(), path, &self.api.cache).await;
@@ -280,7 +285,7 @@ impl Front {
         let path = request.uri().path();
         if let Some(service) = self.aggregator.takes(path) {
             self.permits(&user, request.method(), request.uri(), seat, trail).await?;
-            return self.aggregator.relay(&service, &user, request).await;
+            return Ok(self.aggregator.relay(&service, &user, request).await?);
         }
         if wanted.is_err() {
             // What is not there is told only to those who might have had it.
@@ -291,11 +296,7 @@ impl Front {
             *seat = self.seat(&user, &verb, What::Path(path)).await?;
             let checked = self.api.authorizer.check_path(&user, &verb, path).await;
             self.decided(trail, &user, &Ask::Path { verb: &verb, path }, checked)?;
-            if path.starts_with("/openapi/") && matches!(verb.as_str(), "get" | "head") {
-                let (registry, known) = (self.api.cache.registry(), self.aggregator.known());
-                return openapi::respond(registry, known, path, request.uri().query(), request.headers()).await;
-            }
-            return self.describe(&request);
+            return Ok(self.describe(&request).await?);
         };
         wanted.user = Arc::new(user);
         if !relay::takes(&wanted) {
@@ -312,12 +313,12 @@ impl Front {
         if relay::takes(&wanted) {
             if relay::runs(&wanted) {
                 let creation = ResourceRequest { verb: Verb::Create, ..wanted.clone() };
-                self.api.authorizer.check_request(&wanted.user, &creation).await?;
+                self.api.authorizer.check_request(&wanted.user, &creation).await.map_err(Refusal::Denied)?;
             }
             if wanted.subresource != "log" {
                 self.api.connect(&wanted).await?;
             }
-            return self.relay.answer(&wanted, request).await;
+            return Ok(self.relay.answer(&wanted, request).await?);
         }
         wanted.format = negotiate::accept(&wanted, request.headers())?;
         wanted.manager = Some(Manager::of(&wanted, request.headers()));
@@ -332,7 +333,7 @@ impl Front {
         }
         let mut answer = self.api.handle(&wanted, payload).await.unwrap_or_else(|error| error_response(&error));
         wanted.warnings.write(answer.headers_mut());
-        render::finish(&wanted.spec, wanted.format, answer).await
+        Ok(render::finish(&wanted.spec, wanted.format, answer).await?)
     }
 
     /// Whether somebody may make a request of which only the path is known, and a seat for it.
@@ -343,7 +344,7 @@ impl Front {
         uri: &http::Uri,
         seat: &mut Option<Admitted>,
         trail: &Option<Trail>,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Refusal> {
         let path = uri.path();
         let decoded = request::decoded(path)?;
         let asked = aggregate::path::parse(method, &decoded, uri.query());
@@ -368,45 +369,23 @@ impl Front {
         user: &User,
         ask: &Ask<'_>,
         checked: Result<T, Status>,
-    ) -> Result<T, Status> {
+    ) -> Result<T, Refusal> {
         if let Some(trail) = trail.as_ref().filter(|trail| trail.is_on()) {
             let allowed = checked.is_ok();
             let reason = if allowed { self.api.authorizer.reason(user, ask) } else { String::new() };
             trail.decided(allowed, &reason);
         }
-        checked
+        checked.map_err(Refusal::Denied)
     }
 
     /// A seat for a request, if seats are given out.
-    async fn seat(&self, user: &User, verb: &str, what: What<'_>) -> Result<Option<Admitted>, Status> {
+    async fn seat(&self, user: &User, verb: &str, what: What<'_>) -> Result<Option<Admitted>, Refusal> {
         let digest = Digest { user, verb, what };
-        match &self.flow {
+        let seat = match &self.flow {
             Some(flow) => flow.admit(&digest).await,
             None => self.inflight.admit(&digest),
-        }
-    }
-
-    fn describe(&self, request: &Request<Received>) -> Result<Response<Body>, Status> {
-        let (method, path, query) = (request.method(), request.uri().path(), request.uri().query());
-        if method != http::Method::GET && method != http::Method::HEAD {
-            return Err(Status::method_not_allowed());
-        }
-        let answer = self.health.respond(path, query).or_else(|| self.metrics.respond(path));
-        if let Some(answer) = answer.or_else(|| self.pages.respond(path, query, request.headers())) {
-            return Ok(answer);
-        }
-        let tokens = &self.api.authenticator.tokens;
-        let document = match path {
-            "/openid/v1/jwks" => Some(tokens.jwks()),
-            "/.well-known/openid-configuration" => tokens.discovery(&self.address),
-            _ => {
-                let (registry, known) = (self.api.cache.registry(), self.aggregator.known());
-                return discovery::respond(&registry, &known, (path, query), request.headers(), &self.address)
-                    .unwrap_or_else(|| Err(Status::no_such_path()));
-            }
         };
-        let document = document.ok_or_else(Status::no_such_path)?;
-        Ok(json_response(StatusCode::OK, document.to_string()))
+        seat.map_err(Refusal::Said)
     }
 }
 

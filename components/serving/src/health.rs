@@ -4,11 +4,12 @@
 //! leaves a check out; `/readyz/NAME` asks one check alone. What is wrong is told by the one check alone and in the log: the
 //! lists are for everybody, as upstream has it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{Body, text};
 
@@ -22,8 +23,35 @@ type CheckFn = Arc<dyn Fn() -> Outcome + Send + Sync>;
 pub enum Scope {
     /// Part of liveness and readiness: a restart may mend it.
     Live,
-    /// Part of readiness alone: it mends itself.
+    /// Part of readiness alone, and of `/healthz`: it mends itself.
     Ready,
+    /// Part of liveness and `/healthz`, but not of readiness.
+    LiveAlone,
+    /// Part of `/readyz` and of nothing else.
+    ReadyAlone,
+}
+
+impl Scope {
+    /// Whether a check counts for `endpoint`, a path's first part.
+    fn counts(self, endpoint: &str) -> bool {
+        match (self, endpoint) {
+            (Self::Live, _) => true,
+            (Self::Ready, endpoint) => endpoint != "livez",
+            (Self::LiveAlone, endpoint) => endpoint != "readyz",
+            (Self::ReadyAlone, endpoint) => endpoint == "readyz",
+        }
+    }
+}
+
+/// The paths' first parts.
+const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
+
+/// How often a check held and failed, and whether it held the last time.
+#[derive(Clone, Copy, Default)]
+struct Record {
+    held: u64,
+    failed: u64,
+    holds: bool,
 }
 
 struct Check {
@@ -36,6 +64,8 @@ struct Check {
 #[derive(Clone, Default)]
 pub struct Health {
     checks: Arc<RwLock<Vec<Check>>>,
+    /// By the check's name and the endpoint.
+    records: Arc<Mutex<BTreeMap<(String, &'static str), Record>>>,
 }
 
 impl Health {
@@ -56,21 +86,63 @@ impl Health {
         self.checks.read().iter().all(|check| (check.run)().is_ok())
     }
 
+    /// Every path that is answered, with its endpoints' own.
+    pub fn paths(&self) -> Vec<String> {
+        let checks = self.checks.read();
+        let of = |endpoint: &'static str| {
+            let counting = checks.iter().filter(move |check| check.scope.counts(endpoint));
+            std::iter::once(format!("/{endpoint}"))
+                .chain(counting.map(move |check| format!("/{endpoint}/{}", check.name)))
+        };
+        ENDPOINTS.into_iter().flat_map(of).collect()
+    }
+
+    /// What `/metrics/slis` tells: how each check went for each endpoint, as far as it was asked.
+    pub fn indicators(&self) -> String {
+        let records = self.records.lock();
+        let mut text = String::new();
+        if records.is_empty() {
+            return text;
+        }
+        // Writing to a string does not fail.
+        let mut line = |words: std::fmt::Arguments<'_>| {
+            let _ = text.write_fmt(words);
+        };
+        line(format_args!(
+            "# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.\n\
+             # TYPE kubernetes_healthcheck gauge\n"
+        ));
+        for ((name, endpoint), record) in records.iter() {
+            let holds = u8::from(record.holds);
+            line(format_args!("kubernetes_healthcheck{{name={name:?},type={endpoint:?}}} {holds}\n"));
+        }
+        line(format_args!(
+            "# HELP kubernetes_healthchecks_total [STABLE] This metric records the results of all healthcheck.\n\
+             # TYPE kubernetes_healthchecks_total counter\n"
+        ));
+        for ((name, endpoint), record) in records.iter() {
+            for (status, count) in [("error", record.failed), ("success", record.held)] {
+                if count > 0 {
+                    line(format_args!(
+                        "kubernetes_healthchecks_total{{name={name:?},status={status:?},type={endpoint:?}}} {count}\n"
+                    ));
+                }
+            }
+        }
+        text
+    }
+
     /// Answers `/healthz…`, `/livez…` and `/readyz…`; `None` for any other path.
     pub fn respond(&self, path: &str, query: Option<&str>) -> Option<http::Response<Body>> {
         let rest = path.strip_prefix('/')?;
-        let (endpoint, name) = rest.split_once('/').unwrap_or((rest, ""));
-        let includes_ready = match endpoint {
-            "livez" => false,
-            "healthz" | "readyz" => true,
-            _ => return None,
-        };
+        let (endpoint, name) = rest.split_once('/').map_or((rest, None), |(endpoint, name)| (endpoint, Some(name)));
+        let endpoint = ENDPOINTS.into_iter().find(|own| *own == endpoint)?;
         let checks = self.checks.read();
-        let mut counting = checks.iter().filter(|check| includes_ready || check.scope == Scope::Live);
-        if !name.is_empty() {
+        let mut counting = checks.iter().filter(|check| check.scope.counts(endpoint));
+        if let Some(name) = name {
             let check = counting.find(|check| check.name == name);
             return Some(check.map_or_else(not_found, |check| match (check.run)() {
-                Ok(()) => plain(StatusCode::OK, "ok"),
+                Ok(()) => text(StatusCode::OK, "ok"),
                 Err(reason) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {reason}\n")),
             }));
         }
@@ -84,7 +156,58 @@ impl Health {
                 _ => {}
             }
         }
-        Some(report(endpoint, counting, excluded, verbose))
+        Some(self.report(endpoint, counting, excluded, verbose))
+    }
+
+    /// Notes how a check went.
+    fn record(&self, name: &str, endpoint: &'static str, outcome: &Outcome) {
+        let mut records = self.records.lock();
+        let record = records.entry((name.to_owned(), endpoint)).or_default();
+        record.holds = outcome.is_ok();
+        *(if outcome.is_ok() { &mut record.held } else { &mut record.failed }) += 1;
+    }
+
+    fn report<'a>(
+        &self,
+        endpoint: &'static str,
+        checks: impl Iterator<Item = &'a Check>,
+        mut excluded: BTreeSet<String>,
+        verbose: bool,
+    ) -> http::Response<Body> {
+        let wanted = excluded.clone();
+        let (mut lines, mut failed) = (String::new(), Vec::new());
+        for check in checks {
+            let name = &check.name;
+            if wanted.contains(name) {
+                excluded.remove(name);
+                lines.push_str(&format!("[+]{name} excluded: ok\n"));
+                continue;
+            }
+            let outcome = (check.run)();
+            self.record(name, endpoint, &outcome);
+            match outcome {
+                Ok(()) => lines.push_str(&format!("[+]{name} ok\n")),
+                Err(reason) => {
+                    lines.push_str(&format!("[-]{name} failed: reason withheld\n"));
+                    failed.push(format!("{name}: {reason}"));
+                }
+            }
+        }
+        if !excluded.is_empty() {
+            let names: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
+            let names = names.join(",");
+            lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
+        }
+        if !failed.is_empty() {
+            tracing::debug!(endpoint, failed = failed.join("; "), "the check failed");
+            lines.push_str(&format!("{endpoint} check failed\n"));
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, lines);
+        }
+        if verbose {
+            lines.push_str(&format!("{endpoint} check passed\n"));
+            return plain(StatusCode::OK, lines);
+        }
+        plain(StatusCode::OK, "ok")
     }
 }
 
@@ -97,46 +220,6 @@ fn plain(status: StatusCode, words: impl Into<bytes::Bytes>) -> http::Response<B
     let mut answer = text(status, words);
     answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
-}
-
-fn report<'a>(
-    endpoint: &str,
-    checks: impl Iterator<Item = &'a Check>,
-    mut excluded: BTreeSet<String>,
-    verbose: bool,
-) -> http::Response<Body> {
-    let wanted = excluded.clone();
-    let (mut lines, mut failed) = (String::new(), Vec::new());
-    for check in checks {
-        let name = &check.name;
-        if wanted.contains(name) {
-            excluded.remove(name);
-            lines.push_str(&format!("[+]{name} excluded: ok\n"));
-            continue;
-        }
-        match (check.run)() {
-            Ok(()) => lines.push_str(&format!("[+]{name} ok\n")),
-            Err(reason) => {
-                lines.push_str(&format!("[-]{name} failed: reason withheld\n"));
-                failed.push(format!("{name}: {reason}"));
-            }
-        }
-    }
-    if !excluded.is_empty() {
-        let names: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
-        let names = names.join(",");
-        lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
-    }
-    if !failed.is_empty() {
-        tracing::debug!(endpoint, failed = failed.join("; "), "the check failed");
-        lines.push_str(&format!("{endpoint} check failed\n"));
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, lines);
-    }
-    if verbose {
-        lines.push_str(&format!("{endpoint} check passed\n"));
-        return plain(StatusCode::OK, lines);
-    }
-    plain(StatusCode::OK, "ok")
 }
 
 #[cfg(test)]
@@ -159,8 +242,42 @@ mod tests {
         assert_eq!(status("/readyz/ping", None), Some(200));
         assert_eq!(status("/readyz/cache", None), Some(500));
         assert_eq!(status("/readyz/none", None), Some(404));
+        assert_eq!(status("/livez/", None), Some(404));
         assert_eq!(status("/metrics", None), None);
         assert!(!health.ready());
+    }
+
+    #[test]
+    fn each_endpoint_has_its_checks_and_tells_how_they_went() {
+        let health = health();
+        health.add("certificate", Scope::LiveAlone, || Ok(()));
+        health.add("shutdown", Scope::ReadyAlone, || Ok(()));
+        let all = [
+            "/healthz",
+            "/healthz/ping",
+            "/healthz/cache",
+            "/healthz/certificate",
+            "/livez",
+            "/livez/ping",
+            "/livez/certificate",
+            "/readyz",
+            "/readyz/ping",
+            "/readyz/cache",
+            "/readyz/shutdown",
+        ];
+        assert_eq!(health.paths(), all);
+        assert_eq!(health.indicators(), "");
+        health.respond("/readyz", Some("exclude=shutdown"));
+        health.respond("/readyz", None);
+        let told = health.indicators();
+        for line in [
+            "kubernetes_healthcheck{name=\"cache\",type=\"readyz\"} 0",
+            "kubernetes_healthcheck{name=\"ping\",type=\"readyz\"} 1",
+            "kubernetes_healthchecks_total{name=\"cache\",status=\"error\",type=\"readyz\"} 2",
+            "kubernetes_healthchecks_total{name=\"shutdown\",status=\"success\",type=\"readyz\"} 1",
+        ] {
+            assert!(told.lines().any(|own| own == line), "{line}: {told}");
+        }
     }
 
     #[tokio::test]
@@ -169,7 +286,8 @@ mod tests {
         let health = health();
         let said = async |path: &str, query: Option<&str>| {
             let (parts, body) = health.respond(path, query).unwrap().into_parts();
-            assert_eq!(parts.headers["x-content-type-options"], "nosniff");
+            // One check that holds says only that.
+            assert_eq!(parts.headers.contains_key("x-content-type-options"), path != "/readyz/ping");
             String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
         };
         assert_eq!(said("/livez", None).await, "ok");

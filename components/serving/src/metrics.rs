@@ -2,11 +2,15 @@
 
 use std::sync::{Arc, LazyLock};
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
+use crate::health::Health;
 use crate::{Body, text};
+
+/// The text format's own media type.
+const MEDIA: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
 
 /// The metric families of one server. Cheap to clone.
 #[derive(Clone, Default)]
@@ -31,7 +35,12 @@ impl Metrics {
         }
         // The registry ends its text with the OpenMetrics end mark; the process's families come before it.
         let families = out.trim_end_matches("# EOF\n");
-        Some(text(StatusCode::OK, format!("{families}{}", self.process())))
+        Some(shown(format!("{families}{}", self.process())))
+    }
+
+    /// Answers `/metrics/slis`, which tells how the server's checks went; `None` for any other path.
+    pub fn indicators(path: &str, health: &Health) -> Option<http::Response<Body>> {
+        (path == "/metrics/slis").then(|| shown(health.indicators()))
     }
 
     /// The process's own families, for components that write the rest themselves.
@@ -44,6 +53,14 @@ impl Metrics {
             process_start()
         )
     }
+}
+
+/// An answer of figures, which tells when the process began so that counters that began anew are known for it.
+fn shown(figures: String) -> http::Response<Body> {
+    let mut answer = text(StatusCode::OK, figures);
+    answer.headers_mut().insert(header::CONTENT_TYPE, MEDIA);
+    answer.headers_mut().insert("process-start-time-unix", HeaderValue::from(process_start()));
+    answer
 }
 
 /// Resident bytes and CPU seconds of this process, zero where /proc cannot be read.

@@ -40,7 +40,7 @@ pub fn parse<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Asked<'
         ("PATCH", _) => "patch",
         ("DELETE", true) => "deletecollection",
         ("DELETE", false) => "delete",
-        _ => "get",
+        _ => "",
     };
     let subresource = rest.get(2..).unwrap_or_default().join("/");
     Asked { verb, group, resource, subresource, namespace, name }

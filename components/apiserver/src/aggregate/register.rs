@@ -6,6 +6,7 @@ use std::time::Duration;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{GROUP, RESOURCE, probe};
@@ -39,17 +40,20 @@ const PRIORITIES: &[(&str, &str, i64, i64)] = &[
     ("node.k8s.io", "v1", 16300, 15),
     ("discovery.k8s.io", "v1", 16200, 15),
     ("flowcontrol.apiserver.k8s.io", "v1", 16100, 21),
-    ("resource.k8s.io", "v1", 16010, 20),
+    ("resource.k8s.io", "v1", 16200, 21),
 ];
 
-/// Keeps the APIServices until `shutdown`.
-pub async fn run(api: Api, shutdown: CancellationToken) {
+/// Keeps the APIServices until `shutdown`; sets `done` once all have been there.
+pub async fn run(api: Api, done: watch::Sender<bool>, shutdown: CancellationToken) {
     api.cache.wait_until_synced().await;
     let mut changes = api.cache.registry_changes();
     loop {
         let registry = changes.borrow_and_update().clone();
-        if let Err(error) = keep(&api, &registry).await {
-            tracing::debug!(%error, "the APIServices of this server could not be kept");
+        match keep(&api, &registry).await {
+            Ok(()) => {
+                done.send_replace(true);
+            }
+            Err(error) => tracing::debug!(%error, "the APIServices of this server could not be kept"),
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -119,7 +119,7 @@ impl Tokens {
         json!({"keys": self.verifiers.iter().map(|verifier| &verifier.jwk).collect::<Vec<_>>()})
     }
 
-    /// What OpenID Connect clients read first; `None` without an issuer that is a URL.
+    /// What OpenID Connect clients read first; `None` without an issuer that is a URL. `server` is this server's `host:port`.
     pub fn discovery(&self, server: &str) -> Option<Value> {
         let issuer = self.issuers.first().filter(|issuer| issuer.starts_with("https://"))?;
         let mut algorithms: Vec<&Value> = self.verifiers.iter().map(|verifier| &verifier.jwk["alg"]).collect();

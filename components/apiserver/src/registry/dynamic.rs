@@ -121,6 +121,11 @@ impl Registry {
         self.rows.get(&format!("{group}/{version}/{resource}")).cloned()
     }
 
+    /// Whether the table of built-in resources has the group.
+    pub fn is_builtin(&self, group: &str) -> bool {
+        RESOURCES.iter().any(|spec| spec.group() == group)
+    }
+
     /// The rows that show the objects of a store.
     pub fn sharing(&self, index: usize) -> Vec<Spec> {
         let builtin = RESOURCES.iter().filter(|spec| super::stored_at(spec) == Some(index));

@@ -5,6 +5,7 @@ use kinit_api::status::Status;
 use kinit_serving::draining::Received;
 
 use super::Front;
+use super::refusal::Refusal;
 use crate::audit::Trail;
 use crate::authn::User;
 use crate::authn::impersonation::{self, Needed, Way};
@@ -43,7 +44,9 @@ impl Asked {
 
 impl Front {
     fn asked(&self, method: &Method, path: &str, query: Option<&str>) -> Result<Asked, Status> {
-        if self.aggregator.takes(path).is_some() {
+        let wanted = request::parse(&self.api.cache.registry(), method, path, query);
+        // What this server does not have is asked for as well.
+        if self.aggregator.takes(path).is_some() || wanted.is_err() {
             let decoded = request::decoded(path)?;
             let asked = aggregate::path::parse(method, &decoded, query);
             if !asked.resource.is_empty() && !path.starts_with("/openapi/") {
@@ -58,7 +61,7 @@ impl Front {
                     path: String::new(),
                 });
             }
-        } else if let Some(wanted) = request::parse(&self.api.cache.registry(), method, path, query)? {
+        } else if let Ok(Some(wanted)) = wanted {
             return Ok(Asked {
                 verb: wanted.verb.as_str().to_owned(),
                 group: wanted.spec.group().to_owned(),
@@ -78,8 +81,8 @@ impl Front {
         user: User,
         request: &Request<Received>,
         trail: &mut Option<Trail>,
-    ) -> Result<User, Status> {
-        let Some(wanted) = impersonation::wanted(request.headers())? else { return Ok(user) };
+    ) -> Result<User, Refusal> {
+        let Some(wanted) = impersonation::wanted(request.headers()).map_err(Refusal::Denied)? else { return Ok(user) };
         let asked = self.asked(request.method(), request.uri().path(), request.uri().query())?;
         let mut refusal = None;
         for way in impersonation::ways(&user, &wanted) {
@@ -98,7 +101,7 @@ impl Front {
                 Err(refused) => refusal = refusal.or(Some(refused)),
             }
         }
-        Err(refusal.unwrap_or_else(|| Status::internal("all impersonation modes failed")))
+        Err(Refusal::Denied(refusal.unwrap_or_else(|| Status::internal("all impersonation modes failed"))))
     }
 
     async fn allowed(&self, way: &Way, asked: &Asked) -> Result<(), Status> {
