@@ -293,10 +293,43 @@ impl Authenticator {
     }
 }
 
+/// What an `Authorization: Bearer` header says: the token up to the next blank, and what is behind that.
+fn credentials(headers: &HeaderMap) -> Option<(&str, Option<&str>)> {
+    let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let mut parts = value.trim().splitn(3, ' ');
+    let (scheme, token) = (parts.next()?, parts.next()?);
+    scheme.eq_ignore_ascii_case("bearer").then_some((token, parts.next()))
+}
+
 /// The token of an `Authorization: Bearer` header.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.trim().split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    credentials(headers).map(|(token, _)| token).filter(|token| !token.is_empty())
+}
+
+/// What a client is to be told whose token is not looked at.
+pub fn warning(headers: &HeaderMap) -> Option<&'static str> {
+    let misplaced = credentials(headers).is_some_and(|(token, more)| token.is_empty() && more.is_some());
+    misplaced
+        .then_some("the provided Authorization header contains extra space before the bearer token, and is ignored")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_what_stands_behind_one_blank() {
+        for (value, token, warned) in [
+            ("Bearer a.b", Some("a.b"), false),
+            ("bearer a.b more", Some("a.b"), false),
+            ("Bearer  a.b", None, true),
+            ("Bearer", None, false),
+            ("Bearer ", None, false),
+            ("Basic YTpi", None, false),
+        ] {
+            let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, value.parse().unwrap())]);
+            assert_eq!((bearer(&headers), warning(&headers).is_some()), (token, warned), "{value}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()), None);
+    }
 }

@@ -86,6 +86,24 @@ fn chain(entrants: Vec<Entrant>, options: &AuthorizationOptions) -> anyhow::Resu
     entrants.into_iter().map(link).collect()
 }
 
+/// What strangers sent, without what would make it look like HTML.
+fn harmless(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// That roles which are bound to the user are not there.
+fn lost_roles(policy: &Policy, user: &User, ask: &Ask<'_>) -> Option<String> {
+    let namespace = match *ask {
+        Ask::Resource { namespace, .. } => namespace,
+        Ask::Path { .. } => "",
+    };
+    match policy.missing(&user.name, &user.groups, namespace).as_slice() {
+        [] => None,
+        [one] => Some(format!("RBAC: {one}")),
+        several => Some(format!("RBAC: [{}]", several.join(", "))),
+    }
+}
+
 impl Decision {
     /// The reason as refusals end with it.
     fn why(&self) -> String {
@@ -241,7 +259,7 @@ impl Authorizer {
     ///
     /// For expressions and plugins, which cannot wait: a webhook that has not been asked yet holds up their thread.
     pub fn allows(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> bool {
-        if let Step::Done(decision) = self.walk(&self.chain.load(), 0, user, ask, selected_node) {
+        if let Step::Done(decision) = self.walk(&self.chain.load(), 0, user, ask, selected_node, &mut Vec::new()) {
             return decision.allowed;
         }
         let Ok(_turn) = self.in_place.try_acquire() else {
@@ -255,9 +273,9 @@ impl Authorizer {
     /// Whether `user` may do what is asked, and why.
     pub async fn decide(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Decision {
         let chain = self.chain.load_full();
-        let mut from = 0;
+        let (mut from, mut reasons) = (0, Vec::new());
         loop {
-            let (webhook, spec, place) = match self.walk(&chain, from, user, ask, selected_node) {
+            let (webhook, spec, place) = match self.walk(&chain, from, user, ask, selected_node, &mut reasons) {
                 Step::Done(decision) => return decision,
                 Step::Ask(webhook, spec, place) => (webhook, spec, place),
             };
@@ -268,8 +286,17 @@ impl Authorizer {
         }
     }
 
-    /// Asks those of the chain from a place on, as far as nobody has to be waited for.
-    fn walk<'c>(&self, chain: &'c [Link], from: usize, user: &User, ask: &Ask<'_>, node: &str) -> Step<'c> {
+    /// Asks those of the chain from a place on, as far as nobody has to be waited for. `reasons` are why the others did not
+    /// allow it.
+    fn walk<'c>(
+        &self,
+        chain: &'c [Link],
+        from: usize,
+        user: &User,
+        ask: &Ask<'_>,
+        node: &str,
+        reasons: &mut Vec<String>,
+    ) -> Step<'c> {
         let allowed = || Step::Done(Decision { allowed: true, ..Decision::default() });
         if user.in_group(MASTERS) {
             return allowed();
@@ -277,8 +304,21 @@ impl Authorizer {
         for (place, link) in chain.iter().enumerate().skip(from) {
             let allows = match link {
                 Link::Mode(AuthorizationMode::AlwaysAllow) => true,
-                Link::Mode(AuthorizationMode::Rbac) => self.policy.read().allows(&user.name, &user.groups, ask),
-                Link::Mode(AuthorizationMode::Node) => self.node_allows(user, ask, node),
+                Link::Mode(AuthorizationMode::Rbac) => {
+                    let policy = self.policy.read();
+                    let allows = policy.allows(&user.name, &user.groups, ask);
+                    if !allows {
+                        reasons.extend(lost_roles(&policy, user, ask));
+                    }
+                    allows
+                }
+                Link::Mode(AuthorizationMode::Node) => match self.ask_node(user, ask, node) {
+                    Ok(()) => true,
+                    Err(why) => {
+                        reasons.extend(Some(why).filter(|why| !why.is_empty()));
+                        false
+                    }
+                },
                 Link::Mode(_) => false,
                 Link::Abac(abac) => abac.allows(user, ask),
                 Link::Webhook(webhook) => match webhook.known(user, ask) {
@@ -291,14 +331,16 @@ impl Authorizer {
                 return allowed();
             }
         }
-        Step::Done(Decision::default())
+        Step::Done(Decision { reason: reasons.join("\n"), ..Decision::default() })
     }
 
-    fn node_allows(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> bool {
-        let Some(node) = user.node() else { return false };
-        let Ask::Resource { verb, group, resource, subresource, name, namespace } = *ask else { return false };
+    fn ask_node(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Result<(), String> {
+        let node = user.node().ok_or_else(String::new)?;
+        let Ask::Resource { verb, group, resource, subresource, name, namespace } = *ask else {
+            return Err(String::new());
+        };
         let ask = NodeAsk { node, verb, group, resource, subresource, namespace, name, selected_node };
-        node::allows(&ask, &self.node_rules, |resource, namespace, name| self.related(node, resource, namespace, name))
+        node::decide(&ask, &self.node_rules, |resource, namespace, name| self.related(node, resource, namespace, name))
     }
 
     /// Whether a Pod on the node uses the object.
@@ -351,12 +393,16 @@ impl Authorizer {
 
     /// Every rule that holds for the user in a namespace.
     pub fn rules_for(&self, user: &User, namespace: &str) -> Vec<Rule> {
-        if user.in_group(MASTERS) || self.has(AuthorizationMode::AlwaysAllow) {
-            let all = || vec!["*".to_owned()];
-            let everything = Rule { verbs: all(), groups: all(), resources: all(), ..Rule::default() };
-            return vec![everything, Rule { verbs: all(), urls: all(), ..Rule::default() }];
+        let mut rules = Vec::new();
+        let all = || vec!["*".to_owned()];
+        for _ in [user.in_group(MASTERS), self.has(AuthorizationMode::AlwaysAllow)].into_iter().filter(|all| *all) {
+            rules.push(Rule { verbs: all(), groups: all(), resources: all(), ..Rule::default() });
+            rules.push(Rule { verbs: all(), urls: all(), ..Rule::default() });
         }
-        self.policy.read().rules_for(&user.name, &user.groups, namespace)
+        if self.has(AuthorizationMode::Rbac) {
+            rules.extend(self.policy.read().rules_for(&user.name, &user.groups, namespace));
+        }
+        rules
     }
 
     /// Whether `user` may ask for a path that is no resource; `verb` is the method in small letters.
@@ -365,7 +411,8 @@ impl Authorizer {
         if decision.allowed {
             return Ok(());
         }
-        let message = format!("forbidden: User {:?} cannot {verb} path {path:?}{}", user.name, decision.why());
+        let what = harmless(&format!("User {:?} cannot {verb} path {path:?}", user.name));
+        let message = format!("forbidden: {what}{}", decision.why());
         Err(Status::forbidden("", "", "", message))
     }
 
@@ -390,12 +437,9 @@ impl Authorizer {
             format!("in the namespace {namespace:?}")
         };
         let shown = if name.is_empty() { String::new() } else { format!(" {name:?}") };
-        let message = format!(
-            "{}{shown} is forbidden: User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}{}",
-            qualified(group, resource),
-            user.name,
-            decision.why(),
-        );
+        let refused = format!("User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}", user.name);
+        let (object, refused) = (qualified(group, resource), harmless(&refused));
+        let message = format!("{object}{shown} is forbidden: {refused}{}", decision.why());
         Err(Status::forbidden(group, resource, name, message))
     }
 }

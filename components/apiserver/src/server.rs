@@ -41,7 +41,7 @@ use crate::authz::rbac::Ask;
 use crate::cache::Cache;
 use crate::compaction;
 use crate::convert::Converter;
-use crate::fields::Manager;
+use crate::fields::{Manager, Warnings};
 use crate::flow::classify::{Digest, What};
 use crate::flow::inflight::InFlight;
 use crate::flow::{Admitted, Flow};
@@ -50,7 +50,7 @@ use crate::options::Options;
 use crate::relay::{self, Relay};
 use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
-use crate::{aggregate, bootstrap, definitions, negotiate, policy, render, request, services};
+use crate::{aggregate, authn, bootstrap, definitions, negotiate, policy, render, request, services};
 use checks::Conditions;
 use refusal::{Asked, Refusal};
 
@@ -214,6 +214,7 @@ impl Service<Request<Incoming>> for Front {
             let id = audit_id(request.headers());
             let mut trail = front.audit.as_ref().map(|audit| Trail::new(audit, &id, &request));
             let asked = Asked::of(&request);
+            let warning = authn::warning(request.headers());
             let began = Instant::now();
             let (method, uri) = (request.method(), request.uri());
             let wanted = request::parse(&front.api.cache.registry(), method, uri.path(), uri.query());
@@ -246,6 +247,11 @@ impl Service<Request<Incoming>> for Front {
             };
             if let Some(seat) = seat {
                 seat.write(answer.headers_mut());
+            }
+            if let Some(warning) = warning {
+                let warnings = Warnings::default();
+                warnings.add(warning);
+                warnings.write(answer.headers_mut());
             }
             if let Ok(Some(limit)) = limit {
                 answer = deadline::bound(answer, began + limit);

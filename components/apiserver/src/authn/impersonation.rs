@@ -96,7 +96,20 @@ pub fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
     if user == User::default() {
         return Ok(None);
     }
-    Err(Status::bad_request("requested impersonation of a group, UID or extra without a user"))
+    Err(Status::bad_request(format!("requested {} without impersonating a user name", in_go(&user))))
+}
+
+/// A user as Go's `%#v` writes one.
+fn in_go(user: &User) -> String {
+    let quoted = |list: &[String]| list.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ");
+    let groups = if user.groups.is_empty() { "(nil)".to_owned() } else { format!("{{{}}}", quoted(&user.groups)) };
+    let extra = user.extra.iter().map(|(key, values)| format!("{key:?}:[]string{{{}}}", quoted(values)));
+    let extra = extra.collect::<Vec<_>>().join(", ");
+    let extra = if extra.is_empty() { "(nil)".to_owned() } else { format!("{{{extra}}}") };
+    let User { name, uid, .. } = user;
+    format!(
+        "&user.DefaultInfo{{Name:{name:?}, UID:{uid:?}, Groups:[]string{groups}, Extra:map[string][]string{extra}}}"
+    )
 }
 
 /// The ways in which `requestor` may become `wanted`, in the order in which they are tried. One that is refused whoever
@@ -231,7 +244,13 @@ mod tests {
     #[test]
     fn headers_say_whom() {
         assert!(wanted(&headers(&[])).unwrap().is_none());
-        assert_eq!(wanted(&headers(&[("impersonate-group", "a")])).unwrap_err().code, 400);
+        let refused = |list: &[(&'static str, &str)]| wanted(&headers(list)).unwrap_err().message;
+        let groups = "requested &user.DefaultInfo{Name:\"\", UID:\"\", Groups:[]string{\"a\", \"b\"}, \
+                      Extra:map[string][]string(nil)} without impersonating a user name";
+        assert_eq!(refused(&[("impersonate-group", "a"), ("impersonate-group", "b")]), groups);
+        let extra = "requested &user.DefaultInfo{Name:\"\", UID:\"1\", Groups:[]string(nil), \
+                     Extra:map[string][]string{\"foo\":[]string{\"x\"}}} without impersonating a user name";
+        assert_eq!(refused(&[("impersonate-uid", "1"), ("impersonate-extra-foo", "x")]), extra);
         let list = [("impersonate-user", "ann"), ("impersonate-group", "a"), ("impersonate-extra-team", "red")];
         let user = wanted(&headers(&list)).unwrap().unwrap();
         let old = ways(&User::default(), &user).pop().unwrap().unwrap();

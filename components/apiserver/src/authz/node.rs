@@ -20,52 +20,92 @@ pub struct NodeAsk<'a> {
     pub selected_node: &'a str,
 }
 
-/// Whether the node may. `related` tells whether a Pod on the node uses an object (resource, namespace, name); `rules`
-/// are those that hold for every node.
-pub fn allows(ask: &NodeAsk<'_>, rules: &[Rule], related: impl Fn(&str, &str, &str) -> bool) -> bool {
-    let related = || !ask.name.is_empty() && related(ask.resource, ask.namespace, ask.name);
-    let reads = matches!(ask.verb, "get" | "list" | "watch");
-    let own_name = ask.name == ask.node;
-    match (ask.group, ask.resource, ask.subresource) {
-        ("", "secrets" | "configmaps", "") => reads && !ask.namespace.is_empty() && related(),
-        ("", "persistentvolumeclaims", "status") => matches!(ask.verb, "update" | "patch") && related(),
-        ("", "persistentvolumeclaims" | "persistentvolumes", "")
-        | ("resource.k8s.io", "resourceclaims", "")
-        | ("storage.k8s.io", "volumeattachments", "") => ask.verb == "get" && related(),
-        ("", "serviceaccounts", "token") => ask.verb == "create" && related(),
-        ("", "serviceaccounts", "") => ask.verb == "get" && related(),
-        ("coordination.k8s.io", "leases", "") => {
-            let writes = matches!(ask.verb, "get" | "update" | "patch" | "delete");
-            ask.namespace == "kube-node-lease" && (ask.verb == "create" || (writes && own_name))
+/// What is said where no Pod of the node uses an object.
+fn unrelated(ask: &NodeAsk<'_>) -> String {
+    format!("no relationship found between node '{}' and this object", ask.node)
+}
+
+/// Whether the node may; the error says why not, in upstream's words, and is empty where upstream says nothing. `related`
+/// tells whether a Pod on the node uses an object (resource, namespace, name); `rules` are those that hold for every node.
+pub fn decide(ask: &NodeAsk<'_>, rules: &[Rule], related: impl Fn(&str, &str, &str) -> bool) -> Result<(), String> {
+    let allowed = |allowed: bool, why: &str| if allowed { Ok(()) } else { Err(why.to_owned()) };
+    let named = || {
+        allowed(!ask.name.is_empty(), "No Object name found")?;
+        if related(ask.resource, ask.namespace, ask.name) { Ok(()) } else { Err(unrelated(ask)) }
+    };
+    let read = || {
+        allowed(matches!(ask.verb, "get" | "list" | "watch"), "can only read resources of this type")?;
+        allowed(ask.subresource.is_empty(), "cannot read subresource")?;
+        allowed(!ask.namespace.is_empty(), "can only read namespaced object of this type")?;
+        named()
+    };
+    let get = || {
+        allowed(ask.verb == "get", "can only get individual resources of this type")?;
+        allowed(ask.subresource.is_empty(), "cannot get subresource")?;
+        named()
+    };
+    let own_name = ask.verb == "create" || ask.name == ask.node;
+    let kept = matches!(ask.verb, "get" | "create" | "update" | "patch" | "delete");
+    match (ask.group, ask.resource) {
+        ("", "secrets" | "configmaps") => read(),
+        ("", "persistentvolumeclaims") if ask.subresource == "status" => {
+            allowed(matches!(ask.verb, "update" | "patch"), "can only get/update/patch this type")?;
+            named()
         }
-        ("storage.k8s.io", "csinodes", "") => {
-            ask.verb == "create" || (matches!(ask.verb, "get" | "update" | "patch" | "delete") && own_name)
+        ("", "persistentvolumeclaims" | "persistentvolumes")
+        | ("resource.k8s.io", "resourceclaims")
+        | ("storage.k8s.io", "volumeattachments") => get(),
+        ("", "serviceaccounts") if ask.verb == "get" && ask.subresource.is_empty() => read(),
+        ("", "serviceaccounts") => {
+            let one = ask.verb == "create" && !ask.name.is_empty();
+            allowed(one, "can only create tokens for individual service accounts")?;
+            allowed(ask.subresource == "token", "can only create token subresource of serviceaccount")?;
+            named()
         }
-        ("resource.k8s.io", "resourceslices", "") => match ask.verb {
-            "create" => true,
-            "get" | "update" | "patch" | "delete" => related(),
-            _ => ask.selected_node == ask.node,
+        ("coordination.k8s.io", "leases") => {
+            allowed(kept, "can only get, create, update, patch, or delete a node lease")?;
+            let within = ask.namespace == "kube-node-lease";
+            allowed(within, "can only access leases in the \"kube-node-lease\" system namespace")?;
+            allowed(own_name, "can only access node lease with the same name as the requesting node")
+        }
+        ("storage.k8s.io", "csinodes") => {
+            allowed(kept, "can only get, create, update, patch, or delete a CSINode")?;
+            allowed(ask.subresource.is_empty(), "cannot authorize CSINode subresources")?;
+            allowed(own_name, "can only access CSINode with the same name as the requesting node")
+        }
+        ("resource.k8s.io", "resourceslices") => {
+            allowed(ask.subresource.is_empty(), "cannot authorize ResourceSlice subresources")?;
+            match ask.verb {
+                "create" => Ok(()),
+                "get" | "update" | "patch" | "delete" => named(),
+                "watch" | "list" | "deletecollection" => allowed(
+                    ask.selected_node == ask.node,
+                    "can only list/watch/deletecollection resourceslices with nodeName field selector",
+                ),
+                _ => {
+                    Err("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, \
+                          patch, delete, deletecollection"
+                        .to_owned())
+                }
+            }
+        }
+        ("", "nodes") => match (ask.subresource, ask.verb) {
+            ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
+            ("", "get" | "list" | "watch") if ask.name == ask.node => Ok(()),
+            ("", "get" | "list" | "watch") => {
+                let what = if ask.name.is_empty() { "all nodes".to_owned() } else { format!("'{}'", ask.name) };
+                Err(format!("node '{}' cannot read {what}, only its own Node object", ask.node))
+            }
+            _ => Err(String::new()),
         },
-        ("", "nodes", "") => matches!(ask.verb, "create" | "update" | "patch") || (reads && own_name),
-        ("", "nodes", "status") | ("", "pods", "status") => matches!(ask.verb, "update" | "patch"),
-        ("", "pods", "") => match ask.verb {
-            "get" => related(),
-            "list" | "watch" => ask.selected_node == ask.node || related(),
-            "create" | "delete" => true,
-            _ => false,
+        ("", "pods") => match (ask.subresource, ask.verb) {
+            ("", "get") => named(),
+            ("", "list" | "watch") if ask.selected_node == ask.node => Ok(()),
+            ("", "list" | "watch") if !ask.name.is_empty() => named(),
+            ("", "list" | "watch") => Err("can only list/watch pods with spec.nodeName field selector".to_owned()),
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
+            _ => Err(String::new()),
         },
-        ("", "pods", "eviction") => ask.verb == "create",
-        (
-            "",
-            "secrets"
-            | "configmaps"
-            | "persistentvolumeclaims"
-            | "persistentvolumes"
-            | "serviceaccounts"
-            | "nodes"
-            | "pods",
-            _,
-        ) => false,
         _ => {
             let ask = Ask::Resource {
                 verb: ask.verb,
@@ -75,7 +115,7 @@ pub fn allows(ask: &NodeAsk<'_>, rules: &[Rule], related: impl Fn(&str, &str, &s
                 name: ask.name,
                 namespace: ask.namespace,
             };
-            rules.iter().any(|rule| rule.allows(&ask))
+            allowed(rules.iter().any(|rule| rule.allows(&ask)), "")
         }
     }
 }
@@ -149,28 +189,65 @@ mod tests {
 
     #[test]
     fn a_node_reads_what_its_pods_use_and_writes_its_own() {
-        // (verb, group, resource/subresource, namespace, name, selected node, allowed)
+        let unrelated = "no relationship found between node 'n' and this object";
+        // (verb, group, resource/subresource, namespace, name, selected node, what is said)
         let cases = [
-            ("get", "", "secrets", "x", "used", "", true),
-            ("watch", "", "secrets", "x", "used", "", true),
-            ("list", "", "secrets", "x", "", "", false),
-            ("get", "", "secrets", "x", "other", "", false),
-            ("update", "", "secrets", "x", "used", "", false),
-            ("get", "", "nodes", "", "n", "", true),
-            ("get", "", "nodes", "", "m", "", false),
-            ("list", "", "nodes", "", "", "", false),
-            ("patch", "", "nodes/status", "", "n", "", true),
-            ("list", "", "pods", "", "", "n", true),
-            ("list", "", "pods", "", "", "m", false),
-            ("list", "", "pods", "", "", "", false),
-            ("create", "", "serviceaccounts/token", "x", "used", "", true),
-            ("create", "", "serviceaccounts/token", "x", "other", "", false),
-            ("update", "coordination.k8s.io", "leases", "kube-node-lease", "n", "", true),
-            ("update", "coordination.k8s.io", "leases", "kube-node-lease", "m", "", false),
-            ("update", "coordination.k8s.io", "leases", "kube-system", "n", "", false),
-            ("list", "", "services", "", "", "", true),
-            ("delete", "", "services", "x", "a", "", false),
-            ("get", "", "nodes/proxy", "", "n", "", false),
+            ("get", "", "secrets", "x", "used", "", "yes"),
+            ("watch", "", "secrets", "x", "used", "", "yes"),
+            ("list", "", "secrets", "x", "", "", "No Object name found"),
+            ("list", "", "secrets", "", "", "", "can only read namespaced object of this type"),
+            ("get", "", "secrets", "x", "other", "", unrelated),
+            ("get", "", "configmaps/x", "x", "used", "", "cannot read subresource"),
+            ("update", "", "secrets", "x", "used", "", "can only read resources of this type"),
+            ("get", "", "nodes", "", "n", "", "yes"),
+            ("get", "", "nodes", "", "m", "", "node 'n' cannot read 'm', only its own Node object"),
+            ("list", "", "nodes", "", "", "", "node 'n' cannot read all nodes, only its own Node object"),
+            ("delete", "", "nodes", "", "n", "", ""),
+            ("patch", "", "nodes/status", "", "n", "", "yes"),
+            ("list", "", "pods", "", "", "n", "yes"),
+            ("list", "", "pods", "", "", "m", "can only list/watch pods with spec.nodeName field selector"),
+            ("list", "", "pods", "", "", "", "can only list/watch pods with spec.nodeName field selector"),
+            ("create", "", "pods/eviction", "x", "p", "", "yes"),
+            ("get", "", "pods/log", "x", "p", "", ""),
+            ("create", "", "serviceaccounts/token", "x", "used", "", "yes"),
+            ("create", "", "serviceaccounts/token", "x", "other", "", unrelated),
+            ("create", "", "serviceaccounts", "x", "", "", "can only create tokens for individual service accounts"),
+            ("get", "", "serviceaccounts", "x", "used", "", "yes"),
+            ("list", "", "persistentvolumeclaims", "x", "", "", "can only get individual resources of this type"),
+            ("update", "", "persistentvolumeclaims/status", "x", "used", "", "yes"),
+            ("get", "", "persistentvolumeclaims/status", "x", "used", "", "can only get/update/patch this type"),
+            ("update", "coordination.k8s.io", "leases", "kube-node-lease", "n", "", "yes"),
+            (
+                "update",
+                "coordination.k8s.io",
+                "leases",
+                "kube-node-lease",
+                "m",
+                "",
+                "can only access node lease with the same name as the requesting node",
+            ),
+            (
+                "update",
+                "coordination.k8s.io",
+                "leases",
+                "kube-system",
+                "n",
+                "",
+                "can only access leases in the \"kube-node-lease\" system namespace",
+            ),
+            (
+                "list",
+                "storage.k8s.io",
+                "csinodes",
+                "",
+                "",
+                "",
+                "can only get, create, update, patch, or delete a CSINode",
+            ),
+            ("deletecollection", "resource.k8s.io", "resourceslices", "", "", "n", "yes"),
+            ("list", "", "services", "", "", "", "yes"),
+            ("delete", "", "services", "x", "a", "", ""),
+            ("get", "", "nodes/proxy", "", "n", "", ""),
         ];
         let rules = [Rule {
             verbs: vec!["list".into(), "get".into()],
@@ -178,10 +255,11 @@ mod tests {
             resources: vec!["services".into(), "nodes/proxy".into()],
             ..Rule::default()
         }];
-        for (verb, group, what, namespace, name, selected_node, allowed) in cases {
+        for (verb, group, what, namespace, name, selected_node, said) in cases {
             let (resource, subresource) = what.split_once('/').unwrap_or((what, ""));
             let ask = NodeAsk { node: "n", verb, group, resource, subresource, namespace, name, selected_node };
-            assert_eq!(allows(&ask, &rules, |_, _, name| name == "used"), allowed, "{verb} {what} {name}");
+            let decided = decide(&ask, &rules, |_, _, name| name == "used");
+            assert_eq!(decided.err().as_deref().unwrap_or("yes"), said, "{verb} {what} {name}");
         }
     }
 

@@ -101,6 +101,21 @@ impl Policy {
         Some(format!("{kind} {shown:?} of {role_kind} {role:?} to {subject}"))
     }
 
+    /// Roles that are bound to the user, and that there are not, as upstream tells it; the cluster-wide bindings' first.
+    pub fn missing(&self, user: &str, groups: &[String], namespace: &str) -> Vec<String> {
+        let subjects =
+            std::iter::once(Subject::User(user.to_owned())).chain(groups.iter().cloned().map(Subject::Group));
+        let keys: BTreeSet<&Key> = subjects.filter_map(|subject| self.by_subject.get(&subject)).flatten().collect();
+        let within = keys.into_iter().filter(|key| key.0.is_empty() || key.0 == namespace);
+        let bindings = within.filter_map(|key| self.bindings.get(key));
+        let lost = bindings.filter(|binding| !self.roles.contains_key(&binding.role));
+        lost.map(|binding| {
+            let kind = binding.role_kind().to_lowercase();
+            format!("{kind}.rbac.authorization.k8s.io {:?} not found", binding.role.1)
+        })
+        .collect()
+    }
+
     /// Every rule that holds for the user in a namespace; in none (empty) only the cluster-wide ones.
     pub fn rules_for(&self, user: &str, groups: &[String], namespace: &str) -> Vec<Rule> {
         let mut found = Vec::new();
@@ -202,6 +217,22 @@ mod tests {
     fn binding(kind: &str, namespace: &str, role: &str, subject: Value) -> Value {
         json!({"kind": kind, "metadata": {"name": "b", "namespace": namespace}, "roleRef": {"kind": role, "name": "reader"},
             "subjects": [subject]})
+    }
+
+    #[test]
+    fn roles_that_are_not_there_are_told_where_they_would_hold() {
+        let mut policy = Policy::default();
+        let ann = || json!({"kind": "User", "name": "ann"});
+        policy.insert(&binding("ClusterRoleBinding", "", "ClusterRole", ann()));
+        policy.insert(&binding("RoleBinding", "x", "Role", ann()));
+        let cluster = "clusterrole.rbac.authorization.k8s.io \"reader\" not found";
+        assert_eq!(policy.missing("ann", &[], ""), [cluster]);
+        assert_eq!(policy.missing("ann", &[], "y"), [cluster]);
+        let own = "role.rbac.authorization.k8s.io \"reader\" not found";
+        assert_eq!(policy.missing("ann", &[], "x"), [cluster, own]);
+        assert!(policy.missing("bob", &[], "x").is_empty());
+        policy.insert(&role("ClusterRole", ""));
+        assert_eq!(policy.missing("ann", &[], "x"), [own]);
     }
 
     #[test]

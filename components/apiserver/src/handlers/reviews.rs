@@ -2,7 +2,7 @@
 
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
-use kinit_api::selector::FieldSelector;
+use kinit_api::selector::{FieldSelector, LabelSelector};
 use kinit_api::status::Status;
 use kinit_api::validate;
 use kinit_serving::Body;
@@ -12,6 +12,7 @@ use super::{Api, Payload, body, json_response, now};
 use crate::admission::{Attributes, Operation};
 use crate::authn::User;
 use crate::authz::rbac::Ask;
+use crate::fields;
 use crate::request::{ResourceRequest, Verb};
 
 impl Api {
@@ -39,7 +40,10 @@ impl Api {
         }
         let attributes = Attributes::new(Operation::Create, request, "", None);
         self.ask(&attributes, &mut object).await?;
-        validate::review(request.spec.group(), request.spec.kind(), &object)?;
+        validate::review(request.spec.group(), request.spec.kind(), &object).map_err(nameless)?;
+        if request.spec.group() == "authorization.k8s.io" && resource != "selfsubjectrulesreviews" {
+            fields::note(request, None, &mut object, &now(), None);
+        }
         let status = match resource {
             "selfsubjectreviews" => json!({"userInfo": request.user.to_value()}),
             "tokenreviews" => self.review_token(&object).await?,
@@ -55,6 +59,9 @@ impl Api {
         }
         if resource == "selfsubjectreviews" {
             object.set(&["metadata", "creationTimestamp"], now());
+        }
+        if resource == "selfsubjectrulesreviews" {
+            object.set(&["spec"], json!({}));
         }
         object.set(&["status"], status);
         Ok(json_response(StatusCode::CREATED, object.to_vec()))
@@ -97,6 +104,9 @@ impl Api {
         };
         let decision = self.authorizer.decide(user, &ask, &selected_node(&attributes["fieldSelector"])).await;
         let mut status = json!({"allowed": decision.allowed});
+        if let Some(ignored) = unread(attributes) {
+            status["evaluationError"] = ignored.into();
+        }
         if decision.refused {
             status["denied"] = true.into();
         }
@@ -148,6 +158,31 @@ impl Api {
     }
 }
 
+/// An error of which the kind is not told: upstream does not name it where it refuses questions about access.
+fn nameless(mut status: Status) -> Status {
+    if let Some(details) = status.details.as_mut().and_then(Value::as_object_mut)
+        && let Some(Value::String(kind)) = details.remove("kind")
+        && let Some(rest) = status.message.strip_prefix(&kind)
+    {
+        status.message = rest.to_owned();
+    }
+    status
+}
+
+/// What of the selectors was not looked at because it cannot be read.
+fn unread(attributes: &Value) -> Option<String> {
+    let field = attributes["fieldSelector"]["rawSelector"].as_str();
+    let label = attributes["labelSelector"]["rawSelector"].as_str();
+    let ignored = [
+        ("fieldSelector", field.is_some_and(|raw| FieldSelector::parse(raw).is_err())),
+        ("labelSelector", label.is_some_and(|raw| LabelSelector::parse(raw).is_err())),
+    ];
+    let told = ignored.iter().filter(|(_, wrong)| *wrong);
+    let told: Vec<String> =
+        told.map(|(field, _)| format!("spec.resourceAttributes.{field} ignored due to parse error")).collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
 /// The node that a field selector asks for, in either of its forms; one that cannot be read asks for none.
 fn selected_node(selector: &Value) -> String {
     const NODE: &str = "spec.nodeName";
@@ -174,6 +209,29 @@ fn subject(review: &Object) -> User {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selectors_that_cannot_be_read_are_told_and_ignored() {
+        let raw = |field: &str, label: &str| json!({"fieldSelector": {"rawSelector": field}, "labelSelector": {"rawSelector": label}});
+        assert_eq!(unread(&raw("a=b", "a in (b)")), None);
+        assert_eq!(unread(&json!({"verb": "get"})), None);
+        let both = "spec.resourceAttributes.fieldSelector ignored due to parse error; spec.resourceAttributes.labelSelector \
+                    ignored due to parse error";
+        assert_eq!(unread(&raw("(((", "(((")).as_deref(), Some(both));
+    }
+
+    #[test]
+    fn what_is_refused_has_no_kind() {
+        let spec = json!({"kind": "SubjectAccessReview", "spec": {"user": "a"}});
+        let review = Object::from_value(spec).unwrap();
+        let refused = validate::review("authorization.k8s.io", "SubjectAccessReview", &review).map_err(nameless);
+        let status = refused.unwrap_err().to_value();
+        assert!(status["message"].as_str().unwrap().starts_with(".authorization.k8s.io \"\" is invalid: spec."));
+        assert_eq!(
+            (&status["details"]["group"], status["details"].get("kind")),
+            (&json!("authorization.k8s.io"), None)
+        );
+    }
 
     #[test]
     fn a_node_is_selected_in_either_form() {

@@ -26,17 +26,20 @@ impl Api {
         payload: &Payload,
     ) -> Result<Response<Body>, Status> {
         let invalid = |reason: &'static str, field: &str, text: String| {
-            Status::invalid(GROUP, KIND, &request.name, &[(reason, field.to_owned(), text)])
+            Status::invalid(GROUP, KIND, "", &[(reason, field.to_owned(), text)])
         };
         let wanted = Object::from_value(body::tree(payload)?);
         let mut wanted = wanted.ok_or_else(|| Status::bad_request("the body is not a TokenRequest"))?;
-        for (field, own) in [("name", &request.name), ("namespace", &request.namespace)] {
-            let sent = wanted.str(&["metadata", field]);
-            if !sent.is_empty() && sent != own {
-                let what = if field == "name" { "name" } else { "namespace" };
-                let text = format!("Invalid value: {sent:?}: must match the service account {what} if specified");
-                return Err(invalid("FieldValueInvalid", &format!("metadata.{field}"), text));
-            }
+        let sent = wanted.str(&["metadata", "namespace"]);
+        if !sent.is_empty() && sent != request.namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        let sent = wanted.str(&["metadata", "name"]);
+        if !sent.is_empty() && sent != request.name {
+            let text = format!("Invalid value: {sent:?}: must match the service account name if specified");
+            return Err(invalid("FieldValueInvalid", "metadata.name", text));
         }
         let (account, _) = self.stored(request, &request.name).await?;
         let attributes = Attributes::new(Operation::Create, request, &request.name, None);
@@ -99,12 +102,14 @@ impl Api {
             return Ok(bound);
         };
         let text = |field: &str| reference[field].as_str().unwrap_or_default();
-        let resource = match (text("apiVersion"), text("kind")) {
-            ("v1", "Pod") => "pods",
-            ("v1", "Secret") => "secrets",
-            ("v1", "Node") => "nodes",
-            (version, kind) => {
-                return Err(Status::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}")));
+        let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+        let resource = match (group, text("kind")) {
+            ("", "Pod") => "pods",
+            ("", "Secret") => "secrets",
+            ("", "Node") => "nodes",
+            (group, kind) => {
+                let what = format!("{group}/{version}, Kind={kind}");
+                return Err(Status::bad_request(format!("cannot bind token to object of type {what}")));
             }
         };
         let namespace = if resource == "nodes" { "" } else { &request.namespace };
