@@ -97,8 +97,7 @@ impl Patches {
             let invalid = |reason: String| Error::Invalid { file: patch.file.clone(), reason };
             match (patch.kind, schema(target)) {
                 (Kind::Json, _) => {
-                    let operations: json_patch::Patch =
-                        serde_json::from_value(patch.body.clone()).map_err(|error| invalid(error.to_string()))?;
+                    let operations = patch::operations::Patch::read(&patch.body).map_err(invalid)?;
                     patch::operations::apply(object, &operations).map_err(|error| invalid(error.to_string()))?;
                 }
                 (Kind::Strategic, Some(schema)) => {

@@ -61,6 +61,8 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
     /// The time of the write.
     pub now: &'a str,
+    /// The fields that this way of writing does not set, which it cannot own: `status`, or `spec` of a status.
+    pub reset: &'a [&'a [&'a str]],
     /// The kind's other versions, where managers may have written in them.
     pub versions: Option<&'a dyn Versions>,
 }
@@ -106,13 +108,16 @@ pub fn update(schema: Option<Schema<'_>>, old: Option<&Object>, new: &mut Object
     const FIELDS: &[&str] = &["metadata", "managedFields"];
     let sent = new.remove(FIELDS);
     let kept = old.and_then(|old| old.get(FIELDS));
-    // A list of one empty entry asks for forgetting all managers.
-    let reset = sent.as_ref().and_then(Value::as_array).is_some_and(
-        |list| matches!(list.as_slice(), [only] if only.as_object().is_some_and(serde_json::Map::is_empty)),
-    );
-    let mut managers = Managers::decode(sent.as_ref().filter(|_| writer.subresource.is_empty()));
+    let sent = sent.filter(|_| writer.subresource.is_empty());
+    // A list of nothing, or of one empty entry, asks for forgetting all managers.
+    let reset = sent.as_ref().and_then(Value::as_array).is_some_and(|list| match list.as_slice() {
+        [] => true,
+        [only] => only.as_object().is_some_and(serde_json::Map::is_empty),
+        _ => false,
+    });
+    let mut managers = Managers::decode(sent.as_ref()).unwrap_or_default();
     if managers.0.is_empty() && !reset {
-        managers = Managers::decode(kept);
+        managers = Managers::decode(kept).unwrap_or_default();
     }
     // An object that was never tracked is left alone until somebody applies.
     if old.is_none() || !managers.0.is_empty() {
@@ -128,6 +133,8 @@ fn note(schema: Option<Schema<'_>>, old: Option<&Object>, new: &Object, managers
     let found = walk::compare_objects(Node::root(schema), old.unwrap_or(&nothing).map(), new.map());
     let mut own = Difference::of(found);
     strip(&mut own.changed);
+    writer.reset.iter().for_each(|path| own.changed.remove(path, true));
+    forget_foreign(schema, managers, writer);
     let states = || (old.unwrap_or(&nothing).clone().into_value(), new.clone().into_value());
     Views::new(writer, &own, managers, states).take(managers);
     managers.0.retain(|_, owned| !owned.set.is_empty());
@@ -143,9 +150,21 @@ fn note(schema: Option<Schema<'_>>, old: Option<&Object>, new: &Object, managers
     };
     let owned = managers.0.entry(id).or_default();
     owned.version = writer.api_version.to_owned();
-    owned.time = Some(writer.now.to_owned());
+    // Through a Scale goes no time: its managers are those of a form that is made for the request.
+    if writer.subresource != "scale" {
+        owned.time = Some(writer.now.to_owned());
+    }
     owned.set.add(&changed);
     managers.cap();
+}
+
+/// Forgets managers who wrote in a version that there is not.
+fn forget_foreign(schema: Option<Schema<'_>>, managers: &mut Managers, writer: Writer<'_>) {
+    let Some(Schema::Type(own)) = schema else { return };
+    managers.0.retain(|_, owned| {
+        let (group, version) = owned.version.split_once('/').unwrap_or(("", &owned.version));
+        owned.version == writer.api_version || kinit_schema::kind(group, version, own.name).is_some()
+    });
 }
 
 fn strip(set: &mut Set) {
@@ -155,15 +174,25 @@ fn strip(set: &mut Set) {
     set.remove(&["metadata", "managedFields"], true);
 }
 
-/// Applies `config` to `live`, or makes the object that it describes. `reset` are the top fields that this way of writing
-/// does not set (`status`, or `spec` for the status subresource).
+/// An object's version and kind as messages show them.
+pub fn kind_text(object: &Object) -> String {
+    let version = object.api_version();
+    let slash = if version.contains('/') { "" } else { "/" };
+    format!("{slash}{version}, Kind={}", object.kind())
+}
+
+/// Which object it is, as messages show it.
+pub fn name_text(object: &Object) -> String {
+    format!("{}/{}; {}", object.namespace(), object.name(), kind_text(object))
+}
+
+/// Applies `config` to `live`, or makes the object that it describes.
 pub fn apply(
     schema: Option<Schema<'_>>,
     live: Option<&Object>,
     mut config: Object,
     writer: Writer<'_>,
     force: bool,
-    reset: &[&str],
 ) -> Result<Object, ApplyError> {
     if config.api_version() != writer.api_version {
         return Err(ApplyError::Bad(format!(
@@ -176,26 +205,26 @@ pub fn apply(
         return Err(ApplyError::Bad("metadata.managedFields must be nil".into()));
     }
     let node = Node::root(schema);
-    let typed = |config: &Value, name: String| {
-        walk::fields(node, config).map_err(|error| ApplyError::Untyped { object: name, error })
-    };
-    let name = format!("{}/{}; {}, Kind={}", config.namespace(), config.name(), config.api_version(), config.kind());
-    for field in reset {
-        config.remove(&[*field]);
-    }
-    let last_config = config.clone();
-    let config = config.into_value();
-    let mut set = typed(&config, name)?;
+    let mut set = walk::fields(node, config.value())
+        .map_err(|error| ApplyError::Untyped { object: name_text(&config), error })?;
     set.member = false;
     strip(&mut set);
+    let last_config = config.clone();
+    for path in writer.reset {
+        set.remove(path, true);
+        config.remove(path);
+    }
+    let config = config.into_value();
 
-    let mut managers = Managers::decode(live.and_then(|live| live.get(&["metadata", "managedFields"])));
+    let managers = live.and_then(|live| live.get(&["metadata", "managedFields"]));
+    let mut managers = Managers::decode(managers).unwrap_or_default();
     let mut current = live.cloned().unwrap_or_default();
     current.remove(&["metadata", "managedFields"]);
     if let Some(live) = live.filter(|_| managers.0.is_empty()) {
-        let first = Writer { manager: BEFORE_APPLY, subresource: "", ..writer };
+        let first = Writer { manager: BEFORE_APPLY, ..writer };
         note(schema, None, live, &mut managers, first);
     }
+    forget_foreign(schema, &mut managers, writer);
     let id = Id {
         manager: writer.manager.to_owned(),
         applies: true,
@@ -222,9 +251,9 @@ pub fn apply(
     }
     views.take(&mut managers);
     let version = writer.api_version.to_owned();
-    let same = before.as_ref().is_some_and(|before| before.set == set && before.version == version);
-    let time =
-        if same && merged == current { before.and_then(|before| before.time) } else { Some(writer.now.to_owned()) };
+    // Who changes nothing has come at no time.
+    let keeps = merged == current || writer.subresource == "scale";
+    let time = if keeps { before.and_then(|before| before.time) } else { Some(writer.now.to_owned()) };
     managers.0.insert(id, Owned { version, time, set });
 
     let mut object = Object::from_value(merged).unwrap_or_default();

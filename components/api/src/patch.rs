@@ -6,7 +6,7 @@ mod strategic;
 
 use serde_json::Value;
 
-pub use order::go_text;
+pub use order::{go_text, go_type};
 pub use strategic::{PatchError, strategic};
 
 /// Applies a JSON merge patch (RFC 7396).

@@ -138,6 +138,11 @@ impl Status {
         Self::new(500, "InternalError", format!("Internal error occurred: {why}"))
     }
 
+    /// An error that upstream's server has no reason for.
+    pub fn failure(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
     pub fn not_implemented(what: &str) -> Self {
         Self::new(501, "NotImplemented", format!("this server has no {what}"))
     }
@@ -168,8 +173,11 @@ impl Status {
     pub fn to_value(&self) -> Value {
         let mut value = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            value["reason"] = self.reason.as_ref().into();
+        }
         if let (Some(details), Some(map)) = (&self.details, value.as_object_mut()) {
             let mut details = details.clone();
             if let Some(parts) = details.as_object_mut() {

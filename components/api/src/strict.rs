@@ -7,12 +7,26 @@ mod scalar;
 use kinit_schema::{Element, Field, Scalar, Shape, Type};
 use serde_json::{Map, Value};
 
-pub use parse::{Parsed, parse, parse_yaml};
+pub use parse::{Parsed, go_syntax, go_yaml, parse, parse_yaml};
 
-/// A value that its field cannot hold; the text is Go's.
+/// A value that its field cannot hold; the text is that of Go's decoder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TypeError(String);
+#[error("{decoded}")]
+pub struct TypeError {
+    decoded: String,
+    converted: String,
+}
+
+impl TypeError {
+    fn same(text: String) -> Self {
+        Self { converted: text.clone(), decoded: text }
+    }
+
+    /// What is told where the value was in a tree already, as it is after a strategic merge patch or an apply.
+    pub fn converted(&self) -> &str {
+        &self.converted
+    }
+}
 
 /// Where a value is: a list that grows towards the leaves, so that nothing is built until there is something to tell.
 #[derive(Clone, Copy)]
@@ -67,8 +81,50 @@ impl<'a> Path<'a> {
         fields.join(".")
     }
 
-    fn mismatch(&self, found: &str, wanted: &str) -> TypeError {
-        TypeError(format!("json: cannot unmarshal {found} into Go struct field {} of type {wanted}", self.go_text()))
+    fn mismatch(&self, value: &Value, wanted: &str) -> TypeError {
+        let found = match value {
+            Value::Number(number) if is_integer(wanted) => format!("number {number}"),
+            other => go_kind(other).to_owned(),
+        };
+        let place = self.go_text();
+        TypeError {
+            decoded: format!("json: cannot unmarshal {found} into Go struct field {place} of type {wanted}"),
+            converted: unconvertible(value, wanted),
+        }
+    }
+}
+
+fn is_integer(wanted: &str) -> bool {
+    matches!(wanted, "int32" | "int64" | "uint8" | "uint64")
+}
+
+/// What Go's conversion of trees says of a value of another type than `wanted`: it knows which types the language converts.
+fn unconvertible(value: &Value, wanted: &str) -> String {
+    let found = match value {
+        Value::Null => "interface",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    };
+    if wanted.starts_with("[]") {
+        return format!("cannot restore slice from {found}");
+    }
+    if wanted.starts_with("map[") {
+        return format!("cannot restore map from {found}");
+    }
+    let convertible = match found {
+        "int64" => wanted == "string",
+        "float64" => is_integer(wanted),
+        _ => false,
+    };
+    match wanted {
+        _ if convertible => format!("cannot convert {found} to {wanted}"),
+        "string" | "bool" | "float64" => format!("unrecognized type: {wanted}"),
+        _ if is_integer(wanted) => format!("unrecognized type: {wanted}"),
+        _ => format!("cannot restore struct from: {found}"),
     }
 }
 
@@ -97,7 +153,7 @@ fn message(
             if !own {
                 unknown.push(here.text());
             } else if !value.is_string() && !value.is_null() {
-                failed = Some(here.mismatch(go_kind(value), "string"));
+                failed = Some(here.mismatch(value, "string"));
             }
             return own && !value.is_null();
         };
@@ -125,8 +181,8 @@ fn of_field(
         (Shape::Map, Value::Object(map)) => {
             map.iter_mut().try_for_each(|(key, value)| element(value, field, &path.then(Step::Key(key)), unknown))
         }
-        (Shape::List, other) => Err(path.mismatch(go_kind(other), &format!("[]{}", go_type(field)))),
-        (Shape::Map, other) => Err(path.mismatch(go_kind(other), &format!("map[string]{}", go_type(field)))),
+        (Shape::List, other) => Err(path.mismatch(other, &format!("[]{}", go_type(field)))),
+        (Shape::Map, other) => Err(path.mismatch(other, &format!("map[string]{}", go_type(field)))),
     }
 }
 
@@ -154,7 +210,7 @@ fn props(
     }
     match value {
         Value::Object(map) => message(map, schema, path, unknown),
-        other => Err(path.mismatch(go_kind(other), &go_name(schema))),
+        other => Err(path.mismatch(other, &go_name(schema))),
     }
 }
 
@@ -229,6 +285,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_a_tree_already_is_refused_in_other_words() {
+        let cases = [
+            (json!({"metadata": {"labels": {"a": 1}}}), "cannot convert int64 to string"),
+            (json!({"metadata": {"labels": []}}), "cannot restore map from slice"),
+            (json!({"spec": {"replicas": "1"}}), "unrecognized type: int32"),
+            (json!({"spec": {"replicas": 1.5}}), "cannot convert float64 to int32"),
+            (json!({"spec": {"paused": "x"}}), "unrecognized type: bool"),
+            (json!({"spec": "x"}), "cannot restore struct from: string"),
+            (json!({"spec": {"template": {"spec": {"containers": {}}}}}), "cannot restore slice from map"),
+        ];
+        let schema = kinit_schema::kind("apps", "v1", "Deployment").unwrap();
+        for (mut value, wanted) in cases {
+            let error = conform(value.as_object_mut().unwrap(), schema).unwrap_err();
+            assert_eq!(error.converted(), wanted, "{value}");
+        }
+    }
+
+    #[test]
     fn other_types_are_refused_as_go_does() {
         let field = |path: &str, wanted: &str| format!("Go struct field {path} of type {wanted}");
         let cases = [
@@ -263,6 +337,6 @@ mod tests {
         let secret = conformed("Secret", json!({"data": {"a": "AA==", "b": "*"}}));
         assert_eq!(secret.unwrap_err(), "illegal base64 data at input byte 0");
         let time = conformed("Pod", json!({"metadata": {"creationTimestamp": "yesterday"}}));
-        assert!(time.unwrap_err().starts_with("parsing time \"\\\"yesterday\\\"\" as \"2006-01-02T15:04:05Z07:00\""));
+        assert!(time.unwrap_err().starts_with("parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\""));
     }
 }

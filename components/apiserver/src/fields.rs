@@ -73,11 +73,14 @@ pub struct Manager {
 impl Manager {
     /// The manager that a request names, or else the program that sends it.
     pub fn of(request: &ResourceRequest, headers: &HeaderMap) -> Self {
-        let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let agent = agent.unwrap_or_default();
         let named = request.parameter("fieldManager");
         let name = if named.is_empty() {
             let program = agent.split('/').next().unwrap_or_default();
-            program.chars().filter(|letter| !letter.is_control()).take(MAX_MANAGER).collect()
+            let mut name: String = program.chars().filter(|letter| !letter.is_control()).collect();
+            name.truncate(name.floor_char_boundary(MAX_MANAGER));
+            if name.is_empty() { "unknown".to_owned() } else { name }
         } else {
             named.to_owned()
         };
@@ -113,7 +116,8 @@ pub fn directive(request: &ResourceRequest) -> Result<Directive, Status> {
         "Ignore" => Ok(Directive::Ignore),
         "Strict" => Ok(Directive::Strict),
         other => {
-            let text = format!("Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\"");
+            let text =
+                format!("Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
             Err(bad_option(request, "FieldValueNotSupported", "fieldValidation", text))
         }
     }
@@ -122,6 +126,7 @@ pub fn directive(request: &ResourceRequest) -> Result<Directive, Status> {
 /// Refuses parameters that a write cannot have.
 pub fn check_options(request: &ResourceRequest, applies: bool) -> Result<(), Status> {
     directive(request)?;
+    crate::handlers::dry_run(request)?;
     let manager = request.parameter("fieldManager");
     if applies && manager.is_empty() {
         let text = "Required value: is required for apply patch".to_owned();
@@ -131,8 +136,9 @@ pub fn check_options(request: &ResourceRequest, applies: bool) -> Result<(), Sta
         let text = format!("Too long: may not be more than {MAX_MANAGER} bytes");
         return Err(bad_option(request, "FieldValueTooLong", "fieldManager", text));
     }
-    if let Some(letter) = manager.chars().find(|letter| letter.is_control()) {
-        let text = format!("Invalid value: {manager:?}: should only contain printable characters, found {letter:?}");
+    if let Some((at, letter)) = manager.chars().enumerate().find(|(_, letter)| letter.is_control()) {
+        let code = u32::from(letter);
+        let text = format!("Invalid value: {manager:?}: invalid character U+{code:04X} (at position {at})");
         return Err(bad_option(request, "FieldValueInvalid", "fieldManager", text));
     }
     if !applies && request.verb == Verb::Patch && request.query.contains_key("force") {
@@ -200,6 +206,7 @@ pub fn note(
         api_version: &version,
         subresource: &manager.subresource,
         now,
+        reset: &crate::strategy::reset_by(&request.spec, &manager.subresource),
         versions: versions.map(|versions| versions as &dyn apply::Versions),
     };
     apply::update(schema(spec), old, new, writer);
@@ -231,7 +238,7 @@ mod tests {
                 "fieldValidation=Some",
                 false,
                 Some(
-                    "fieldValidation: Unsupported value: \"Some\": supported values: \"Ignore\", \"Strict\", \"Warn\"",
+                    "fieldValidation: Unsupported value: \"Some\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
                 ),
             ),
         ];

@@ -100,8 +100,8 @@ pub fn patch(input: &[u8]) {
     match head.first().copied().unwrap_or_default() % 4 {
         0 => patch::merge(&mut target, &change),
         1 => {
-            if let Ok(list) = serde_json::from_value::<json_patch::Patch>(change) {
-                let _ = operations::apply(&mut target, &list);
+            if let Ok(patch) = operations::Patch::read(&change) {
+                let _ = operations::apply(&mut target, &patch);
             }
         }
         2 => drop(schema.map(|schema| patch::strategic(&mut target, &change, schema))),
@@ -116,10 +116,16 @@ pub fn patch(input: &[u8]) {
 /// Applies twice, which changes nothing the second time.
 fn applied(schema: Option<Schema<'_>>, live: Object, config: Object) {
     let version = config.api_version().to_owned();
-    let writer =
-        Writer { manager: "m", subresource: "", api_version: &version, now: "2026-01-02T03:04:05Z", versions: None };
-    let Ok(once) = apply::apply(schema, Some(&live), config.clone(), writer, true, &["status"]) else { return };
-    let twice = apply::apply(schema, Some(&once), config, writer, true, &["status"]);
+    let writer = Writer {
+        manager: "m",
+        subresource: "",
+        api_version: &version,
+        now: "2026-01-02T03:04:05Z",
+        reset: &[&["status"]],
+        versions: None,
+    };
+    let Ok(once) = apply::apply(schema, Some(&live), config.clone(), writer, true) else { return };
+    let twice = apply::apply(schema, Some(&once), config, writer, true);
     assert_eq!(twice.as_ref(), Ok(&once), "applying the same again changes the object");
     let mut changed = once.clone();
     changed.set(&["metadata", "labels"], json!({"a": "b"}));

@@ -188,7 +188,7 @@ pub fn now() -> String {
 }
 
 /// Whether the write is to be tried only.
-fn dry_run(request: &ResourceRequest) -> Result<bool, Status> {
+pub(crate) fn dry_run(request: &ResourceRequest) -> Result<bool, Status> {
     match request.parameter("dryRun") {
         "" => Ok(false),
         "All" => Ok(true),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::handlers::now;
 use crate::registry::ResourceSpec;
-use crate::request::ResourceRequest;
+use crate::request::{ResourceRequest, Verb};
 use crate::services;
 
 /// What a deletion does next.
@@ -139,6 +139,12 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
 /// What clients send in another form than it is kept in: a Secret's text becomes data, and is never shown again.
 pub fn normalize(spec: &ResourceSpec, object: &mut Object) {
     use base64::Engine;
+    const MANAGERS: &[&str] = &["metadata", "managedFields"];
+    // A list of nothing would pass for none; it asks for the same as one of an empty entry.
+    if object.get(MANAGERS).and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        object.set(MANAGERS, json!([{}]));
+    }
+    object.remove(&["metadata", "selfLink"]);
     if (spec.group(), spec.resource()) != ("", "secrets") {
         return;
     }
@@ -158,6 +164,11 @@ fn valid_name(name: &str) -> bool {
 pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object) -> Result<(), Status> {
     let spec = &request.spec;
     if !new.uid().is_empty() && new.uid() != old.uid() {
+        if request.verb == Verb::Patch {
+            let text = format!("Invalid value: {:?}: field is immutable", new.uid());
+            let errors = [("FieldValueInvalid", "metadata.uid".to_owned(), text)];
+            return Err(Status::invalid(spec.group(), spec.kind(), old.name(), &errors));
+        }
         let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
         return Err(Status::conflict(spec.group(), spec.resource(), old.name(), &why));
     }
@@ -208,6 +219,27 @@ fn metadata_with_status(spec: &ResourceSpec) -> &'static [&'static str] {
         _ if spec.custom.is_some() => &[],
         _ => FREE_METADATA,
     }
+}
+
+/// The fields that a way of writing leaves as they are, so that who writes this way cannot own them.
+pub fn reset_by(spec: &ResourceSpec, subresource: &str) -> Vec<&'static [&'static str]> {
+    let mut fields: Vec<&[&str]> = match (spec.group(), spec.resource(), subresource) {
+        (_, _, "scale") => vec![],
+        ("certificates.k8s.io", "certificatesigningrequests", "") => vec![&["spec"], &["status"]],
+        ("certificates.k8s.io", "certificatesigningrequests", "status") => vec![&["spec"], &["status", "conditions"]],
+        ("certificates.k8s.io", "certificatesigningrequests", _) => vec![&["spec"], &["status", "certificate"]],
+        ("", "pods", "status") => vec![&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
+        ("apps", "deployments", "status") => vec![&["spec"], &["metadata", "labels"]],
+        (_, _, "status") => vec![&["spec"]],
+        _ if spec.status => vec![&["status"]],
+        _ => vec![],
+    };
+    // That of a definition stays too, but upstream does not say so.
+    let is_definition = spec.group() == "apiextensions.k8s.io";
+    if subresource == "status" && !is_definition && metadata_with_status(spec).is_empty() {
+        fields.push(&["metadata"]);
+    }
+    fields
 }
 
 /// Takes `path` and these fields of the metadata from what was sent, and all else from what is stored.
@@ -269,17 +301,16 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
         }
         _ => {}
     }
-    for field in [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "namespace",
-        "name",
-        "generateName",
-    ] {
+    for field in ["uid", "creationTimestamp", "generation", "namespace", "name"] {
         copy(old, new, &["metadata", field]);
+    }
+    // That it is being deleted nobody takes back; that it is not is for validation to say.
+    if old.is_being_deleted() {
+        copy(old, new, &["metadata", "deletionTimestamp"]);
+    }
+    let grace = ["metadata", "deletionGracePeriodSeconds"];
+    if new.get(&grace).is_none() {
+        copy(old, new, &grace);
     }
 }
 

@@ -48,14 +48,19 @@ pub struct Owned {
 pub struct Managers(pub BTreeMap<Id, Owned>);
 
 impl Managers {
-    pub fn decode(entries: Option<&Value>) -> Self {
+    /// Reads entries; none where one of them is no entry, so that nothing is known of any.
+    pub fn decode(entries: Option<&Value>) -> Option<Self> {
         let mut managers = Self::default();
         for entry in entries.and_then(Value::as_array).into_iter().flatten() {
             let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-            let applies = entry["operation"] == "Apply";
+            let applies = match entry["operation"].as_str() {
+                Some("Apply") => true,
+                Some("Update") => false,
+                _ => return None,
+            };
             let version = text("apiVersion");
-            if text("manager").is_empty() && version.is_empty() {
-                continue;
+            if version.is_empty() || entry["fieldsType"] != "FieldsV1" {
+                return None;
             }
             let id = Id {
                 manager: text("manager"),
@@ -63,12 +68,15 @@ impl Managers {
                 version: if applies { String::new() } else { version.clone() },
                 subresource: text("subresource"),
             };
-            let mut set = Set::decode(&entry["fieldsV1"]);
+            let mut set = match &entry["fieldsV1"] {
+                Value::Null => Set::default(),
+                fields => Set::decode(fields)?,
+            };
             set.member = false;
             let time = entry["time"].as_str().map(str::to_owned);
             managers.0.insert(id, Owned { version, time, set });
         }
-        managers
+        Some(managers)
     }
 
     /// The entries in upstream's order, or nothing where there is no manager.
@@ -130,15 +138,32 @@ mod tests {
     }
 
     #[test]
+    fn one_bad_entry_spoils_them_all() {
+        let good = update("a", 1, json!({"f:b": {}}));
+        for (field, value) in [
+            ("operation", json!("Other")),
+            ("apiVersion", json!("")),
+            ("fieldsType", json!("FieldsV2")),
+            ("fieldsV1", json!({"b": {}})),
+            ("fieldsV1", json!("b")),
+        ] {
+            let mut bad = good.clone();
+            bad[field] = value;
+            assert_eq!(Managers::decode(Some(&json!([good, bad]))), None, "{bad}");
+        }
+        assert_eq!(Managers::decode(None), Some(Managers::default()));
+    }
+
+    #[test]
     fn entries_are_sorted_and_old_ones_merge() {
         let applied = json!({"manager": "z", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
             "time": "2026-02-01T00:00:00Z", "fieldsV1": {"f:a": {}}});
         let entries = json!([update("b", 2, json!({"f:b": {}})), update("a", 3, json!({"f:c": {}})), applied.clone()]);
         let sorted = json!([applied, entries[0], entries[1]]);
-        assert_eq!(Managers::decode(Some(&entries)).encode(), Some(sorted));
+        assert_eq!(Managers::decode(Some(&entries)).unwrap().encode(), Some(sorted));
 
         let many: Vec<Value> = (0..12).map(|n| update(&format!("m{n:02}"), n, json!({format!("f:{n}"): {}}))).collect();
-        let mut managers = Managers::decode(Some(&Value::Array(many)));
+        let mut managers = Managers::decode(Some(&Value::Array(many))).unwrap();
         managers.cap();
         let entries = managers.encode().unwrap();
         assert_eq!(entries.as_array().unwrap().len(), 10);

@@ -27,6 +27,8 @@ pub fn merge(node: Node<'_>, live: Option<&Value>, config: &Value) -> Value {
         (Node::Items(..) | Node::Elements(_) | Node::Values, Some(Value::Array(live)), Value::Array(config)) => {
             merge_lists(node, live, config).into()
         }
+        // Null says nothing about what is in an object or a list, so that stays.
+        (node, Some(live), Value::Null) if node.has_parts_in(live) => live.clone(),
         _ => config.clone(),
     }
 }

@@ -6,6 +6,7 @@ use kinit_schema::{Element, Field, ListType, Scalar, Shape, Type};
 use serde_json::{Map, Value};
 
 use super::Schema;
+use crate::patch::{go_text, go_type};
 
 /// How a place in a custom resource is owned, as its definition says.
 #[derive(Clone, Debug)]
@@ -52,11 +53,67 @@ impl Structure {
     }
 }
 
+/// The types that plain values are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain {
+    Text,
+    Number,
+    Bool,
+    /// Any of them.
+    Any,
+}
+
+impl Plain {
+    fn of(scalar: Scalar) -> Self {
+        match scalar {
+            Scalar::Bool => Self::Bool,
+            Scalar::I32 | Scalar::I64 | Scalar::U8 | Scalar::U64 | Scalar::F64 => Self::Number,
+            Scalar::String | Scalar::Duration | Scalar::Time | Scalar::MicroTime | Scalar::Bytes => Self::Text,
+            _ => Self::Any,
+        }
+    }
+
+    /// What is wrong with a value that is of another type.
+    pub fn mismatch(self, value: &Value) -> Option<String> {
+        let fits = match (self, value) {
+            (_, Value::Null) => true,
+            (Self::Text, value) => value.is_string(),
+            (Self::Number, value) => value.is_number(),
+            (Self::Bool, value) => value.is_boolean(),
+            (Self::Any, value) => !value.is_object() && !value.is_array(),
+        };
+        (!fits).then(|| match self {
+            Self::Text => format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_syntax(value)),
+            Self::Number => format!("expected numeric (int or float), got {}", go_type(value)),
+            Self::Bool => format!("expected boolean, got &{{{}}}", go_text(value)),
+            Self::Any => format!("expected any scalar, got &{{{}}}", go_text(value)),
+        })
+    }
+}
+
+/// A value as a literal of Go's.
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::Array(list) => {
+            format!("[]interface {{}}{{{}}}", list.iter().map(go_syntax).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(map) => {
+            let fields: Vec<String> =
+                map.iter().map(|(name, value)| format!("{name:?}:{}", go_syntax(value))).collect();
+            format!("map[string]interface {{}}{{{}}}", fields.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// A place in an object.
 #[derive(Clone, Copy)]
 pub enum Node<'a> {
-    /// Owned as a whole: plain values, atomic lists, atomic maps.
+    /// Owned as a whole: atomic lists and maps, and plain values of any type.
     Leaf,
+    /// A plain value.
+    Plain(Plain),
     Struct(&'static Type),
     /// A map whose values are elements of the field.
     Map(&'static Field),
@@ -102,13 +159,24 @@ impl<'a> Node<'a> {
             Self::Map(field) => Some(of_element(field)),
             Self::Free => Some(Self::Free),
             Self::Object(fields) => fields.named.get(name).or(fields.rest.as_deref()).map(Structure::node),
-            Self::Leaf | Self::Values | Self::Items(..) | Self::Elements(_) => None,
+            Self::Leaf | Self::Plain(_) | Self::Values | Self::Items(..) | Self::Elements(_) => None,
         }
     }
 
     /// Whether an object here is owned field by field.
     pub fn has_fields(self) -> bool {
         matches!(self, Self::Struct(_) | Self::Map(_) | Self::Object(_) | Self::Free)
+    }
+
+    /// Whether a value is made of parts that are owned one by one.
+    pub fn has_parts_in(self, value: &Value) -> bool {
+        match value {
+            Value::Object(map) => self.has_fields() && !map.is_empty(),
+            Value::Array(list) => {
+                matches!(self, Self::Values | Self::Items(..) | Self::Elements(_)) && !list.is_empty()
+            }
+            _ => false,
+        }
     }
 
     /// What a field holds when nothing is set, where Go encodes it nevertheless: a struct within a struct, or null.
@@ -137,36 +205,67 @@ impl<'a> Node<'a> {
     /// What the elements of a list here are.
     pub fn element(self) -> Self {
         match self {
-            Self::Items(schema, _) => Self::Struct(schema),
+            Self::Items(schema, _) if !schema.atomic => Self::Struct(schema),
             Self::Elements(elements) => elements.element.node(),
             _ => Self::Leaf,
         }
     }
 
-    /// An element's name in a set of fields.
+    /// An element's name in a set of fields. A key that is not there counts as its default, which for those that Go always
+    /// writes is nothing.
     pub fn element_name(self, item: &Value) -> Result<String, String> {
         let keys: Vec<(&str, Option<Value>)> = match self {
-            Self::Items(schema, keys) => {
-                let default = |key: &str| schema.field(key).and_then(|field| field.default.map(Value::from));
-                keys.iter().map(|key| (*key, default(key))).collect()
-            }
+            Self::Items(schema, keys) => keys.iter().map(|key| (*key, default(schema, key))).collect(),
             Self::Elements(elements) => {
                 elements.keys.iter().map(|(key, default)| (key.as_str(), default.clone())).collect()
             }
-            _ => return Ok(format!("v:{item}")),
+            _ => {
+                let why = match item {
+                    Value::Object(_) => "associative list without keys has an element that's a map type",
+                    Value::Array(_) => "not supported: associative list with lists as elements",
+                    Value::Null => "associative list without keys has an element that's an explicit null",
+                    _ => return Ok(format!("v:{item}")),
+                };
+                return Err(why.to_owned());
+            }
         };
+        match item {
+            Value::Object(_) => {}
+            Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
+            _ => return Err("associative list with keys may not have non-map elements".to_owned()),
+        }
         let mut named = Map::new();
-        for (key, default) in keys {
-            let value = item.get(key).filter(|value| !value.is_null()).cloned().or(default);
-            let Some(value) = value else {
-                return Err(format!(
-                    "element {}: associative list with keys has an element that omits key field {key:?} (and doesn't have default value)",
-                    named.len()
-                ));
-            };
-            named.insert(key.to_owned(), value);
+        for (key, default) in &keys {
+            if let Some(value) = item.get(key).cloned().or_else(|| default.clone()) {
+                named.insert((*key).to_owned(), value);
+            }
+        }
+        if named.is_empty() {
+            let names: Vec<String> = keys.iter().map(|(key, _)| format!("{key:?}")).collect();
+            return Err(format!(
+                "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
+                names.join(" ")
+            ));
         }
         Ok(format!("k:{}", Value::Object(named)))
+    }
+}
+
+/// What stands for a key that an element does not have.
+fn default(schema: &Type, key: &str) -> Option<Value> {
+    let field = schema.field(key)?;
+    if let Some(default) = field.default {
+        return Some(default.into());
+    }
+    let written = !field.omit_empty && !field.pointer && field.shape == Shape::One;
+    match field.element {
+        Element::Scalar(scalar) if written => match Plain::of(scalar) {
+            Plain::Text => Some("".into()),
+            Plain::Number => Some(0.into()),
+            Plain::Bool => Some(false.into()),
+            Plain::Any => None,
+        },
+        _ => None,
     }
 }
 
@@ -193,7 +292,10 @@ fn of_field(field: &'static Field) -> Node<'static> {
 fn of_element(field: &'static Field) -> Node<'static> {
     match field.element {
         Element::Scalar(Scalar::Raw | Scalar::Json) => Node::Free,
-        Element::Scalar(_) => Node::Leaf,
+        Element::Scalar(
+            Scalar::Strings | Scalar::FieldsV1 | Scalar::PropsOrBool | Scalar::PropsOrArray | Scalar::PropsOrStrings,
+        ) => Node::Leaf,
+        Element::Scalar(scalar) => Node::Plain(Plain::of(scalar)),
         Element::Message(reference) if reference.get().atomic && !field.granular => Node::Leaf,
         Element::Message(reference) => Node::Struct(reference.get()),
     }

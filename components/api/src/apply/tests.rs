@@ -8,7 +8,7 @@ fn deployment() -> Option<Schema<'static>> {
 }
 
 fn writer(manager: &str) -> Writer<'_> {
-    Writer { manager, api_version: "apps/v1", subresource: "", now: NOW, versions: None }
+    Writer { manager, api_version: "apps/v1", subresource: "", now: NOW, reset: &[], versions: None }
 }
 
 fn config(fields: Value) -> Object {
@@ -19,7 +19,7 @@ fn config(fields: Value) -> Object {
 }
 
 fn applied(live: Option<&Object>, fields: Value, manager: &str, force: bool) -> Result<Object, ApplyError> {
-    apply(deployment(), live, config(fields), writer(manager), force, &["status"])
+    apply(deployment(), live, config(fields), Writer { reset: &[&["status"]], ..writer(manager) }, force)
 }
 
 fn owned(object: &Object, manager: &str) -> Value {
@@ -47,6 +47,88 @@ fn what_is_applied_is_owned_and_what_is_no_longer_applied_goes() {
     assert_eq!(second.uid(), "u");
     assert_eq!(owned(&second, "m"), json!({"f:spec": {"f:replicas": {}}}));
     assert_eq!(applied(Some(&second), json!({"spec": {"replicas": 1}}), "m", false).unwrap(), second);
+}
+
+#[test]
+fn what_has_another_type_is_refused_before_anything_is_merged() {
+    let cases = [
+        (
+            json!({"metadata": {"labels": {"a": 1}}}),
+            ".metadata.labels.a: expected string, got &value.valueUnstructured{Value:1}",
+        ),
+        (json!({"metadata": {"labels": ["a"]}}), ".metadata.labels: expected map, got &{[a]}"),
+        (json!({"spec": {"replicas": "1"}}), ".spec.replicas: expected numeric (int or float), got string"),
+        (json!({"spec": {"paused": "x"}}), ".spec.paused: expected boolean, got &{x}"),
+        (containers(json!({})), ".spec.template.spec.containers: expected list, got &{map[]}"),
+        (
+            containers(json!(["x"])),
+            ".spec.template.spec.containers: element 0: associative list with keys may not have non-map elements",
+        ),
+        (
+            containers(json!([null])),
+            ".spec.template.spec.containers: element 0: associative list with keys may not have a null element",
+        ),
+        (json!({"bogus": 1}), ".bogus: field not declared in schema"),
+    ];
+    for (fields, wanted) in cases {
+        let error = applied(None, fields, "m", false).unwrap_err().to_string();
+        assert_eq!(error, format!("failed to create typed patch object (x/web; apps/v1, Kind=Deployment): {wanted}"));
+    }
+    // A key that Go always writes is there even where it is not.
+    assert!(applied(None, containers(json!([{"image": "i"}])), "m", false).is_ok());
+    assert_eq!(kind_text(&Object::from_value(json!({"apiVersion": "v1", "kind": "Pod"})).unwrap()), "/v1, Kind=Pod");
+}
+
+#[test]
+fn null_leaves_what_is_within_and_elements_can_be_whole() {
+    let first = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
+    let first = applied(None, first, "one", false).unwrap();
+    let second = json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}});
+    let second = applied(Some(&first), second, "two", true).unwrap();
+    assert_eq!(second.get(&["spec", "strategy", "rollingUpdate"]), Some(&json!({"maxSurge": 1})));
+    let owner =
+        json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "u"}]}});
+    let owner = applied(None, owner, "m", false).unwrap();
+    let fields = json!({"f:metadata": {"f:ownerReferences": {"k:{\"uid\":\"u\"}": {}}}});
+    assert_eq!(owned(&owner, "m"), fields);
+}
+
+#[test]
+fn who_changes_nothing_has_come_at_no_time() {
+    let entry = |object: &Object, at: usize| object.get(&["metadata", "managedFields"]).unwrap()[at].clone();
+    let first = applied(None, json!({"spec": {"replicas": 1}}), "m", false).unwrap();
+    let same = applied(Some(&first), json!({"spec": {"replicas": 1}}), "n", false).unwrap();
+    assert_eq!((entry(&same, 0)["manager"].clone(), entry(&same, 0)["time"].clone()), (json!("n"), Value::Null));
+    assert_eq!(entry(&same, 1)["time"], NOW);
+}
+
+#[test]
+fn managers_can_be_sent_and_forgotten() {
+    let old = applied(None, json!({"spec": {"replicas": 1}}), "m", false).unwrap();
+    let sent = |entries: Value, subresource: &'static str| {
+        let mut new = old.clone();
+        new.set(&["spec", "paused"], true);
+        new.set(&["metadata", "managedFields"], entries);
+        update(deployment(), Some(&old), &mut new, Writer { subresource, ..writer("w") });
+        let entries = new.get(&["metadata", "managedFields"]).and_then(Value::as_array).cloned().unwrap_or_default();
+        entries.iter().map(|entry| entry["manager"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let other = |operation: &str, version: &str| {
+        json!([{"manager": "x", "operation": operation, "apiVersion": version, "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:spec": {"f:replicas": {}}}}])
+    };
+    let cases = [
+        (json!([]), "", vec![]),
+        (json!([{}]), "", vec![]),
+        (json!([]), "status", vec!["m", "w"]),
+        (json!(null), "", vec!["m", "w"]),
+        (other("Update", "apps/v1"), "", vec!["x", "w"]),
+        (other("Bogus", "apps/v1"), "", vec!["m", "w"]),
+        (other("Update", "apps/v7"), "", vec!["w"]),
+    ];
+    for (entries, subresource, wanted) in cases {
+        assert_eq!(sent(entries.clone(), subresource), wanted, "{entries} {subresource}");
+    }
 }
 
 #[test]
@@ -152,12 +234,12 @@ fn kinds_without_a_schema_are_owned_field_by_field() {
     };
     let own = Writer { api_version: "x/v1", ..writer("m") };
     let first = config(json!({"data": {"a": 1, "list": [1]}, "more": {"b": 2}}));
-    let first = apply(None, None, first, own, false, &[]).unwrap();
+    let first = apply(None, None, first, own, false).unwrap();
     let fields = json!({
         "f:data": {".": {}, "f:a": {}, "f:list": {}}, "f:more": {".": {}, "f:b": {}},
     });
     assert_eq!(owned(&first, "m"), fields);
-    let second = apply(None, Some(&first), config(json!({"data": {"a": 1}})), own, false, &[]).unwrap();
+    let second = apply(None, Some(&first), config(json!({"data": {"a": 1}})), own, false).unwrap();
     assert_eq!((second.get(&["data"]), second.get(&["more"])), (Some(&json!({"a": 1})), None));
     assert_eq!(second.name(), "a");
 }
@@ -203,8 +285,9 @@ impl Toys {
         let version = config.api_version().to_owned();
         let live =
             live.map(|live| Object::from_value(self.view(&live.clone().into_value(), &version).unwrap()).unwrap());
-        let writer = Writer { manager, api_version: &version, subresource: "", now: NOW, versions: Some(self) };
-        apply(self.schema(&version), live.as_ref(), config, writer, force, &[])
+        let writer =
+            Writer { manager, api_version: &version, subresource: "", now: NOW, reset: &[], versions: Some(self) };
+        apply(self.schema(&version), live.as_ref(), config, writer, force)
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::node::Node;
 use super::set::{Set, shown};
+use crate::patch::go_text;
 
 /// The fields of `value`. Errors are paths with what is wrong there, one a line.
 pub fn fields(node: Node<'_>, value: &Value) -> Result<Set, String> {
@@ -37,10 +38,10 @@ fn fields_of(node: Node<'_>, value: &Value, path: &str, errors: &mut Vec<String>
         (Node::Struct(_) | Node::Map(_) | Node::Object(_), Value::Null)
         | (Node::Items(..) | Node::Elements(_) | Node::Values, Value::Null) => {}
         (Node::Struct(_) | Node::Map(_) | Node::Object(_), other) => {
-            errors.push(format!("{path}: expected map, got {other}"))
+            errors.push(format!("{path}: expected map, got &{{{}}}", go_text(other)))
         }
         (Node::Items(..) | Node::Elements(_) | Node::Values, Value::Array(list)) => {
-            for item in list {
+            for (at, item) in list.iter().enumerate() {
                 match node.element_name(item) {
                     Ok(name) if set.children.contains_key(&name) => {
                         errors.push(format!("{path}: duplicate entries for key {}", shown(&name)));
@@ -50,12 +51,19 @@ fn fields_of(node: Node<'_>, value: &Value, path: &str, errors: &mut Vec<String>
                         child.member = true;
                         set.put(name, child);
                     }
-                    Err(error) => errors.push(format!("{path}: {error}")),
+                    Err(error) => {
+                        errors.push(format!("{path}: element {at}: {error}"));
+                        break;
+                    }
                 }
             }
         }
         (Node::Items(..) | Node::Elements(_) | Node::Values, other) => {
-            errors.push(format!("{path}: expected list, got {other}"))
+            errors.push(format!("{path}: expected list, got &{{{}}}", go_text(other)))
+        }
+        (Node::Plain(plain), value) => {
+            errors.extend(plain.mismatch(value).map(|why| format!("{path}: {why}")));
+            set.member = true;
         }
         (Node::Leaf | Node::Free, _) => set.member = true,
     }

@@ -29,21 +29,64 @@ pub fn parse(json: &[u8]) -> Result<Parsed, serde_json::Error> {
     Ok(Parsed { value, complaints })
 }
 
-/// Reads one document of YAML. Complaints name lines, as upstream's reader does.
+/// Reads the first document of YAML; without any it is null. Complaints name lines, as upstream's reader does.
 pub fn parse_yaml(yaml: &[u8]) -> Result<Parsed, serde_yaml::Error> {
     let mut duplicates = Vec::new();
-    let value = Tree { path: Path::ROOT, duplicates: &mut duplicates }.deserialize(document(yaml))?;
+    let Some(first) = document(yaml) else { return Ok(Parsed { value: Value::Null, complaints: Vec::new() }) };
+    let value = Tree { path: Path::ROOT, duplicates: &mut duplicates }.deserialize(first)?;
     // The reader tells a line only of what fails, so each is made to fail in its turn.
     let complaints = (0..duplicates.len().min(MOST_COMPLAINTS)).filter_map(|earlier| {
         let pass = Unique { earlier: Cell::new(earlier), key: RefCell::default() };
-        let line = (&pass).deserialize(document(yaml)).err()?.location()?.line();
+        let line = (&pass).deserialize(document(yaml)?).err()?.location()?.line();
         Some(format!("line {line}: key {:?} already set in map", pass.key.into_inner()))
     });
     Ok(Parsed { value, complaints: complaints.collect() })
 }
 
-fn document(yaml: &[u8]) -> serde_yaml::Deserializer<'_> {
-    serde_yaml::Deserializer::from_slice(yaml)
+/// What Go's decoder says of bytes that are no JSON, where ours says `error`.
+pub fn go_syntax(json: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let line = json.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let letter = char::from(line.get(error.column().saturating_sub(1)).copied().unwrap_or(b' '));
+    let shown = if letter == '"' { "\"".to_owned() } else { letter.escape_default().to_string() };
+    let said = error.to_string();
+    let rows = [
+        ("trailing characters", "after top-level value"),
+        ("expected `,` or `}`", "after object key:value pair"),
+        ("expected `,` or `]`", "after array element"),
+        ("expected `:`", "after object key"),
+        ("key must be a string", "looking for beginning of object key string"),
+        ("control character", "in string literal"),
+        ("invalid escape", "in string escape code"),
+        ("invalid number", "in numeric literal"),
+    ];
+    let found = rows.iter().find(|(ours, _)| said.starts_with(ours)).map(|(_, theirs)| *theirs);
+    let place = match found {
+        Some(place) => place,
+        None if said.starts_with("trailing comma") && letter == '}' => "looking for beginning of object key string",
+        None => "looking for beginning of value",
+    };
+    format!("invalid character '{shown}' {place}")
+}
+
+/// What Go's reader says of text that is no YAML, where ours says `error`.
+pub fn go_yaml(error: &serde_yaml::Error) -> String {
+    let said = error.to_string();
+    let problem = said.split(" at line ").next().unwrap_or_default();
+    // Both count lines from naught; those of the scanner are told from one.
+    let line = error.location().map_or(0, |place| place.line().saturating_sub(1));
+    let scans = !problem.starts_with("did not find expected");
+    match line {
+        0 => format!("yaml: {problem}"),
+        line => format!("yaml: line {}: {problem}", line + usize::from(scans)),
+    }
+}
+
+/// The first document, which is the one that counts; none where there is nothing but space and comments.
+fn document(yaml: &[u8]) -> Option<serde_yaml::Deserializer<'_>> {
+    serde_yaml::Deserializer::from_slice(yaml).next()
 }
 
 /// Fails at a key that is given twice, but for so many earlier ones; the key is kept.
@@ -167,6 +210,10 @@ impl<'de> Visitor<'de> for Tree<'_> {
         Ok(Value::Null)
     }
 
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
         Ok(value.into())
     }
@@ -228,6 +275,35 @@ mod tests {
         assert_eq!(parsed.value, json!({"a": {"b": 2}, "l": [{"x": null}], "a2": "s"}));
         let complaints = ["a.b", "l[0].x", "l[0].x"].map(|path| format!("duplicate field {path:?}"));
         assert_eq!(parsed.complaints, complaints);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_as_go_does() {
+        let cases = [
+            ("", "unexpected end of JSON input"),
+            ("{", "unexpected end of JSON input"),
+            ("data: {a: b}", "invalid character 'd' looking for beginning of value"),
+            ("{\"a\":\"b\"} x", "invalid character 'x' after top-level value"),
+            ("{\"a\" 1}", "invalid character '1' after object key"),
+            ("{\"a\":1 \"b\"}", "invalid character '\"' after object key:value pair"),
+            ("[1 2]", "invalid character '2' after array element"),
+            ("{a: 1}", "invalid character 'a' looking for beginning of object key string"),
+            ("{\"a\":1,}", "invalid character '}' looking for beginning of object key string"),
+        ];
+        for (text, wanted) in cases {
+            let error = parse(text.as_bytes()).unwrap_err();
+            assert_eq!(go_syntax(text.as_bytes(), &error), wanted, "{text}");
+        }
+        let cases = [
+            ("{", "yaml: line 1: did not find expected node content"),
+            ("a: b: c", "yaml: mapping values are not allowed in this context"),
+            ("x: 1\na: b: c", "yaml: line 2: mapping values are not allowed in this context"),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(go_yaml(&parse_yaml(text.as_bytes()).unwrap_err()), wanted, "{text}");
+        }
+        assert_eq!(parse_yaml(b"").unwrap().value, Value::Null);
+        assert_eq!(parse_yaml(b"---\na: 1\n---\nb: 1\n").unwrap().value, json!({"a": 1}));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use kinit_schema::{Scalar, Type};
 use serde_json::Value;
 
-use super::{Path, Step, TypeError, go_kind, props};
+use super::{Path, Step, TypeError, props};
 use crate::quantity::Quantity;
 
 const QUANTITY: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
@@ -40,7 +40,7 @@ pub(super) fn check(
     if value.is_null() && !matches!(scalar, Scalar::Json | Scalar::Raw | Scalar::Time | Scalar::MicroTime) {
         *value = zero(scalar);
     }
-    let mismatch = |value: &Value| Err(path.mismatch(go_kind(value), go_type(scalar)));
+    let mismatch = |value: &Value| Err(path.mismatch(value, go_type(scalar)));
     match (scalar, &mut *value) {
         (Scalar::Bool, Value::Bool(_)) | (Scalar::F64, Value::Number(_)) => Ok(()),
         (Scalar::I32 | Scalar::I64 | Scalar::U8 | Scalar::U64, Value::Number(number)) => {
@@ -50,17 +50,17 @@ pub(super) fn check(
                 Scalar::U8 => number.as_u64().is_some_and(|number| u8::try_from(number).is_ok()),
                 _ => number.is_u64(),
             };
-            let found = format!("number {number}");
-            if fits { Ok(()) } else { Err(path.mismatch(&found, go_type(scalar))) }
+            if fits { Ok(()) } else { mismatch(value) }
         }
         (Scalar::IntOrString, Value::Number(number)) => {
             let fits = number.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
-            if fits { Ok(()) } else { Err(path.mismatch(&format!("number {number}"), "int32")) }
+            if fits { Ok(()) } else { Err(path.mismatch(value, "int32")) }
         }
         (Scalar::String | Scalar::Duration | Scalar::IntOrString, Value::String(_)) => Ok(()),
-        (Scalar::Bytes, Value::String(text)) => {
-            illegal_base64(text).map_or(Ok(()), |at| Err(TypeError(format!("illegal base64 data at input byte {at}"))))
-        }
+        (Scalar::Bytes, Value::String(text)) => illegal_base64(text).map_or(Ok(()), |at| {
+            let decoded = format!("illegal base64 data at input byte {at}");
+            Err(TypeError { converted: format!("error decoding from json: {decoded}"), decoded })
+        }),
         (Scalar::Quantity, Value::String(text)) => is_quantity(text),
         (Scalar::Quantity, Value::Number(number)) => {
             let text = number.to_string();
@@ -76,14 +76,14 @@ pub(super) fn check(
                 }
                 return Ok(());
             }
-            let quoted = format!("\"{text}\"");
-            Err(TypeError(format!("parsing time {quoted:?} as {layout:?}: cannot parse {text:?} as \"2006\"")))
+            let why = format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\"");
+            Err(TypeError::same(why))
         }
-        (Scalar::Raw | Scalar::Json, _) | (Scalar::FieldsV1, Value::Object(_)) => Ok(()),
+        (Scalar::Raw | Scalar::Json | Scalar::FieldsV1, _) => Ok(()),
         (Scalar::Time | Scalar::MicroTime, Value::Null) => Ok(()),
         (Scalar::Strings | Scalar::PropsOrStrings, Value::Array(list)) => {
             match list.iter().find(|item| !item.is_string()) {
-                Some(other) => Err(path.mismatch(go_kind(other), "string")),
+                Some(other) => Err(path.mismatch(other, "string")),
                 None => Ok(()),
             }
         }
@@ -116,20 +116,30 @@ fn zero(scalar: Scalar) -> Value {
 }
 
 fn is_quantity(text: &str) -> Result<(), TypeError> {
-    text.parse::<Quantity>().map(drop).map_err(|_| TypeError(QUANTITY.to_owned()))
+    text.parse::<Quantity>().map(drop).map_err(|_| TypeError::same(QUANTITY.to_owned()))
 }
 
-/// Where text stops being base64 with padding, as Go tells it.
+/// Where text stops being base64 with padding, as Go tells it: it reads four letters at a time, and where they come to an end
+/// too soon it tells where they began.
 fn illegal_base64(text: &str) -> Option<usize> {
-    let letters: Vec<(usize, u8)> =
-        text.bytes().enumerate().filter(|(_, byte)| !matches!(byte, b'\r' | b'\n')).collect();
-    let padding = letters.iter().rev().take(2).take_while(|(_, byte)| *byte == b'=').count();
-    let data = &letters[..letters.len() - padding];
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    match data.iter().find(|(_, byte)| !legal(*byte)) {
-        Some((at, _)) => Some(*at),
-        None => (!letters.len().is_multiple_of(4)).then_some(text.len()),
+    let mut letters = text.bytes().enumerate().filter(|(_, byte)| !matches!(byte, b'\r' | b'\n')).peekable();
+    while letters.peek().is_some() {
+        for place in 0..4 {
+            match letters.next() {
+                None => return Some(text.len() - place),
+                Some((_, byte)) if legal(byte) => {}
+                Some((_, b'=')) if place == 2 => match letters.next() {
+                    None => return Some(text.len()),
+                    Some((_, b'=')) => return letters.next().map(|(end, _)| end),
+                    Some((other, _)) => return Some(other - 1),
+                },
+                Some((_, b'=')) if place == 3 => return letters.next().map(|(end, _)| end),
+                Some((at, _)) => return Some(at),
+            }
+        }
     }
+    None
 }
 
 /// Whether text is a time of RFC 3339. Days of months are not counted.
@@ -204,7 +214,20 @@ mod tests {
         for bad in ["", "2026-01-02", "2026-13-02T03:04:05Z", "2026-01-02T03:04:05", "2026-01-02T03:04:05.Z"] {
             assert!(!is_time(bad), "{bad}");
         }
-        for (text, expected) in [("", None), ("YQ==", None), ("YW\nJj", None), ("YQ", Some(2)), ("Y!==", Some(1))] {
+        for (text, expected) in [
+            ("", None),
+            ("YQ==", None),
+            ("YW\nJj", None),
+            ("YWI=", None),
+            ("YQ", Some(0)),
+            ("YWJjY", Some(4)),
+            ("==", Some(0)),
+            ("Y===", Some(1)),
+            ("YQ=", Some(3)),
+            ("YQ=x", Some(2)),
+            ("YQ==YQ==", Some(4)),
+            ("Y!==", Some(1)),
+        ] {
             assert_eq!(illegal_base64(text), expected, "{text:?}");
         }
     }

@@ -9,6 +9,9 @@ use crate::object::Object;
 
 /// The most that all annotations of an object may hold.
 const ANNOTATIONS: usize = 256 * 1024;
+/// The longest name of a manager of fields, and of the subresource that it wrote through.
+const MANAGER: usize = 128;
+const SUBRESOURCE: usize = 256;
 
 /// The rule for names of a kind.
 fn name_rule(group: &str, kind: &str) -> Rule {
@@ -22,8 +25,8 @@ fn name_rule(group: &str, kind: &str) -> Rule {
     }
 }
 
-/// A new object's metadata.
-pub(super) fn create(group: &str, kind: &str, object: &Object) -> Errors {
+/// A new object's metadata; `is_core` as in [`is_core`].
+pub(super) fn create(group: &str, kind: &str, is_core: bool, object: &Object) -> Errors {
     let path = Path::new("metadata");
     let rule = name_rule(group, kind);
     let mut errors = Errors::new();
@@ -40,14 +43,20 @@ pub(super) fn create(group: &str, kind: &str, object: &Object) -> Errors {
             rule(object.name()).into_iter().map(|text| Error::invalid(&path.child("name"), object.name(), text)),
         );
     }
-    common(object, &path, &mut errors);
+    common(is_core, object, &path, &mut errors);
     errors
 }
 
 /// What an update may not do to metadata. What the server keeps in any case is not looked at.
-pub(super) fn update(old: &Object, new: &Object) -> Errors {
+pub(super) fn update(is_core: bool, old: &Object, new: &Object) -> Errors {
     let path = Path::new("metadata");
     let mut errors = Errors::new();
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let of = |object: &Object| object.get(&["metadata", field]).cloned();
+        if let Some(value) = of(new).filter(|value| of(old).as_ref() != Some(value)) {
+            errors.push(Error::invalid(&path.child(field), value, "field is immutable"));
+        }
+    }
     if old.is_being_deleted() {
         let of = |object: &Object| object.get(&["metadata", "finalizers"]).and_then(Value::as_array).cloned();
         let (before, after) = (of(old).unwrap_or_default(), of(new).unwrap_or_default());
@@ -61,18 +70,50 @@ pub(super) fn update(old: &Object, new: &Object) -> Errors {
             errors.push(Error::forbidden(&path.child("finalizers"), text));
         }
     }
-    common(new, &path, &mut errors);
+    common(is_core, new, &path, &mut errors);
     errors
 }
 
-fn common(object: &Object, path: &Path, errors: &mut Errors) {
+fn common(is_core: bool, object: &Object, path: &Path, errors: &mut Errors) {
     let Some(metadata) = object.get(&["metadata"]) else { return };
     labels(metadata.get("labels"), &path.child("labels"), errors);
     annotations(metadata.get("annotations"), &path.child("annotations"), errors);
     owners(metadata, &path.child("ownerReferences"), errors);
-    for finalizer in list(metadata, "finalizers").iter().filter_map(Value::as_str) {
-        let path = path.child("finalizers");
-        errors.extend(text::qualified_name(finalizer).into_iter().map(|text| Error::invalid(&path, finalizer, text)));
+    finalizers(is_core, list(metadata, "finalizers"), &path.child("finalizers"), errors);
+    for (at, entry) in list(metadata, "managedFields").iter().enumerate() {
+        let path = path.child("managedFields").index(at);
+        for (field, most) in [("manager", MANAGER), ("subresource", SUBRESOURCE)] {
+            if str_of(entry, field).len() > most {
+                errors.push(Error::too_long(&path.child(field), most));
+            }
+        }
+    }
+}
+
+/// Whether a built-in kind's metadata follows the rules of the core group beside those that all kinds follow.
+pub(super) fn is_core(group: &str) -> bool {
+    let generic =
+        ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "coordination.k8s.io"];
+    !generic.contains(&group)
+}
+
+/// Finalizers are qualified names; of built-in kinds, only those that Kubernetes knows itself may be without a domain.
+fn finalizers(is_core: bool, finalizers: &[Value], path: &Path, errors: &mut Errors) {
+    const ORPHAN: &str = "orphan";
+    const FOREGROUND: &str = "foregroundDeletion";
+    let all: Vec<&str> = finalizers.iter().filter_map(Value::as_str).collect();
+    for finalizer in &all {
+        errors.extend(text::qualified_name(finalizer).into_iter().map(|text| Error::invalid(path, *finalizer, text)));
+    }
+    if all.contains(&ORPHAN) && all.contains(&FOREGROUND) {
+        let text = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
+        errors.push(Error::invalid(path, Value::Array(finalizers.to_vec()), text));
+    }
+    for (at, finalizer) in all.iter().enumerate().filter(|_| is_core) {
+        if !finalizer.contains('/') && !matches!(*finalizer, "kubernetes" | ORPHAN | FOREGROUND) {
+            let text = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(Error::invalid(&path.index(at), *finalizer, text));
+        }
     }
 }
 

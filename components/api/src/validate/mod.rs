@@ -60,7 +60,7 @@ use field::{Error, Errors, Path};
 
 /// Whether a new object may be stored.
 pub fn create(group: &str, kind: &str, object: &Object) -> Result<(), Status> {
-    let mut errors = metadata::create(group, kind, object);
+    let mut errors = metadata::create(group, kind, metadata::is_core(group), object);
     errors.extend(whole(group, kind, object));
     errors.extend(match (group, kind) {
         ("", "Pod") => pod::created(object),
@@ -90,7 +90,7 @@ pub fn subresource(
     new: &Object,
     classes: (&str, &str),
 ) -> Result<(), Status> {
-    let mut errors = metadata::update(old, new);
+    let mut errors = metadata::update(metadata::is_core(group), old, new);
     errors.extend(match (group, kind, name) {
         ("", "Pod", "status") => pod_status::status(old, new),
         ("", "Pod", "ephemeralcontainers") => pod_status::debugging(old, new),
@@ -115,7 +115,7 @@ pub fn subresource(
 
 /// Whether an object may become another. Neither is looked at for what the server keeps in any case.
 pub fn update(group: &str, kind: &str, old: &Object, new: &Object) -> Result<(), Status> {
-    let mut errors = metadata::update(old, new);
+    let mut errors = metadata::update(metadata::is_core(group), old, new);
     errors.extend(changed(group, kind, old, new));
     // What may not change is not looked at for anything else.
     if !matches!((group, kind), ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate")) {
@@ -127,8 +127,8 @@ pub fn update(group: &str, kind: &str, old: &Object, new: &Object) -> Result<(),
 /// [`create`], or with `old` [`update`], of a custom resource, whose own rules have found `errors`.
 pub fn custom(group: &str, kind: &str, old: Option<&Object>, new: &Object, errors: Errors) -> Result<(), Status> {
     let mut all = match old {
-        Some(old) => metadata::update(old, new),
-        None => metadata::create(group, kind, new),
+        Some(old) => metadata::update(false, old, new),
+        None => metadata::create(group, kind, false, new),
     };
     all.extend(errors);
     finished(group, kind, new, &all)

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use kinit_api::apply::{self, ApplyError, Writer};
 use kinit_api::object::Object;
 use kinit_api::status::Status;
-use kinit_api::strict::{self, Parsed};
+use kinit_api::strict;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
@@ -13,14 +13,16 @@ use super::{Api, Payload, body, now, object_response};
 use crate::fields::{self, Manager};
 use crate::request::{ResourceRequest, Verb};
 use crate::versions::Versions;
-use crate::view;
+use crate::{strategy, view};
 
 pub(super) const APPLY: &str = "application/apply-patch+yaml";
 
 impl Api {
     pub(super) async fn apply(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
         fields::check_options(request, true)?;
-        let config = config(request, payload)?;
+        let (config, complaints) = config(payload)?;
+        let spec = &request.spec;
+        of_kind(&config, spec.group(), spec.version(), spec.kind())?;
         // What apply notes of managers is whole; nothing is to be noted once more.
         let mut quiet = request.clone();
         let manager = quiet.manager.take().unwrap_or_default();
@@ -37,10 +39,12 @@ impl Api {
             {
                 continue;
             }
+            let problems = complaints.clone();
             match changed {
                 Err(status) if status.code == 404 && request.subresource.is_empty() => {}
                 result => {
                     let (object, revision) = result?;
+                    tell(request, problems)?;
                     return Ok(object_response(request, StatusCode::OK, object, revision));
                 }
             }
@@ -49,12 +53,15 @@ impl Api {
             if request.spec.namespaced() {
                 self.check_namespace(request).await?;
             }
+            let mut object = applied(request, None, &config, &manager, None)?;
+            tell(request, problems)?;
             if !config.uid().is_empty() {
                 let why = "and no existing object was found";
                 let why = format!("uid mismatch: the provided object specified uid {}, {why}", config.uid());
                 return Err(Status::conflict(request.spec.group(), request.spec.resource(), &request.name, &why));
             }
-            let object = applied(request, None, &config, &manager, None)?;
+            // What is made says no version, and what is applied may say any.
+            object.remove(&["metadata", "resourceVersion"]);
             match self.store_new(&creation, object).await {
                 // Somebody else made it meanwhile, so it is to be changed.
                 Err(status) if status.reason == "AlreadyExists" => {}
@@ -68,21 +75,67 @@ impl Api {
     }
 }
 
-/// The configuration that a client sent, with its own name and namespace.
-fn config(request: &ResourceRequest, payload: &Payload) -> Result<Object, Status> {
+/// The configuration that a client sent, and what is given twice in it.
+pub(super) fn config(payload: &Payload) -> Result<(Object, Vec<String>), Status> {
     let unreadable = |error: String| Status::bad_request(format!("error decoding YAML: {error}"));
     // JSON is YAML too, but is read much faster as what it is.
     let parsed = strict::parse(&payload.bytes).or_else(|_| strict::parse_yaml(&payload.bytes));
-    let Parsed { value, complaints } = parsed.map_err(|error| unreadable(error.to_string()))?;
-    fields::settle(request, complaints, |text| Status::bad_request(format!("error strict decoding YAML: {text}")))?;
-    let mut config = Object::from_value(value).ok_or_else(|| unreadable("it is not an object".into()))?;
-    if config.name().is_empty() {
-        config.set(&["metadata", "name"], request.name.clone());
+    let parsed =
+        parsed.map_err(|error| unreadable(format!("error converting YAML to JSON: {}", strict::go_yaml(&error))))?;
+    let config = match parsed.value {
+        Value::Null => Object::default(),
+        value => {
+            let found = strict::go_kind(&value);
+            let into = "Go value of type map[string]interface {}";
+            let why = format!("json: cannot unmarshal {found} into {into}");
+            let why = format!("error unmarshaling JSON: while decoding JSON: {why}");
+            Object::from_value(value).ok_or_else(|| unreadable(why))?
+        }
+    };
+    Ok((config, parsed.complaints))
+}
+
+/// That a configuration is one of a kind.
+pub(super) fn of_kind(config: &Object, group: &str, version: &str, kind: &str) -> Result<(), Status> {
+    let sent = config.api_version();
+    let own = sent.split_once('/').unwrap_or(("", sent));
+    if own == (group, version) && config.kind() == kind {
+        return Ok(());
     }
-    if request.spec.namespaced() && config.namespace().is_empty() {
-        config.set(&["metadata", "namespace"], request.namespace.clone());
+    Err(Status::bad_request(format!("invalid object type: {}/{}, Kind={}", own.0, own.1, config.kind())))
+}
+
+/// Tells of what was given twice, once all else is right.
+fn tell(request: &ResourceRequest, complaints: Vec<String>) -> Result<(), Status> {
+    if complaints.is_empty() {
+        return Ok(());
     }
-    Ok(config)
+    let lines = complaints.join("\n  ");
+    let why = format!("error converting YAML to JSON: yaml: unmarshal errors:\n  {lines}");
+    fields::settle(request, vec![why.clone()], |_| Status::bad_request(format!("error strict decoding YAML: {why}")))
+}
+
+/// What `config` makes of the object that is there, for the manager who applies it. `reset` are the fields that this way of
+/// writing does not set.
+pub(super) fn onto(
+    request: &ResourceRequest,
+    live: Option<&Object>,
+    config: &Object,
+    manager: &Manager,
+    versions: Option<&Versions<'_>>,
+    reset: &[&[&str]],
+) -> Result<Object, ApplyError> {
+    let spec = &request.spec;
+    let (version, now) = (spec.api_version(), now());
+    let writer = Writer {
+        manager: &manager.name,
+        api_version: &version,
+        subresource: &manager.subresource,
+        now: &now,
+        reset,
+        versions: versions.map(|versions| versions as &dyn apply::Versions),
+    };
+    apply::apply(fields::schema(spec), live, config.clone(), writer, request.flag("force"))
 }
 
 /// What `config` makes of the object that is there, as it is to be stored.
@@ -94,46 +147,45 @@ fn applied(
     versions: Option<&Versions<'_>>,
 ) -> Result<Object, Status> {
     let spec = &request.spec;
-    let reset: &[&str] = match request.subresource.as_str() {
-        "status" => &["spec"],
-        _ if spec.status => &["status"],
-        _ => &[],
-    };
-    let (version, now) = (spec.api_version(), now());
-    let writer = Writer {
-        manager: &manager.name,
-        api_version: &version,
-        subresource: &manager.subresource,
-        now: &now,
-        versions: versions.map(|versions| versions as &dyn apply::Versions),
-    };
-    let force = request.flag("force");
-    let object = apply::apply(fields::schema(spec), live, config.clone(), writer, force, reset);
+    let reset = strategy::reset_by(spec, &request.subresource);
+    let object = onto(request, live, config, manager, versions, &reset);
     if versions.is_some_and(Versions::lacks) {
         // Whatever came out is thrown away: it runs again when the versions are known.
         return Err(Status::internal("an object's versions are not known yet"));
     }
     let mut object = object.map_err(status)?;
     fields::conform(spec, &mut object).map_err(|error| {
-        let text = format!("Invalid value: {:?}: {error}", config.clone().into_value().to_string());
-        Status::invalid("", "", "", &[("FieldValueInvalid", "patch".into(), text)])
+        let (kind, name) = (apply::kind_text(config), apply::name_text(config));
+        let why = format!("unable to convert unstructured object to {kind}: {}", error.converted());
+        Status::failure(format!("failed to convert new object ({name}) to proper version: {why}"))
     })?;
+    if object.name().is_empty() {
+        object.set(&["metadata", "name"], request.name.clone());
+    }
+    if spec.namespaced() && object.namespace().is_empty() {
+        object.set(&["metadata", "namespace"], request.namespace.clone());
+    }
     Ok(view::stored(spec, body::check(request, object)?))
 }
 
-fn status(error: ApplyError) -> Status {
+/// Whether an answer tells of other managers' fields.
+pub(super) fn is_conflict(status: &Status) -> bool {
+    status.details.as_ref().is_some_and(|details| details["causes"][0]["reason"] == CONFLICT)
+}
+
+const CONFLICT: &str = "FieldManagerConflict";
+
+pub(super) fn status(error: ApplyError) -> Status {
     let message = error.to_string();
     match error {
         ApplyError::Bad(_) => Status::bad_request(message),
-        ApplyError::Untyped { .. } => {
-            Status { code: 500, reason: "".into(), message, details: None, continue_token: None }
-        }
+        ApplyError::Untyped { .. } => Status::failure(message),
         ApplyError::Conflicts(conflicts) => {
             let causes: Vec<Value> = conflicts
                 .into_iter()
                 .map(|conflict| {
                     let text = format!("conflict with {}", conflict.manager);
-                    json!({"reason": "FieldManagerConflict", "message": text, "field": conflict.field})
+                    json!({"reason": CONFLICT, "message": text, "field": conflict.field})
                 })
                 .collect();
             Status {

@@ -7,7 +7,6 @@ use kinit_api::strict::{self, Parsed};
 use serde_json::{Value, json};
 
 use super::Payload;
-use super::scale::TreePatch;
 use crate::fields;
 use crate::negotiate::PROTOBUF;
 use crate::registry::ResourceSpec;
@@ -23,7 +22,7 @@ pub fn tree(payload: &Payload) -> Result<Value, Status> {
 
 /// The body as a tree, and the fields given twice in it.
 fn read(payload: &Payload) -> Result<Parsed, Status> {
-    let media = payload.content_type.split(';').next().unwrap_or_default().trim();
+    let media = media(payload);
     let unreadable = |error: String| Status::bad_request(format!("{UNREADABLE}{error}"));
     match media {
         "" | "application/json" => {
@@ -44,13 +43,7 @@ const SHOWN: usize = 30;
 
 /// What Go's decoder would say of a body that is no JSON.
 fn no_json(bytes: &[u8], error: &serde_json::Error) -> String {
-    if error.is_eof() {
-        return "couldn't get version/kind; json parse error: unexpected end of JSON input".to_owned();
-    }
-    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let letter = line.get(error.column().saturating_sub(1)).copied().unwrap_or(b' ');
-    let shown = char::from(letter).escape_default();
-    format!("couldn't get version/kind; json parse error: invalid character '{shown}' looking for beginning of value")
+    format!("couldn't get version/kind; json parse error: {}", strict::go_syntax(bytes, error))
 }
 
 /// What a body is as messages show it.
@@ -100,51 +93,78 @@ fn named(request: &ResourceRequest, object: &Object) -> Result<(), Status> {
     if request.verb != Verb::Update || !request.subresource.is_empty() || !object.name().is_empty() {
         return Ok(());
     }
-    let name = &request.name;
-    let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
-    Err(Status::bad_request(why))
+    Err(unnamed(request))
 }
 
 /// What is known of a patch before it is applied.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Facts {
     /// What is wrong with the patch itself.
     pub problems: Vec<String>,
-    /// The patch as errors show it; without, they show what it made of the object.
+    /// A strategic patch as errors show it; without, they show what it made of the object.
     pub shown: Option<String>,
 }
 
 /// What a patch made of an object, checked as [`object`] checks what is sent whole.
 pub fn patched(request: &ResourceRequest, tree: Value, facts: &Facts) -> Result<Object, Status> {
     let mut problems = facts.problems.clone();
-    let object = Object::from_value(tree).ok_or_else(|| Status::bad_request("the patch leaves no object"))?;
-    let mut object = check(request, object)?;
-    let found = fields::conform(&request.spec, &mut object);
-    let refused = |why: String| {
+    let Some(mut object) = Object::from_value(tree) else { return Err(unprocessable()) };
+    let refused = |object: &Object, why: String| {
         let made = || String::from_utf8_lossy(&object.to_vec()).into_owned();
         let text = format!("Invalid value: {:?}: {why}", facts.shown.clone().unwrap_or_else(made));
         Status::invalid("", "", "", &[("FieldValueInvalid", "patch".into(), text)])
     };
-    match found {
-        Ok(unknown) => problems.extend(unknown),
-        Err(error) => return Err(refused(error.to_string())),
+    let spec = &request.spec;
+    // A strategic patch is one of a type, whatever it says that it is.
+    if facts.shown.is_some() {
+        object.set(&["apiVersion"], spec.api_version());
+        object.set(&["kind"], spec.kind());
     }
-    fields::settle(request, problems, refused)?;
-    Ok(object)
+    typed(spec, &mut object);
+    if spec.custom.is_none()
+        && let Some(why) = foreign(spec, &object)
+    {
+        return Err(refused(&object, why));
+    }
+    match fields::conform(spec, &mut object) {
+        Ok(unknown) => problems.extend(unknown),
+        Err(error) if facts.shown.is_some() => return Err(refused(&object, error.converted().to_owned())),
+        Err(error) => return Err(refused(&object, error.to_string())),
+    }
+    fields::settle(request, problems, |why| refused(&object, why))?;
+    if object.name().is_empty() {
+        return Err(unnamed(request));
+    }
+    check(request, object)
+}
+
+/// What a JSON patch is told that does not fit its object: no more than that.
+pub fn unprocessable() -> Status {
+    let text = "the server rejected our request due to an error in our request";
+    Status { code: 422, reason: "Invalid".into(), details: Some(json!({})), ..Status::bad_request(text) }
+}
+
+fn unnamed(request: &ResourceRequest) -> Status {
+    let name = &request.name;
+    let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+    Status::bad_request(why)
+}
+
+/// Clients may leave out version and kind, since the path says them; what is stored has them.
+fn typed(spec: &ResourceSpec, object: &mut Object) {
+    if object.api_version().is_empty() {
+        object.set(&["apiVersion"], spec.api_version());
+    }
+    if object.kind().is_empty() {
+        object.set(&["kind"], spec.kind());
+    }
 }
 
 /// The checks of [`object`], for a tree that a patch made.
 pub fn check(request: &ResourceRequest, mut object: Object) -> Result<Object, Status> {
     let spec = &request.spec;
-    let version = spec.api_version();
-    // Clients may leave both out, since the path says them; what is stored has them.
-    if object.api_version().is_empty() {
-        object.set(&["apiVersion"], version.clone());
-    }
-    if object.kind().is_empty() {
-        object.set(&["kind"], spec.kind());
-    }
-    if object.api_version() != version || object.kind() != spec.kind() {
+    typed(spec, &mut object);
+    if object.api_version() != spec.api_version() || object.kind() != spec.kind() {
         return Err(Status::bad_request(mismatch(spec, &object)));
     }
     let namespace = object.namespace();
@@ -166,22 +186,34 @@ pub fn check(request: &ResourceRequest, mut object: Object) -> Result<Object, St
 /// What is told of an object of another kind or version than the path's.
 fn mismatch(spec: &ResourceSpec, object: &Object) -> String {
     let (sent, kind) = (object.api_version(), object.kind());
-    let (group, version) = sent.split_once('/').unwrap_or(("", sent));
-    let known = kinit_schema::kind(group, version, kind).is_some();
-    if spec.custom.is_some() || (known && kind == spec.kind() && group == spec.group()) {
-        let wanted = spec.api_version();
-        return format!("the API version in the data ({sent}) does not match the expected API version ({wanted})");
+    match foreign(spec, object).filter(|_| spec.custom.is_none()) {
+        Some(why) => {
+            format!("{kind} in version {:?} cannot be handled as a {}: {why}", spec.version(), spec.kind())
+        }
+        None => {
+            let wanted = spec.api_version();
+            format!("the API version in the data ({sent}) does not match the expected API version ({wanted})")
+        }
     }
-    let why = if known {
-        let of = |group: &str| match group.split('.').next() {
-            None | Some("") => "core".to_owned(),
-            Some(name) => name.to_owned(),
+}
+
+/// Why an object is none of a resource's kind, in none of its versions.
+fn foreign(spec: &ResourceSpec, object: &Object) -> Option<String> {
+    let (sent, kind) = (object.api_version(), object.kind());
+    let (group, version) = sent.split_once('/').unwrap_or(("", sent));
+    if kinit_schema::kind(group, version, kind).is_none() {
+        let scheme = match spec.group() {
+            "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
+            _ => "pkg/api/legacyscheme/scheme.go:30",
         };
-        format!("converting (v1.{kind}) to ({}.{}): unknown conversion", of(spec.group()), spec.kind())
-    } else {
-        format!("no kind {kind:?} is registered for version {sent:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"")
+        return Some(format!("no kind {kind:?} is registered for version {sent:?} in scheme {scheme:?}"));
+    }
+    let of = |group: &str| match group.split('.').next() {
+        None | Some("") => "core".to_owned(),
+        Some(name) => name.to_owned(),
     };
-    format!("{kind} in version {version:?} cannot be handled as a {}: {why}", spec.kind())
+    let same = kind == spec.kind() && group == spec.group();
+    (!same).then(|| format!("converting (v1.{kind}) to ({}.{}): unknown conversion", of(spec.group()), spec.kind()))
 }
 
 /// The options of a deletion: those of the body, or without one those of the query.
@@ -241,18 +273,7 @@ pub fn options_of(request: &ResourceRequest, body: &Value) -> Result<DeleteOptio
     Ok(options)
 }
 
-/// A patch of something that has no merge keys.
-pub fn patch(payload: &Payload) -> Result<TreePatch, Status> {
-    let unreadable = |error: serde_json::Error| Status::bad_request(error.to_string());
-    match payload.content_type.split(';').next().unwrap_or_default().trim() {
-        "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
-            Ok(TreePatch::Merge(serde_json::from_slice(&payload.bytes).map_err(unreadable)?))
-        }
-        "application/json-patch+json" => {
-            Ok(TreePatch::Json(serde_json::from_slice(&payload.bytes).map_err(unreadable)?))
-        }
-        _ => Err(Status::unsupported_media_type(
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
-        )),
-    }
+/// The media type of a body, without its parameters.
+pub fn media(payload: &Payload) -> &str {
+    payload.content_type.split(';').next().unwrap_or_default().trim()
 }

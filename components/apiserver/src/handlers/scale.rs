@@ -1,8 +1,8 @@
 //! The scale subresource: the number of replicas of whatever has one, in one form.
 
 use http::{Response, StatusCode};
+use kinit_api::apply::ApplyError;
 use kinit_api::object::Object;
-use kinit_api::patch::{self, operations};
 use kinit_api::status::Status;
 use kinit_api::strict;
 use kinit_crd::definition::Scale;
@@ -10,9 +10,12 @@ use kinit_crd::object::at;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
-use super::write::ATTEMPTS;
+use super::apply::{self, APPLY};
+use super::body::Facts;
+use super::write::{ATTEMPTS, Change};
 use super::{Api, Payload, body, json_response};
 use crate::admission::{Attributes, Operation};
+use crate::fields::{self, Manager};
 use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 
@@ -27,13 +30,29 @@ impl Api {
             Verb::Get => self.stored(request, &request.name).await?,
             Verb::Update => {
                 let sent = body::tree(payload)?;
-                self.rescale(request, |_| Ok(sent.clone())).await?
+                self.rescale(request, Facts::default(), None, |_| Ok(sent.clone())).await?
+            }
+            _ if body::media(payload) == APPLY => {
+                fields::check_options(request, true)?;
+                let (config, complaints) = apply::config(payload)?;
+                apply::of_kind(&config, "autoscaling", "v1", "Scale")?;
+                let facts = Facts { problems: complaints, shown: None };
+                self.rescale(request, facts, Some(&config), |current| {
+                    let mut scale = current.clone();
+                    if let Some(spec) = config.get(&["spec"]) {
+                        scale["spec"] = spec.clone();
+                    }
+                    Ok(scale)
+                })
+                .await?
             }
             _ => {
-                let change = body::patch(payload)?;
-                self.rescale(request, |current| {
+                Change::known(body::media(payload), true)?;
+                fields::check_options(request, false)?;
+                let (change, facts) = Change::read(payload, kinit_schema::kind("autoscaling", "v1", "Scale"))?;
+                self.rescale(request, facts, None, |current| {
                     let mut scale = current.clone();
-                    change.apply(&mut scale).map_err(Status::bad_request)?;
+                    change.apply(&mut scale)?;
                     Ok(scale)
                 })
                 .await?
@@ -42,20 +61,34 @@ impl Api {
         Ok(json_response(StatusCode::OK, scale_of(&request.spec, &object, revision).to_string()))
     }
 
+    /// Stores the number of replicas that `make` makes of the current one. `config` is what is applied, if it is.
     async fn rescale(
         &self,
         request: &ResourceRequest,
+        facts: Facts,
+        config: Option<&Object>,
         make: impl Fn(&Value) -> Result<Value, Status>,
     ) -> Result<(Object, i64), Status> {
         let mut whole = ResourceRequest { internal: true, ..request.clone() };
         whole.subresource.clear();
+        // What apply notes of managers is whole.
+        let manager = whole.manager.take().unwrap_or_default();
+        if config.is_none() {
+            whole.manager = Some(manager.clone());
+        }
         let modified = || Status::modified(request.spec.group(), request.spec.resource(), &request.name);
         for _ in 0..ATTEMPTS {
             let (stored, revision) = self.stored(request, &request.name).await?;
             let old = Object::from_value(scale_of(&request.spec, &stored, revision)).expect("a Scale is an object");
             let made = Object::from_value(make(old.value())?);
             let mut scale = made.ok_or_else(|| Status::bad_request("the body is not a Scale"))?;
-            well_formed(request, &mut scale)?;
+            well_formed(request, &mut scale, &facts)?;
+            if !scale.uid().is_empty() && scale.uid() != old.uid() {
+                let why = "Precondition failed: UID in precondition";
+                let why = format!("{why}: {}, UID in object meta: {}", scale.uid(), old.uid());
+                let resource = format!("{}/scale", request.spec.resource());
+                return Err(Status::conflict(request.spec.group(), &resource, &request.name, &why));
+            }
             // The version that the client read is the one that it may change; a patch that names none goes for the next, too.
             if !matches!(scale.resource_version(), "" | "0") && scale.resource_version() != old.resource_version() {
                 return Err(modified());
@@ -71,18 +104,20 @@ impl Api {
             self.admit(&attributes, &scale).await?;
             let changed = self.change(&whole, |current| {
                 let mut scaled = current.clone();
-                match custom_scale(&request.spec) {
-                    Some(scale) => {
-                        let path: Vec<&str> = scale.spec_replicas.iter().map(String::as_str).collect();
-                        scaled.set(&path, replicas);
-                    }
-                    None => scaled.set(&["spec", "replicas"], replicas),
+                let own = ["spec".to_owned(), "replicas".to_owned()];
+                let path = custom_scale(&request.spec).map_or(own.as_slice(), |scale| &scale.spec_replicas);
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                if let Some(config) = config {
+                    let wanted = config.get(&["spec", "replicas"]);
+                    scaled = applied(request, current, &path, wanted, &manager)?;
                 }
+                scaled.set(&path, replicas);
                 scaled.set(&["metadata", "resourceVersion"], revision.to_string());
                 Ok(scaled)
             });
             match changed.await {
-                Err(status) if status.reason == "Conflict" => {}
+                // Another manager's field stays one; another state of the object is looked at again.
+                Err(status) if status.reason == "Conflict" && !apply::is_conflict(&status) => {}
                 result => return result,
             }
         }
@@ -90,16 +125,52 @@ impl Api {
     }
 }
 
+/// What applying a Scale makes of the object: its manager owns the number of replicas where the object keeps it.
+fn applied(
+    request: &ResourceRequest,
+    live: &Object,
+    path: &[&str],
+    wanted: Option<&Value>,
+    manager: &Manager,
+) -> Result<Object, Status> {
+    let mut config = Object::default();
+    config.set(&["apiVersion"], request.spec.api_version());
+    config.set(&["kind"], request.spec.kind());
+    if let Some(wanted) = wanted {
+        config.set(path, wanted.clone());
+    }
+    apply::onto(request, Some(live), &config, manager, None, &[]).map_err(|error| {
+        let kept = format!(".{}", path.join("."));
+        let error = match error {
+            // A Scale's own place and version are what its clients know.
+            ApplyError::Conflicts(mut all) => {
+                for conflict in &mut all {
+                    conflict.field = conflict.field.replace(&kept, ".spec.replicas");
+                    if let Some((before, _)) = conflict.manager.split_once(" using ") {
+                        conflict.manager = format!("{before} using autoscaling/v1");
+                    }
+                }
+                ApplyError::Conflicts(all)
+            }
+            other => other,
+        };
+        apply::status(error)
+    })
+}
+
 /// That a Scale is one, and of the object that the path names.
-fn well_formed(request: &ResourceRequest, scale: &mut Object) -> Result<(), Status> {
+fn well_formed(request: &ResourceRequest, scale: &mut Object, facts: &Facts) -> Result<(), Status> {
     let name = scale.name();
     if !name.is_empty() && name != request.name {
         let why = format!("the name of the object ({name}) does not match the name on the URL ({})", request.name);
         return Err(Status::bad_request(why));
     }
     let Some(schema) = kinit_schema::kind("autoscaling", "v1", "Scale") else { return Ok(()) };
-    let told = |error| Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {error}"));
-    strict::conform(scale.map_mut(), schema).map(drop).map_err(told)
+    let told =
+        |error: String| Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {error}"));
+    let unknown = strict::conform(scale.map_mut(), schema).map_err(|error| told(error.to_string()))?;
+    let unknown = unknown.into_iter().map(|path| format!("unknown field {path:?}"));
+    fields::settle(request, facts.problems.iter().cloned().chain(unknown).collect(), told)
 }
 
 /// Where a custom resource keeps what the subresource shows.
@@ -162,24 +233,6 @@ fn selector(object: &Object) -> String {
     }
     terms.sort();
     terms.join(",")
-}
-
-/// A patch of a tree that has no merge keys.
-pub(super) enum TreePatch {
-    Merge(Value),
-    Json(json_patch::Patch),
-}
-
-impl TreePatch {
-    fn apply(&self, tree: &mut Value) -> Result<(), String> {
-        match self {
-            Self::Merge(fields) => {
-                patch::merge(tree, fields);
-                Ok(())
-            }
-            Self::Json(operations) => operations::apply(tree, operations).map_err(|error| error.to_string()),
-        }
-    }
 }
 
 #[cfg(test)]

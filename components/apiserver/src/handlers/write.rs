@@ -9,6 +9,7 @@ use kinit_api::patch::{self, operations};
 
 use kinit_api::status::{Status, qualified};
 use kinit_api::strict;
+use kinit_schema::Type;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
@@ -28,30 +29,92 @@ use crate::{custom, fields, names, policy, strategy, view};
 pub(super) const ATTEMPTS: usize = 16;
 /// The most operations of a JSON patch.
 const MOST_OPERATIONS: usize = 10_000;
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
 /// What an update of an object that has to say its version, and does not, is told.
 const UNVERSIONED: &str = "Invalid value: 0: must be specified for an update";
 
-/// The operations of a JSON patch.
-fn operations_of(bytes: &[u8]) -> Result<json_patch::Patch, Status> {
+/// A JSON patch, and what it says that no patch does.
+fn operations_of(bytes: &[u8]) -> Result<(operations::Patch, Vec<String>), Status> {
     let undecodable = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
-    let tree: Value = serde_json::from_slice(bytes).map_err(|error| undecodable(error.to_string()))?;
-    let Some(list) = tree.as_array() else {
-        let found = strict::go_kind(&tree);
-        return Err(undecodable(format!(
-            "json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
-        )));
-    };
-    if list.len() > MOST_OPERATIONS {
-        let text = format!("The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {}", list.len());
+    let parsed = strict::parse(bytes).map_err(|error| undecodable(strict::go_syntax(bytes, &error)))?;
+    let patch = operations::Patch::read(&parsed.value).map_err(undecodable)?;
+    if patch.len() > MOST_OPERATIONS {
+        let text = format!("The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {}", patch.len());
+        let text = format!("Request entity too large: {text}");
         return Err(Status { code: 413, reason: "RequestEntityTooLarge".into(), ..Status::bad_request(text) });
     }
-    serde_json::from_value(tree).map_err(|_| unprocessable())
+    let mut problems = parsed.complaints;
+    for (at, operation) in parsed.value.as_array().into_iter().flatten().enumerate() {
+        let fields = operation.as_object().into_iter().flat_map(serde_json::Map::keys);
+        let known = |field: &&String| !matches!(field.as_str(), "op" | "path" | "from" | "value");
+        problems.extend(fields.filter(known).map(|field| format!("unknown field \"[{at}].{field}\"")));
+    }
+    problems.iter_mut().for_each(|problem| problem.insert_str(0, "json patch "));
+    Ok((patch, problems))
 }
 
-/// What a JSON patch is told that does not fit its object: no more than that.
-fn unprocessable() -> Status {
-    let text = "the server rejected our request due to an error in our request";
-    Status { code: 422, reason: "Invalid".into(), details: Some(json!({})), ..Status::bad_request(text) }
+/// What a patch makes of a tree.
+#[derive(Debug)]
+pub(super) enum Change {
+    Merge(Value),
+    Strategic(Value, &'static Type),
+    Json(operations::Patch),
+}
+
+impl Change {
+    /// Refuses media types that are none of a patch's; only built-in types have strategic ones.
+    pub fn known(media: &str, is_builtin: bool) -> Result<(), Status> {
+        match media {
+            "application/json-patch+json" | "application/merge-patch+json" => Ok(()),
+            STRATEGIC if is_builtin => Ok(()),
+            _ => {
+                let (message, details) = ("415: Unsupported Media Type".to_owned(), Some(json!({})));
+                Err(Status { message, details, ..Status::unsupported_media_type("") })
+            }
+        }
+    }
+
+    /// Reads a patch of a known media type; `schema` is that of a built-in type.
+    pub fn read(payload: &Payload, schema: Option<&'static Type>) -> Result<(Self, Facts), Status> {
+        let bytes = &payload.bytes;
+        let media = body::media(payload);
+        if media == "application/json-patch+json" {
+            let (patch, problems) = operations_of(bytes)?;
+            return Ok((Self::Json(patch), Facts { problems, shown: None }));
+        }
+        let schema = schema.filter(|_| media == STRATEGIC);
+        let before = if schema.is_some() { "" } else { "error decoding patch: " };
+        let undecodable = |why: String| Status::bad_request(format!("{before}{why}"));
+        let parsed = strict::parse(bytes).map_err(|error| undecodable(strict::go_syntax(bytes, &error)))?;
+        let fields = match parsed.value {
+            Value::Null if schema.is_some() => json!({}),
+            Value::Null => return Err(Status::bad_request("Invalid JSON Patch")),
+            fields @ Value::Object(_) => fields,
+            other => {
+                let found = strict::go_kind(&other);
+                let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+                return Err(undecodable(why));
+            }
+        };
+        let facts = Facts { problems: parsed.complaints, shown: schema.map(|_| patch::go_text(&fields)) };
+        Ok(match schema {
+            Some(schema) => (Self::Strategic(fields, schema), facts),
+            None => (Self::Merge(fields), facts),
+        })
+    }
+
+    pub fn apply(&self, tree: &mut Value) -> Result<(), Status> {
+        match self {
+            Self::Merge(fields) => patch::merge(tree, fields),
+            Self::Strategic(fields, schema) => {
+                patch::strategic(tree, fields, schema).map_err(|error| Status::bad_request(error.to_string()))?;
+            }
+            Self::Json(operations) => {
+                operations::apply(tree, operations).map_err(|_| body::unprocessable())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Leaves each owner in once, and tells the client that it named some twice; `found` is where that was found.
@@ -198,63 +261,16 @@ impl Api {
     }
 
     pub(super) async fn patch(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        const TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
-        let parsed = || {
-            let parsed = strict::parse(&payload.bytes);
-            let parsed = parsed.map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-            Ok((parsed.value, Facts { problems: parsed.complaints, shown: None }))
-        };
-        let media = payload.content_type.split(';').next().unwrap_or_default().trim();
-        if media == APPLY {
+        if body::media(payload) == APPLY {
             return self.apply(request, payload).await;
         }
+        let schema = fields::builtin(&request.spec);
+        Change::known(body::media(payload), schema.is_some())?;
         fields::check_options(request, false)?;
-        match media {
-            "application/merge-patch+json" => {
-                let (fields, facts) = parsed()?;
-                if !fields.is_object() {
-                    let found = strict::go_kind(&fields);
-                    let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
-                    return Err(Status::bad_request(format!("error decoding patch: {why}")));
-                }
-                self.patched(request, facts, |tree| {
-                    patch::merge(tree, &fields);
-                    Ok(())
-                })
-                .await
-            }
-            "application/strategic-merge-patch+json" => {
-                let Some(schema) = fields::builtin(&request.spec) else {
-                    return Err(Status::unsupported_media_type(
-                        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-                    ));
-                };
-                let (fields, mut facts) = parsed()?;
-                facts.shown = Some(patch::go_text(&fields));
-                let apply = |tree: &mut Value| {
-                    patch::strategic(tree, &fields, schema).map_err(|e| Status::bad_request(e.to_string()))
-                };
-                self.patched(request, facts, apply).await
-            }
-            "application/json-patch+json" => {
-                let operations = operations_of(&payload.bytes)?;
-                let refused = |_| unprocessable();
-                self.patched(request, Facts::default(), |tree| operations::apply(tree, &operations).map_err(refused))
-                    .await
-            }
-            _ => Err(Status::unsupported_media_type(TYPES)),
-        }
-    }
-
-    async fn patched(
-        &self,
-        request: &ResourceRequest,
-        facts: Facts,
-        apply: impl Fn(&mut Value) -> Result<(), Status>,
-    ) -> Result<Response<Body>, Status> {
+        let (change, facts) = Change::read(payload, schema)?;
         let patched = self.change(request, |current| {
             let mut tree = view::shown(&request.spec, current.clone()).into_value();
-            apply(&mut tree)?;
+            change.apply(&mut tree)?;
             Ok(view::stored(&request.spec, body::patched(request, tree, &facts)?))
         });
         let (object, revision) = patched.await?;
@@ -334,6 +350,9 @@ impl Api {
             let error = ("FieldValueInvalid", "metadata.resourceVersion".to_owned(), UNVERSIONED.to_owned());
             return Err(Status::invalid(spec.group(), spec.resource(), &request.name, &[error]));
         }
+        if says && expected.parse::<u64>().is_err() {
+            return Err(Status::failure(format!("strconv.ParseUint: parsing {expected:?}: invalid syntax")));
+        }
         if says && expected != old.resource_version() {
             return Err(Status::modified(spec.group(), spec.resource(), &request.name));
         }
@@ -388,5 +407,55 @@ impl Api {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(media: &str, text: &str) -> Result<(Change, Facts), Status> {
+        let payload = Payload { content_type: media.to_owned(), bytes: Bytes::copy_from_slice(text.as_bytes()) };
+        Change::read(&payload, kinit_schema::kind("", "v1", "ConfigMap"))
+    }
+
+    #[test]
+    fn what_is_no_patch_is_told_as_upstream_does() {
+        const JSON: &str = "application/json-patch+json";
+        const MERGE: &str = "application/merge-patch+json; charset=utf-8";
+        let cases = [
+            (JSON, "", "error decoding patch: unexpected end of JSON input"),
+            (
+                JSON,
+                "{}",
+                "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+            ),
+            (MERGE, "", "error decoding patch: unexpected end of JSON input"),
+            (MERGE, "null", "Invalid JSON Patch"),
+            (
+                MERGE,
+                "[]",
+                "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+            ),
+            (STRATEGIC, "{", "unexpected end of JSON input"),
+            (STRATEGIC, "1", "json: cannot unmarshal number into Go value of type map[string]interface {}"),
+        ];
+        for (media, text, wanted) in cases {
+            let status = read(media, text).unwrap_err();
+            assert_eq!((status.code, status.message.as_str()), (400, wanted), "{media} {text}");
+        }
+        for (media, text) in [(JSON, "null"), (JSON, "[]"), (STRATEGIC, "null"), (MERGE, "{}")] {
+            let mut tree = json!({"data": {"a": "b"}});
+            read(media, text).unwrap().0.apply(&mut tree).unwrap();
+            assert_eq!(tree, json!({"data": {"a": "b"}}), "{media} {text}");
+        }
+        let (_, facts) = read(JSON, r#"[{"op": "add", "op": "add", "path": "/a", "x": 1}]"#).unwrap();
+        assert_eq!(facts.problems, [r#"json patch duplicate field "[0].op""#, r#"json patch unknown field "[0].x""#]);
+        for (media, is_builtin, wanted) in
+            [(STRATEGIC, true, true), (STRATEGIC, false, false), ("text/plain", true, false)]
+        {
+            assert_eq!(Change::known(media, is_builtin).is_ok(), wanted, "{media}");
+        }
+        assert_eq!(Change::known("", true).unwrap_err().message, "415: Unsupported Media Type");
     }
 }

@@ -158,8 +158,8 @@ fn check_names(value: &Value<'_>, path: &str) -> Result<(), String> {
 fn patched(object: &Object, value: &Value<'_>) -> Result<Option<Json>, String> {
     let operations =
         value.to_json().ok_or("JSONPath valueExpression evaluated to a type that could not marshal to JSON")?;
-    let patch: json_patch::Patch =
-        serde_json::from_value(operations).map_err(|error| format!("failed to create JSON patch: {error}"))?;
+    let patch =
+        operations::Patch::read(&operations).map_err(|error| format!("failed to create JSON patch: {error}"))?;
     let mut tree = object.clone().into_value();
     match operations::apply(&mut tree, &patch) {
         Ok(()) => Ok(Some(tree)),

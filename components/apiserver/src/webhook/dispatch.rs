@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kinit_api::object::Object;
 use kinit_api::patch::operations;
 use kinit_api::status::Status;
+use kinit_api::strict;
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -256,9 +257,10 @@ async fn patched(
     if answer.patch.is_empty() {
         return Ok(None);
     }
-    let patch: json_patch::Patch = serde_json::from_slice(&answer.patch)
-        .map_err(|error| Failure::Calling(format!("received undecodable patch in webhook response: {error}")))?;
-    if patch.0.is_empty() {
+    let undecodable = |why: String| Failure::Calling(format!("received undecodable patch in webhook response: {why}"));
+    let patch = strict::parse(&answer.patch).map_err(|error| undecodable(strict::go_syntax(&answer.patch, &error)))?;
+    let patch = operations::Patch::read(&patch.value).map_err(undecodable)?;
+    if patch.is_empty() {
         return Ok(None);
     }
     let internal = |why: String| Failure::Refused(Status::internal(why));
