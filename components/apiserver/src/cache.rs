@@ -8,12 +8,13 @@ mod entry;
 mod follower;
 mod frames;
 mod message;
+mod ring;
 mod words;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kinit_api::status::Status;
 use parking_lot::RwLock;
@@ -27,9 +28,8 @@ pub use words::Labels;
 use crate::registry::{self, RESOURCES, Registry};
 use crate::storage::{Etcd, Stored};
 use follower::Follower;
+use ring::Ring;
 
-/// Events that a watcher may start from; older ones are "too old resource version".
-const RING: usize = 2048;
 /// Events that a watcher may be behind before it is closed.
 const BACKLOG: usize = 1024;
 /// Why a state can't be read that etcd was told to forget, in etcd's own words.
@@ -71,9 +71,7 @@ struct Resource {
 #[derive(Default)]
 struct State {
     objects: Map,
-    ring: VecDeque<Change>,
-    /// Changes up to this revision may be missing from the ring.
-    ring_start: i64,
+    ring: Ring,
     /// Made for the first watcher, because its buffer is larger than most resources ever are.
     sender: Option<broadcast::Sender<Change>>,
 }
@@ -81,29 +79,12 @@ struct State {
 impl State {
     /// The objects as they were at a revision; `None` where the ring does not go back so far.
     fn at(&self, revision: i64) -> Option<Map> {
-        if revision < self.ring_start {
-            return None;
-        }
-        let mut objects = self.objects.clone();
-        for change in self.ring.iter().rev().take_while(|change| change.revision > revision) {
-            match &change.old {
-                Some(old) => objects.insert(change.key.clone(), old.clone()),
-                None => objects.remove(&*change.key),
-            };
-        }
-        Some(objects)
-    }
-
-    /// Whether a change of an object is among what the objects have gone through. A watch that broke while a message was taken
-    /// up brings that message's first changes again.
-    fn has(&self, key: &str, revision: i64) -> bool {
-        let mut newest = self.ring.iter().rev().take_while(|change| change.revision >= revision);
-        revision <= self.ring_start || newest.any(|change| change.revision == revision && &*change.key == key)
+        self.ring.undone(&self.objects, revision)
     }
 
     /// How far the objects have come, which the cache tells a moment after its changes.
     fn reached(&self, told: i64) -> i64 {
-        self.ring.back().map_or(told, |newest| newest.revision.max(told))
+        self.ring.newest().map_or(told, |newest| newest.max(told))
     }
 
     fn subscribe(&mut self) -> broadcast::Receiver<Change> {
@@ -258,13 +239,13 @@ impl Cache {
     pub fn subscribe(&self, index: usize, revision: i64) -> Result<(Vec<Change>, broadcast::Receiver<Change>), Status> {
         let resource = self.resource(index).ok_or_else(Status::no_such_path)?;
         let mut state = resource.state.write();
-        if revision > 0 && revision < state.ring_start {
-            let message = format!("too old resource version: {revision} ({})", state.ring_start);
+        if revision > 0 && revision < state.ring.start() {
+            let message = format!("too old resource version: {revision} ({})", state.ring.start());
             return Err(Status::expired(message));
         }
         let missed = match revision {
             0 => Vec::new(),
-            _ => state.ring.iter().filter(|change| change.revision > revision).cloned().collect(),
+            _ => state.ring.after(revision).cloned().collect(),
         };
         Ok((missed, state.subscribe()))
     }
@@ -289,7 +270,7 @@ impl Resource {
     /// Takes up a change; one that it has already is told to nobody again.
     fn apply(&self, key: &str, revision: i64, new: Option<Arc<Entry>>) {
         let mut state = self.state.write();
-        if state.has(key, revision) {
+        if state.ring.has(key, revision) {
             return;
         }
         let old = match &new {
@@ -298,12 +279,7 @@ impl Resource {
         };
         let Some(key) = new.as_ref().or(old.as_ref()).map(|entry| entry.shared_key(key)) else { return };
         let change = Change { revision, key, old, new, frames: None };
-        if state.ring.len() == RING
-            && let Some(dropped) = state.ring.pop_front()
-        {
-            state.ring_start = dropped.revision;
-        }
-        state.ring.push_back(change.clone());
+        state.ring.push(change.clone(), Instant::now());
         if let Some(sender) = &state.sender {
             // No receiver is no error: nobody watches any more.
             let _ = sender.send(Change { frames: Some(Arc::default()), ..change });
@@ -313,7 +289,7 @@ impl Resource {
     /// Starts over from a fresh map. Watchers are closed, because what lies between is not known.
     fn reset(&self, objects: Map, revision: i64) {
         let mut state = self.state.write();
-        *state = State { objects, ring: VecDeque::new(), ring_start: revision, sender: None };
+        *state = State { objects, ring: Ring::beginning(revision), sender: None };
     }
 }
 
@@ -348,7 +324,7 @@ mod tests {
         resource.apply("n/a", 3, None);
         resource.apply("n/a", 6, entry("a", 6));
         resource.apply("n/b", 7, None);
-        assert_eq!(resource.state.read().ring.len(), 4);
+        assert_eq!(resource.state.read().ring.after(0).count(), 4);
         assert_eq!(at(7).as_deref(), Some("n/a@6"));
         // One transaction changes several objects at one revision.
         resource.apply("n/c", 7, entry("c", 7));
