@@ -1,4 +1,4 @@
-//! Compiles the definitions of etcd and of key services with protox, so that no protoc is needed, and packs what OpenAPI says about types.
+//! Compiles the definitions of key services with protox, so that no protoc is needed, and packs what OpenAPI says about types.
 
 #[path = "build/descriptions.rs"]
 mod descriptions;
@@ -6,8 +6,6 @@ mod descriptions;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=build");
-    let etcd = protox::compile(["etcd.proto"], ["proto"])?;
-    tonic_prost_build::configure().build_server(false).bytes(".").compile_fds(etcd)?;
     // Tests have a key service of their own.
     let kms = protox::compile(["kms.proto"], ["proto"])?;
     tonic_prost_build::configure().bytes(".").compile_fds(kms)?;

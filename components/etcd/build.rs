@@ -1,26 +1,16 @@
-//! Compiles the wire's definitions with protox, so that no protoc is needed, and keeps their description for JSON.
+//! Compiles what members say to each other and write to their logs with protox, so that no protoc is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = [
-        "kv.proto",
-        "auth.proto",
-        "rpc.proto",
-        "log.proto",
-        "peer.proto",
-        "lease.proto",
-        "health.proto",
-        "lock.proto",
-        "election.proto",
-    ];
-    let descriptors = protox::compile(files, ["proto"])?;
-    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=../etcd-api/proto");
+    let descriptors = protox::compile(["log.proto", "peer.proto"], ["proto", "../etcd-api/proto"])?;
     tonic_prost_build::configure()
         .include_file("wire.rs")
-        .build_client(true)
         .build_transport(false)
         .bytes(".")
+        .extern_path(".etcdserverpb", "::kinit_etcd_api::rpc")
+        .extern_path(".authpb", "::kinit_etcd_api::auth")
+        .extern_path(".mvccpb", "::kinit_etcd_api::mvcc")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -8,14 +8,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use super::{Error, Member, MemberStatus, Members};
 
-/// etcd's own messages.
-#[expect(rustdoc::all, reason = "generated from the protocol's definitions")]
-pub(super) mod proto {
-    tonic::include_proto!("etcdserverpb");
-}
-
-use proto::cluster_client::ClusterClient;
-use proto::maintenance_client::MaintenanceClient;
+use kinit_etcd_api::rpc;
+use rpc::cluster_client::ClusterClient;
+use rpc::maintenance_client::MaintenanceClient;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -88,7 +83,7 @@ impl Etcd {
     /// What the member at `endpoint` says of itself.
     pub async fn status(&self, endpoint: &str) -> Result<MemberStatus, Error> {
         let mut client = MaintenanceClient::new(self.channel(endpoint)?);
-        let answer = within(client.status(proto::StatusRequest {}), endpoint, "tell its state").await?;
+        let answer = within(client.status(rpc::StatusRequest {}), endpoint, "tell its state").await?;
         let id = answer.header.map_or(0, |header| header.member_id);
         Ok(MemberStatus {
             endpoint: endpoint.to_owned(),
@@ -104,11 +99,11 @@ impl Etcd {
     }
 
     /// The stream of a snapshot from the first member that answers.
-    pub(super) async fn snapshot(&self) -> Result<tonic::Streaming<proto::SnapshotResponse>, Error> {
+    pub(super) async fn snapshot(&self) -> Result<tonic::Streaming<rpc::SnapshotResponse>, Error> {
         let mut last = None;
         for endpoint in &self.endpoints {
             let mut client = MaintenanceClient::new(self.channel(endpoint)?).max_decoding_message_size(64 << 20);
-            match within(client.snapshot(proto::SnapshotRequest {}), endpoint, "give a snapshot").await {
+            match within(client.snapshot(rpc::SnapshotRequest {}), endpoint, "give a snapshot").await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(error),
             }
@@ -164,7 +159,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     inner.to_string()
 }
 
-fn members(all: Vec<proto::Member>) -> Vec<Member> {
+fn members(all: Vec<rpc::Member>) -> Vec<Member> {
     all.into_iter()
         .map(|member| Member {
             id: member.id,
@@ -180,14 +175,14 @@ fn members(all: Vec<proto::Member>) -> Vec<Member> {
 impl Members for Etcd {
     async fn list(&self) -> Result<Vec<Member>, Error> {
         let ask = |mut client: ClusterClient<Channel>| async move {
-            client.member_list(proto::MemberListRequest { linearizable: true }).await
+            client.member_list(rpc::MemberListRequest { linearizable: true }).await
         };
         Ok(members(self.first("list its members", ask).await?.members))
     }
 
     async fn add_learner(&self, peer_url: &str) -> Result<Vec<Member>, Error> {
         let ask = |mut client: ClusterClient<Channel>| {
-            let request = proto::MemberAddRequest { peer_ur_ls: vec![peer_url.to_owned()], is_learner: true };
+            let request = rpc::MemberAddRequest { peer_ur_ls: vec![peer_url.to_owned()], is_learner: true };
             async move { client.member_add(request).await }
         };
         Ok(members(self.first("add the member", ask).await?.members))
@@ -195,21 +190,21 @@ impl Members for Etcd {
 
     async fn promote(&self, id: u64) -> Result<(), Error> {
         let ask = |mut client: ClusterClient<Channel>| async move {
-            client.member_promote(proto::MemberPromoteRequest { id }).await
+            client.member_promote(rpc::MemberPromoteRequest { id }).await
         };
         self.first("promote the member", ask).await.map(|_| ())
     }
 
     async fn remove(&self, id: u64) -> Result<(), Error> {
         let ask = |mut client: ClusterClient<Channel>| async move {
-            client.member_remove(proto::MemberRemoveRequest { id }).await
+            client.member_remove(rpc::MemberRemoveRequest { id }).await
         };
         self.first("remove the member", ask).await.map(|_| ())
     }
 
     async fn update(&self, id: u64, peer_url: &str) -> Result<(), Error> {
         let ask = |mut client: ClusterClient<Channel>| {
-            let request = proto::MemberUpdateRequest { id, peer_ur_ls: vec![peer_url.to_owned()] };
+            let request = rpc::MemberUpdateRequest { id, peer_ur_ls: vec![peer_url.to_owned()] };
             async move { client.member_update(request).await }
         };
         self.first("update the member", ask).await.map(|_| ())

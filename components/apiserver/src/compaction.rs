@@ -11,8 +11,8 @@ use kinit_api::status::Status;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
-use crate::storage::proto::{self, compare, request_op, response_op};
 use crate::storage::{Etcd, failed};
+use kinit_etcd_api::rpc::{self, compare, request_op, response_op};
 
 /// Outside the registry, as upstream has it.
 const KEY: &[u8] = b"compact_rev_key";
@@ -55,17 +55,18 @@ struct Step {
 /// Counts an interval, and compacts to the revision of the one before if nobody else has counted it.
 async fn step(etcd: &Etcd, count: i64, revision: i64) -> Result<Step, Status> {
     let key = Bytes::from_static(KEY);
-    let put = proto::PutRequest { key: key.clone(), value: revision.to_string().into(), lease: 0 };
-    let transaction = proto::TxnRequest {
-        compare: vec![proto::Compare {
+    let put = rpc::PutRequest { key: key.clone(), value: revision.to_string().into(), ..Default::default() };
+    let transaction = rpc::TxnRequest {
+        compare: vec![rpc::Compare {
             result: compare::CompareResult::Equal.into(),
             target: compare::CompareTarget::Version.into(),
             key: key.clone(),
             target_union: Some(compare::TargetUnion::Version(count)),
+            ..Default::default()
         }],
-        success: vec![proto::RequestOp { request: Some(request_op::Request::RequestPut(put)) }],
-        failure: vec![proto::RequestOp {
-            request: Some(request_op::Request::RequestRange(proto::RangeRequest { key, ..Default::default() })),
+        success: vec![rpc::RequestOp { request: Some(request_op::Request::RequestPut(put)) }],
+        failure: vec![rpc::RequestOp {
+            request: Some(request_op::Request::RequestRange(rpc::RangeRequest { key, ..Default::default() })),
         }],
     };
     let answer = etcd.kv().txn(transaction).await.map_err(failed)?.into_inner();
@@ -74,7 +75,7 @@ async fn step(etcd: &Etcd, count: i64, revision: i64) -> Result<Step, Status> {
         return Ok(seen(answer, now));
     }
     if revision > 0 {
-        match etcd.kv().compact(proto::CompactionRequest { revision }).await {
+        match etcd.kv().compact(rpc::CompactionRequest { revision, ..Default::default() }).await {
             // Somebody else, an operator perhaps, was further already.
             Err(error) if error.code() == tonic::Code::OutOfRange => {}
             other => drop(other.map_err(failed)?),
@@ -84,7 +85,7 @@ async fn step(etcd: &Etcd, count: i64, revision: i64) -> Result<Step, Status> {
 }
 
 /// What another server's count tells.
-fn seen(answer: proto::TxnResponse, now: i64) -> Step {
+fn seen(answer: rpc::TxnResponse, now: i64) -> Step {
     let found = answer.responses.into_iter().find_map(|response| match response.response {
         Some(response_op::Response::ResponseRange(range)) => range.kvs.into_iter().next(),
         _ => None,
@@ -99,11 +100,11 @@ mod tests {
 
     #[test]
     fn another_servers_count_is_taken_over() {
-        let kv = proto::KeyValue { version: 4, value: "17".into(), ..Default::default() };
-        let range = proto::RangeResponse { kvs: vec![kv], ..Default::default() };
-        let response = proto::ResponseOp { response: Some(response_op::Response::ResponseRange(range)) };
-        let answer = proto::TxnResponse { responses: vec![response], ..Default::default() };
+        let kv = kinit_etcd_api::mvcc::KeyValue { version: 4, value: "17".into(), ..Default::default() };
+        let range = rpc::RangeResponse { kvs: vec![kv], ..Default::default() };
+        let response = rpc::ResponseOp { response: Some(response_op::Response::ResponseRange(range)) };
+        let answer = rpc::TxnResponse { responses: vec![response], ..Default::default() };
         assert_eq!(seen(answer, 30), Step { count: 4, revision: 30, forgotten: 17 });
-        assert_eq!(seen(proto::TxnResponse::default(), 30), Step { count: 0, revision: 30, forgotten: 0 });
+        assert_eq!(seen(rpc::TxnResponse::default(), 30), Step { count: 0, revision: 30, forgotten: 0 });
     }
 }

@@ -18,14 +18,9 @@ use crate::encryption::Encryption;
 use crate::options::Options;
 use crate::registry::{self, Registry, ResourceSpec};
 
-/// etcd's own messages.
-#[expect(clippy::all, rustdoc::all, reason = "generated from the protocol's definitions")]
-pub mod proto {
-    tonic::include_proto!("etcdserverpb");
-}
-
-use proto::{
-    compare, kv_client::KvClient, lease_client::LeaseClient, request_op, response_op, watch_client::WatchClient,
+use kinit_etcd_api::mvcc::KeyValue;
+use kinit_etcd_api::rpc::{
+    self, compare, kv_client::KvClient, lease_client::LeaseClient, request_op, response_op, watch_client::WatchClient,
     watch_request,
 };
 
@@ -41,7 +36,7 @@ pub struct Stored {
 
 impl Stored {
     /// The key and revision of a deletion.
-    pub fn without_value(kv: proto::KeyValue) -> Self {
+    pub fn without_value(kv: KeyValue) -> Self {
         let key = String::from_utf8_lossy(&kv.key).into_owned();
         Self { key, value: Bytes::new(), revision: kv.mod_revision, stale: false }
     }
@@ -119,7 +114,7 @@ impl Etcd {
     }
 
     /// What etcd holds as a value that can be read.
-    pub async fn opened(&self, kv: proto::KeyValue) -> Result<Stored, Status> {
+    pub async fn opened(&self, kv: KeyValue) -> Result<Stored, Status> {
         let mut stored = Stored {
             key: String::from_utf8_lossy(&kv.key).into_owned(),
             value: kv.value,
@@ -135,7 +130,7 @@ impl Etcd {
         Ok(Stored { value, stale: stored.stale || other, ..stored })
     }
 
-    async fn opened_first(&self, kvs: Vec<proto::KeyValue>) -> Result<Option<Stored>, Status> {
+    async fn opened_first(&self, kvs: Vec<KeyValue>) -> Result<Option<Stored>, Status> {
         match kvs.into_iter().next() {
             Some(kv) => self.opened(kv).await.map(Some),
             None => Ok(None),
@@ -178,7 +173,7 @@ impl Etcd {
     }
 
     pub async fn get(&self, key: &str) -> Result<Option<Stored>, Status> {
-        let request = proto::RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
+        let request = rpc::RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
         let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
         self.opened_first(answer.kvs).await
     }
@@ -193,7 +188,7 @@ impl Etcd {
     /// The cluster's revision now, read through a quorum.
     pub async fn revision(&self) -> Result<i64, Status> {
         let (key, _) = self.whole_range();
-        let request = proto::RangeRequest { key, keys_only: true, ..Default::default() };
+        let request = rpc::RangeRequest { key, keys_only: true, ..Default::default() };
         let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
         Ok(answer.header.unwrap_or_default().revision)
     }
@@ -208,7 +203,7 @@ impl Etcd {
     ) -> Result<i64, Status> {
         let page = |key: Bytes, revision: i64| {
             let (mut kv, range_end) = (self.kv(), range_end.clone());
-            let request = proto::RangeRequest { key, range_end, limit: PAGE, revision, ..Default::default() };
+            let request = rpc::RangeRequest { key, range_end, limit: PAGE, revision, ..Default::default() };
             AbortOnDropHandle::new(tokio::spawn(async move { kv.range(request).await }))
         };
         let mut coming = page(key, revision);
@@ -255,7 +250,7 @@ impl Etcd {
             return Ok(lease.id);
         }
         let ttl = i64::try_from((life + LEASE_SHARED_FOR).as_secs()).unwrap_or(i64::MAX);
-        let request = proto::LeaseGrantRequest { ttl };
+        let request = rpc::LeaseGrantRequest { ttl, ..Default::default() };
         let id = LeaseClient::new(self.channel.clone()).lease_grant(request).await.map_err(failed)?.into_inner().id;
         *shared = Some(SharedLease { id, life, until: Instant::now() + LEASE_SHARED_FOR, keys: 1 });
         Ok(id)
@@ -263,16 +258,17 @@ impl Etcd {
 
     /// Writes `value`, whatever is there; etcd deletes the key once `life` is over, unless it is written again.
     pub async fn put_living(&self, key: &str, value: Bytes, life: Duration) -> Result<(), Status> {
-        let request = proto::LeaseGrantRequest { ttl: i64::try_from(life.as_secs()).unwrap_or(i64::MAX) };
+        let request =
+            rpc::LeaseGrantRequest { ttl: i64::try_from(life.as_secs()).unwrap_or(i64::MAX), ..Default::default() };
         let lease = LeaseClient::new(self.channel.clone()).lease_grant(request).await.map_err(failed)?.into_inner().id;
-        let put = proto::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease };
+        let put = rpc::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease, ..Default::default() };
         self.kv().put(put).await.map_err(failed).map(|_| ())
     }
 
     /// The keys that begin with `prefix`, which ends with a slash.
     pub async fn keys(&self, prefix: &str) -> Result<Vec<String>, Status> {
         let end = format!("{}0", prefix.trim_end_matches('/'));
-        let request = proto::RangeRequest {
+        let request = rpc::RangeRequest {
             key: Bytes::copy_from_slice(prefix.as_bytes()),
             range_end: end.into(),
             keys_only: true,
@@ -284,7 +280,7 @@ impl Etcd {
 
     /// Deletes the key, whatever it holds.
     pub async fn remove(&self, key: &str) -> Result<(), Status> {
-        let request = proto::DeleteRangeRequest { key: Bytes::copy_from_slice(key.as_bytes()) };
+        let request = rpc::DeleteRangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
         self.kv().delete_range(request).await.map_err(failed).map(|_| ())
     }
 
@@ -297,28 +293,29 @@ impl Etcd {
             }
             None => value,
         };
-        let put = proto::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease };
+        let put = rpc::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease, ..Default::default() };
         self.swap(key, expected, request_op::Request::RequestPut(put)).await
     }
 
     /// Deletes the key if it is still at `expected`. Returns the revision of the deletion.
     pub async fn delete(&self, key: &str, expected: i64) -> Result<i64, WriteError> {
-        let delete = proto::DeleteRangeRequest { key: Bytes::copy_from_slice(key.as_bytes()) };
+        let delete = rpc::DeleteRangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
         self.swap(key, expected, request_op::Request::RequestDeleteRange(delete)).await
     }
 
     async fn swap(&self, key: &str, expected: i64, write: request_op::Request) -> Result<i64, WriteError> {
         let key = Bytes::copy_from_slice(key.as_bytes());
-        let read = proto::RangeRequest { key: key.clone(), ..Default::default() };
-        let transaction = proto::TxnRequest {
-            compare: vec![proto::Compare {
+        let read = rpc::RangeRequest { key: key.clone(), ..Default::default() };
+        let transaction = rpc::TxnRequest {
+            compare: vec![rpc::Compare {
                 result: compare::CompareResult::Equal.into(),
                 target: compare::CompareTarget::Mod.into(),
                 key,
                 target_union: Some(compare::TargetUnion::ModRevision(expected)),
+                ..Default::default()
             }],
-            success: vec![proto::RequestOp { request: Some(write) }],
-            failure: vec![proto::RequestOp { request: Some(request_op::Request::RequestRange(read)) }],
+            success: vec![rpc::RequestOp { request: Some(write) }],
+            failure: vec![rpc::RequestOp { request: Some(request_op::Request::RequestRange(read)) }],
         };
         let answer = self.kv().txn(transaction).await.map_err(|error| WriteError::Failed(failed(error)))?.into_inner();
         if answer.succeeded {
@@ -336,12 +333,12 @@ impl Etcd {
     pub async fn watch(
         &self,
         revision: i64,
-        requests: tokio::sync::mpsc::Sender<proto::WatchRequest>,
-        outgoing: tokio::sync::mpsc::Receiver<proto::WatchRequest>,
-    ) -> Result<tonic::Streaming<proto::WatchResponse>, Status> {
+        requests: tokio::sync::mpsc::Sender<rpc::WatchRequest>,
+        outgoing: tokio::sync::mpsc::Receiver<rpc::WatchRequest>,
+    ) -> Result<tonic::Streaming<rpc::WatchResponse>, Status> {
         let (key, range_end) = self.whole_range();
-        let create = proto::WatchCreateRequest { key, range_end, start_revision: revision };
-        let first = proto::WatchRequest { request_union: Some(watch_request::RequestUnion::CreateRequest(create)) };
+        let create = rpc::WatchCreateRequest { key, range_end, start_revision: revision, ..Default::default() };
+        let first = rpc::WatchRequest { request_union: Some(watch_request::RequestUnion::CreateRequest(create)) };
         requests.try_send(first).map_err(|_| Status::internal("the watch's request queue is full"))?;
         let mut client = WatchClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER);
         Ok(client.watch(ReceiverStream::new(outgoing)).await.map_err(failed)?.into_inner())
@@ -349,9 +346,9 @@ impl Etcd {
 }
 
 /// The request that makes etcd say how far the watch has come.
-pub fn progress_request() -> proto::WatchRequest {
-    let progress = proto::WatchProgressRequest {};
-    proto::WatchRequest { request_union: Some(watch_request::RequestUnion::ProgressRequest(progress)) }
+pub fn progress_request() -> rpc::WatchRequest {
+    let progress = rpc::WatchProgressRequest {};
+    rpc::WatchRequest { request_union: Some(watch_request::RequestUnion::ProgressRequest(progress)) }
 }
 
 /// A value that can't be sealed or opened.

@@ -8,12 +8,14 @@ use std::time::Duration;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use kinit_crd::definition::Definition;
+use kinit_etcd_api::mvcc::event::EventType;
+use kinit_etcd_api::rpc::WatchResponse;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Cache, Entry, Map, Resource};
 use crate::registry::{self, Registry, Store};
-use crate::storage::{Stored, progress_request, proto};
+use crate::storage::{Stored, progress_request};
 
 /// Fewer objects than this are decoded sooner than a thread for them begins.
 const WORTH_A_THREAD: usize = 100;
@@ -128,11 +130,11 @@ impl Follower {
         Ok(())
     }
 
-    async fn apply(&self, message: proto::WatchResponse) -> Result<(), Status> {
+    async fn apply(&self, message: WatchResponse) -> Result<(), Status> {
         let definitions = definitions();
         let mut reached = message.header.unwrap_or_default().revision;
         for event in message.events {
-            let deleted = event.r#type() == proto::event::EventType::Delete;
+            let deleted = event.r#type() == EventType::Delete;
             let Some(kv) = event.kv else { continue };
             reached = kv.mod_revision;
             let registry = self.cache.registry();

@@ -4,11 +4,9 @@ use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
-/// The description of everything in `proto/`; read when the first JSON request comes.
-static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    let bytes: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-    DescriptorPool::decode(bytes).expect("the build wrote it")
-});
+/// The description of etcd's wire; read when the first JSON request comes.
+static POOL: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(kinit_etcd_api::DESCRIPTORS).expect("the build wrote it"));
 
 /// Path behind `/v3/`, service, method.
 const PATHS: [(&str, &str, &str); 51] = [
