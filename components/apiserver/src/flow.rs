@@ -1,23 +1,28 @@
 //! Flow control: no client takes the server from the others. FlowSchemas sort requests into priority levels ([`classify`]),
-//! and each level has a share of the server's seats; what finds no seat waits for one, or is told to come again.
+//! and each level has a share of the server's seats, of which it lends what it does not need ([`borrow`]); what finds no seat
+//! waits for one, or is told to come again.
 //!
 //! Requests wait in a level's queues, of which a flow (a user's or a namespace's requests) is dealt a hand ([`queues`]).
 //! Requests that run long, such as watches, hold a seat at their start only.
 
+mod borrow;
 pub mod classify;
 pub mod defaults;
+mod dropped;
+mod figures;
 pub mod inflight;
 mod level;
 mod queues;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry as Families;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -25,13 +30,16 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::Cache;
 use crate::handlers::{Api, now};
 use classify::{Digest, Rules};
-use level::{Level, Seat, share};
+use figures::Figures;
+use level::{Level, Seat};
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const LEVELS: &str = "prioritylevelconfigurations";
 const SCHEMAS: &str = "flowschemas";
 /// How often the schemas' conditions are looked at.
 const EVERY: Duration = Duration::from_secs(2);
+/// How often seats are lent and borrowed anew.
+const ADJUSTED_EVERY: Duration = Duration::from_secs(10);
 
 /// Schemas and levels as they are at a moment.
 #[derive(Default)]
@@ -48,6 +56,7 @@ pub struct Flow {
     /// The server's seats, shared out among the levels.
     total: usize,
     state: Arc<Mutex<Arc<State>>>,
+    figures: Arc<Figures>,
 }
 
 /// A request's seat, and where it was sorted.
@@ -77,17 +86,25 @@ impl Admitted {
 
 impl Flow {
     pub fn new(cache: Cache, total: usize) -> Self {
-        Self { cache, total, state: Arc::default() }
+        Self { cache, total, state: Arc::default(), figures: Arc::default() }
     }
 
-    /// Sorts a request, and waits for its seat. Nothing where no schema is about it, as before the first are written.
-    pub async fn admit(&self, digest: &Digest<'_>) -> Result<Option<Admitted>, Status> {
+    pub fn register(&self, families: &mut Families) {
+        self.figures.register(families);
+    }
+
+    /// Sorts a request, and waits for its seat; `admitted` is told where it was sorted even where it gets none. Nothing where no
+    /// schema is about it, as before the first are written.
+    pub async fn admit(&self, digest: &Digest<'_>, admitted: &mut Option<Admitted>) -> Result<(), Status> {
         let state = self.state();
-        let Some(found) = state.rules.find(digest) else { return Ok(None) };
-        let Some(level) = state.levels.get(&found.level) else { return Ok(None) };
-        let seat = level.seat((&found.uid, &found.distinguisher)).await?;
-        let sorted = Some((found.uid, level.uid().to_owned()));
-        Ok(Some(Admitted { sorted, _seat: Held::OfLevel { _seat: seat } }))
+        let Some(found) = state.rules.find(digest) else { return Ok(()) };
+        let Some(level) = state.levels.get(&found.level) else { return Ok(()) };
+        let sorted = admitted.insert(Admitted {
+            sorted: Some((found.uid, level.uid().to_owned())),
+            _seat: Held::OfLevel { _seat: None },
+        });
+        sorted._seat = Held::OfLevel { _seat: Some(level.seat((&found.name, &found.distinguisher)).await?) };
+        Ok(())
     }
 
     /// The newest schemas and levels; their seats are shared out anew when any of them changes.
@@ -99,16 +116,23 @@ impl Flow {
         if state.version != version {
             let objects =
                 |map: &crate::cache::Map| -> Vec<Object> { map.values().filter_map(|entry| entry.object()).collect() };
-            let levels = share(&objects(&levels), self.total, &state.levels);
+            let levels = level::levels(&objects(&levels), self.total, &state.levels, &self.figures);
+            level::adjust(&levels, &self.figures, Instant::now(), false);
             *state = Arc::new(State { version, rules: Rules::new(&objects(&schemas)), levels });
         }
         state.clone()
     }
 
-    /// Keeps the schemas' conditions until `shutdown`.
+    /// Keeps the schemas' conditions, and lets levels lend and borrow seats, until `shutdown`.
     pub async fn follow(self, api: Api, shutdown: CancellationToken) {
         self.cache.wait_until_synced().await;
+        let mut adjusted = Instant::now();
         loop {
+            let now = Instant::now();
+            if now.duration_since(adjusted) >= ADJUSTED_EVERY {
+                adjusted = now;
+                level::adjust(&self.state().levels, &self.figures, now, true);
+            }
             for schema in self.cache.all(GROUP, SCHEMAS).values().filter_map(|entry| entry.object()) {
                 if let Err(error) = self.keep_condition(&api, &schema).await {
                     tracing::debug!(%error, schema = schema.name(), "its condition could not be written");

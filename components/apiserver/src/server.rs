@@ -133,10 +133,12 @@ impl Server {
         tasks.spawn(aggregate::register::run(api.clone(), registering, shutdown.clone()));
         let (asking, answered) = watch::channel(Some("not asked yet".to_owned()));
         tasks.spawn(checks::ask(api.etcd.clone(), asking, shutdown.clone()));
+        let metrics = Metrics::default();
         let seats = options.max_requests_inflight + options.max_mutating_requests_inflight;
         let inflight = InFlight::new(options.max_requests_inflight, options.max_mutating_requests_inflight);
         let flow = options.enable_priority_and_fairness.then(|| Flow::new(cache.clone(), seats));
         if let Some(flow) = flow.clone() {
+            metrics.register(|families| flow.register(families));
             tasks.spawn(flow.follow(api.clone(), shutdown.clone()));
         }
 
@@ -150,7 +152,6 @@ impl Server {
             ending: shutdown.clone(),
         };
         conditions.add(&health, flow.is_some());
-        let metrics = Metrics::default();
         tasks.spawn(api.authenticator.clone().run(shutdown.clone()));
         metrics.register(|families| api.authenticator.register(families));
         metrics.register(|families| authorizer.register(families));
@@ -299,7 +300,7 @@ impl Front {
         }
         let Some(mut wanted) = wanted? else {
             let verb = request.method().as_str().to_lowercase();
-            *seat = self.seat(&user, &verb, What::Path(path)).await?;
+            self.seat(&user, &verb, What::Path(path), seat).await?;
             let checked = self.api.authorizer.check_path(&user, &verb, path).await;
             self.decided(trail, &user, &Ask::Path { verb: &verb, path }, checked)?;
             return Ok(self.describe(&request).await?);
@@ -309,7 +310,7 @@ impl Front {
             let (group, resource) = (wanted.spec.group(), wanted.spec.resource());
             let namespace = wanted.authorized_namespace();
             let what = What::Resource { group, resource, subresource: &wanted.subresource, namespace };
-            *seat = self.seat(&wanted.user, wanted.verb.as_str(), what).await?;
+            self.seat(&wanted.user, wanted.verb.as_str(), what, seat).await?;
         }
         let checked = self.api.authorizer.check_request(&wanted.user, &wanted).await;
         self.decided(trail, &wanted.user, &wanted.ask(), checked)?;
@@ -356,13 +357,13 @@ impl Front {
         let asked = aggregate::path::parse(method, &decoded, uri.query());
         if asked.resource.is_empty() || path.starts_with("/openapi/") {
             let verb = method.as_str().to_lowercase();
-            *seat = self.seat(user, &verb, What::Path(path)).await?;
+            self.seat(user, &verb, What::Path(path), seat).await?;
             let checked = self.api.authorizer.check_path(user, &verb, path).await;
             return self.decided(trail, user, &Ask::Path { verb: &verb, path }, checked);
         }
         let aggregate::path::Asked { verb, group, resource, namespace, name, .. } = asked;
         let what = What::Resource { group, resource, subresource: &asked.subresource, namespace };
-        *seat = self.seat(user, verb, what).await?;
+        self.seat(user, verb, what, seat).await?;
         let ask = Ask::Resource { verb, group, resource, subresource: &asked.subresource, name, namespace };
         let checked = self.api.authorizer.check(user, &ask, "").await;
         self.decided(trail, user, &ask, checked)
@@ -385,13 +386,15 @@ impl Front {
     }
 
     /// A seat for a request, if seats are given out.
-    async fn seat(&self, user: &User, verb: &str, what: What<'_>) -> Result<Option<Admitted>, Refusal> {
+    async fn seat(&self, user: &User, verb: &str, what: What<'_>, seat: &mut Option<Admitted>) -> Result<(), Refusal> {
         let digest = Digest { user, verb, what };
-        let seat = match &self.flow {
-            Some(flow) => flow.admit(&digest).await,
-            None => self.inflight.admit(&digest),
-        };
-        seat.map_err(Refusal::Said)
+        match &self.flow {
+            Some(flow) => flow.admit(&digest, seat).await.map_err(Refusal::Said),
+            None => {
+                *seat = self.inflight.admit(&digest).map_err(Refusal::Said)?;
+                Ok(())
+            }
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub enum What<'a> {
 /// Where a request was sorted.
 pub struct Found {
     pub uid: String,
+    /// The schema's name.
+    pub name: String,
     pub level: String,
     /// What tells the schema's flows from each other: a user, a namespace, or nothing.
     pub distinguisher: String,
@@ -33,6 +35,7 @@ pub struct Rules(Vec<Schema>);
 
 struct Schema {
     uid: String,
+    name: String,
     level: String,
     distinguisher: String,
     rules: Vec<Value>,
@@ -45,6 +48,7 @@ impl Rules {
         sorted.sort_by_key(|schema| (precedence(schema).unwrap_or(1000), schema.name().to_owned()));
         let one = |schema: &&Object| Schema {
             uid: schema.uid().to_owned(),
+            name: schema.name().to_owned(),
             level: schema.str(&["spec", "priorityLevelConfiguration", "name"]).to_owned(),
             distinguisher: schema.str(&["spec", "distinguisherMethod", "type"]).to_owned(),
             rules: schema.get(&["spec", "rules"]).and_then(Value::as_array).cloned().unwrap_or_default(),
@@ -60,8 +64,8 @@ impl Rules {
             ("ByNamespace", What::Resource { namespace, .. }) => namespace,
             _ => "",
         };
-        let (uid, level) = (schema.uid.clone(), schema.level.clone());
-        Some(Found { uid, level, distinguisher: distinguisher.to_owned() })
+        let (uid, name, level) = (schema.uid.clone(), schema.name.clone(), schema.level.clone());
+        Some(Found { uid, name, level, distinguisher: distinguisher.to_owned() })
     }
 }
 

@@ -39,7 +39,7 @@ impl InFlight {
         match seats.clone().try_acquire_owned() {
             Ok(seat) => Ok(Some(Admitted::counted(seat))),
             Err(_) if digest.user.groups.iter().any(|group| group == "system:masters") => Ok(None),
-            Err(_) => Err(full()),
+            Err(_) => Err(full(1)),
         }
     }
 }

@@ -36,6 +36,7 @@ impl Queues {
     }
 
     /// How many wait.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.waiting
     }
