@@ -14,6 +14,20 @@ impl Default for Object {
     }
 }
 
+/// What an object's encoding begins with.
+const FIRST: [&str; 3] = ["kind", "apiVersion", "metadata"];
+
+/// A map that is encoded with [`FIRST`] first.
+struct Ordered<'a>(&'a Map<String, Value>);
+
+impl serde::Serialize for Ordered<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let first = FIRST.iter().filter_map(|name| self.0.get_key_value(*name));
+        let rest = self.0.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()));
+        serializer.collect_map(first.chain(rest))
+    }
+}
+
 impl Object {
     /// `None` if the value is not a JSON object.
     pub fn from_value(value: Value) -> Option<Self> {
@@ -25,9 +39,11 @@ impl Object {
         serde_json::from_slice(json).map(|map| Self(Value::Object(map)))
     }
 
-    /// The tree as compact JSON.
+    /// The tree as compact JSON: kind and version first, as upstream writes them, and then the rest.
     pub fn to_vec(&self) -> Vec<u8> {
-        serde_json::to_vec(&self.0).expect("a JSON tree is always encodable")
+        let mut bytes = Vec::with_capacity(512);
+        serde_json::to_writer(&mut bytes, &Ordered(self.map())).expect("a JSON tree is always encodable");
+        bytes
     }
 
     pub fn into_value(self) -> Value {
@@ -149,5 +165,11 @@ mod tests {
         assert_eq!(object.remove(&["spec", "nodeName"]), Some(Value::from("n1")));
         assert_eq!(object.get(&["spec", "nodeName"]), None);
         assert!(Object::from_slice(b"[]").is_err());
+    }
+
+    #[test]
+    fn an_encoding_begins_with_what_the_object_is() {
+        let text = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"data":{"b":"c"}}"#;
+        assert_eq!(Object::from_slice(text.as_bytes()).unwrap().to_vec(), text.as_bytes());
     }
 }

@@ -114,12 +114,17 @@ impl Status {
         Self::new(406, "NotAcceptable", text)
     }
 
+    /// The path takes no body of the media type that the client sends.
+    pub fn not_consumed() -> Self {
+        Self { details: Some(json!({})), ..Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type") }
+    }
+
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }
 
     pub fn too_large(limit: usize) -> Self {
-        let text = format!("Request entity is too large: limit is {limit}");
+        let text = format!("Request entity too large: limit is {limit}");
         Self::new(413, "RequestEntityTooLarge", text)
     }
 

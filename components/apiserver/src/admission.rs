@@ -127,7 +127,7 @@ impl<'a> Attributes<'a> {
 
     /// Whether nothing is going to be stored.
     pub fn dry_run(&self) -> bool {
-        self.request.parameter("dryRun") == "All" || self.deletion.is_some_and(|options| options.dry_run)
+        self.request.is_dry_run() || self.deletion.is_some_and(|options| options.dry_run)
     }
 
     /// A refusal, in the words that all plugins' refusals have.

@@ -80,9 +80,7 @@ pub fn route(asked: &Asked<'_>, available: &[&str]) -> Result<(), Status> {
         return Err(Status::method_not_allowed());
     }
     let accept = asked.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media = |clause: &str| clause.split(';').next().unwrap_or_default().trim().to_owned();
-    let takes = |clause: &str| matches!(media(clause).as_str(), own if own == "*/*" || available.contains(&own));
-    if accept.is_empty() || accept.split(',').any(takes) { Ok(()) } else { Err(Status::no_representation(available)) }
+    crate::routes::represented(accept, available)
 }
 
 /// The answer for a path; `health` are the paths of the server's checks.

@@ -98,54 +98,55 @@ fn options_kind(request: &ResourceRequest) -> &'static str {
     }
 }
 
-/// What is wrong with a parameter.
-pub fn bad_option(request: &ResourceRequest, reason: &'static str, field: &str, text: String) -> Status {
-    Status::invalid("meta.k8s.io", options_kind(request), "", &[(reason, field.to_owned(), text)])
+/// What is wrong with parameters: reason, field and text of each.
+pub fn bad_options(request: &ResourceRequest, errors: &[(&str, String, String)]) -> Status {
+    Status::invalid("meta.k8s.io", options_kind(request), "", errors)
 }
 
-/// What values of `dryRun` are told that mean nothing.
-pub fn no_dry_run(request: &ResourceRequest, values: &[&str]) -> Status {
+/// What values of `dryRun` are told that mean nothing: `(reason, field, text)`, or nothing where they mean something.
+pub fn dry_run_error(values: &[impl AsRef<str>]) -> Option<(&'static str, String, String)> {
+    let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
     let text = format!("Unsupported value: {}: supported values: \"All\"", serde_json::json!(values));
-    bad_option(request, "FieldValueNotSupported", "dryRun", text)
+    values.iter().any(|value| *value != "All").then(|| ("FieldValueNotSupported", "dryRun".to_owned(), text))
 }
 
-/// What the request wants done about unknown and duplicate fields.
-pub fn directive(request: &ResourceRequest) -> Result<Directive, Status> {
+/// What the request wants done about unknown and duplicate fields, as far as [`check_options`] lets it.
+pub fn directive(request: &ResourceRequest) -> Directive {
     match request.parameter("fieldValidation") {
-        "" | "Warn" => Ok(Directive::Warn),
-        "Ignore" => Ok(Directive::Ignore),
-        "Strict" => Ok(Directive::Strict),
-        other => {
-            let text =
-                format!("Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
-            Err(bad_option(request, "FieldValueNotSupported", "fieldValidation", text))
-        }
+        "Ignore" => Directive::Ignore,
+        "Strict" => Directive::Strict,
+        _ => Directive::Warn,
     }
 }
 
-/// Refuses parameters that a write cannot have.
+/// Refuses parameters that a write cannot have, in the order in which upstream looks at them.
 pub fn check_options(request: &ResourceRequest, applies: bool) -> Result<(), Status> {
-    directive(request)?;
-    crate::handlers::dry_run(request)?;
+    let mut errors = Vec::new();
+    let mut wrong = |reason: &'static str, field: &str, text: String| errors.push((reason, field.to_owned(), text));
     let manager = request.parameter("fieldManager");
     if applies && manager.is_empty() {
-        let text = "Required value: is required for apply patch".to_owned();
-        return Err(bad_option(request, "FieldValueRequired", "fieldManager", text));
+        wrong("FieldValueRequired", "fieldManager", "Required value: is required for apply patch".to_owned());
+    }
+    if !applies && request.verb == Verb::Patch && request.query.contains_key("force") {
+        wrong("FieldValueForbidden", "force", "Forbidden: may not be specified for non-apply patch".to_owned());
     }
     if manager.len() > MAX_MANAGER {
         let text = format!("Too long: may not be more than {MAX_MANAGER} bytes");
-        return Err(bad_option(request, "FieldValueTooLong", "fieldManager", text));
+        wrong("FieldValueTooLong", "fieldManager", text);
     }
-    if let Some((at, letter)) = manager.chars().enumerate().find(|(_, letter)| letter.is_control()) {
-        let code = u32::from(letter);
-        let text = format!("Invalid value: {manager:?}: invalid character U+{code:04X} (at position {at})");
-        return Err(bad_option(request, "FieldValueInvalid", "fieldManager", text));
+    for (at, letter) in manager.char_indices().filter(|(_, letter)| letter.is_control()) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(letter));
+        wrong("FieldValueInvalid", "fieldManager", format!("Invalid value: {manager:?}: {why}"));
     }
-    if !applies && request.verb == Verb::Patch && request.query.contains_key("force") {
-        let text = "Forbidden: may not be specified for non-apply patch".to_owned();
-        return Err(bad_option(request, "FieldValueForbidden", "force", text));
+    if let Some((reason, field, text)) = dry_run_error(&request.dry_run) {
+        wrong(reason, &field, text);
     }
-    Ok(())
+    let validation = request.parameter("fieldValidation");
+    if !matches!(validation, "" | "Ignore" | "Strict" | "Warn") {
+        let known = r#"supported values: "", "Ignore", "Strict", "Warn""#;
+        wrong("FieldValueNotSupported", "fieldValidation", format!("Unsupported value: {validation:?}: {known}"));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(bad_options(request, &errors)) }
 }
 
 /// The built-in type of a resource's objects.
@@ -180,7 +181,7 @@ pub fn settle(
     if problems.is_empty() {
         return Ok(());
     }
-    match directive(request)? {
+    match directive(request) {
         Directive::Ignore => Ok(()),
         Directive::Warn => {
             problems.into_iter().for_each(|problem| request.warnings.add(problem));
@@ -234,6 +235,18 @@ mod tests {
             ("", true, Some("fieldManager: Required value: is required for apply patch")),
             ("fieldManager=a&force=true", true, None),
             ("force=true", false, Some("force: Forbidden: may not be specified for non-apply patch")),
+            ("dryRun=All&dryRun=All", false, None),
+            ("dryRun=", false, Some("dryRun: Unsupported value: [\"\"]: supported values: \"All\"")),
+            (
+                "dryRun=All&dryRun=b",
+                false,
+                Some("dryRun: Unsupported value: [\"All\",\"b\"]: supported values: \"All\""),
+            ),
+            (
+                "fieldManager=a%0A",
+                false,
+                Some("fieldManager: Invalid value: \"a\\n\": invalid character U+000A (at position 1)"),
+            ),
             (
                 "fieldValidation=Some",
                 false,

@@ -31,6 +31,7 @@ use crate::convert::Converter;
 use crate::options::Options;
 use crate::registry::{ResourceSpec, Storage, subresource};
 use crate::request::{ResourceRequest, Verb};
+use crate::routes;
 use crate::storage::Etcd;
 use crate::view;
 
@@ -164,10 +165,8 @@ fn check_subresource(request: &ResourceRequest) -> Result<(), Status> {
             matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch)
         }
         name => {
-            let row = subresource(spec.group(), spec.resource(), name).ok_or_else(|| match spec.custom {
-                Some(_) => Status::no_such_path(),
-                None => Status::no_such_resource(),
-            })?;
+            let missing = || routes::missing(spec.custom.is_none());
+            let row = subresource(spec.group(), spec.resource(), name).ok_or_else(missing)?;
             row.verbs.contains(&request.verb.as_str())
         }
     };
@@ -185,15 +184,6 @@ fn has_own(spec: &ResourceSpec, subresource: &str) -> bool {
 /// The time as objects have it: UTC, to the second.
 pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// Whether the write is to be tried only.
-pub(crate) fn dry_run(request: &ResourceRequest) -> Result<bool, Status> {
-    match request.parameter("dryRun") {
-        "" => Ok(false),
-        "All" => Ok(true),
-        other => Err(crate::fields::no_dry_run(request, &[other])),
-    }
 }
 
 /// The answer of a deed that has no object.

@@ -46,6 +46,7 @@ mod reload;
 mod remote;
 pub mod render;
 pub mod request;
+mod routes;
 pub mod server;
 pub mod services;
 pub mod storage;

@@ -126,8 +126,11 @@ fn choose(accept: &str, watching: bool, tables: bool, include: &str) -> Result<F
                 && (tables || !matches!(format.form, Form::Table(_)))
             {
                 if format.form == Form::Table(Include::Metadata) {
-                    let included = Include::parse(include)
-                        .ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: {include:?}")))?;
+                    let why = "must be 'Metadata', 'Object', 'None', or empty";
+                    let included = Include::parse(include).ok_or_else(|| {
+                        let text = format!("includeObject: Invalid value: {include:?}: {why}");
+                        Status::bad_request(format!("Unable to convert to Table as requested: {text}"))
+                    })?;
                     format.form = Form::Table(included);
                 }
                 return Ok(format);

@@ -111,7 +111,11 @@ fn shaped(spec: &ResourceSpec, format: Format, object: Value) -> Result<Value, S
         Form::Whole => Ok(object),
         Form::Table(include) => {
             let columns = Columns::of_object(spec, &object);
-            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            let mut metadata = json!({});
+            // What is only tried has no version.
+            if let Some(version) = object["metadata"].get("resourceVersion") {
+                metadata["resourceVersion"] = version.clone();
+            }
             let definitions = columns.definitions();
             let row = beta(format, columns.row(object, include, Timestamp::now()));
             Ok(json!({
@@ -121,7 +125,10 @@ fn shaped(spec: &ResourceSpec, format: Format, object: Value) -> Result<Value, S
         }
         Form::Partial => Ok(partial(format, object)),
         Form::PartialList => {
-            Err(not_acceptable("you requested PartialObjectMetadataList, but the requested object is not a list"))
+            let what = go_name(spec, spec.kind());
+            Err(not_acceptable(&format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({what})"
+            )))
         }
     }
 }
@@ -200,6 +207,18 @@ fn protobuf(value: &Value) -> Result<Vec<u8>, Status> {
     protobuf::encode(value).ok_or_else(|| Status::not_acceptable(&[JSON, YAML]))
 }
 
+/// A kind as upstream names the Go type of its objects, of the package that is called after the group.
+fn go_name(spec: &ResourceSpec, kind: &str) -> String {
+    match spec.group().split('.').next() {
+        _ if spec.custom.is_some() => {
+            "*unstructured.Unstructured".to_owned() + if kind == spec.kind() { "" } else { "List" }
+        }
+        None | Some("") => format!("*core.{kind}"),
+        Some("flowcontrol") => format!("*flowcontrol.{kind}"),
+        Some(group) => format!("*{group}.{kind}"),
+    }
+}
+
 fn not_acceptable(message: &str) -> Status {
     Status {
         code: 406,
@@ -234,7 +253,10 @@ impl List {
     pub fn respond(self, format: Format) -> Result<Response<Body>, Status> {
         let pieces = match (format.encoding, format.form) {
             (_, Form::Partial) => {
-                return Err(not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"));
+                let what = go_name(&self.spec, &self.spec.list_kind());
+                return Err(not_acceptable(&format!(
+                    "you requested PartialObjectMetadata, but the requested object is a list ({what})"
+                )));
             }
             (Encoding::Protobuf, form) => self.protobuf(format, form)?,
             (Encoding::Json, _) if !format.pretty => self.json(format)?,
@@ -298,8 +320,12 @@ impl List {
         let spec = self.spec.clone();
         let columns = Columns::of(&spec);
         let now = Timestamp::now();
+        // Items of built-in kinds do not say what they are: the list does.
+        let says = spec.custom.is_some();
+        let names = format!(r#"{{"kind":{},"apiVersion":{},"#, json!(spec.kind()), json!(spec.api_version()));
         let item = |item: &Item| match format.form {
-            Form::Whole => Ok(item.json().clone()),
+            Form::Whole if says => Ok(item.json().clone()),
+            Form::Whole => unnamed(item.json(), &names),
             form => {
                 let object = serde_json::from_slice(item.json())?;
                 let value = match form {
@@ -310,8 +336,21 @@ impl List {
             }
         };
         let items = self.items.iter().map(item).collect::<Result<_, _>>().map_err(Status::internal)?;
-        Ok(Pieces::json(head, items, tail))
+        let open = if format.form == Form::Whole && !says { "{" } else { "" };
+        Ok(Pieces::json(head, items, open, tail))
     }
+}
+
+/// An object's JSON without kind and version, and without the brace that it begins with; `names` is what it begins with
+/// where it was encoded as all objects are.
+fn unnamed(json: &Bytes, names: &str) -> Result<Bytes, serde_json::Error> {
+    if json.starts_with(names.as_bytes()) {
+        return Ok(json.slice(names.len()..));
+    }
+    let mut object: serde_json::Map<String, Value> = serde_json::from_slice(json)?;
+    object.remove("kind");
+    object.remove("apiVersion");
+    Ok(Bytes::from(serde_json::to_vec(&object)?).slice(1..))
 }
 
 #[cfg(test)]
@@ -350,6 +389,10 @@ mod tests {
         };
         let whole = json(Form::Whole).await;
         assert_eq!((&whole["kind"], &whole["items"][1]["metadata"]["name"]), (&json!("PodList"), &json!("b")));
+        assert_eq!(
+            whole["items"][0],
+            json!({"metadata": {"name": "a", "namespace": "n", "uid": "u"}, "spec": {"nodeName": "x"}})
+        );
         let table = json(Form::Table(Include::Metadata)).await;
         assert_eq!((&table["kind"], &table["metadata"]["resourceVersion"]), (&json!("Table"), &json!("7")));
         assert_eq!(table["rows"][0]["cells"][0], "a");

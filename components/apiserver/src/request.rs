@@ -14,6 +14,7 @@ use crate::authz::rbac::Ask;
 use crate::fields::{Manager, Warnings};
 use crate::negotiate::Format;
 use crate::registry::{Registry, Spec};
+use crate::routes::{self, Place};
 
 /// Subresources that are streams: they last as long as the client likes, take no seats, and are passed on as they come.
 pub const STREAMS: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
@@ -33,7 +34,10 @@ pub struct ResourceRequest {
     pub name: String,
     /// Empty for the object itself.
     pub subresource: String,
+    /// Parameters; of several with a name the first.
     pub query: BTreeMap<String, String>,
+    /// All values of `dryRun`: what a write must not do though it is tried.
+    pub dry_run: Vec<String>,
     /// What the answer is to be; plain JSON until the server has looked at the headers.
     pub format: Format,
     /// Who the write is noted as; nobody where the server writes by itself.
@@ -83,9 +87,14 @@ impl ResourceRequest {
         self.query.get(name).is_some_and(|value| is_on(value))
     }
 
+    /// Whether the write is to be tried only.
+    pub fn is_dry_run(&self) -> bool {
+        !self.dry_run.is_empty()
+    }
+
     /// A query parameter that is an integer, if there is one; upstream's words where it is none.
     pub fn integer(&self, name: &str) -> Result<Option<i64>, Status> {
-        let Some(text) = self.query.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let Some(text) = self.query.get(name) else { return Ok(None) };
         let why = |error: &std::num::ParseIntError| match error.kind() {
             IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
             _ => "invalid syntax",
@@ -145,12 +154,11 @@ pub fn parse(
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
         _ => return Ok(None),
     };
-    // The old way to ask for a watch, which some clients know still.
-    let (old_watch, rest) = match rest {
+    let (is_watch, rest) = match rest {
+        // The watches of old have paths of their own.
         ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
-        rest => (false, rest),
+        _ => (false, rest),
     };
-    let missing = || if registry.is_builtin(group) { Status::no_such_resource() } else { Status::no_such_path() };
     let (namespace, rest) = match rest {
         [] => return Ok(None),
         // A namespace's own paths look like paths into it; what follows the name tells them apart.
@@ -159,44 +167,36 @@ pub fn parse(
         }
         rest => ("", rest.to_vec()),
     };
-    let Some((index, spec)) = registry.find(group, version, rest[0]) else { return Err(missing()) };
-    let lone = rest.len() > 1 && namespace.is_empty() && spec.namespaced();
-    if lone || !namespace.is_empty() && !spec.namespaced() {
-        return Err(missing());
-    }
+    let Some((index, spec)) = registry.find(group, version, rest[0]) else {
+        return Err(routes::missing(registry.is_builtin(group)));
+    };
     let (name, subresource) = match rest[1..] {
         [] => ("", ""),
         [name] => (name, ""),
         [name, subresource] => (name, subresource),
         // What follows is a path of the backend's own.
         [name, "proxy", ..] => (name, "proxy"),
-        _ => return Err(missing()),
+        _ => return Err(routes::missing(registry.is_builtin(group))),
     };
-    if old_watch && !subresource.is_empty() {
-        return Err(missing());
+    if spec.custom.is_none() && path.contains("//") && subresource != "proxy" {
+        return Err(Status::no_such_resource());
     }
+    routes::check(&spec, method, Place { namespace, name, subresource, is_watch })?;
     if let Some(why) = no_segment(name) {
         return Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")));
     }
-    // Of several the first counts.
-    let mut parameters = BTreeMap::new();
-    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned() {
-        parameters.entry(name).or_insert(value);
-    }
-    let mut query: BTreeMap<String, String> = parameters;
-    if old_watch && method != Method::GET {
-        return Err(Status::method_not_allowed());
-    }
-    if old_watch {
-        if !name.is_empty() {
-            query.insert("fieldSelector".to_owned(), format!("metadata.name={name}"));
-        }
-        query.insert("watch".to_owned(), "1".to_owned());
-    }
-    let name = if old_watch { "" } else { name };
+    let (mut query, dry_run) = parameters(query.unwrap_or_default());
+    let name = if is_watch && !name.is_empty() {
+        let selector = query.entry("fieldSelector".to_owned()).or_default();
+        let also = if selector.is_empty() { "" } else { "," };
+        selector.push_str(&format!("{also}metadata.name={name}"));
+        ""
+    } else {
+        name
+    };
     let watching = query.get("watch").is_some_and(|value| is_on(value));
     let verb = match (method, name.is_empty()) {
-        (&Method::GET, true) if watching => Verb::Watch,
+        (&Method::GET, true) if watching || is_watch => Verb::Watch,
         (&Method::GET, true) => Verb::List,
         (&Method::GET, false) => Verb::Get,
         (&Method::HEAD, false) if subresource == "proxy" => Verb::Get,
@@ -217,12 +217,27 @@ pub fn parse(
         name: name.to_owned(),
         subresource: subresource.to_owned(),
         query,
+        dry_run,
         format: Format::default(),
         manager: None,
         warnings: Warnings::default(),
         annotations: Annotations::default(),
         internal: false,
     }))
+}
+
+/// The parameters of a query, and all values of `dryRun`. What Go cannot read of a query it leaves out: pairs with a semicolon.
+fn parameters(query: &str) -> (BTreeMap<String, String>, Vec<String>) {
+    let (mut parameters, mut dry_run) = (BTreeMap::new(), Vec::new());
+    for pair in query.split('&').filter(|pair| !pair.contains(';')) {
+        for (name, value) in url::form_urlencoded::parse(pair.as_bytes()).into_owned() {
+            if name == "dryRun" {
+                dry_run.push(value.clone());
+            }
+            parameters.entry(name).or_insert(value);
+        }
+    }
+    (parameters, dry_run)
 }
 
 /// Whether a boolean parameter's value says yes: all do but two.

@@ -49,6 +49,7 @@ use crate::handlers::{Api, Payload, error_response};
 use crate::options::Options;
 use crate::relay::{self, Relay};
 use crate::request::{ResourceRequest, Verb};
+use crate::routes;
 use crate::storage::Etcd;
 use crate::{aggregate, authn, bootstrap, definitions, negotiate, policy, render, request, services};
 use checks::Conditions;
@@ -327,6 +328,7 @@ impl Front {
             }
             return Ok(self.relay.answer(&wanted, request).await?);
         }
+        routes::negotiable(&wanted, request.headers())?;
         wanted.format = negotiate::accept(&wanted, request.headers())?;
         wanted.manager = Some(Manager::of(&wanted, request.headers()));
         let (parts, body) = request.into_parts();

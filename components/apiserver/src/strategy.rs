@@ -136,7 +136,8 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
     Ok(())
 }
 
-/// What clients send in another form than it is kept in: a Secret's text becomes data, and is never shown again.
+/// What clients send in another form than it is kept in: a Secret's text becomes data, and is never shown again. A DaemonSet's
+/// count of templates begins with none, which is whoever's who made it.
 pub fn normalize(spec: &ResourceSpec, object: &mut Object) {
     use base64::Engine;
     const MANAGERS: &[&str] = &["metadata", "managedFields"];
@@ -145,6 +146,9 @@ pub fn normalize(spec: &ResourceSpec, object: &mut Object) {
         object.set(MANAGERS, json!([{}]));
     }
     object.remove(&["metadata", "selfLink"]);
+    if spec.is("apps", "daemonsets") {
+        set_template_generation(object, 0);
+    }
     if (spec.group(), spec.resource()) != ("", "secrets") {
         return;
     }

@@ -312,6 +312,8 @@ mod tests {
         assert_eq!(parsed.value, json!({"a": 1, "b": {"c": 2, "d": ["x"]}, "l": [{"e": null}]}));
         let complaints = [(5, "c"), (8, "e")].map(|(line, key)| format!("line {line}: key {key:?} already set in map"));
         assert_eq!(parsed.complaints, complaints);
+        assert_eq!(parse_yaml(b"---\na: 1\n---\na: 2\n").unwrap().value, json!({"a": 1}));
+        assert_eq!(parse_yaml(b"").unwrap().value, Value::Null);
         assert!(parse_yaml(b"a: [").is_err());
         assert!(parse(b"{} x").is_err());
         assert!(parse(b"{\"a\":}").is_err());

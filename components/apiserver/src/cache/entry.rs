@@ -70,7 +70,9 @@ impl Entry {
     /// what selectors look at is read. `None` where that cannot be done.
     fn spliced(spec: &ResourceSpec, stored: &[u8], revision: i64) -> Option<Self> {
         let stored = stored.trim_ascii();
-        if spec.custom.is_some() || stored.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        // Lists leave out what an object begins with.
+        let begins = stored.starts_with(br#"{"kind":"#);
+        if spec.custom.is_some() || !begins || stored.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
             return None;
         }
         let members: Members<'_> = serde_json::from_slice(stored).ok()?;
@@ -237,8 +239,9 @@ mod tests {
             "source": {"component": "c"}, "reason": "r", "involvedObject": {"kind": "Pod", "uid": "u"}});
         let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}});
         for (spec, tree) in [(row("", "pods"), pod), (row("", "events"), event), (row("", "configmaps"), bare)] {
-            let stored = tree.to_string();
-            let whole = Entry::of(spec, Object::from_value(tree).unwrap(), 9);
+            let object = Object::from_value(tree).unwrap();
+            let stored = String::from_utf8(object.to_vec()).unwrap();
+            let whole = Entry::of(spec, object, 9);
             for text in [stored.clone(), format!(" {stored}\n")] {
                 let spliced = Entry::spliced(spec, text.as_bytes(), 9).unwrap();
                 assert_eq!(spliced.object(), whole.object());
@@ -253,11 +256,12 @@ mod tests {
     fn what_cannot_be_spliced_is_read_whole() {
         let spec = row("", "configmaps");
         for text in [
-            r#"{"metadata":{"name":"a","resourceVersion":"3"}}"#,
-            r#"{"metadata":{"name":"a","labels":{"b":1}}}"#,
-            r#"{"metadata":{}}"#,
-            "{\n\"metadata\":{\"name\":\"a\"}}",
-            r#"{"met\u0061data":{"name":"a"}}"#,
+            r#"{"kind":"ConfigMap","metadata":{"name":"a","resourceVersion":"3"}}"#,
+            r#"{"kind":"ConfigMap","metadata":{"name":"a","labels":{"b":1}}}"#,
+            r#"{"kind":"ConfigMap","metadata":{}}"#,
+            "{\"kind\":\"ConfigMap\",\n\"metadata\":{\"name\":\"a\"}}",
+            r#"{"kind":"ConfigMap","met\u0061data":{"name":"a"}}"#,
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#,
         ] {
             assert!(Entry::spliced(spec, text.as_bytes(), 9).is_none(), "{text}");
             let entry = Entry::new(spec, text.as_bytes(), 9).unwrap();

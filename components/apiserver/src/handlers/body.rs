@@ -26,9 +26,10 @@ fn read(payload: &Payload) -> Result<Parsed, Status> {
     let unreadable = |error: String| Status::bad_request(format!("{UNREADABLE}{error}"));
     match media {
         "" | "application/json" => {
-            strict::parse(&payload.bytes).map_err(|error| unreadable(no_json(&payload.bytes, &error)))
+            let told = |error| format!("{NO_VERSION}{}", strict::go_syntax(&payload.bytes, &error));
+            strict::parse(&payload.bytes).map_err(|error| unreadable(told(error)))
         }
-        "application/yaml" => strict::parse_yaml(&payload.bytes).map_err(|error| unreadable(error.to_string())),
+        "application/yaml" => strict::parse_yaml(&payload.bytes).map_err(|error| unreadable(strict::go_yaml(&error))),
         PROTOBUF => protobuf::decode(&payload.bytes, ("", ""))
             .map(|map| Parsed { value: Value::Object(map), complaints: Vec::new() })
             .map_err(|error| unreadable(error.to_string())),
@@ -38,13 +39,10 @@ fn read(payload: &Payload) -> Result<Parsed, Status> {
 
 /// How a message begins about a body that cannot be read.
 const UNREADABLE: &str = "the object provided is unrecognized: ";
+/// What follows about a body that does not say of which kind it is.
+const NO_VERSION: &str = "couldn't get version/kind; json parse error: ";
 /// How much of such a body messages show.
 const SHOWN: usize = 30;
-
-/// What Go's decoder would say of a body that is no JSON.
-fn no_json(bytes: &[u8], error: &serde_json::Error) -> String {
-    format!("couldn't get version/kind; json parse error: {}", strict::go_syntax(bytes, error))
-}
 
 /// What a body is as messages show it.
 fn summary(bytes: &[u8]) -> String {
@@ -72,25 +70,46 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
         }
         status
     })?;
+    // What is null leaves a Go value as it is.
+    let value = if value.is_null() { json!({}) } else { value };
     let found = strict::go_kind(&value);
     let object = Object::from_value(value).ok_or_else(|| {
         let into = r#"Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
-        of_kind(&format!("couldn't get version/kind; json parse error: json: cannot unmarshal {found} into {into}"))
+        of_kind(&format!("{NO_VERSION}json: cannot unmarshal {found} into {into}"))
     })?;
-    let mut object = check(request, object)?;
-    named(request, &object)?;
+    untyped(&object).map_or(Ok(()), |why| Err(of_kind(&why)))?;
+    let mut object = identified(&request.spec, object)?;
     let refused = |why: String| {
         Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     };
     let unknown = fields::conform(&request.spec, &mut object).map_err(|error| refused(error.to_string()))?;
     let problems = unknown.into_iter().chain(complaints).collect();
     fields::settle(request, problems, refused)?;
+    named(request, &object)?;
+    placed(request, &object)?;
     Ok(object)
+}
+
+/// Why an object's own words of its kind and version cannot be read.
+fn untyped(object: &Object) -> Option<String> {
+    for field in ["apiVersion", "kind"] {
+        match object.get(&[field]) {
+            None | Some(Value::Null | Value::String(_)) => {}
+            Some(other) => {
+                let found = strict::go_kind(other);
+                return Some(format!(
+                    "{NO_VERSION}json: cannot unmarshal {found} into Go struct field .{field} of type string"
+                ));
+            }
+        }
+    }
+    let version = object.api_version();
+    (version.split('/').count() > 2).then(|| format!("unexpected GroupVersion string: {version}"))
 }
 
 /// That an update's object names itself.
 fn named(request: &ResourceRequest, object: &Object) -> Result<(), Status> {
-    if request.verb != Verb::Update || !request.subresource.is_empty() || !object.name().is_empty() {
+    if request.verb != Verb::Update || !object.name().is_empty() {
         return Ok(());
     }
     Err(unnamed(request))
@@ -160,15 +179,26 @@ fn typed(spec: &ResourceSpec, object: &mut Object) {
     }
 }
 
-/// The checks of [`object`], for a tree that a patch made.
-pub fn check(request: &ResourceRequest, mut object: Object) -> Result<Object, Status> {
-    let spec = &request.spec;
+/// The checks of [`object`] that need no schema, for a tree that a patch made.
+pub fn check(request: &ResourceRequest, object: Object) -> Result<Object, Status> {
+    let object = identified(&request.spec, object)?;
+    placed(request, &object)?;
+    Ok(object)
+}
+
+/// The object with its kind and version, which must be the path's.
+fn identified(spec: &ResourceSpec, mut object: Object) -> Result<Object, Status> {
     typed(spec, &mut object);
     if object.api_version() != spec.api_version() || object.kind() != spec.kind() {
         return Err(Status::bad_request(mismatch(spec, &object)));
     }
+    Ok(object)
+}
+
+/// That an object lies where the path says.
+fn placed(request: &ResourceRequest, object: &Object) -> Result<(), Status> {
     let namespace = object.namespace();
-    if spec.namespaced() && !namespace.is_empty() && namespace != request.namespace {
+    if request.spec.namespaced() && !namespace.is_empty() && namespace != request.namespace {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
@@ -180,7 +210,7 @@ pub fn check(request: &ResourceRequest, mut object: Object) -> Result<Object, St
             request.name
         )));
     }
-    Ok(object)
+    Ok(())
 }
 
 /// What is told of an object of another kind or version than the path's.
@@ -221,11 +251,9 @@ pub fn delete_options(request: &ResourceRequest, payload: &Payload) -> Result<De
     if !payload.bytes.is_empty() {
         return options_of(request, &tree(payload)?);
     }
-    let mut body = json!({ "gracePeriodSeconds": request.integer("gracePeriodSeconds")? });
-    for name in ["propagationPolicy", "dryRun"] {
-        if let Some(value) = request.query.get(name).filter(|value| !value.is_empty()) {
-            body[name] = if name == "dryRun" { json!([value]) } else { json!(value) };
-        }
+    let mut body = json!({ "gracePeriodSeconds": request.integer("gracePeriodSeconds")?, "dryRun": request.dry_run });
+    if let Some(value) = request.query.get("propagationPolicy").filter(|value| !value.is_empty()) {
+        body["propagationPolicy"] = json!(value);
     }
     if request.query.contains_key("orphanDependents") {
         body["orphanDependents"] = request.flag("orphanDependents").into();
@@ -261,8 +289,8 @@ pub fn options_of(request: &ResourceRequest, body: &Value) -> Result<DeleteOptio
         return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
     }
     let stages: Vec<&str> = body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if stages.iter().any(|stage| *stage != "All") {
-        return Err(fields::no_dry_run(request, &stages));
+    if let Some(wrong) = fields::dry_run_error(&stages) {
+        return Err(fields::bad_options(request, &[wrong]));
     }
     options.dry_run = !stages.is_empty();
     if body["orphanDependents"] == true {

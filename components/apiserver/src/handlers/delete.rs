@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::read::{Attempt, Base};
 use super::write::ATTEMPTS;
-use super::{Api, Payload, body, dry_run, filter, json_response, now, object_response, within};
+use super::{Api, Payload, body, filter, json_response, now, object_response, paging, within};
 use crate::admission::{Attributes, Operation};
 use crate::render::{Item, List};
 use crate::request::ResourceRequest;
@@ -74,7 +74,7 @@ impl Api {
         let attributes = Attributes { deletion, ..Attributes::new(Operation::Delete, request, name, None) };
         self.ask(&attributes, &mut object.clone()).await?;
         let next = strategy::delete(spec, &mut object, options, &now());
-        if next == Deletion::Waiting || options.dry_run || dry_run(request)? {
+        if next == Deletion::Waiting || options.dry_run || request.is_dry_run() {
             return Ok(Attempt::Needless(object));
         }
         let key = self.key(request, name);
@@ -104,6 +104,7 @@ impl Api {
         request: &ResourceRequest,
         payload: &Payload,
     ) -> Result<Response<Body>, Status> {
+        paging::check(request)?;
         let options = body::delete_options(request, payload)?;
         let selected = filter(request)?;
         let (objects, revision) = self.cache.list_consistent(request.index).await?;

@@ -7,7 +7,7 @@ use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
-use super::{Api, Payload, body, dry_run, now, success};
+use super::{Api, Payload, body, now, success};
 use crate::admission::{Attributes, Operation};
 use crate::registry;
 use crate::request::ResourceRequest;
@@ -44,7 +44,7 @@ impl Api {
         let mut deletion = request.clone();
         deletion.subresource.clear();
         let options = DeleteOptions { uid: options.uid.or_else(|| Some(pod.uid().to_owned())), ..options };
-        if !dry_run(request)? {
+        if !request.is_dry_run() {
             self.mark_disrupted(&deletion, &pod).await?;
         }
         self.delete_one(&deletion, &request.name, &options).await?;

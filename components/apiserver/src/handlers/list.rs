@@ -53,7 +53,7 @@ impl Api {
         let Page { at, after, limit } = Page::of(request)?;
         let (objects, revision) = self.objects(request, at).await.map_err(|error| match &after {
             // The pages before were of a state that is forgotten; the rest of the newest one may do as well.
-            Some(after) if error.reason == "Expired" => expired(after),
+            Some(after) if error.reason == "Expired" => expired(after, &request.namespace),
             _ => error,
         })?;
         let from = objects.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| ***key > **after));
@@ -64,7 +64,7 @@ impl Api {
         };
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if let Some(rest) = rest {
-            metadata["continue"] = Token { revision, after: last }.encode().into();
+            metadata["continue"] = Token { revision, after: last }.encode(&request.namespace).into();
             // Nobody counts what a selector would have to look at.
             if !selects(request) {
                 metadata["remainingItemCount"] = rest.into();
@@ -126,12 +126,14 @@ impl Api {
     }
 }
 
-fn expired(after: &str) -> Status {
+/// The error of a page whose state is forgotten; it has a token that goes on with the newest one.
+fn expired(after: &str, namespace: &str) -> Status {
     let mut status = Status::expired(
-        "The continue parameter is too old: the state that it continues is forgotten. Start a new list without it, or go \
-         on with the token in this answer, which gives the rest of the newest state: what was created, changed or deleted \
-         since the first page may be in it or not.",
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without \
+         the continue parameter, or use the continue token in this response to retrieve the remainder of the results. \
+         Continuing with the provided token results in an inconsistent list - objects that were created, modified, or \
+         deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    status.continue_token = Some(Token { revision: Token::NEWEST, after: after.to_owned() }.encode());
+    status.continue_token = Some(Token { revision: Token::NEWEST, after: after.to_owned() }.encode(namespace));
     status
 }

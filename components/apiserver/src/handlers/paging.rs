@@ -1,9 +1,10 @@
 //! What a list is asked to be of: a state, and a page of it. Pure.
 
 use kinit_api::status::Status;
+use kinit_api::strict;
 use serde_json::{Value, json};
 
-use crate::request::ResourceRequest;
+use crate::request::{ResourceRequest, Verb};
 
 const VERSION: &str = "meta.k8s.io/v1";
 
@@ -33,40 +34,18 @@ pub struct Page {
 impl Page {
     /// What a request asks for, by upstream's rules of which parameters go together.
     pub fn of(request: &ResourceRequest) -> Result<Self, Status> {
+        check(request)?;
         let (version, rule) = (request.parameter("resourceVersion"), request.parameter("resourceVersionMatch"));
         let token = request.parameter("continue");
-        let forbidden = |field: &str, why: &str| {
-            let text = format!("Forbidden: {field} is forbidden {why}");
-            Status::invalid("meta.k8s.io", "ListOptions", "", &[("FieldValueForbidden", field.to_owned(), text)])
-        };
-        if !request.parameter("sendInitialEvents").is_empty() {
-            return Err(forbidden("sendInitialEvents", "for list"));
-        }
-        if !rule.is_empty() {
-            let text = format!("Unsupported value: {rule:?}: supported values: \"Exact\", \"NotOlderThan\"");
-            let why = match rule {
-                _ if !token.is_empty() => "when continue is provided",
-                _ if version.is_empty() => "unless resourceVersion is provided",
-                "Exact" if version == "0" => "for resourceVersion \"0\" with \"Exact\"",
-                "Exact" | "NotOlderThan" => "",
-                _ => {
-                    let error = ("FieldValueNotSupported", "resourceVersionMatch".to_owned(), text);
-                    return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]));
-                }
-            };
-            if !why.is_empty() {
-                return Err(forbidden("resourceVersionMatch", why));
-            }
-        }
         request.integer("timeoutSeconds")?;
         let limit = request.integer("limit")?.and_then(|limit| usize::try_from(limit).ok());
         let limit = limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         if !token.is_empty() {
+            let told = |why| Status::bad_request(format!("invalid continue token: {why}"));
+            let Token { revision, after } = Token::decode(token, &request.namespace).map_err(told)?;
             if !matches!(version, "" | "0") {
                 return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
             }
-            let told = |why| Status::bad_request(format!("invalid continue token: {why}"));
-            let Token { revision, after } = Token::decode(token).map_err(told)?;
             let at = if revision == Token::NEWEST { At::Newest } else { At::Exactly(revision) };
             return Ok(Self { at, after: Some(after), limit });
         }
@@ -87,8 +66,64 @@ impl Page {
     }
 }
 
+/// Refuses parameters of a list or a watch that do not go together. Numbers are looked at first.
+pub fn check(request: &ResourceRequest) -> Result<(), Status> {
+    for number in ["timeoutSeconds", "limit"] {
+        request.integer(number)?;
+    }
+    const MATCH: &str = "resourceVersionMatch";
+    let (version, rule) = (request.parameter("resourceVersion"), request.parameter(MATCH));
+    let continues = !request.parameter("continue").is_empty();
+    let initial = request.query.contains_key("sendInitialEvents");
+    let mut errors = Vec::new();
+    let forbidden = |field: &str, why: &str| ("FieldValueForbidden", field.to_owned(), format!("Forbidden: {why}"));
+    let unsupported = |known: &str| {
+        let text = format!("Unsupported value: {rule:?}: supported values: {known}");
+        ("FieldValueNotSupported", MATCH.to_owned(), text)
+    };
+    let with_continue = forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided");
+    if request.verb == Verb::Watch {
+        if initial && rule != "NotOlderThan" {
+            errors.push(forbidden(MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+        }
+        if !rule.is_empty() {
+            if !initial {
+                let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                errors.push(forbidden(MATCH, why));
+            }
+            if rule != "NotOlderThan" {
+                errors.push(unsupported(r#""NotOlderThan""#));
+            }
+            errors.extend(continues.then_some(with_continue));
+        }
+    } else {
+        if !rule.is_empty() {
+            if version.is_empty() {
+                errors.push(forbidden(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            }
+            errors.extend(continues.then_some(with_continue));
+            if !matches!(rule, "Exact" | "NotOlderThan") {
+                errors.push(unsupported(r#""Exact", "NotOlderThan", """#));
+            }
+            if (rule, version) == ("Exact", "0") {
+                let why = r#"resourceVersionMatch "exact" is forbidden for resourceVersion "0""#;
+                errors.push(forbidden(MATCH, why));
+            }
+        }
+        if initial {
+            errors.push(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+}
+
+/// The revision that a parameter names, which is none of upstream's own errors where it is no number.
+pub fn version(text: &str) -> Result<i64, Status> {
+    text.parse().ok().filter(|revision: &i64| *revision >= 0).ok_or_else(|| Status::failure(no_version(text)))
+}
+
 /// What is wrong with a text that is no resource version.
-pub fn no_version(text: &str) -> String {
+fn no_version(text: &str) -> String {
     format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")
 }
 
@@ -105,30 +140,61 @@ impl Token {
     /// The revision of a token that goes on with the newest state.
     pub const NEWEST: i64 = -1;
 
-    /// The token as clients have it: they give it back unread.
-    pub fn encode(&self) -> String {
+    /// The token as clients have it: they give it back unread. Keys are told without the namespace that is listed.
+    pub fn encode(&self, namespace: &str) -> String {
         use base64::Engine;
+        let within = self.after.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('/'));
+        let after = within.filter(|_| !namespace.is_empty()).unwrap_or(&self.after);
         // Upstream's tokens name the first key that may follow.
-        let token = json!({"v": VERSION, "rv": self.revision, "start": format!("{}\0", self.after)});
+        let token = json!({"v": VERSION, "rv": self.revision, "start": format!("{after}\0")});
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token.to_string())
     }
 
-    fn decode(text: &str) -> Result<Self, String> {
+    fn decode(text: &str, namespace: &str) -> Result<Self, String> {
         use base64::Engine;
         let invalid = |why: &str| format!("continue key is not valid: {why}");
-        let bytes =
-            base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).map_err(|e| invalid(&e.to_string()))?;
-        let token: Value = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
-        if token["v"] != VERSION {
-            return Err(invalid("server does not recognize this encoded version"));
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).map_err(|error| {
+            let at = match error {
+                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                _ => text.len(),
+            };
+            invalid(&format!("illegal base64 data at input byte {at}"))
+        })?;
+        let token: Value =
+            serde_json::from_slice(&bytes).map_err(|error| invalid(&strict::go_syntax(&bytes, &error)))?;
+        let version = token["v"].as_str().unwrap_or_default();
+        if version != VERSION {
+            return Err(invalid(&format!("server does not recognize this encoded version {version}")));
         }
-        let revision = token["rv"].as_i64().filter(|revision| *revision > 0 || *revision == Self::NEWEST);
-        let after = token["start"].as_str().unwrap_or_default().trim_end_matches('\0');
-        match revision {
-            Some(revision) if !after.is_empty() => Ok(Self { revision, after: after.to_owned() }),
-            _ => Err(invalid("incorrect encoded start key or resource version")),
+        let (revision, start) = (token["rv"].as_i64().unwrap_or(0), token["start"].as_str().unwrap_or_default());
+        if revision == 0 {
+            return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
         }
+        if start.is_empty() {
+            return Err(invalid("encoded start key empty (version meta.k8s.io/v1)"));
+        }
+        // A key must not lead out of what is listed.
+        let key = start.strip_prefix('/').unwrap_or(start);
+        if key.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(invalid(start));
+        }
+        let key = if namespace.is_empty() { key.to_owned() } else { format!("{namespace}/{key}") };
+        // What begins at a key itself goes on after whatever is before it.
+        let after = match key.strip_suffix('\0') {
+            Some(last) => last.to_owned(),
+            None => before(&key),
+        };
+        Ok(Self { revision, after })
     }
+}
+
+/// A text that is less than `key`, with no key of names in between.
+fn before(key: &str) -> String {
+    let mut letters: Vec<char> = key.chars().collect();
+    let last = letters.pop().map_or(0, u32::from);
+    letters.extend(char::from_u32(last.saturating_sub(1)));
+    letters.push(char::MAX);
+    letters.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -151,16 +217,16 @@ mod tests {
         assert_eq!(page("resourceVersion=7&resourceVersionMatch=Exact"), whole(At::Exactly(7)));
         let first = Page { at: At::Exactly(7), after: None, limit: 5 };
         assert_eq!(page("resourceVersion=7&limit=5"), Ok(first));
-        let token = Token { revision: 7, after: "n/a".into() }.encode();
+        let token = Token { revision: 7, after: "n/a".into() }.encode("");
         let next = Page { at: At::Exactly(7), after: Some("n/a".into()), limit: 5 };
         assert_eq!(page(&format!("limit=5&continue={token}")), Ok(next));
-        let token = Token { revision: Token::NEWEST, after: "n/a".into() }.encode();
+        let token = Token { revision: Token::NEWEST, after: "n/a".into() }.encode("");
         assert_eq!(page(&format!("continue={token}")).unwrap().at, At::Newest);
     }
 
     #[test]
     fn parameters_that_do_not_go_together_are_refused() {
-        let token = Token { revision: 7, after: "n/a".into() }.encode();
+        let token = Token { revision: 7, after: "n/a".into() }.encode("");
         for (query, code) in [
             ("resourceVersionMatch=Exact".to_owned(), 422),
             ("resourceVersionMatch=Exact&resourceVersion=0".to_owned(), 422),

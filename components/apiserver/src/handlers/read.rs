@@ -8,7 +8,7 @@ use kinit_api::object::Object;
 use kinit_api::status::Status;
 use kinit_serving::Body;
 
-use super::{Api, object_response};
+use super::{Api, object_response, paging};
 use crate::cache::Entry;
 use crate::request::ResourceRequest;
 use crate::storage::Stored;
@@ -41,6 +41,11 @@ impl Api {
             let text = "the export parameter, deprecated since v1.14, is no longer supported";
             return Err(Status::bad_request(text));
         }
+        let least = match request.parameter("resourceVersion") {
+            "" => 0,
+            text => paging::version(text)?,
+        };
+        self.cache.reach(least).await?;
         if request.parameter("resourceVersion") == "0"
             && let Some(entry) = self.cache.find_in(request.index, &request.namespace, &request.name)
         {

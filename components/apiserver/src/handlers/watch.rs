@@ -31,6 +31,7 @@ const GATHERED: usize = 32 * 1024;
 
 impl Api {
     pub(super) async fn watch(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
+        paging::check(request)?;
         let selected = filter(request)?;
         let timeout = request.integer("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
         // One without a timeout of its own ends some time, so that clients spread over servers again, and not all at once.
@@ -39,30 +40,36 @@ impl Api {
             least => Duration::from_secs(least.into()).mul_f64(rand::random_range(1.0..2.0)),
         };
         let timeout = timeout.filter(|seconds| *seconds > 0).map_or_else(lasts, Duration::from_secs);
-        let version = request.parameter("resourceVersion");
-        let revision: i64 = match version {
+        let revision = match request.parameter("resourceVersion") {
             "" => 0,
-            text => text.parse().map_err(|_| Status::bad_request(paging::no_version(text)))?,
+            text => paging::version(text)?,
         };
         let bookmarks = request.flag("allowWatchBookmarks");
-        let wants_initial = request.parameter("sendInitialEvents") == "true";
+        let says_initial = request.query.contains_key("sendInitialEvents");
+        let wants_initial = request.flag("sendInitialEvents");
         let mut head: Vec<Event> = Vec::new();
         let mut encoder = Events::new(request.spec.clone(), request.format);
         let (receiver, newest);
         let (converts, selecting) = (convert::asks(&request.spec), selects(request));
-        // Without a version, and from 0, a watch begins with the present state, as upstream's does.
+        // A version that does not come is an event of the stream as well.
+        if wants_initial && let Err(error) = self.cache.reach(revision).await {
+            let event = encoder.encode("ERROR", &Item::Made(error.to_value().to_string().into()))?;
+            return Ok(render::stream(&encoder, full(event)));
+        }
+        // Without a version, and from 0, a watch begins with the present state, as upstream's does, unless it says not to.
         if wants_initial || revision == 0 {
             let (objects, at, events) = self.cache.list_and_subscribe(request.index);
             (receiver, newest) = (events, at);
             let entries = objects
                 .values()
+                .filter(|_| wants_initial || !says_initial)
                 .filter(|entry| (converts && within(request, entry)) || selected(entry))
                 .cloned()
                 .collect();
             let entries = self.converter.entries(&request.spec, entries).await?;
             let shown = entries.iter().filter(|entry| selected(entry));
             head.extend(shown.map(|entry| Event::Object("ADDED", view::item(&request.spec, entry))));
-            if wants_initial {
+            if wants_initial && bookmarks {
                 head.push(bookmark(&request.spec, at, true));
             }
         } else {

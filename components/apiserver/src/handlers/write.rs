@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::apply::APPLY;
 use super::body::Facts;
 use super::read::{Attempt, Base};
-use super::{Api, Payload, body, dry_run, now, object_response};
+use super::{Api, Payload, body, now, object_response};
 use crate::admission::{Attributes, Operation};
 use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
@@ -174,7 +174,7 @@ impl Api {
             custom::create(request, &object)?;
             policy::check::check(spec, &object)?;
             self.admit(&attributes, &object).await?;
-            if dry_run(request)? {
+            if request.is_dry_run() {
                 return Ok((object, 0));
             }
             let taken = if is_service { services::allocate(self, &mut object, None).await? } else { Taken::default() };
@@ -360,10 +360,11 @@ impl Api {
             object.remove(&["metadata", "resourceVersion"]);
         }
         if request.subresource != "binding" {
-            strategy::prepare_update(request, &old, &mut new)?;
             strategy::normalize(spec, &mut new);
             custom::fill(spec, &mut new);
+            // Managers have set what they sent, whatever becomes of it.
             self.note(request, &old, &mut new).await?;
+            strategy::prepare_update(request, &old, &mut new)?;
         }
         let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
         if self.mutate(&attributes, &mut new).await? {
@@ -384,7 +385,7 @@ impl Api {
             policy::check::check(spec, &new)?;
         }
         self.admit(&attributes, &new).await?;
-        if (new == old && !is_stale) || dry_run(request)? {
+        if (new == old && !is_stale) || request.is_dry_run() {
             return Ok(Attempt::Needless(new));
         }
         let taken = if is_service { services::allocate(self, &mut new, Some(&old)).await? } else { Taken::default() };

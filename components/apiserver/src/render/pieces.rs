@@ -15,8 +15,8 @@ const PIECE: usize = 128 * 1024;
 /// How items are set apart.
 #[derive(Debug)]
 enum Between {
-    /// By commas.
-    Json { first: bool },
+    /// By commas, each with what it begins with.
+    Json { first: bool, open: &'static str },
     /// By what is before each.
     Protobuf(ListFrame),
 }
@@ -33,12 +33,12 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// A list in JSON: what is before its items, they, and what is after them.
-    pub fn json(head: String, items: VecDeque<Bytes>, tail: &'static str) -> Self {
-        let within: usize = items.iter().map(Bytes::len).sum();
+    /// A list in JSON: what is before its items, they, what each of them begins with, and what is after them.
+    pub fn json(head: String, items: VecDeque<Bytes>, open: &'static str, tail: &'static str) -> Self {
+        let within: usize = items.iter().map(|item| open.len() + item.len()).sum();
         let commas = items.len().saturating_sub(1);
         let left = u64::try_from(head.len() + within + commas + tail.len()).unwrap_or(u64::MAX);
-        Self { head: head.into(), between: Between::Json { first: true }, items, tail: tail.into(), left }
+        Self { head: head.into(), between: Between::Json { first: true, open }, items, tail: tail.into(), left }
     }
 
     /// A list in protobuf, of its items' messages.
@@ -73,10 +73,11 @@ impl Pieces {
             && let Some(item) = self.items.pop_front()
         {
             match &mut self.between {
-                Between::Json { first } => {
+                Between::Json { first, open } => {
                     if !std::mem::replace(first, false) {
                         piece.put_u8(b',');
                     }
+                    piece.put_slice(open.as_bytes());
                 }
                 Between::Protobuf(frame) => piece.put_slice(&frame.before(item.len())),
             }
@@ -127,7 +128,8 @@ mod tests {
     fn pieces_make_up_the_list() {
         for (items, size, wanted) in [(0, 0, 1), (1, 10, 1), (3, 10, 1), (5, PIECE, 5), (1000, 1000, 8)] {
             let text = format!("\"{}\"", "x".repeat(size));
-            let pieces = Pieces::json("[".into(), vec![Bytes::from(text.clone()); items].into(), "]\n");
+            let cut = Bytes::from(text.clone()).slice(1..);
+            let pieces = Pieces::json("[".into(), vec![cut; items].into(), "\"", "]\n");
             let (length, count, bytes) = all(pieces);
             assert_eq!((length, count), (bytes.len() as u64, wanted), "{items} of {size}");
             assert_eq!(bytes, format!("[{}]\n", vec![text; items].join(",")).into_bytes());
