@@ -148,6 +148,16 @@ impl Status {
         Self::new(500, "", message)
     }
 
+    /// Something that went wrong and that has no reason which clients know.
+    pub fn failed(why: impl std::fmt::Display) -> Self {
+        Self::new(500, "", why.to_string())
+    }
+
+    /// What is asked for cannot be reached, and nobody knows for how long.
+    pub fn out_of_service(why: impl std::fmt::Display) -> Self {
+        Self::new(503, "ServiceUnavailable", why.to_string())
+    }
+
     pub fn not_implemented(what: &str) -> Self {
         Self::new(501, "NotImplemented", format!("this server has no {what}"))
     }
@@ -183,6 +193,11 @@ impl Status {
         if !self.reason.is_empty() {
             value["reason"] = self.reason.as_ref().into();
         }
+        if self.reason.is_empty()
+            && let Some(map) = value.as_object_mut()
+        {
+            map.remove("reason");
+        }
         if let (Some(details), Some(map)) = (&self.details, value.as_object_mut()) {
             let mut details = details.clone();
             if let Some(parts) = details.as_object_mut() {
@@ -215,5 +230,7 @@ mod tests {
         assert_eq!(one.message, "Pod \"p\" is invalid: spec.containers: Required value");
         assert_eq!(one.to_value()["details"]["causes"][0]["field"], "spec.containers");
         assert_eq!(Status::unavailable("etcd").to_value()["code"], 503);
+        assert_eq!(Status::failed("no").to_value().get("reason"), None);
+        assert_eq!(Status::out_of_service("no").to_value().get("details"), None);
     }
 }

@@ -82,8 +82,21 @@ impl Relay {
         }
     }
 
-    async fn kubelet(&self, node: &str) -> Result<Endpoint, Status> {
-        target::kubelet(&self.etcd.object("", "nodes", "", node).await?, self.backend.preferred_address_types())
+    /// The kubelet of a node. One that is not there is told as if it were of the resource that is asked for, as upstream has it.
+    async fn kubelet(&self, wanted: &ResourceRequest, node: &str) -> Result<Endpoint, Status> {
+        let found = self.etcd.object("", "nodes", "", node).await;
+        let found = found.map_err(|status| match status.code {
+            404 => Status::not_found("", wanted.spec.resource(), node),
+            _ => status,
+        });
+        target::kubelet(&found?, self.backend.preferred_address_types())
+    }
+
+    /// Refuses a host that the server must not be led to.
+    async fn check_host(endpoint: &Endpoint) -> Result<(), Status> {
+        let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
+        let mut found = found.map_err(|error| Status::bad_request(format!("lookup {}: {error}", endpoint.host)))?;
+        if found.all(|address| target::reachable(address.ip())) { Ok(()) } else { Err(target::not_allowed()) }
     }
 
     async fn log(
@@ -101,13 +114,16 @@ impl Relay {
             *nothing.status_mut() = StatusCode::NO_CONTENT;
             return Ok(nothing);
         }
-        let mut endpoint = self.kubelet(node).await?;
+        let mut endpoint = self.kubelet(wanted, node).await?;
         if query.flag("insecureSkipTLSVerifyBackend") {
             endpoint.security = Security::UncheckedKubelet;
         }
-        let path = format!("/containerLogs/{}/{}/{container}?{asked}", wanted.namespace, wanted.name);
+        let query = if asked.is_empty() { String::new() } else { format!("?{asked}") };
+        let path = format!("/containerLogs/{}/{}/{container}{query}", wanted.namespace, wanted.name);
         let asked_for = backend::get(&endpoint, &path)?;
-        let response = self.backend.send(&endpoint, asked_for).await.map_err(Status::internal)?;
+        let url = format!("https://{}{path}", backend::authority(&endpoint));
+        let unreachable = |why: String| Status::failed(format!("Get {url:?}: {why}"));
+        let response = self.backend.send(&endpoint, asked_for).await.map_err(unreachable)?;
         if !response.status().is_success() {
             return Err(refusal(response, &wanted.name).await);
         }
@@ -126,6 +142,7 @@ impl Relay {
         request: Request<Received>,
     ) -> Result<Response<Body>, Status> {
         let (namespace, name) = (&wanted.namespace, &wanted.name);
+        let ports = query::for_ports(query)?;
         let pod = self.etcd.object("", "pods", namespace, name).await?;
         let container = match wanted.subresource.as_str() {
             "portforward" => String::new(),
@@ -135,9 +152,10 @@ impl Relay {
         if node.is_empty() {
             return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
         }
-        let endpoint = self.kubelet(node).await?;
+        let endpoint = self.kubelet(wanted, node).await?;
+        streams::check_upgrade(request.headers())?;
         if wanted.subresource == "portforward" {
-            let path = format!("/portForward/{namespace}/{name}?{}", query::for_ports(query));
+            let path = format!("/portForward/{namespace}/{name}?{ports}");
             return streams::forward_ports(&self.backend, endpoint, path, request).await;
         }
         let streams = query::streams(query)?;
@@ -154,16 +172,21 @@ impl Relay {
         let named =
             Named::parse(&name).ok_or_else(|| Status::bad_request(format!("invalid {kind} request {name:?}")))?;
         let endpoint = match resource {
-            "nodes" => target::node(self.kubelet(named.name).await?, &named)?,
+            "nodes" => {
+                let kubelet = self.kubelet(wanted, named.name).await?;
+                Self::check_host(&kubelet).await?;
+                target::node(kubelet, &named)?
+            }
             "pods" => target::pod(&self.etcd.object("", "pods", &wanted.namespace, named.name).await?, &named)?,
-            _ => self.service(&wanted.namespace, &named).await?,
+            _ => self.service(&wanted.namespace, &named, &name).await?,
         };
         // /api/v1/nodes/NAME/proxy, or /api/v1/namespaces/NAMESPACE/pods/NAME/proxy.
         let segments = if wanted.spec.namespaced() { 7 } else { 5 };
         proxy::run(&self.backend, endpoint, segments, request).await
     }
 
-    async fn service(&self, namespace: &str, named: &Named<'_>) -> Result<Endpoint, Status> {
+    /// A ready pod behind a service, which the path calls `id`.
+    async fn service(&self, namespace: &str, named: &Named<'_>, id: &str) -> Result<Endpoint, Status> {
         let service = self.etcd.object("", "services", namespace, named.name).await?;
         let (index, _) = registry::find("discovery.k8s.io", "v1", "endpointslices").expect("slices are served");
         let (slices, _) = self.cache.list(index);
@@ -172,8 +195,12 @@ impl Relay {
         });
         let slices: Vec<Object> = of_service.filter_map(|(_, entry)| Object::from_slice(&entry.json).ok()).collect();
         let all = target::service(&service, &slices, named)?;
+        if slices.is_empty() && self.cache.find("", "endpoints", namespace, named.name).is_none() {
+            // Nobody has looked yet for what is behind it.
+            return Err(Status::not_found("", "services", named.name));
+        }
         let chosen = all.choose(&mut rand::rng()).cloned();
-        chosen.ok_or_else(|| Status::unavailable(format!("no endpoints available for service {:?}", named.name)))
+        chosen.ok_or_else(|| target::no_endpoints(if slices.is_empty() { named.name } else { id }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Speaking HTTP/1.1 to a kubelet, a pod or a node, and joining two upgraded connections.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +52,7 @@ impl Backend {
         let connected =
             tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((endpoint.host.as_str(), endpoint.port))).await;
         let stream = connected.map_err(|_| format!("dial tcp {target}: i/o timeout"))?;
-        let stream = stream.map_err(|error| format!("dial tcp {target}: {error}"))?;
+        let stream = stream.map_err(|error| format!("dial tcp {target}: {}", in_go(&error)))?;
         let _ = stream.set_nodelay(true);
         let config = match endpoint.security {
             Security::Plain => return exchange(stream, request).await,
@@ -69,6 +70,18 @@ impl Backend {
     fn kubelet(&self, check: bool) -> Result<Arc<ClientConfig>, String> {
         kubelet_tls(&self.options, check).map(Arc::new).map_err(|error| format!("{error:#}"))
     }
+}
+
+/// Why a connection could not be made, as Go tells it.
+fn in_go(error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::HostUnreachable => "no route to host",
+        io::ErrorKind::NetworkUnreachable => "network is unreachable",
+        io::ErrorKind::TimedOut => "connection timed out",
+        _ => return error.to_string(),
+    };
+    format!("connect: {why}")
 }
 
 /// `host:port`, with brackets where the host is an IPv6 address.

@@ -38,7 +38,7 @@ pub async fn run(
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let mut headers = backend::forwarded(request.headers(), &endpoint, upgrade);
     tell_origin(&mut headers, &request, &format!("{prefix}{rest}"));
-    let unreachable = |reason: String| Status::unavailable(format!("error trying to reach service: {reason}"));
+    let unreachable = |reason: String| Status::out_of_service(format!("error trying to reach service: {reason}"));
     if upgrade {
         let asked = backend::request(request.method().clone(), &path, headers, full(""))?;
         let response = backend.send(&endpoint, asked).await.map_err(unreachable)?;

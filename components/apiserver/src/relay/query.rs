@@ -1,5 +1,7 @@
 //! What kubelets are asked, from what clients ask; pure.
 
+use std::num::{IntErrorKind, ParseIntError};
+
 use kinit_api::status::Status;
 use url::form_urlencoded::{Serializer, parse};
 
@@ -24,9 +26,47 @@ impl Query {
     fn number(&self, name: &str) -> Result<Option<i64>, Status> {
         match self.get(name) {
             "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| Status::bad_request(format!("{name}: {text:?} is no number"))),
+            text => integer("ParseInt", text).map(Some),
         }
     }
+}
+
+/// A number as Go's `function` reads it, and in its words where it is none.
+fn integer<T: std::str::FromStr<Err = ParseIntError>>(function: &str, text: &str) -> Result<T, Status> {
+    text.parse().map_err(|error: ParseIntError| {
+        let why = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        Status::bad_request(format!("strconv.{function}: parsing {text:?}: {why}"))
+    })
+}
+
+/// Whether a text is a time of RFC 3339; Go's words where it is none.
+fn check_time(text: &str) -> Result<(), Status> {
+    const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
+    const PARTS: [&str; 11] = ["2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05"];
+    if text.parse::<jiff::Timestamp>().is_ok() {
+        return Ok(());
+    }
+    let mut rest = text;
+    let mut failed = "Z07:00";
+    for part in PARTS {
+        let is_number = part.starts_with(|letter: char| letter.is_ascii_digit());
+        let head = rest.get(..part.len()).unwrap_or_default();
+        let fits = if is_number {
+            head.len() == part.len() && head.bytes().all(|byte| byte.is_ascii_digit())
+        } else {
+            head == part
+        };
+        if !fits {
+            failed = part;
+            break;
+        }
+        rest = &rest[part.len()..];
+    }
+    let message = format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {rest:?} as {failed:?}");
+    Err(Status::bad_request(message))
 }
 
 /// Which streams of a container a client wants.
@@ -65,13 +105,17 @@ pub fn for_streams(streams: Streams, query: &Query) -> String {
 }
 
 /// The query of the kubelet's `/portForward`.
-pub fn for_ports(query: &Query) -> String {
+pub fn for_ports(query: &Query) -> Result<String, Status> {
     let ports: Vec<&str> =
         query.0.iter().filter(|(key, _)| key == "ports").flat_map(|(_, value)| value.split(',')).collect();
-    if ports.is_empty() {
-        return String::new();
+    for port in &ports {
+        integer::<u16>("ParseUint", port)
+            .map_err(|status| Status { message: format!("cannot convert to []int32: {}", status.message), ..status })?;
     }
-    Serializer::new(String::new()).append_pair("port", &ports.join(",")).finish()
+    if ports.is_empty() {
+        return Ok(String::new());
+    }
+    Ok(Serializer::new(String::new()).append_pair("port", &ports.join(",")).finish())
 }
 
 /// The query of the kubelet's `/containerLogs`; what makes no sense is refused in upstream's words.
@@ -90,45 +134,38 @@ pub fn for_logs(pod: &str, query: &Query) -> Result<String, Status> {
     }
     let seconds = query.number("sinceSeconds")?;
     let time = query.get("sinceTime");
+    if !time.is_empty() {
+        check_time(time)?;
+    }
     if let Some(value) = seconds.filter(|value| *value < 1 && time.is_empty()) {
         invalid("sinceSeconds", value, "must be greater than 0");
     }
-    let mut forbidden = |text: &str| {
-        errors.push(("FieldValueForbidden", String::new(), format!("Forbidden: {text}")));
-    };
     if seconds.is_some() && !time.is_empty() {
-        forbidden("at most one of `sinceTime` or `sinceSeconds` may be specified");
+        let text = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified".to_owned();
+        // The whole of the options is what is wrong, and this is how upstream says that.
+        errors.push(("FieldValueForbidden", "[]".into(), text));
     }
-    let stream = match query.get("stream") {
-        "" => "All",
-        stream => stream,
-    };
-    if stream != "All" && tail.is_some() {
-        forbidden("`tailLines` and specific `stream` are mutually exclusive for now");
-    }
-    if !matches!(stream, "All" | "Stdout" | "Stderr") {
-        let text = format!("Unsupported value: {stream:?}: supported values: \"All\", \"Stderr\", \"Stdout\"");
-        errors.push(("FieldValueNotSupported", "stream".into(), text));
+    if !query.get("stream").is_empty() {
+        // Upstream has a feature for it that is off.
+        errors.push(("FieldValueForbidden", "stream".into(), "Forbidden: may not be specified".into()));
     }
     if !errors.is_empty() {
         return Err(Status::invalid("", "PodLogOptions", pod, &errors));
     }
-    let mut out = Serializer::new(String::new());
+    let mut pairs: Vec<(&str, String)> = Vec::new();
     for name in ["follow", "previous", "timestamps"] {
         if query.flag(name) {
-            out.append_pair(name, "true");
+            pairs.push((name, "true".to_owned()));
         }
     }
     for (name, value) in [("sinceSeconds", seconds), ("tailLines", tail), ("limitBytes", limit)] {
-        if let Some(value) = value {
-            out.append_pair(name, &value.to_string());
-        }
+        pairs.extend(value.map(|value| (name, value.to_string())));
     }
     if !time.is_empty() {
-        out.append_pair("sinceTime", time);
+        pairs.push(("sinceTime", time.to_owned()));
     }
-    out.append_pair("stream", stream);
-    Ok(out.finish())
+    pairs.sort_unstable();
+    Ok(Serializer::new(String::new()).extend_pairs(pairs).finish())
 }
 
 #[cfg(test)]
@@ -143,14 +180,16 @@ mod tests {
         assert_eq!(for_streams(wanted, &query), "input=1&output=1&command=sh&command=-c&command=a+b");
         assert_eq!(streams(&Query::parse(None)).unwrap_err().code, 400);
         assert!(!streams(&Query::parse(Some("tty=1&stderr=1"))).unwrap().stderr);
-        assert_eq!(for_ports(&Query::parse(Some("ports=80&ports=81"))), "port=80%2C81");
+        assert_eq!(for_ports(&Query::parse(Some("ports=80&ports=81"))).unwrap(), "port=80%2C81");
+        let refused = for_ports(&Query::parse(Some("ports=x"))).unwrap_err().message;
+        assert_eq!(refused, "cannot convert to []int32: strconv.ParseUint: parsing \"x\": invalid syntax");
     }
 
     #[test]
     fn logs_are_asked_for_as_the_client_did() {
         let asked = |text| for_logs("p", &Query::parse(Some(text)));
-        assert_eq!(asked("follow=true&tailLines=5").unwrap(), "follow=true&tailLines=5&stream=All");
-        assert_eq!(asked("").unwrap(), "stream=All");
+        assert_eq!(asked("tailLines=5&follow=true&limitBytes=7").unwrap(), "follow=true&limitBytes=7&tailLines=5");
+        assert_eq!(asked("").unwrap(), "");
         for (text, wanted) in [
             ("tailLines=-1", "tailLines: Invalid value: -1: must be greater than or equal to 0"),
             ("limitBytes=0", "limitBytes: Invalid value: 0: must be greater than 0"),
@@ -158,8 +197,26 @@ mod tests {
         ] {
             assert_eq!(asked(text).unwrap_err().message, format!("PodLogOptions \"p\" is invalid: {wanted}"));
         }
-        assert_eq!(asked("stream=x").unwrap_err().code, 422);
-        assert_eq!(asked("sinceSeconds=1&sinceTime=2027-01-01T00:00:00Z").unwrap_err().code, 422);
-        assert_eq!(asked("tailLines=x").unwrap_err().code, 400);
+        let layout = "2006-01-02T15:04:05Z07:00";
+        for (text, code, wanted) in [
+            ("stream=Stdout", 422, "PodLogOptions \"p\" is invalid: stream: Forbidden: may not be specified".to_owned()),
+            (
+                "sinceSeconds=1&sinceTime=2027-01-01T00:00:00Z",
+                422,
+                "PodLogOptions \"p\" is invalid: []: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
+                    .to_owned(),
+            ),
+            ("tailLines=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()),
+            ("limitBytes=99999999999999999999", 400, "strconv.ParseInt: parsing \"99999999999999999999\": value out of range".to_owned()),
+            ("sinceTime=bad", 400, format!("parsing time \"bad\" as {layout:?}: cannot parse \"bad\" as \"2006\"")),
+            (
+                "sinceTime=2027-01-01",
+                400,
+                format!("parsing time \"2027-01-01\" as {layout:?}: cannot parse \"\" as \"T\""),
+            ),
+        ] {
+            let refused = asked(text).unwrap_err();
+            assert_eq!((refused.code, refused.message), (code, wanted), "{text}");
+        }
     }
 }

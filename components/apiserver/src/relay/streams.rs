@@ -59,6 +59,11 @@ pub async fn forward_ports(
     Ok(reply)
 }
 
+/// That a client asks for another protocol, which all streams need.
+pub fn check_upgrade(headers: &HeaderMap) -> Result<(), Status> {
+    if headers.contains_key(header::UPGRADE) { Ok(()) } else { Err(Status::bad_request("Upgrade request required")) }
+}
+
 /// The kubelet gets the client's own upgrade, whatever protocol it is to.
 async fn pass(
     backend: &Backend,
@@ -66,9 +71,7 @@ async fn pass(
     path: String,
     request: Request<Received>,
 ) -> Result<Response<Body>, Status> {
-    if !request.headers().contains_key(header::UPGRADE) {
-        return Err(Status::bad_request("Upgrade request required"));
-    }
+    check_upgrade(request.headers())?;
     let headers = backend::forwarded(request.headers(), &endpoint, true);
     let asked = backend::request(request.method().clone(), &path, headers, full(""))?;
     let response = backend.send(&endpoint, asked).await.map_err(dialing)?;

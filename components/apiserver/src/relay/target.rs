@@ -1,5 +1,7 @@
 //! Where a request is relayed to, from the objects that it names; pure.
 
+use std::net::IpAddr;
+
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use serde_json::Value;
@@ -80,8 +82,10 @@ pub fn kubelet(node: &Object, preferred: &[String]) -> Result<Endpoint, Status> 
     let addresses = list(node, &["status", "addresses"]);
     let of_type = |wanted: &String| addresses.iter().find(|one| one["type"] == wanted.as_str());
     let Some(found) = preferred.iter().find_map(of_type).and_then(|one| one["address"].as_str()) else {
-        let known = addresses.iter().map(|one| format!("{} {}", one["type"], one["address"])).collect::<Vec<_>>();
-        return Err(Status::internal(format!("no preferred addresses found; known addresses: {known:?}")));
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let known: Vec<String> =
+            addresses.iter().map(|one| format!("{{{} {}}}", text(&one["type"]), text(&one["address"]))).collect();
+        return Err(Status::failed(format!("no preferred addresses found; known addresses: [{}]", known.join(" "))));
     };
     let port = node.get(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"]).and_then(Value::as_u64);
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(10250);
@@ -92,7 +96,7 @@ pub fn kubelet(node: &Object, preferred: &[String]) -> Result<Endpoint, Status> 
 pub fn pod(pod: &Object, named: &Named<'_>) -> Result<Endpoint, Status> {
     let ip = pod.str(&["status", "podIP"]);
     if !proxyable(ip) {
-        return Err(Status::bad_request("address not allowed"));
+        return Err(not_allowed());
     }
     let declared = || {
         let containers = list(pod, &["spec", "containers"]).iter();
@@ -122,28 +126,38 @@ fn port_number(text: &str) -> Result<u16, Status> {
     text.parse().map_err(|_| Status::bad_request(format!("invalid port {text:?}")))
 }
 
-/// Whether it is an address that pods may have: the server must not be led to its own host or to the cloud's services.
-fn proxyable(address: &str) -> bool {
-    use std::net::IpAddr;
-    match address.parse() {
-        Ok(IpAddr::V4(ip)) => {
+/// What is said of an address that is not [`reachable`].
+pub fn not_allowed() -> Status {
+    Status::bad_request("address not allowed")
+}
+
+/// Whether it is an address that pods and nodes may have: the server must not be led to its own host or to the cloud's services.
+pub fn reachable(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
             !(ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast())
         }
-        Ok(IpAddr::V6(ip)) => {
-            !(ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast())
-        }
-        Err(_) => false,
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast()),
     }
 }
 
-/// All ready endpoints behind a port of a service, out of the service and its slices.
+fn proxyable(address: &str) -> bool {
+    address.parse().is_ok_and(reachable)
+}
+
+/// That nobody stands behind a service.
+pub fn no_endpoints(service: &str) -> Status {
+    Status::out_of_service(format!("no endpoints available for service {service:?}"))
+}
+
+/// All ready endpoints behind a port of a service, out of the service and its slices; 503 where it has no such port.
 pub fn service(service: &Object, slices: &[Object], named: &Named<'_>) -> Result<Vec<Endpoint>, Status> {
     let name = service.name();
     let port_name = match named.port.parse::<u64>() {
         Ok(number) => {
             let ports = list(service, &["spec", "ports"]);
             let declared = ports.iter().find(|one| one["port"] == number);
-            let missing = || Status::unavailable(format!("no service port {number} found for service {name:?}"));
+            let missing = || Status::out_of_service(format!("no service port {number} found for service {name:?}"));
             declared.ok_or_else(missing)?["name"].as_str().unwrap_or_default()
         }
         Err(_) => named.port,
@@ -162,9 +176,6 @@ pub fn service(service: &Object, slices: &[Object], named: &Named<'_>) -> Result
         let hosts = list(slice, &["endpoints"]).iter().filter(ready);
         let hosts = hosts.filter_map(|one| one["addresses"].get(0)?.as_str()).filter(|host| proxyable(host));
         all.extend(hosts.map(|host| Endpoint { host: host.to_owned(), port, security: named.security }));
-    }
-    if all.is_empty() {
-        return Err(Status::unavailable(format!("no endpoints available for service {name:?}")));
     }
     Ok(all)
 }
@@ -198,7 +209,9 @@ mod tests {
         let wanted = Endpoint { host: "10.0.0.1".into(), port: 1234, security: Security::Kubelet };
         assert_eq!(found(&["ExternalIP", "InternalIP", "Hostname"]).unwrap(), wanted);
         assert_eq!(found(&["Hostname"]).unwrap().host, "n");
-        assert_eq!(found(&["ExternalIP"]).unwrap_err().code, 500);
+        let none = found(&["ExternalIP"]).unwrap_err();
+        let known = "no preferred addresses found; known addresses: [{Hostname n} {InternalIP 10.0.0.1}]";
+        assert_eq!((none.code, none.message.as_str(), &*none.reason), (500, known, ""));
         let named = Named::parse("https:n:9").unwrap();
         let other = Endpoint { port: 9, security: Security::Tls, ..wanted.clone() };
         assert_eq!(super::node(wanted.clone(), &named).unwrap(), other);
@@ -233,6 +246,6 @@ mod tests {
         assert_eq!(found("s:web").unwrap(), wanted);
         assert_eq!(found("s:80").unwrap(), wanted);
         assert_eq!(found("s:81").unwrap_err().message, "no service port 81 found for service \"s\"");
-        assert_eq!(found("s:dns").unwrap_err().message, "no endpoints available for service \"s\"");
+        assert_eq!(found("s:dns").unwrap(), []);
     }
 }
