@@ -7,6 +7,7 @@
 //! - [`proxy`]: requests for them, with the user's name in headers that only a front proxy's certificate makes believable.
 //! - [`path`]: what such a request asks for, as authorization wants to know it.
 
+mod check;
 pub mod path;
 pub mod probe;
 pub mod proxy;

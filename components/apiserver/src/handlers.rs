@@ -6,6 +6,7 @@ mod delete;
 mod evict;
 mod list;
 pub(crate) mod paging;
+mod part;
 mod pods;
 mod read;
 mod reviews;

@@ -53,7 +53,8 @@ use crate::routes;
 use crate::storage::Etcd;
 use crate::{aggregate, authn, bootstrap, definitions, negotiate, policy, render, request, services};
 use checks::Conditions;
-use refusal::{Asked, Refusal};
+use refusal::Asked;
+pub(crate) use refusal::Refusal;
 
 /// The largest body that is read; upstream's limit.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -293,7 +294,7 @@ impl Front {
         let path = request.uri().path();
         if let Some(service) = self.aggregator.takes(path) {
             self.permits(&user, request.method(), request.uri(), seat, trail).await?;
-            return Ok(self.aggregator.relay(&service, &user, request).await?);
+            return self.aggregator.relay(&service, &user, request).await;
         }
         if wanted.is_err() {
             // What is not there is told only to those who might have had it.

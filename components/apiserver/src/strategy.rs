@@ -107,6 +107,11 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
             object.remove(&["spec", "configSource"]);
             object.remove(&["status", "config"]);
         }
+        ("apiregistration.k8s.io", "apiservices") if object.get(&["spec", "service"]).is_none_or(Value::is_null) => {
+            let condition = json!({"type": "Available", "status": "True", "reason": "Local",
+                "message": "Local APIServices are always available", "lastTransitionTime": now});
+            object.set(&["status", "conditions"], vec![condition]);
+        }
         ("", "pods") => pods::prepare(object),
         ("", "persistentvolumeclaims") => {
             data_sources(object);

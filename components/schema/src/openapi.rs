@@ -6,6 +6,7 @@ mod names;
 mod parameters;
 mod paths;
 mod schemas;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -51,6 +51,17 @@ pub fn dns_label(text: &str) -> Complaints {
     complaints
 }
 
+/// A DNS label of RFC 1035, which begins with a letter.
+pub fn dns_label_of_old(text: &str) -> Complaints {
+    let mut complaints: Complaints = too_long(text, 63).into_iter().collect();
+    if !is_label(text) || !text.starts_with(|letter: char| letter.is_ascii_lowercase()) {
+        let rule = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
+                    character, and end with an alphanumeric character";
+        complaints.push(explained(rule, "[a-z]([-a-z0-9]*[a-z0-9])?", &["my-name", "abc-123"]));
+    }
+    complaints
+}
+
 /// DNS labels of RFC 1123, separated by dots.
 pub fn dns_subdomain(text: &str) -> Complaints {
     let mut complaints: Complaints = too_long(text, 253).into_iter().collect();

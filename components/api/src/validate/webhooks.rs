@@ -1,5 +1,6 @@
 //! Webhook configurations and APIServices: who is asked, about what, and where they are.
 
+use base64::Engine;
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
@@ -186,6 +187,15 @@ pub(super) fn service(object: &Object) -> Errors {
     }
     let spec = object.get(&["spec"]).unwrap_or(&Value::Null);
     let path = Path::new("spec");
+    match (group, version) {
+        ("", "v1") => {}
+        ("", _) => {
+            let detail = "only v1 may have an empty group and it better be legacy kube";
+            errors.push(Error::required(&path.child("group"), detail));
+        }
+        _ => complain(text::dns_subdomain(group), group, &path.child("group"), &mut errors),
+    }
+    complain(text::dns_label_of_old(version), version, &path.child("version"), &mut errors);
     for (field, most) in [("groupPriorityMinimum", 20000), ("versionPriority", 1000)] {
         let number = spec[field].as_i64().unwrap_or_default();
         if !(1..=most).contains(&number) {
@@ -200,10 +210,24 @@ pub(super) fn service(object: &Object) -> Errors {
                 errors.push(Error::required(&path.child("service").child(field), ""));
             }
         }
+        if let Some(port) = service["port"].as_i64().filter(|port| !(1..=65535).contains(port)) {
+            let detail = "port is not valid: must be between 1 and 65535, inclusive";
+            errors.push(Error::invalid(&path.child("service").child("port"), port, detail));
+        }
         if spec["insecureSkipTLSVerify"] == true && !str_of(spec, "caBundle").is_empty() {
             let detail = "may not be true if caBundle is present";
             errors.push(Error::invalid(&path.child("insecureSkipTLSVerify"), true, detail));
         }
+        return errors;
+    }
+    let bundle = base64::engine::general_purpose::STANDARD.decode(str_of(spec, "caBundle")).unwrap_or_default();
+    if !bundle.is_empty() {
+        let bytes = format!("{} bytes", bundle.len());
+        errors.push(Error::invalid(&path.child("caBundle"), bytes, "local APIServices may not have a caBundle"));
+    }
+    if spec["insecureSkipTLSVerify"] == true {
+        let detail = "local APIServices may not have insecureSkipTLSVerify";
+        errors.push(Error::invalid(&path.child("insecureSkipTLSVerify"), true, detail));
     }
     errors
 }

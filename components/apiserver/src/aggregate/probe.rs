@@ -9,6 +9,7 @@ use kinit_api::status::Status;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::check;
 use super::swagger::Swagger;
 use super::{Aggregator, GROUP, Known, PATIENCE, RESOURCE, Served, is_available, is_remote, target_of};
 use crate::handlers::{Api, now};
@@ -60,22 +61,24 @@ impl Aggregator {
     /// Asks a server what it serves of the group and version.
     async fn look(&self, service: &Object) -> (Condition, Option<Found>) {
         let text = |field| service.str(&["spec", "service", field]);
+        let port = service.get(&["spec", "service", "port"]).and_then(Value::as_u64).unwrap_or(443);
         let (namespace, name) = (text("namespace"), text("name"));
-        if self.cache.find("", "services", namespace, name).is_none() {
-            let text = format!("service/{name} in {namespace:?} is not present");
-            return ((false, "ServiceNotFound", text), None);
+        let asked = self.cache.find("", "services", namespace, name).and_then(|entry| entry.object());
+        let slices = crate::webhook::target::slices_of(&self.cache, namespace, name);
+        if let Err((reason, message)) = check::check((namespace, name, port), asked.as_ref(), &slices) {
+            return ((false, reason, message), None);
         }
         let target = match target_of(&self.cache, service) {
             Ok(target) => target,
             Err(why) => return ((false, "MissingEndpoints", why), None),
         };
         let path = format!("/apis/{}/{}", service.str(&["spec", "group"]), service.str(&["spec", "version"]));
-        let refused = |why: String| {
-            let url = format!("https://{}{path}", target.authority);
-            (false, "FailedDiscoveryCheck", format!("failing or missing response from {url}: {why}"))
-        };
+        let authority = asked.map_or_else(|| target.authority.clone(), |service| check::authority(&service, port));
+        let url = format!("https://{authority}{path}");
+        let refused =
+            |why: String| (false, "FailedDiscoveryCheck", format!("failing or missing response from {url}: {why}"));
         match self.client.get(&target, &path, USER, PATIENCE).await {
-            Err(why) => (refused(why), None),
+            Err(why) => (refused(format!("Get {url:?}: {why}")), None),
             Ok((status, bytes)) if status.is_success() => {
                 let list = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
                 let openapi = self.described(&target, path.trim_start_matches('/')).await;
@@ -89,7 +92,7 @@ impl Aggregator {
                 let found = Found { resources: discovered(&list), openapi, swagger };
                 ((true, "Passed", "all checks passed".to_owned()), Some(found))
             }
-            Ok((status, _)) => (refused(format!("bad status from {path}: {}", status.as_u16())), None),
+            Ok((status, _)) => (refused(format!("bad status from {url}: {}", status.as_u16())), None),
         }
     }
 

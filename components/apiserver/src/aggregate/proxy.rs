@@ -11,20 +11,22 @@ use super::{Aggregator, is_available, target_of};
 use crate::authn::User;
 use crate::relay::backend;
 use crate::relay::target::{Endpoint, Security};
+use crate::server::Refusal;
 
 impl Aggregator {
     /// Passes the request on to the server of `service`.
-    pub async fn relay(
+    pub(crate) async fn relay(
         &self,
         service: &Object,
         user: &User,
         request: Request<Received>,
-    ) -> Result<Response<Body>, Status> {
+    ) -> Result<Response<Body>, Refusal> {
         if !is_available(service) {
-            return Err(Status::unavailable("service unavailable"));
+            return Err(Refusal::Said(Status::out_of_service("service unavailable")));
         }
-        let failed = |why: String| Status::unavailable(format!("error trying to reach service: {why}"));
-        let target = target_of(&self.cache, service).map_err(|_| Status::unavailable("service unavailable"))?;
+        let failed = |why: String| Status::out_of_service(format!("error trying to reach service: {why}"));
+        let target = target_of(&self.cache, service);
+        let target = target.map_err(|_| Refusal::Said(Status::out_of_service("service unavailable")))?;
         let upgrade = request.headers().contains_key(header::UPGRADE);
         let (host, port) = target.address.clone();
         let endpoint = Endpoint { host, port, security: Security::Tls };

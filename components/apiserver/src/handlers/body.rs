@@ -163,7 +163,7 @@ pub fn unprocessable() -> Status {
     Status { code: 422, reason: "Invalid".into(), details: Some(json!({})), ..Status::bad_request(text) }
 }
 
-fn unnamed(request: &ResourceRequest) -> Status {
+pub fn unnamed(request: &ResourceRequest) -> Status {
     let name = &request.name;
     let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
     Status::bad_request(why)

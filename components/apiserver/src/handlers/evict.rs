@@ -7,6 +7,7 @@ use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
+use super::part::{self, Kind};
 use super::{Api, Payload, body, now, success};
 use crate::admission::{Attributes, Operation};
 use crate::registry;
@@ -14,12 +15,12 @@ use crate::request::ResourceRequest;
 use crate::strategy::DeleteOptions;
 
 const GROUP: &str = "policy";
+const EVICTION: Kind = Kind { group: GROUP, versions: &["v1", "v1beta1"], name: "Eviction" };
 const BUDGETS: &str = "poddisruptionbudgets";
 
 impl Api {
     pub(super) async fn evict(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let eviction = Object::from_value(body::tree(payload)?);
-        let mut eviction = eviction.ok_or_else(|| Status::bad_request("the body is not an Eviction"))?;
+        let mut eviction = part::sent(request, payload, &EVICTION)?;
         let named = eviction.name();
         if named != request.name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));

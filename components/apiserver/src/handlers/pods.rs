@@ -1,20 +1,27 @@
 //! Binding a Pod to a node.
 
 use http::Response;
-use kinit_api::object::Object;
 use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
-use super::{Api, Payload, body, now, success};
+use super::part::{self, Kind};
+use super::{Api, Payload, now, success};
 use crate::admission::{Attributes, Operation};
 use crate::request::ResourceRequest;
+
+const BINDING: Kind = Kind { group: "", versions: &["v1"], name: "Binding" };
 
 impl Api {
     /// Binds a Pod to a node, once.
     pub(super) async fn bind(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
-        let binding = Object::from_value(body::tree(payload)?);
-        let mut binding = binding.ok_or_else(|| Status::bad_request("the body is not a Binding"))?;
+        let mut binding = part::sent(request, payload, &BINDING)?;
+        if request.name.is_empty() {
+            return Err(Status::bad_request("Name parameter required."));
+        }
+        if binding.name() != request.name {
+            return Err(Status::bad_request("name in URL does not match name in Binding object"));
+        }
         let attributes = Attributes::new(Operation::Create, request, &request.name, None);
         self.ask(&attributes, &mut binding).await?;
         let uid = binding.uid();
@@ -22,14 +29,13 @@ impl Api {
         let labels = binding.labels();
         let node = binding.str(&["target", "name"]).to_owned();
         if node.is_empty() {
-            let error = ("FieldValueRequired", "target.name".to_owned(), "Required value".to_owned());
-            return Err(Status::invalid("", "Binding", &request.name, &[error]));
+            // Upstream tells what is wrong with a binding without saying that it is invalid.
+            return Err(Status::failed("target.name: Required value"));
         }
         let kind = binding.str(&["target", "kind"]);
         if !matches!(kind, "" | "Node") {
-            let text = format!("Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
-            let error = ("FieldValueNotSupported", "target.kind".to_owned(), text);
-            return Err(Status::invalid("", "Binding", &request.name, &[error]));
+            let known = "supported values: \"Node\", \"<empty>\"";
+            return Err(Status::failed(format!("target.kind: Unsupported value: {kind:?}: {known}")));
         }
         let write = ResourceRequest { internal: true, ..request.clone() };
         self.change(&write, |current| {

@@ -12,12 +12,15 @@ use serde_json::{Value, json};
 
 use super::apply::{self, APPLY};
 use super::body::Facts;
+use super::part::{self, Kind};
 use super::write::{ATTEMPTS, Change};
 use super::{Api, Payload, body, json_response};
 use crate::admission::{Attributes, Operation};
 use crate::fields::{self, Manager};
 use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
+
+const SCALE: Kind = Kind { group: "autoscaling", versions: &["v1"], name: "Scale" };
 
 impl Api {
     pub(super) async fn scale(
@@ -29,7 +32,12 @@ impl Api {
         let (object, revision) = match verb {
             Verb::Get => self.stored(request, &request.name).await?,
             Verb::Update => {
-                let sent = body::tree(payload)?;
+                let sent = part::sent(request, payload, &SCALE)?;
+                if sent.name().is_empty() {
+                    return Err(body::unnamed(request));
+                }
+                well_formed(request, &mut sent.clone(), &Facts::default())?;
+                let sent = sent.into_value();
                 self.rescale(request, Facts::default(), None, |_| Ok(sent.clone())).await?
             }
             _ if body::media(payload) == APPLY => {

@@ -6,13 +6,15 @@ use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
-use super::{Api, Payload, body, json_response, now};
+use super::part::{self, Kind};
+use super::{Api, Payload, json_response, now};
 use crate::admission::{Attributes, Operation};
 use crate::authn::tokens::Grant;
 use crate::request::ResourceRequest;
 
 const GROUP: &str = "authentication.k8s.io";
 const KIND: &str = "TokenRequest";
+const TOKEN_REQUEST: Kind = Kind { group: GROUP, versions: &["v1"], name: KIND };
 const DEFAULT_SECONDS: i64 = 3600;
 const SHORTEST_SECONDS: i64 = 600;
 const LONGEST_SECONDS: i64 = 1 << 32;
@@ -28,14 +30,7 @@ impl Api {
         let invalid = |reason: &'static str, field: &str, text: String| {
             Status::invalid(GROUP, KIND, "", &[(reason, field.to_owned(), text)])
         };
-        let wanted = Object::from_value(body::tree(payload)?);
-        let mut wanted = wanted.ok_or_else(|| Status::bad_request("the body is not a TokenRequest"))?;
-        let sent = wanted.str(&["metadata", "namespace"]);
-        if !sent.is_empty() && sent != request.namespace {
-            return Err(Status::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
+        let mut wanted = part::sent(request, payload, &TOKEN_REQUEST)?;
         let sent = wanted.str(&["metadata", "name"]);
         if !sent.is_empty() && sent != request.name {
             let text = format!("Invalid value: {sent:?}: must match the service account name if specified");

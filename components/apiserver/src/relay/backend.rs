@@ -73,7 +73,7 @@ impl Backend {
 }
 
 /// Why a connection could not be made, as Go tells it.
-fn in_go(error: &io::Error) -> String {
+pub fn in_go(error: &io::Error) -> String {
     let why = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused",
         io::ErrorKind::HostUnreachable => "no route to host",

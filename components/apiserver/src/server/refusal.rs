@@ -11,7 +11,7 @@ use crate::render;
 
 /// Why a request is refused, and in what way that is told.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// As an object.
     Told(Status),
     /// As an object that no browser takes for anything else: what authorization refuses names what strangers sent.

@@ -187,7 +187,8 @@ impl Client {
     pub async fn open(&self, target: &Target) -> Result<SendRequest<Body>, String> {
         let (host, port) = &target.address;
         let dialled = TcpStream::connect((host.as_str(), *port)).await;
-        let stream = dialled.map_err(|error| format!("dial tcp {host}:{port}: connect: {error}"))?;
+        let stream =
+            dialled.map_err(|error| format!("dial tcp {host}:{port}: {}", crate::relay::backend::in_go(&error)))?;
         // Without it small messages wait for acknowledgements; the connection works all the same.
         let _ = stream.set_nodelay(true);
         let name = ServerName::try_from(target.server_name.clone()).map_err(|error| error.to_string())?;

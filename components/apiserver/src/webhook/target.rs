@@ -72,27 +72,31 @@ impl ClientConfig {
 pub fn of_service(cache: &Cache, namespace: &str, name: &str, port: u16, trust: Trust) -> Result<Target, String> {
     let service = cache.find("", "services", namespace, name).and_then(|entry| entry.object());
     let service = service.ok_or_else(|| format!("service {name:?} not found"))?;
-    let slices = cache.all("discovery.k8s.io", "endpointslices");
-    let slices: Vec<Object> = within(&slices, namespace)
-        .filter(|(_, entry)| entry.labels().get("kubernetes.io/service-name").is_some_and(|service| service == name))
-        .filter_map(|(_, entry)| entry.object())
-        .collect();
-    let all = endpoints(&service, &slices, port)?;
+    let all = endpoints(&service, &slices_of(cache, namespace, name), port)?;
     let address = all.choose(&mut rand::rng()).cloned();
     let address = address.ok_or_else(|| format!("no endpoints available for service {name:?}"))?;
     let server_name = format!("{name}.{namespace}.svc");
     Ok(Target { address, authority: format!("{server_name}:{port}"), server_name, trust })
 }
 
+/// The slices of a Service.
+pub fn slices_of(cache: &Cache, namespace: &str, name: &str) -> Vec<Object> {
+    let slices = cache.all("discovery.k8s.io", "endpointslices");
+    within(&slices, namespace)
+        .filter(|(_, entry)| entry.labels().get("kubernetes.io/service-name").is_some_and(|service| service == name))
+        .filter_map(|(_, entry)| entry.object())
+        .collect()
+}
+
 /// All ready endpoints behind a Service's port.
 fn endpoints(service: &Object, slices: &[Object], port: u16) -> Result<Vec<(String, u16)>, String> {
     let name = service.name();
-    let declared = service.get(&["spec", "ports"]).and_then(Value::as_array);
-    let declared = declared.into_iter().flatten().find(|one| one["port"] == port);
-    let declared = declared.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
     if service.str(&["spec", "type"]) == "ExternalName" {
         return Ok(vec![(service.str(&["spec", "externalName"]).to_owned(), port)]);
     }
+    let declared = service.get(&["spec", "ports"]).and_then(Value::as_array);
+    let declared = declared.into_iter().flatten().find(|one| one["port"] == port);
+    let declared = declared.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
     let port_name = declared["name"].as_str().unwrap_or_default();
     let mut all = Vec::new();
     for slice in slices {

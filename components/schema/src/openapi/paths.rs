@@ -7,6 +7,33 @@ use serde_json::{Map, Value, json};
 use super::{Dialect, Resource, names, parameters};
 
 const MEDIA_TYPES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// What lists and watches may be answered in.
+const LISTS: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+/// Resources of which a deletion answers with the object and not with a Status.
+const RETURNED: &[&str] = &[
+    "csidrivers",
+    "csinodes",
+    "deviceclasses",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourceclaims",
+    "resourceclaimtemplates",
+    "resourcequotas",
+    "resourceslices",
+    "serviceaccounts",
+    "services",
+    "storageclasses",
+    "volumeattachments",
+    "volumeattributesclasses",
+];
 const APPLY: &str = "application/apply-patch+yaml";
 const PATCHES: &[&str] =
     &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", APPLY];
@@ -76,10 +103,107 @@ pub fn of(
             }
         }
         if !item.is_empty() {
-            let shared = parameters::of_path(place.namespaced, place.named, resource.parent, dialect);
-            item.insert("parameters".into(), shared.into());
+            let own = parameters::of_path(place.namespaced, place.named, resource.parent, dialect);
+            share(&mut item, own);
             found(place.path, item.into());
         }
+    }
+    if resource.verbs.contains(&"watch") && resource.subresource.is_empty() {
+        watches(resource, dialect, found);
+    }
+}
+
+/// Puts the parameters that all operations of a path have beside them, with `own`, by name.
+fn share(item: &mut Map<String, Value>, own: Vec<Value>) {
+    let lists: Vec<Vec<Value>> =
+        item.values().map(|operation| operation["parameters"].as_array().cloned().unwrap_or_default()).collect();
+    let is_shared = |one: &Value| one["in"] != "body" && lists.iter().all(|list| list.contains(one));
+    let shared: Vec<Value> = lists.iter().take(1).flatten().filter(|one| is_shared(one)).cloned().collect();
+    for operation in item.values_mut() {
+        let Some(list) = operation["parameters"].as_array_mut() else { continue };
+        list.retain(|one| !shared.contains(one));
+        if list.is_empty() {
+            drop(operation.as_object_mut().and_then(|operation| operation.remove("parameters")));
+        }
+    }
+    let mut all = [shared, own].concat();
+    all.sort_by_key(|one| one["name"].as_str().unwrap_or_default().to_owned());
+    item.insert("parameters".into(), all.into());
+}
+
+/// The paths of old by which a collection or an object is watched.
+fn watches(resource: &Resource<'_>, dialect: Dialect, found: &mut dyn FnMut(String, Value)) {
+    let base = format!("{}/watch", names::base(resource.group, resource.version));
+    let all = format!("{base}/{}", resource.plural);
+    let (group, version, kind) = resource.kind;
+    let operation = names::operation(resource.group, resource.version);
+    let collection = match resource.namespaced {
+        true => format!("{base}/namespaces/{{namespace}}/{}", resource.plural),
+        false => all.clone(),
+    };
+    let scope = if resource.namespaced { "Namespaced" } else { "" };
+    let mut add = |path: String, namespaced: bool, named: bool, id: String| {
+        let (action, description) = if named {
+            let end = "filtered to a single item with the 'fieldSelector' parameter.";
+            ("watch", format!("watch changes to an object of kind {kind}. {DEPRECATED}, {end}"))
+        } else {
+            ("watchlist", format!("watch individual changes to a list of {kind}. {DEPRECATED}."))
+        };
+        let event = dialect.reference(&names::definition("meta/v1", "WatchEvent"));
+        let mut get = json!({
+            "tags": [names::tag(resource.group, resource.version)],
+            "description": description,
+            "operationId": id,
+            "responses": {"200": response("OK", Some(&event), LISTS, dialect), "401": {"description": "Unauthorized"}},
+            "x-kubernetes-action": action,
+            "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
+            "parameters": parameters::of_verb("list", dialect),
+        });
+        if dialect == Dialect::V2 {
+            get["consumes"] = json!(["*/*"]);
+            get["produces"] = json!(LISTS);
+            get["schemes"] = json!(["https"]);
+        }
+        let mut item = Map::from_iter([("get".to_owned(), get)]);
+        share(&mut item, parameters::of_path(namespaced, named, resource.parent, dialect));
+        found(path, item.into());
+    };
+    let item = format!("{collection}/{{name}}");
+    add(collection, resource.namespaced, false, format!("watch{operation}{scope}{kind}List"));
+    add(item, resource.namespaced, true, format!("watch{operation}{scope}{kind}"));
+    if resource.namespaced {
+        add(all, false, false, format!("watch{operation}{kind}ListForAllNamespaces"));
+    }
+}
+
+/// What is said of the paths of old.
+const DEPRECATED: &str = "deprecated: use the 'watch' parameter with a list operation instead";
+
+/// What an operation does, in upstream's words.
+fn describe(resource: &Resource<'_>, operation: &Operation<'_>, connects: bool) -> String {
+    let (sub, parent) = (resource.subresource, resource.parent);
+    let kind = resource.kind.2;
+    // A plural has no article.
+    let article = |noun: &str| match noun.chars().next().map(|first| first.to_ascii_lowercase()) {
+        _ if noun.ends_with('s') && !noun.ends_with("ss") => "",
+        Some('a' | 'e' | 'i' | 'o' | 'u') => "an ",
+        _ => "a ",
+    };
+    let specified = match sub {
+        "" => format!("the specified {kind}"),
+        sub => format!("{sub} of the specified {parent}"),
+    };
+    match operation.verb {
+        _ if connects => format!("connect {} requests to {sub} of {parent}", operation.method.to_uppercase()),
+        "list" if resource.verbs.contains(&"watch") => format!("list or watch objects of kind {kind}"),
+        "list" => format!("list objects of kind {kind}"),
+        "get" => format!("read {specified}"),
+        "create" if !sub.is_empty() => format!("create {sub} of {}{parent}", article(parent)),
+        "create" => format!("create {}{kind}", article(kind)),
+        "update" => format!("replace {specified}"),
+        "patch" => format!("partially update {specified}"),
+        "delete" => format!("delete {}{kind}", article(kind)),
+        _ => format!("delete collection of {kind}"),
     }
 }
 
@@ -107,33 +231,33 @@ fn of_operation(
         _ if connects => None,
         "list" if custom.is_some() => custom.map(|(_, list)| dialect.reference(list)),
         "list" => reference(group, version, &format!("{kind}List")),
-        // A Pod lives on for its grace period, so its deletion answers with it.
-        "delete" if resource.plural == "pods" => object.clone(),
+        "delete" if custom.is_none() && RETURNED.contains(&resource.plural) => object.clone(),
         "delete" | "deletecollection" => reference("", "v1", "Status"),
         _ => object.clone(),
     };
     let body = match operation.verb {
         "create" | "update" if !connects => object,
         "patch" if !connects => Some(dialect.reference(&names::definition("meta/v1", "Patch"))),
-        "delete" | "deletecollection" => reference("", "v1", "DeleteOptions"),
+        "delete" | "deletecollection" if !connects => reference("", "v1", "DeleteOptions"),
         _ => None,
     };
     let mut parameters = if connects { Vec::new() } else { parameters::of_verb(operation.verb, dialect) };
     let codes: &[(&str, &str)] = match operation.verb {
         "create" if !connects => &[("200", "OK"), ("201", "Created"), ("202", "Accepted")],
         "update" | "patch" if !connects => &[("200", "OK"), ("201", "Created")],
-        "delete" => &[("200", "OK"), ("202", "Accepted")],
+        "delete" if !connects => &[("200", "OK"), ("202", "Accepted")],
         _ => &[("200", "OK")],
     };
+    let media = if operation.verb == "list" && resource.verbs.contains(&"watch") { LISTS } else { MEDIA_TYPES };
     let mut responses = Map::new();
     for (code, text) in codes {
-        responses.insert((*code).into(), response(text, answer.as_deref(), dialect));
+        responses.insert((*code).into(), response(text, answer.as_deref(), media, dialect));
     }
     responses.insert("401".into(), json!({"description": "Unauthorized"}));
     let action = if connects { "connect" } else { operation.action };
     let mut value = json!({
         "tags": [names::tag(resource.group, resource.version)],
-        "description": format!("{action} {kind}"),
+        "description": describe(resource, operation, connects),
         "operationId": operation_id(resource, place, operation, connects),
         "responses": responses,
         "x-kubernetes-action": action,
@@ -155,7 +279,7 @@ fn of_operation(
     }
     if dialect == Dialect::V2 {
         value["consumes"] = json!(bodies);
-        value["produces"] = if connects { json!(["*/*"]) } else { json!(MEDIA_TYPES) };
+        value["produces"] = if connects { json!(["*/*"]) } else { json!(media) };
         value["schemes"] = json!(["https"]);
     }
     if !parameters.is_empty() {
@@ -170,9 +294,9 @@ fn content(reference: &str, media_types: &[&str], required: bool) -> Value {
     if required { json!({"content": content, "required": true}) } else { json!({ "content": content }) }
 }
 
-fn response(text: &str, reference: Option<&str>, dialect: Dialect) -> Value {
+fn response(text: &str, reference: Option<&str>, media: &[&str], dialect: Dialect) -> Value {
     let mut value = match (dialect, reference) {
-        (Dialect::V3, Some(reference)) => content(reference, MEDIA_TYPES, false),
+        (Dialect::V3, Some(reference)) => content(reference, media, false),
         (Dialect::V2, Some(reference)) => json!({"schema": {"$ref": reference}}),
         (Dialect::V3, None) => json!({"content": {"*/*": {"schema": {"type": "string"}}}}),
         (Dialect::V2, None) => json!({"schema": {"type": "string"}}),
@@ -214,7 +338,7 @@ pub fn discovery(
         "tags": [tag],
         "description": "get available resources",
         "operationId": format!("get{}APIResources", names::operation(resource.group, resource.version)),
-        "responses": {"200": response("OK", Some(&list), dialect), "401": {"description": "Unauthorized"}},
+        "responses": {"200": response("OK", Some(&list), MEDIA_TYPES, dialect), "401": {"description": "Unauthorized"}},
     });
     if dialect == Dialect::V2 {
         get["consumes"] = json!(MEDIA_TYPES);

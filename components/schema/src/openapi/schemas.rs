@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, Words, names};
+use super::{Dialect, Words, names, values};
 use crate::{Element, Field, ListType, Scalar, Shape, Type};
 
 /// The values that have a definition of their own though they are no types of the table.
@@ -95,6 +95,14 @@ fn of_type(found: &Type, name: &str, words: &dyn Words, dialect: Dialect) -> Val
         if found.kind && field.name == "items" {
             // A list's items are no list that anyone applies to.
             drop(schema.as_object_mut().and_then(|schema| schema.remove("x-kubernetes-list-type")));
+        }
+        if let Some(values) = values::of(name, field.name) {
+            let place = match field.shape {
+                Shape::One => &mut schema,
+                Shape::List => &mut schema["items"],
+                Shape::Map => &mut schema["additionalProperties"],
+            };
+            place["enum"] = json!(values);
         }
         describe(&mut schema, words.of_field(name, field.name));
         properties.insert(field.name.into(), alone(schema, dialect));

@@ -63,7 +63,27 @@ fn documents_say_what_clients_look_for() {
     assert_eq!(paths["/api/v1/pods"]["get"]["operationId"], "listCoreV1PodForAllNamespaces");
     let exec = &paths["/api/v1/namespaces/{namespace}/pods/{name}/exec"]["post"];
     assert_eq!(exec["operationId"], "connectCoreV1PostNamespacedPodExec");
+    let words = |path: &str, method: &str| paths[path][method]["description"].as_str().unwrap().to_owned();
+    let (all, one) = ("/api/v1/namespaces/{namespace}/pods", "/api/v1/namespaces/{namespace}/pods/{name}");
+    assert_eq!(words(all, "get"), "list or watch objects of kind Pod");
+    assert_eq!(words(one, "get"), "read the specified Pod");
+    assert_eq!(words(one, "delete"), "delete a Pod");
+    assert_eq!(words(&format!("{one}/exec"), "post"), "connect POST requests to exec of Pod");
+    assert_eq!(words(&format!("{one}/eviction"), "post"), "create eviction of a Pod");
+    let watch = &paths["/api/v1/watch/namespaces/{namespace}/pods/{name}"];
+    assert_eq!(watch["get"]["operationId"], "watchCoreV1NamespacedPod");
+    // What all methods of a path have stands beside them.
+    let names: Vec<&str> = paths["/api/v1/pods"]["parameters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"pretty") && names.contains(&"watch") && names.is_sorted(), "{names:?}");
+    assert!(paths["/api/v1/pods"]["get"].get("parameters").is_none());
     let schemas = &document["components"]["schemas"];
+    let policy = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"];
+    assert_eq!(policy["enum"], json!(["Always", "Never", "OnFailure"]));
     let spec = &schemas["io.k8s.api.core.v1.PodSpec"];
     assert_eq!(spec["properties"]["nodeName"], json!({"type": "string", "description": "where it runs"}));
     assert_eq!(spec["required"], json!(["containers"]));
