@@ -42,6 +42,9 @@ pub async fn run(api: Api, port: u16, done: watch::Sender<bool>, shutdown: Cance
             if let Err(error) = keep_service(&api, port).await {
                 tracing::warn!(%error, "the Service default/kubernetes could not be kept");
             }
+            if let Err(error) = tell_ready(&api).await {
+                tracing::debug!(%error, "the ServiceCIDR's condition could not be written");
+            }
             done.send_replace(true);
             if round.is_multiple_of(FLOWS_EVERY) {
                 for object in crate::flow::defaults::objects() {
@@ -93,7 +96,30 @@ fn objects(api: &Api) -> Vec<Value> {
     }));
     objects.extend(crate::flow::defaults::objects());
     objects.extend(authentication(api));
+    // Since when it is known which tokens of old are used; clean-up counts from that day.
+    let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    objects.push(json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"since": today},
+        "metadata": {"name": "kube-apiserver-legacy-service-account-token-tracking", "namespace": "kube-system"}}));
     objects
+}
+
+/// Says that the range of the Services' addresses is ready, once.
+async fn tell_ready(api: &Api) -> Result<(), Status> {
+    const GROUP: &str = "networking.k8s.io";
+    let found = api.cache.find(GROUP, "servicecidrs", "", "kubernetes").and_then(|entry| entry.object());
+    let Some(mut range) = found else { return Ok(()) };
+    let conditions = range.get(&["status", "conditions"]).and_then(Value::as_array);
+    if conditions.is_some_and(|conditions| !conditions.is_empty()) {
+        return Ok(());
+    }
+    let condition = json!({"type": "Ready", "status": "True", "reason": "", "lastTransitionTime": crate::handlers::now(),
+        "message": "Kubernetes default Service CIDR is ready"});
+    range.set(&["status", "conditions"], vec![condition]);
+    let mut update = request(range.value())?;
+    range.name().clone_into(&mut update.name);
+    update.subresource = "status".to_owned();
+    update.internal = true;
+    api.store_changed(&update, range).await
 }
 
 /// How aggregated servers are to know this server and its clients.
@@ -145,7 +171,7 @@ async fn ensure(api: &Api, default: &Value) -> Result<(), Status> {
         };
     };
     let mended = match default["kind"].as_str() {
-        Some("ConfigMap") => {
+        Some("ConfigMap") if default["data"].get("since").is_none() => {
             let mut mended = stored.clone();
             mended.set(&["data"], default["data"].clone());
             (mended != stored).then_some(mended)

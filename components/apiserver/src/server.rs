@@ -3,6 +3,7 @@
 mod acting;
 mod checks;
 mod deadline;
+mod figures;
 mod paths;
 mod refusal;
 
@@ -53,6 +54,7 @@ use crate::routes;
 use crate::storage::Etcd;
 use crate::{aggregate, authn, bootstrap, definitions, negotiate, policy, render, request, services};
 use checks::Conditions;
+use figures::{Figures, Labels};
 use refusal::Asked;
 pub(crate) use refusal::Refusal;
 
@@ -136,6 +138,8 @@ impl Server {
         let (asking, answered) = watch::channel(Some("not asked yet".to_owned()));
         tasks.spawn(checks::ask(api.etcd.clone(), asking, shutdown.clone()));
         let metrics = Metrics::default();
+        let figures = Figures::default();
+        metrics.register(|families| figures.register(families));
         let seats = options.max_requests_inflight + options.max_mutating_requests_inflight;
         let inflight = InFlight::new(options.max_requests_inflight, options.max_mutating_requests_inflight);
         let flow = options.enable_priority_and_fairness.then(|| Flow::new(cache.clone(), seats));
@@ -177,6 +181,7 @@ impl Server {
             metrics,
             pages: Arc::new(Pages::new("apiserver", Some(self.flags), paths::begin())),
             audit: self.audit,
+            figures,
             address: advertised(&options, address),
         };
         listener.serve(front, Limits::default(), shutdown).await;
@@ -201,6 +206,7 @@ struct Front {
     metrics: Metrics,
     pages: Arc<Pages>,
     audit: Option<Arc<Audit>>,
+    figures: Figures,
     address: String,
 }
 
@@ -222,6 +228,7 @@ impl Service<Request<Incoming>> for Front {
             let (method, uri) = (request.method(), request.uri());
             let wanted = request::parse(&front.api.cache.registry(), method, uri.path(), uri.query());
             let known = wanted.as_ref().ok().and_then(Option::as_ref);
+            let labels = Labels::of(known, method, uri.path());
             let limit = deadline::of(known, method, uri, front.api.options.request_timeout);
             let answering = async {
                 match limit.clone()? {
@@ -248,6 +255,9 @@ impl Service<Request<Incoming>> for Front {
                     Refusal::Said(Status { message: message.to_owned(), ..Status::internal("") }).response()
                 }
             };
+            if let Some(labels) = labels {
+                front.figures.note(labels, answer.status(), began.elapsed());
+            }
             if let Some(seat) = seat {
                 seat.write(answer.headers_mut());
             }
@@ -339,7 +349,8 @@ impl Front {
             wanted.warnings.add(warning);
         }
         if let Some(trail) = trail {
-            trail.body(&payload.content_type, &payload.bytes);
+            let named = wanted.subresource.is_empty().then(|| (wanted.spec.api_version(), wanted.spec.kind()));
+            trail.body(&payload.content_type, &payload.bytes, named);
         }
         let mut answer = self.api.handle(&wanted, payload).await.unwrap_or_else(|error| error_response(&error));
         wanted.warnings.write(answer.headers_mut());

@@ -22,6 +22,11 @@ pub fn parse<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Asked<'
         ["apis", group, _, rest @ ..] => (*group, rest),
         _ => ("", Default::default()),
     };
+    // The old way to ask for a watch.
+    let (watched, rest) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+        rest => (false, rest),
+    };
     let (namespace, rest) = match rest {
         ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
         rest => ("", rest),
@@ -32,6 +37,7 @@ pub fn parse<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Asked<'
         pairs.any(|(key, value)| key == "watch" && crate::request::is_on(&value))
     });
     let verb = match (method.as_str(), name.is_empty()) {
+        _ if watched => "watch",
         ("GET" | "HEAD", true) if watching && !resource.is_empty() => "watch",
         ("GET" | "HEAD", true) if !resource.is_empty() => "list",
         ("GET" | "HEAD", _) => "get",
@@ -58,6 +64,8 @@ mod tests {
         for (method, path, query, wanted) in [
             (Method::GET, "/apis/g/v1", None, ("get", "", "", "", "")),
             (Method::GET, "/apis/g/v1/toys", None, ("list", "toys", "", "", "")),
+            (Method::GET, "/apis/g/v1/watch/namespaces/a/toys/t", None, ("watch", "toys", "a", "t", "")),
+            (Method::OPTIONS, "/apis/g/v1/toys", None, ("", "toys", "", "", "")),
             (Method::GET, "/apis/g/v1/namespaces/a/toys", Some("watch=true"), ("watch", "toys", "a", "", "")),
             (Method::PUT, "/apis/g/v1/namespaces/a/toys/t/status", None, ("update", "toys", "a", "t", "status")),
             (Method::DELETE, "/apis/g/v1/toys", None, ("deletecollection", "toys", "", "", "")),

@@ -70,9 +70,11 @@ impl Trail {
         let verdict = self.audit.policy.verdict(&nobody, &self.asked);
         self.event.level = verdict.level.as_str();
         self.event.of(&nobody, &self.asked);
+        self.event.user = json!({});
         self.verdict = Some(verdict);
-        self.event.response_status =
-            Some(json!({"metadata": {}, "status": "Failure", "message": "Authentication failed", "code": 401}));
+        let refused = Status::unauthorized().to_value();
+        self.event.response_status = Some(untyped(refused.clone()));
+        self.event.response_object = self.notes(Level::RequestResponse).then_some(refused);
         // A backend that insists does so for what is about to be done, and nothing is.
         let _ = self.note(Stage::ResponseStarted).await;
         self.verdict = None;
@@ -101,8 +103,9 @@ impl Trail {
         self.annotations.add("authorization.k8s.io/reason", reason);
     }
 
-    /// Takes what is wanted of the request's body.
-    pub fn body(&mut self, content_type: &str, bytes: &Bytes) {
+    /// Takes what is wanted of the request's body, which is of the kind `named` (its version and its name) where it does not say
+    /// so itself.
+    pub fn body(&mut self, content_type: &str, bytes: &Bytes, named: Option<(String, &str)>) {
         if bytes.is_empty() || !self.is_on() {
             return;
         }
@@ -112,6 +115,10 @@ impl Trail {
             let Some(mut tree) = body::tree(content_type, bytes) else { return };
             if !is_patch {
                 self.names(&tree);
+                if let (Some((version, kind)), Some(map)) = (named, tree.as_object_mut()) {
+                    map.entry("apiVersion").or_insert_with(|| version.into());
+                    map.entry("kind").or_insert_with(|| kind.into());
+                }
             }
             if whole {
                 self.strip(&mut tree);
@@ -153,16 +160,14 @@ impl Trail {
             || !self.asked.resource.is_empty() && STREAMS.contains(&self.asked.subresource.as_str());
         let code = response.status().as_u16();
         self.event.response_status = Some(match response.extensions().get::<Status>() {
-            Some(status) => {
-                let mut value = status.to_value();
-                if let Some(fields) = value.as_object_mut() {
-                    fields.retain(|field, _| field != "kind" && field != "apiVersion");
-                }
-                value
-            }
-            None => json!({"metadata": {}, "code": code}),
+            // What no handler answers has no more than a code.
+            Some(status) if !status.is_no_such_path() => untyped(status.to_value()),
+            _ => json!({"metadata": {}, "code": code}),
         });
         if lasts {
+            if self.notes(Level::RequestResponse) {
+                self.event.response_object = response.extensions().get::<Status>().map(Status::to_value);
+            }
             // Headers are sent in any case.
             let _ = self.note(Stage::ResponseStarted).await;
             let (parts, body) = response.into_parts();
@@ -188,7 +193,9 @@ impl Trail {
                 Bytes::new()
             }
         };
-        if let Some(mut tree) = body::answer(&parts.headers, &bytes) {
+        // What is no object is not noted.
+        let object = body::answer(&parts.headers, &bytes).filter(|tree| tree["kind"].is_string());
+        if let Some(mut tree) = object {
             self.strip(&mut tree);
             self.event.response_object = Some(tree);
         }
@@ -212,6 +219,14 @@ impl Trail {
         self.event.annotations = self.annotations.all();
         self.audit.note(&self.event).await
     }
+}
+
+/// A Status without what says that it is one.
+fn untyped(mut status: Value) -> Value {
+    if let Some(fields) = status.as_object_mut() {
+        fields.retain(|field, _| field != "kind" && field != "apiVersion");
+    }
+    status
 }
 
 /// The part of an object that an event's reference is made of.

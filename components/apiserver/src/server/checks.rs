@@ -46,7 +46,7 @@ const CHECKS: &[(&str, Scope, Condition)] = &[
     ("poststarthook/start-system-namespaces-controller", Scope::Live, Condition::Defaults),
     ("poststarthook/start-cluster-authentication-info-controller", Scope::Live, Condition::Defaults),
     ("poststarthook/storage-readiness", Scope::Live, Condition::Cache),
-    ("poststarthook/start-legacy-token-tracking-controller", Scope::Live, Condition::Serving),
+    ("poststarthook/start-legacy-token-tracking-controller", Scope::Live, Condition::Defaults),
     ("poststarthook/start-service-ip-repair-controllers", Scope::Live, Condition::Cache),
     ("poststarthook/rbac/bootstrap-roles", Scope::Live, Condition::Roles),
     ("poststarthook/scheduling/bootstrap-system-priority-classes", Scope::Live, Condition::Defaults),
