@@ -215,15 +215,23 @@ pub fn unsaid<'a>(pod: &Value, limited: impl Iterator<Item = &'a str>) -> BTreeM
     missing
 }
 
-/// Whether a quota's scopes are all an object's. Only Pods have any.
+/// Whether a quota's scopes are all an object's. Only Pods and claims have any.
 pub fn in_scopes(quota: &Value, resource: &str, object: &Value) -> bool {
     let spec = &quota["spec"];
     let (scopes, selected) = (list(spec, "scopes"), list(&spec["scopeSelector"], "matchExpressions"));
-    if resource != "pods" {
-        return scopes.is_empty() && selected.is_empty();
-    }
-    scopes.iter().all(|scope| in_scope(object, scope.as_str().unwrap_or_default()))
-        && selected.iter().all(|one| is_selected(object, one))
+    let text = |scope: &Value| scope.as_str().unwrap_or_default().to_owned();
+    let exists = Value::from("Exists");
+    let plain = scopes.iter().map(|scope| (text(scope), &exists, &Value::Null));
+    let mut all = plain.chain(selected.iter().map(|one| (text(&one["scopeName"]), &one["operator"], &one["values"])));
+    all.all(|(scope, operator, values)| match (resource, scope.as_str()) {
+        ("pods", "PriorityClass") => {
+            let class = object["spec"]["priorityClassName"].as_str().filter(|class| !class.is_empty());
+            is_among(class.into_iter().collect(), operator, values)
+        }
+        ("pods", scope) => in_scope(object, scope),
+        ("persistentvolumeclaims", "VolumeAttributesClass") => is_among(attributes_classes(object), operator, values),
+        _ => false,
+    })
 }
 
 /// Whether a Pod of a spec ends by itself.
@@ -259,26 +267,33 @@ fn in_scope(pod: &Value, scope: &str) -> bool {
         "NotTerminating" => !terminates(spec),
         "BestEffort" => best_effort(spec),
         "NotBestEffort" => !best_effort(spec),
-        "PriorityClass" => spec["priorityClassName"].as_str().is_some_and(|name| !name.is_empty()),
         "CrossNamespacePodAffinity" => across_namespaces(spec),
         _ => false,
     }
 }
 
-fn is_selected(pod: &Value, wanted: &Value) -> bool {
-    let scope = wanted["scopeName"].as_str().unwrap_or_default();
-    if scope != "PriorityClass" {
-        return in_scope(pod, scope);
-    }
-    let class = pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
-    let among = list(wanted, "values").iter().any(|value| value == class);
-    match wanted["operator"].as_str().unwrap_or_default() {
-        "In" => among,
-        "NotIn" => !among,
-        "Exists" => !class.is_empty(),
-        "DoesNotExist" => class.is_empty(),
+/// Whether one of an object's classes is wanted, or that it has none.
+fn is_among(classes: BTreeSet<&str>, operator: &Value, values: &Value) -> bool {
+    let values = values.as_array().map(Vec::as_slice).unwrap_or_default();
+    let listed = |class: &str| values.iter().any(|value| value == class);
+    match operator.as_str().unwrap_or_default() {
+        "In" => classes.iter().any(|class| listed(class)),
+        "NotIn" => classes.is_empty() || classes.iter().any(|class| !listed(class)),
+        "Exists" => !classes.is_empty(),
+        "DoesNotExist" => classes.is_empty(),
         _ => false,
     }
+}
+
+/// The classes that a claim has, wants, and is on its way to: it is counted for each.
+fn attributes_classes(claim: &Value) -> BTreeSet<&str> {
+    let status = &claim["status"];
+    let all = [
+        &claim["spec"]["volumeAttributesClassName"],
+        &status["currentVolumeAttributesClassName"],
+        &status["modifyVolumeStatus"]["targetVolumeAttributesClassName"],
+    ];
+    all.into_iter().filter_map(Value::as_str).filter(|class| !class.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -352,6 +367,33 @@ mod tests {
             assert_eq!(found, (plain_wanted, limited_wanted), "{quota}");
         }
         assert!(!in_scopes(&class("In"), "services", &json!({})));
+    }
+
+    #[test]
+    fn claims_are_in_the_scopes_of_all_their_classes() {
+        let bare = json!({"spec": {}});
+        let moving = json!({"spec": {"volumeAttributesClassName": "silver"}, "status": {
+            "currentVolumeAttributesClassName": "gold", "modifyVolumeStatus": {"targetVolumeAttributesClassName": "silver"}}});
+        let wanted = |operator: &str, values: &[&str]| {
+            let one = json!({"scopeName": "VolumeAttributesClass", "operator": operator, "values": values});
+            json!({"spec": {"scopeSelector": {"matchExpressions": [one]}}})
+        };
+        for (quota, of_bare, of_moving) in [
+            (wanted("In", &["gold"]), false, true),
+            (wanted("In", &["silver", "lead"]), false, true),
+            (wanted("In", &["lead"]), false, false),
+            (wanted("NotIn", &["gold"]), true, true),
+            (wanted("NotIn", &["gold", "silver"]), true, false),
+            (wanted("Exists", &[]), false, true),
+            (wanted("DoesNotExist", &[]), true, false),
+            (json!({"spec": {"scopes": ["VolumeAttributesClass"]}}), false, true),
+            (json!({"spec": {"scopes": ["BestEffort"]}}), false, false),
+            (json!({"spec": {}}), true, true),
+        ] {
+            let found = [&bare, &moving].map(|claim| in_scopes(&quota, "persistentvolumeclaims", claim));
+            assert_eq!(found, [of_bare, of_moving], "{quota}");
+        }
+        assert!(!in_scopes(&wanted("Exists", &[]), "pods", &moving));
     }
 
     #[test]

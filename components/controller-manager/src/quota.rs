@@ -121,7 +121,7 @@ fn used(caches: &Caches, quota: &ResourceQuota) -> (Amounts, BTreeSet<String>) {
     for (group, resource, count) in counts {
         let names: Vec<String> = usage::of_object(group, resource).into_keys().collect();
         followed.extend(names.iter().cloned());
-        // A quota with scopes is about Pods only.
+        // A quota with scopes is about none of these.
         if usage::in_scopes(&limits, resource, &Value::Null) {
             all.extend(names.into_iter().map(|name| (name, usage::count(count))));
         }
