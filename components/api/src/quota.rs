@@ -156,6 +156,36 @@ pub fn of_claim(claim: &Value) -> Amounts {
     all
 }
 
+/// What each device class's devices are counted under, behind its name.
+const DEVICES: &str = ".deviceclass.resource.k8s.io/devices";
+/// Devices that a request for all may get.
+const MOST_DEVICES: u64 = 32;
+
+/// What a claim of devices takes: of each class as many as it may get in the worst case.
+pub fn of_device_claim(claim: &Value) -> Amounts {
+    let mut all = of_object("resource.k8s.io", "resourceclaims");
+    let one = |request: &Value| {
+        let class = request["deviceClassName"].as_str().unwrap_or_default();
+        let devices = match request["allocationMode"].as_str() {
+            Some("ExactCount") => request["count"].as_u64().unwrap_or_default(),
+            Some("All") => MOST_DEVICES,
+            _ => 0,
+        };
+        (format!("{class}{DEVICES}"), count(usize::try_from(devices).unwrap_or(usize::MAX)))
+    };
+    for request in list(&claim["spec"]["devices"], "requests") {
+        let mut taken = Amounts::new();
+        if let alternatives @ [_, ..] = list(request, "firstAvailable") {
+            // One of them is got, and which is not known.
+            alternatives.iter().for_each(|alternative| raise(&mut taken, [one(alternative)].into()));
+        } else if request["exactly"].is_object() {
+            taken.extend([one(&request["exactly"])]);
+        }
+        add(&mut all, &taken);
+    }
+    all
+}
+
 /// What one object of any other resource takes: it is counted, some under an older name too.
 pub fn of_object(group: &str, resource: &str) -> Amounts {
     let mut all = Amounts::from([(format!("count/{}", crate::status::qualified(group, resource)), count(1))]);
@@ -171,6 +201,7 @@ pub fn of(group: &str, resource: &str, object: &Value) -> Amounts {
         ("", "pods") => of_pod(object),
         ("", "services") => of_service(object),
         ("", "persistentvolumeclaims") => of_claim(object),
+        ("resource.k8s.io", "resourceclaims") => of_device_claim(object),
         _ => of_object(group, resource),
     }
 }
@@ -192,6 +223,7 @@ pub fn concerns(group: &str, resource: &str, name: &str) -> bool {
             matches!(name, "count/persistentvolumeclaims" | "persistentvolumeclaims" | "requests.storage")
                 || name.contains(".storageclass.storage.k8s.io/")
         }
+        ("resource.k8s.io", "resourceclaims") if name.ends_with(DEVICES) => true,
         _ => of_object(group, resource).contains_key(name),
     }
 }
@@ -394,6 +426,30 @@ mod tests {
             assert_eq!(found, [of_bare, of_moving], "{quota}");
         }
         assert!(!in_scopes(&wanted("Exists", &[]), "pods", &moving));
+    }
+
+    #[test]
+    fn claims_of_devices_take_what_they_may_get() {
+        let request =
+            |mode: &str, count: u64| json!({"deviceClassName": "gold", "allocationMode": mode, "count": count});
+        let silver = json!({"deviceClassName": "silver", "allocationMode": "ExactCount", "count": 1});
+        let claim = json!({"spec": {"devices": {"requests": [
+            {"name": "a", "exactly": request("ExactCount", 2)},
+            {"name": "b", "firstAvailable": [request("ExactCount", 5), request("ExactCount", 3), silver]},
+            {"name": "c", "exactly": request("All", 0)},
+        ]}}});
+        let all = of("resource.k8s.io", "resourceclaims", &claim);
+        let shown: Vec<String> = all.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
+        assert_eq!(
+            shown,
+            [
+                "count/resourceclaims.resource.k8s.io=1",
+                "gold.deviceclass.resource.k8s.io/devices=39",
+                "silver.deviceclass.resource.k8s.io/devices=1"
+            ]
+        );
+        assert!(all.keys().all(|name| concerns("resource.k8s.io", "resourceclaims", name)));
+        assert!(!concerns("resource.k8s.io", "resourceclaims", "pods"));
     }
 
     #[test]

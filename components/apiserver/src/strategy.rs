@@ -12,6 +12,7 @@ use crate::handlers::now;
 use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 use crate::services;
+use lives::Dependents;
 
 /// What a deletion does next.
 #[derive(Debug, PartialEq)]
@@ -369,11 +370,7 @@ pub fn may_go(spec: &ResourceSpec, object: &Object) -> bool {
 /// Marks an object for deletion, or says that it may go at once.
 pub fn delete(spec: &ResourceSpec, object: &mut Object, options: &DeleteOptions, now: &str) -> Deletion {
     let before = object.clone();
-    match options.propagation.as_deref() {
-        Some("Orphan") => add_finalizer(object, "orphan"),
-        Some("Foreground") => add_finalizer(object, "foregroundDeletion"),
-        _ => {}
-    }
+    hold_for_dependents(spec, object, options);
     let grace = grace_period(spec, object, options);
     if !object.is_being_deleted() {
         object.set(&["metadata", "deletionTimestamp"], now);
@@ -411,11 +408,29 @@ fn grace_period(spec: &ResourceSpec, object: &Object, options: &DeleteOptions) -
     options.grace_period_seconds.unwrap_or(own).max(0)
 }
 
-fn add_finalizer(object: &mut Object, finalizer: &str) {
-    let mut list = object.get(&["metadata", "finalizers"]).and_then(Value::as_array).cloned().unwrap_or_default();
-    if !list.iter().any(|own| own == finalizer) {
-        list.push(finalizer.into());
-        object.set(&["metadata", "finalizers"], list);
+/// Sets the finalizer by which the garbage collector learns what becomes of the dependents: what the deletion says, else what one
+/// that is there says, else what the kind does.
+fn hold_for_dependents(spec: &ResourceSpec, object: &mut Object, options: &DeleteOptions) {
+    const ORPHAN: &str = "orphan";
+    const FOREGROUND: &str = "foregroundDeletion";
+    let list = object.get(&["metadata", "finalizers"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let (held, mut kept): (Vec<Value>, Vec<Value>) =
+        list.iter().cloned().partition(|one| one == ORPHAN || one == FOREGROUND);
+    let wanted = match (lives::dependents(spec), options.propagation.as_deref(), held.first()) {
+        (Dependents::None, ..) => None,
+        (_, Some("Orphan"), _) => Some(ORPHAN),
+        (_, Some("Foreground"), _) => Some(FOREGROUND),
+        (_, Some(_), _) => None,
+        (_, None, Some(first)) => first.as_str().map(|first| if first == ORPHAN { ORPHAN } else { FOREGROUND }),
+        (Dependents::Left, None, None) => Some(ORPHAN),
+        (Dependents::Deleted, None, None) => None,
+    };
+    kept.extend(wanted.map(Value::from));
+    if kept.len() != list.len() || !list.iter().all(|one| kept.contains(one)) {
+        object.set(&["metadata", "finalizers"], kept);
+    }
+    if object.get(&["metadata", "finalizers"]).and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        object.remove(&["metadata", "finalizers"]);
     }
 }
 
@@ -469,6 +484,32 @@ mod tests {
         let mut map = object(json!({"metadata": {"name": "a"}}));
         assert_eq!(delete(maps, &mut map, &orphan, "t"), Deletion::Marked);
         assert!(map.has_finalizers());
+    }
+
+    #[test]
+    fn a_deletion_says_what_becomes_of_dependents() {
+        // The kind, its finalizers, what the deletion says; the finalizers then.
+        for (group, resource, held, said, wanted) in [
+            ("apps", "replicasets", &[][..], None, &[][..]),
+            ("apps", "replicasets", &["a"], Some("Foreground"), &["a", "foregroundDeletion"]),
+            ("apps", "replicasets", &["orphan", "a"], None, &["orphan", "a"]),
+            ("apps", "replicasets", &["foregroundDeletion", "a"], None, &["foregroundDeletion", "a"]),
+            ("apps", "replicasets", &["orphan", "a"], Some("Background"), &["a"]),
+            ("apps", "replicasets", &["orphan", "a"], Some("Foreground"), &["a", "foregroundDeletion"]),
+            ("", "replicationcontrollers", &[], None, &["orphan"]),
+            ("", "replicationcontrollers", &[], Some("Background"), &[]),
+            ("", "replicationcontrollers", &["foregroundDeletion"], None, &["foregroundDeletion"]),
+            ("batch", "jobs", &[], None, &["orphan"]),
+            ("batch", "cronjobs", &[], None, &[]),
+            ("", "events", &["a"], Some("Orphan"), &["a"]),
+        ] {
+            let spec = find(group, "v1", resource).unwrap().1;
+            let mut one = object(json!({"metadata": {"name": "a", "finalizers": held}}));
+            let options = DeleteOptions { propagation: said.map(str::to_owned), ..Default::default() };
+            delete(spec, &mut one, &options, "t");
+            let left = one.get(&["metadata", "finalizers"]).cloned().unwrap_or_else(|| json!([]));
+            assert_eq!(left, json!(wanted), "{resource} {held:?} {said:?}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 use kinit_runtime::Informer;
 use kinit_runtime::events::{self, Recorder, Source};
@@ -67,6 +68,7 @@ pub struct Caches {
     pub revisions: Arc<Informer<ControllerRevision>>,
     pub replication_controllers: Arc<Informer<ReplicationController>>,
     pub claims: Arc<Informer<PersistentVolumeClaim>>,
+    pub device_claims: Arc<Informer<ResourceClaim>>,
     pub volumes: Arc<Informer<PersistentVolume>>,
     pub attributes_classes: Arc<Informer<VolumeAttributesClass>>,
     pub storage_classes: Arc<Informer<StorageClass>>,
@@ -100,6 +102,7 @@ impl Caches {
             revisions: Informer::start(client.clone(), shutdown),
             replication_controllers: Informer::start(client.clone(), shutdown),
             claims: Informer::start(client.clone(), shutdown),
+            device_claims: Informer::start(client.clone(), shutdown),
             volumes: Informer::start(client.clone(), shutdown),
             attributes_classes: Informer::start(client.clone(), shutdown),
             storage_classes: Informer::start(client.clone(), shutdown),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Request;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use kinit_api::quantity::Quantity;
 use kinit_api::quota::{self as usage, Amounts};
 use kinit_runtime::{Change, Informer, Queue, key_of, work};
@@ -50,10 +51,12 @@ pub async fn run(context: Arc<Context>) {
     caches.pods.synced().await;
     caches.services.synced().await;
     caches.claims.synced().await;
+    caches.device_claims.synced().await;
     let queue = Queue::new();
     follow!(quotas, queue, caches, [pods], |pod: &Pod| matches!(pods::phase(pod), "Succeeded" | "Failed"));
     follow!(quotas, queue, caches, [services], |_: &Service| true);
     follow!(quotas, queue, caches, [claims], |_: &PersistentVolumeClaim| true);
+    follow!(quotas, queue, caches, [device_claims], |_: &ResourceClaim| true);
     follow!(quotas, queue, caches, [secrets, config_maps, replication_controllers, replica_sets], |_: &_| false);
     follow!(quotas, queue, caches, [deployments, stateful_sets, daemon_sets, jobs, cron_jobs], |_: &_| false);
     let (keys, known) = (queue.clone(), quotas.clone());
@@ -97,14 +100,16 @@ fn used(caches: &Caches, quota: &ResourceQuota) -> (Amounts, BTreeSet<String>) {
     let namespace = quota.metadata.namespace.as_deref().unwrap_or_default();
     let limits = tree(quota);
     let mut all = Amounts::new();
-    let mut take = |resource: &str, object: Value| {
+    let mut take = |group: &str, resource: &str, object: Value| {
         if usage::in_scopes(&limits, resource, &object) {
-            usage::add(&mut all, &usage::of("", resource, &object));
+            usage::add(&mut all, &usage::of(group, resource, &object));
         }
     };
-    caches.pods.list_in(namespace).iter().for_each(|pod| take("pods", tree(pod.as_ref())));
-    caches.services.list_in(namespace).iter().for_each(|service| take("services", tree(service.as_ref())));
-    caches.claims.list_in(namespace).iter().for_each(|claim| take("persistentvolumeclaims", tree(claim.as_ref())));
+    caches.pods.list_in(namespace).iter().for_each(|pod| take("", "pods", tree(pod.as_ref())));
+    caches.services.list_in(namespace).iter().for_each(|service| take("", "services", tree(service.as_ref())));
+    caches.claims.list_in(namespace).iter().for_each(|claim| take("", "persistentvolumeclaims", tree(claim.as_ref())));
+    let device_claims = caches.device_claims.list_in(namespace);
+    device_claims.iter().for_each(|claim| take("resource.k8s.io", "resourceclaims", tree(claim.as_ref())));
     let counts = [
         ("", "secrets", caches.secrets.list_in(namespace).len()),
         ("", "configmaps", caches.config_maps.list_in(namespace).len()),
@@ -117,7 +122,8 @@ fn used(caches: &Caches, quota: &ResourceQuota) -> (Amounts, BTreeSet<String>) {
         ("batch", "jobs", caches.jobs.list_in(namespace).len()),
         ("batch", "cronjobs", caches.cron_jobs.list_in(namespace).len()),
     ];
-    let mut followed: BTreeSet<String> = ["pods", "services", "persistentvolumeclaims"].map(count_of).into();
+    let mut followed: BTreeSet<String> =
+        ["pods", "services", "persistentvolumeclaims", "resourceclaims.resource.k8s.io"].map(count_of).into();
     for (group, resource, count) in counts {
         let names: Vec<String> = usage::of_object(group, resource).into_keys().collect();
         followed.extend(names.iter().cloned());

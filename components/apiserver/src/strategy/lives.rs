@@ -16,6 +16,16 @@ enum Counted {
     Content,
 }
 
+/// What becomes of an object's dependents where neither its deletion nor a finalizer says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    Deleted,
+    /// As the first clients of these kinds expected.
+    Left,
+    /// Nothing ever: nobody may ask for it.
+    None,
+}
+
 /// What is particular about the objects of a resource.
 #[derive(Debug)]
 struct Life {
@@ -28,12 +38,21 @@ struct Life {
     unconditional: bool,
     /// Whether an update makes what is not there.
     creates: bool,
+    dependents: Dependents,
 }
 
 const SPEC: Counted = Counted::Fields(&[&["spec"]]);
 
 const fn life(group: &'static str, resource: &'static str) -> Life {
-    Life { group, resource, counted: Counted::Nothing, begins: false, unconditional: true, creates: false }
+    Life {
+        group,
+        resource,
+        counted: Counted::Nothing,
+        begins: false,
+        unconditional: true,
+        creates: false,
+        dependents: Dependents::Deleted,
+    }
 }
 
 impl Life {
@@ -52,6 +71,11 @@ impl Life {
         self.creates = true;
         self
     }
+
+    const fn dependents(mut self, dependents: Dependents) -> Self {
+        self.dependents = dependents;
+        self
+    }
 }
 
 const ADMISSION: &str = "admissionregistration.k8s.io";
@@ -64,11 +88,11 @@ const WEBHOOKS: Counted = Counted::Fields(&[&["webhooks"]]);
 
 static LIVES: &[Life] = &[
     life("", "endpoints").creates(),
-    life("", "events").creates(),
+    life("", "events").creates().dependents(Dependents::None),
     life("", "limitranges").creates(),
     life("", "pods").counts(SPEC),
     life("", "podtemplates").counts(Counted::Fields(&[&["template"]])),
-    life("", "replicationcontrollers").counts(SPEC),
+    life("", "replicationcontrollers").counts(SPEC).dependents(Dependents::Left),
     life("", "services").creates(),
     life(ADMISSION, "mutatingadmissionpolicies").counts(SPEC).versioned(),
     life(ADMISSION, "mutatingadmissionpolicybindings").counts(SPEC).versioned(),
@@ -84,10 +108,10 @@ static LIVES: &[Life] = &[
     life("apps", "replicasets").counts(SPEC),
     life("apps", "statefulsets").counts(SPEC),
     life("batch", "cronjobs").counts(SPEC),
-    life("batch", "jobs").counts(SPEC),
+    life("batch", "jobs").counts(SPEC).dependents(Dependents::Left),
     life("coordination.k8s.io", "leases").versioned().creates(),
     life("discovery.k8s.io", "endpointslices").counts(Counted::Content),
-    life("events.k8s.io", "events").creates(),
+    life("events.k8s.io", "events").creates().dependents(Dependents::None),
     life(FLOWCONTROL, "flowschemas").counts(SPEC),
     life(FLOWCONTROL, "prioritylevelconfigurations").counts(SPEC),
     life(NETWORKING, "ingressclasses").counts(SPEC),
@@ -128,6 +152,11 @@ pub fn versioned(spec: &ResourceSpec) -> bool {
 /// Whether an update of an object that is not there makes it.
 pub fn creates(spec: &ResourceSpec) -> bool {
     spec.custom.is_none() && of(spec).creates
+}
+
+/// What becomes of an object's dependents where nobody says it.
+pub fn dependents(spec: &ResourceSpec) -> Dependents {
+    if spec.custom.is_some() { Dependents::Deleted } else { of(spec).dependents }
 }
 
 /// Whether the change is a new generation.
