@@ -196,6 +196,9 @@ impl Trail {
         // What is no object is not noted.
         let object = body::answer(&parts.headers, &bytes).filter(|tree| tree["kind"].is_string());
         if let Some(mut tree) = object {
+            if tree["kind"] == "Status" && tree["apiVersion"] == "v1" {
+                self.event.response_status = Some(untyped(with_code(tree.clone(), parts.status.as_u16())));
+            }
             self.strip(&mut tree);
             self.event.response_object = Some(tree);
         }
@@ -219,6 +222,14 @@ impl Trail {
         self.event.annotations = self.annotations.all();
         self.audit.note(&self.event).await
     }
+}
+
+/// A Status with the code that it was sent with, which a good one does not say itself.
+fn with_code(mut status: Value, code: u16) -> Value {
+    if let Some(fields) = status.as_object_mut() {
+        fields.entry("code").or_insert_with(|| code.into());
+    }
+    status
 }
 
 /// A Status without what says that it is one.

@@ -132,7 +132,36 @@ impl Api {
 /// The answer for an object that is gone.
 fn deleted(request: &ResourceRequest, object: &Object) -> Response<Body> {
     let spec = &request.spec;
-    let details = json!({"name": object.name(), "group": spec.group(), "kind": spec.resource(), "uid": object.uid()});
+    let mut details = json!({"name": object.name(), "kind": spec.resource(), "uid": object.uid()});
+    if !spec.group().is_empty() {
+        details["group"] = spec.group().into();
+    }
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
     json_response(StatusCode::OK, status.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_gone_is_told_without_a_group_where_it_has_none() {
+        let object = Object::from_value(json!({"metadata": {"name": "a", "uid": "u"}})).unwrap();
+        let registry = crate::registry::Registry::default();
+        for (path, details) in [
+            ("/api/v1/namespaces/x/configmaps/a", json!({"name": "a", "kind": "configmaps", "uid": "u"})),
+            (
+                "/apis/apps/v1/namespaces/x/deployments/a",
+                json!({"name": "a", "group": "apps", "kind": "deployments", "uid": "u"}),
+            ),
+        ] {
+            let request = crate::request::parse(&registry, &http::Method::DELETE, path, None).unwrap().unwrap();
+            let body = deleted(&request, &object).into_body().collect().await.unwrap().to_bytes();
+            let told: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((&told["details"], &told["status"]), (&details, &json!("Success")));
+        }
+    }
 }
