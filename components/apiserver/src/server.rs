@@ -103,6 +103,7 @@ impl Server {
         let (cache, follow) = Cache::new(etcd.clone(), shutdown.clone());
         let authorizer = Authorizer::new(&self.options.authorization, cache.clone())?;
         let options = Arc::new(self.options);
+        kinit_api::validate::allow_privileged(options.allow_privileged);
         let api = Api {
             etcd,
             cache: cache.clone(),

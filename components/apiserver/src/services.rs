@@ -43,6 +43,22 @@ pub async fn allocate(api: &Api, service: &mut Object, old: Option<&Object>) -> 
     }
 }
 
+/// What a Service that is only tried is shown: of each range the first address, which nobody is given, as upstream does it.
+pub fn pretend(api: &Api, service: &mut Object) {
+    if service.str(&["spec", "type"]) == "ExternalName" || service.str(&["spec", "clusterIP"]) == "None" {
+        return;
+    }
+    let mut addresses = strings(service, "clusterIPs");
+    for name in strings(service, "ipFamilies").into_iter().skip(addresses.len()) {
+        let range = api.options.service_cluster_ip_range.iter().find(|range| family(range) == name);
+        addresses.extend(range.map(|range| range.network().to_string()));
+    }
+    if let Some(first) = addresses.first().cloned() {
+        service.set(&["spec", "clusterIP"], first);
+        service.set(&["spec", "clusterIPs"], addresses);
+    }
+}
+
 /// Takes back what was taken for a Service that was not stored.
 pub async fn give_back(api: &Api, namespace: &str, name: &str, taken: &Taken) {
     for address in &taken.addresses {

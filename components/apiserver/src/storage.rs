@@ -360,13 +360,18 @@ fn untransformed(key: &str, why: &str) -> Status {
 /// What etcd says of a request that it does not take.
 const TOO_LARGE: &str = "etcdserver: request is too large";
 
+/// Whether an object was larger than etcd takes it.
+pub(crate) fn is_too_large(error: &Status) -> bool {
+    *error == Status::failure(TOO_LARGE)
+}
+
 pub(crate) fn failed(error: tonic::Status) -> Status {
     if error.code() == tonic::Code::OutOfRange {
         return Status::expired(crate::cache::COMPACTED);
     }
     // Asking again would not make it smaller: this is told in etcd's words, and without a reason.
     if error.code() == tonic::Code::InvalidArgument && error.message() == TOO_LARGE {
-        return Status { code: 500, reason: "".into(), ..Status::bad_request(TOO_LARGE) };
+        return Status::failure(TOO_LARGE);
     }
     tracing::warn!(%error, "etcd request failed");
     Status::unavailable(format!("etcdserver: {}", error.message()))

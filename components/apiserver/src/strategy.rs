@@ -6,6 +6,7 @@ mod subresources;
 
 use kinit_api::object::Object;
 use kinit_api::status::Status;
+use kinit_api::validate::text;
 use serde_json::{Value, json};
 
 use crate::handlers::now;
@@ -61,22 +62,12 @@ pub fn drop_repeated_owners(object: &mut Object) -> Vec<String> {
 pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str, now: &str) -> Result<(), Status> {
     let spec = &request.spec;
     if !object.resource_version().is_empty() {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(Status::failure("resourceVersion should not be set on objects to be created"));
     }
     if object.name().is_empty() {
         let field = "metadata.name".to_owned();
         let text = "Required value: name or generateName is required".to_owned();
         return Err(Status::invalid(spec.group(), spec.kind(), "", &[("FieldValueRequired", field, text)]));
-    }
-    if !valid_name(object.name()) {
-        let text = format!("Invalid value: {:?}: may not contain '/' or '%' and may not be '.' or '..'", object.name());
-        let name = object.name().to_owned();
-        return Err(Status::invalid(
-            spec.group(),
-            spec.kind(),
-            &name,
-            &[("FieldValueInvalid", "metadata.name".into(), text)],
-        ));
     }
     if spec.namespaced() {
         object.set(&["metadata", "namespace"], request.namespace.clone());
@@ -94,6 +85,7 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
     if lives::begins(spec) {
         object.set(&["metadata", "generation"], 1);
     }
+    drop_disabled(spec, None, object);
     match (spec.group(), spec.resource()) {
         ("", "namespaces") => {
             let own = object.get(&["spec", "finalizers"]).and_then(Value::as_array);
@@ -103,6 +95,8 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
             }
             object.set(&["spec", "finalizers"], finalizers);
             object.set(&["status", "phase"], "Active");
+            // One whose name is generated has it only now.
+            object.set(&["metadata", "labels", "kubernetes.io/metadata.name"], object.name().to_owned());
         }
         ("", "nodes") => {
             object.remove(&["spec", "configSource"]);
@@ -115,7 +109,7 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
         }
         ("", "pods") => pods::prepare(object),
         ("", "persistentvolumeclaims") => {
-            data_sources(object);
+            data_sources(None, object);
             object.set(&["status", "phase"], "Pending");
         }
         ("", "persistentvolumes") => {
@@ -155,6 +149,13 @@ pub fn normalize(spec: &ResourceSpec, object: &mut Object) {
     if spec.is("apps", "daemonsets") {
         set_template_generation(object, 0);
     }
+    if spec.is("", "nodes") && object.str(&["spec", "podCIDR"]).is_empty() {
+        let ranges = object.get(&["spec", "podCIDRs"]).and_then(Value::as_array);
+        // The field of old is the first of those of now.
+        if let Some(first) = ranges.and_then(|ranges| ranges.first()).cloned() {
+            object.set(&["spec", "podCIDR"], first);
+        }
+    }
     if (spec.group(), spec.resource()) != ("", "secrets") {
         return;
     }
@@ -165,9 +166,67 @@ pub fn normalize(spec: &ResourceSpec, object: &mut Object) {
     }
 }
 
-/// A name becomes a segment of a path, so it must not be able to lead elsewhere.
-fn valid_name(name: &str) -> bool {
-    !matches!(name, "." | "..") && !name.contains(['/', '%'])
+/// Refuses a new object whose name, though its kind may have it, would lead elsewhere as a segment of a path.
+pub fn check_name(spec: &ResourceSpec, object: &Object) -> Result<(), Status> {
+    let name = object.name();
+    let wrong = text::path_segment(name).into_iter();
+    let wrong =
+        wrong.map(|why| ("FieldValueInvalid", "metadata.name".to_owned(), format!("Invalid value: {name:?}: {why}")));
+    let wrong: Vec<_> = wrong.collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Status::invalid(spec.group(), spec.kind(), name, &wrong)) }
+}
+
+/// Whether a new Job's labels are its template's, because it has none of its own: then what its template gets, it gets too.
+pub fn shares_labels(spec: &ResourceSpec, object: &Object) -> bool {
+    spec.is("batch", "jobs") && object.labels().is_empty()
+}
+
+/// Gives a Job the labels of its template.
+pub fn share_labels(job: &mut Object) {
+    if let Some(labels) = job.get(&["spec", "template", "metadata", "labels"]).cloned() {
+        job.set(&["metadata", "labels"], labels);
+    }
+}
+
+/// Takes out fields of features that are off, unless they were there before: upstream drops them without a word.
+pub fn drop_disabled(spec: &ResourceSpec, old: Option<&Object>, new: &mut Object) {
+    let had = |path: &[&str]| old.is_some_and(|old| old.get(path).is_some());
+    match (spec.group(), spec.resource()) {
+        ("coordination.k8s.io", "leases") => {
+            for field in ["strategy", "preferredHolder"].into_iter().filter(|field| !had(&["spec", field])) {
+                new.remove(&["spec", field]);
+            }
+        }
+        ("", "pods") => drop_signals(old, new, &["spec"]),
+        ("apps", _) | ("batch", "jobs") | ("", "replicationcontrollers") => {
+            drop_signals(old, new, &["spec", "template", "spec"]);
+        }
+        _ => {}
+    }
+}
+
+const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+
+fn stops_by_signal(pods: Option<&Value>) -> bool {
+    let lists = CONTAINERS.iter().filter_map(|field| pods?.get(field)?.as_array());
+    lists.flatten().any(|container| !container["lifecycle"]["stopSignal"].is_null())
+}
+
+/// Takes the signals out of the containers at a path.
+fn drop_signals(old: Option<&Object>, new: &mut Object, path: &[&str]) {
+    if old.is_some_and(|old| stops_by_signal(old.get(path))) {
+        return;
+    }
+    let Some(pods) = new.get_mut(path).and_then(Value::as_object_mut) else { return };
+    for field in CONTAINERS {
+        for container in pods.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
+            let Some(container) = container.as_object_mut() else { continue };
+            let Some(lifecycle) = container.get_mut("lifecycle").and_then(Value::as_object_mut) else { continue };
+            if lifecycle.remove("stopSignal").is_some() && lifecycle.is_empty() {
+                container.remove("lifecycle");
+            }
+        }
+    }
 }
 
 /// Carries over into `new` what an update of the request's subresource may not change.
@@ -282,6 +341,7 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
     if spec.status {
         copy(old, new, &["status"]);
     }
+    drop_disabled(spec, Some(old), new);
     match (spec.group(), spec.resource()) {
         ("apiextensions.k8s.io", "customresourcedefinitions") => kinit_crd::status::note_storage(new),
         ("", "namespaces") => {
@@ -302,7 +362,7 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
         }
         ("", "services") => services::drop_type_dependent(old, new),
         ("", "secrets") if new.str(&["type"]).is_empty() => copy(old, new, &["type"]),
-        ("", "persistentvolumeclaims") => data_sources(new),
+        ("", "persistentvolumeclaims") => data_sources(Some(old), new),
         ("apps", "daemonsets") => copy(old, new, &["metadata", "annotations", TEMPLATE_GENERATION]),
         ("", "pods") => {
             if let Some(containers) = old.get(&["spec", "ephemeralContainers"]) {
@@ -350,8 +410,15 @@ fn set_template_generation(object: &mut Object, least: i64) {
 }
 
 /// Either of a claim's two sources stands for the other, where that can be.
-fn data_sources(claim: &mut Object) {
+fn data_sources(before: Option<&Object>, claim: &mut Object) {
     let (old, new) = (["spec", "dataSource"], ["spec", "dataSourceRef"]);
+    let used = before.is_some_and(|before| before.get(&old).is_some() || before.get(&new).is_some());
+    let (group, kind) = (claim.str(&["spec", "dataSource", "apiGroup"]), claim.str(&["spec", "dataSource", "kind"]));
+    let known = [("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")].contains(&(group, kind));
+    // The field of old takes nothing else, and says nothing of it.
+    if !used && !known && claim.get(&new).is_none() {
+        claim.remove(&old);
+    }
     match (claim.get(&old).cloned(), claim.get(&new).cloned()) {
         (Some(source), None) => claim.set(&new, source),
         (None, Some(source)) if source["namespace"].as_str().unwrap_or_default().is_empty() => claim.set(&old, source),
@@ -370,20 +437,26 @@ pub fn may_go(spec: &ResourceSpec, object: &Object) -> bool {
 /// Marks an object for deletion, or says that it may go at once.
 pub fn delete(spec: &ResourceSpec, object: &mut Object, options: &DeleteOptions, now: &str) -> Deletion {
     let before = object.clone();
-    hold_for_dependents(spec, object, options);
+    let is_namespace = spec.is("", "namespaces");
+    // What is in a namespace goes with it in any case.
+    if !is_namespace {
+        hold_for_dependents(spec, object, options);
+    }
     let grace = grace_period(spec, object, options);
     if !object.is_being_deleted() {
         object.set(&["metadata", "deletionTimestamp"], now);
-        object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
+        if !is_namespace {
+            object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
+        }
         if object.generation() > 0 {
             object.set(&["metadata", "generation"], object.generation() + 1);
         }
-    } else if let Some(wanted) = options.grace_period_seconds {
+    } else if let Some(wanted) = options.grace_period_seconds.filter(|_| !is_namespace) {
         // A later request may shorten the wait, never lengthen it.
         let current = object.get(&["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(0);
         object.set(&["metadata", "deletionGracePeriodSeconds"], wanted.clamp(0, current));
     }
-    if spec.is("", "namespaces") {
+    if is_namespace {
         object.set(&["status", "phase"], "Terminating");
     }
     if spec.is("apiextensions.k8s.io", "customresourcedefinitions") && !before.is_being_deleted() {
@@ -565,6 +638,42 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_features_that_are_off_are_dropped_unless_they_were_there() {
+        let leases = find("coordination.k8s.io", "v1", "leases").unwrap().1;
+        let sent = object(json!({"spec": {"holderIdentity": "a", "strategy": "s", "preferredHolder": "b"}}));
+        for (old, kept) in [(None, false), (Some(&sent), true)] {
+            let mut lease = sent.clone();
+            drop_disabled(leases, old, &mut lease);
+            assert_eq!(lease.get(&["spec", "strategy"]).is_some(), kept);
+            assert_eq!(lease.str(&["spec", "holderIdentity"]), "a");
+        }
+        let pods = find("", "v1", "pods").unwrap().1;
+        let container = |lifecycle: Value| json!({"spec": {"containers": [{"name": "c", "lifecycle": lifecycle}]}});
+        for (lifecycle, left) in [
+            (json!({"stopSignal": "SIGTERM"}), Value::Null),
+            (json!({"stopSignal": "SIGTERM", "preStop": {}}), json!({"preStop": {}})),
+        ] {
+            let mut pod = object(container(lifecycle.clone()));
+            drop_disabled(pods, None, &mut pod);
+            assert_eq!(pod.clone().into_value()["spec"]["containers"][0]["lifecycle"], left);
+            let old = object(container(lifecycle.clone()));
+            let mut pod = old.clone();
+            drop_disabled(pods, Some(&old), &mut pod);
+            assert_eq!(pod, old);
+        }
+    }
+
+    #[test]
+    fn a_job_without_labels_has_its_templates() {
+        let jobs = find("batch", "v1", "jobs").unwrap().1;
+        let mut job = object(json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}));
+        assert!(shares_labels(jobs, &job));
+        share_labels(&mut job);
+        assert_eq!(job.str(&["metadata", "labels", "a"]), "b");
+        assert!(!shares_labels(jobs, &job));
+    }
+
+    #[test]
     fn owners_are_named_once() {
         let owner = |uid: &str, name: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
         let of = |owners: &[Value]| object(json!({"metadata": {"name": "a", "ownerReferences": owners}}));
@@ -580,7 +689,8 @@ mod tests {
         let maps = request("/api/v1/namespaces/n/configmaps/x");
         for name in ["", "..", "a/b"] {
             let mut map = object(json!({"metadata": {"name": name}}));
-            assert_eq!(prepare_create(&maps, &mut map, "u", "t").unwrap_err().code, 422, "{name}");
+            let made = prepare_create(&maps, &mut map, "u", "t").and_then(|()| check_name(&maps.spec, &map));
+            assert_eq!(made.unwrap_err().code, 422, "{name}");
         }
     }
 }

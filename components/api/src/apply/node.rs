@@ -183,10 +183,21 @@ impl<'a> Node<'a> {
     pub fn unset(self, name: &str) -> Option<Value> {
         let Self::Struct(schema) = self else { return None };
         let field = schema.field(name)?;
-        if is_plain_struct(field) {
+        let one = field.shape == Shape::One && !field.pointer;
+        if one && !field.omit_zero && field.message().is_some() {
             return Some(Value::Object(Map::new()));
         }
-        (!field.omit_empty && (field.pointer || field.shape != Shape::One)).then_some(Value::Null)
+        // A time is written whatever its tags say.
+        if one && matches!(field.element, Element::Scalar(Scalar::Time | Scalar::MicroTime)) {
+            return Some(Value::Null);
+        }
+        if field.omit_empty || !one {
+            return (!field.omit_empty).then_some(Value::Null);
+        }
+        match field.element {
+            Element::Scalar(_) => default(schema, name),
+            Element::Message(_) => None,
+        }
     }
 
     /// The fields of a struct that are structs themselves, and so always there.

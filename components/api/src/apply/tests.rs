@@ -32,6 +32,21 @@ fn containers(list: Value) -> Value {
 }
 
 #[test]
+fn what_is_written_as_go_writes_nothing_is_nobodys() {
+    let owned_of = |group: &str, kind: &str, tree: Value| {
+        let schema = kinit_schema::kind(group, "v1", kind).map(Schema::Type);
+        let mut object = Object::from_value(tree).unwrap();
+        update(schema, None, &mut object, writer("m"));
+        owned(&object, "m")
+    };
+    let policy = json!({"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}});
+    assert_eq!(owned_of("networking.k8s.io", "NetworkPolicy", policy), json!({"f:spec": {"f:policyTypes": {}}}));
+    let event =
+        json!({"involvedObject": {"kind": "Pod"}, "eventTime": null, "reportingComponent": "", "type": "Normal"});
+    assert_eq!(owned_of("", "Event", event), json!({"f:involvedObject": {}, "f:type": {}}));
+}
+
+#[test]
 fn what_is_applied_is_owned_and_what_is_no_longer_applied_goes() {
     let first =
         applied(None, json!({"metadata": {"labels": {"a": "1"}}, "spec": {"replicas": 1, "paused": true}}), "m", false);

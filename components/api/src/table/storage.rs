@@ -58,9 +58,6 @@ const CSI_DRIVER: &[Column] = &[
 
 const CSI_NODE: &[Column] = &[name(), count("Drivers", "/spec/drivers", ""), since_creation()];
 
-const CSI_CAPACITY: &[Column] =
-    &[name(), string("StorageClassName", "/storageClassName"), string_or("Capacity", "/capacity", "<unset>")];
-
 const ATTACHMENT: &[Column] = &[
     name(),
     Column { format: "name", ..string("Attacher", "/spec/attacher") },
@@ -79,7 +76,6 @@ pub(super) fn columns(kind: &str) -> Option<&'static [Column]> {
         "StorageClass" => STORAGE_CLASS,
         "CSIDriver" => CSI_DRIVER,
         "CSINode" => CSI_NODE,
-        "CSIStorageCapacity" => CSI_CAPACITY,
         "VolumeAttachment" => ATTACHMENT,
         "VolumeAttributesClass" => ATTRIBUTES_CLASS,
         _ => return None,

@@ -38,6 +38,11 @@ pub(super) fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
     for (at, metric) in list(spec, "metrics").iter().enumerate() {
         self::metric(metric, &path.child("metrics").index(at), errors);
     }
+    let wakes = |metric: &Value| matches!(str_of(metric, "type"), "Object" | "External");
+    if least == Some(0) && !list(spec, "metrics").iter().any(wakes) {
+        let text = "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(Error::forbidden(&path.child("metrics"), text));
+    }
     for direction in ["scaleUp", "scaleDown"] {
         let rules = &spec["behavior"][direction];
         if rules.is_object() {

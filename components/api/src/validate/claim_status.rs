@@ -121,7 +121,10 @@ fn device(device: &Value, allocated: &BTreeSet<String>, path: &Path, errors: &mu
     place(device, path, errors);
     let id = device_id(device);
     if !allocated.contains(&id) {
-        errors.push(Error::invalid(path, id, "must be an allocated device in the claim"));
+        let [driver, pool, name, share] =
+            ["driver", "pool", "device", "shareID"].map(|field| Value::from(str_of(device, field)).to_string());
+        let shown = format!(r#"{{"Driver":{driver},"Pool":{pool},"Device":{name},"ShareID":{share}}}"#);
+        errors.push(Error::invalid_text(path, &shown, "must be an allocated device in the claim"));
     }
     let conditions = list(device, "conditions");
     if conditions.len() > CONDITIONS {

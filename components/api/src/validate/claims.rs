@@ -64,12 +64,12 @@ pub(super) fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
     if !str_of(reference, "namespace").is_empty() {
         if source.is_object() {
             let text = "may not be specified when dataSourceRef.namespace is specified";
-            errors.push(Error::invalid(path, path.child("dataSource").to_string(), text));
+            errors.push(Error::invalid_text(path, "{}", text));
         }
     } else if source.is_object() && reference.is_object() {
         let fields = ["apiGroup", "kind", "name"];
         if fields.iter().any(|field| source.get(*field) != reference.get(*field)) {
-            errors.push(Error::invalid(path, path.child("dataSource").to_string(), "must match dataSourceRef"));
+            errors.push(Error::invalid_text(path, "{}", "must match dataSourceRef"));
         }
     }
     let class = str_of(spec, "volumeAttributesClassName");

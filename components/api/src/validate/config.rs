@@ -36,7 +36,7 @@ pub(super) fn config_map(map: &Object) -> Errors {
         size += decoded_length(value);
     }
     if size > MOST {
-        errors.push(Error::too_long(&Path::default(), MOST));
+        errors.push(Error::too_long(&Path::new("[]"), MOST));
     }
     errors
 }

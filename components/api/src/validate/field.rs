@@ -75,6 +75,11 @@ impl Error {
         Self::new("FieldValueRequired", "Required value", path, Shown::Nothing, detail)
     }
 
+    /// As [`Error::invalid`], of a value that is shown as `text` has it.
+    pub(super) fn invalid_text(path: &Path, text: &str, detail: &str) -> Self {
+        Self::new("FieldValueInvalid", "Invalid value", path, Shown::Text(text.to_owned()), detail)
+    }
+
     pub fn invalid(path: &Path, value: impl Into<Value>, detail: impl Display) -> Self {
         Self::new("FieldValueInvalid", "Invalid value", path, shown(value), &detail.to_string())
     }

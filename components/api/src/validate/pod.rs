@@ -61,7 +61,7 @@ pub(super) fn created(pod: &Object) -> Errors {
     if annotated.get(MIRROR).is_some() {
         let claims = list(spec, "resourceClaims").len();
         let text = "static pods do not support resource claims";
-        errors.extend((0..claims).map(|_| Error::forbidden(&Path::default(), text)));
+        errors.extend((0..claims).map(|_| Error::forbidden(&Path::new("[]"), text)));
     }
     errors
 }

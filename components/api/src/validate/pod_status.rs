@@ -122,7 +122,7 @@ fn addresses(status: &Value, path: &Path, errors: &mut Errors) {
 /// A write of the containers for debugging, which come and then stay as they are.
 pub(super) fn debugging(old: &Object, new: &Object) -> Errors {
     if old.get(&["metadata", "annotations", pod::MIRROR]).is_some() {
-        return vec![Error::forbidden(&Path::default(), "static pods do not support ephemeral containers")];
+        return vec![Error::forbidden(&Path::new("[]"), "static pods do not support ephemeral containers")];
     }
     let mut errors = pod::whole(new);
     errors.extend(pod_update::annotations(old, new));
@@ -147,10 +147,10 @@ pub(super) fn debugging(old: &Object, new: &Object) -> Errors {
 /// A write of the size. `classes` are the Pod's, before and after.
 pub(super) fn resize(old: &Object, new: &Object, classes: (&str, &str)) -> Errors {
     if old.get(&["metadata", "annotations", pod::MIRROR]).is_some() {
-        return vec![Error::forbidden(&Path::default(), "static pods cannot be resized")];
+        return vec![Error::forbidden(&Path::new("[]"), "static pods cannot be resized")];
     }
     if old.str(&["spec", "os", "name"]) == "windows" {
-        return vec![Error::forbidden(&Path::default(), "windows pods cannot be resized")];
+        return vec![Error::forbidden(&Path::new("[]"), "windows pods cannot be resized")];
     }
     let mut errors = pod::whole(new);
     let path = Path::new("spec");

@@ -1,5 +1,7 @@
 //! Whose rights a Pod and its containers run with, and what the system that they are for knows of that.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
@@ -54,8 +56,23 @@ pub(super) fn of_pod(spec: &Value, of_spec: &Path, errors: &mut Errors) {
     known(context, "seLinuxChangePolicy", LABEL_POLICIES, &path, errors);
 }
 
+/// Whether containers may be privileged: one setting of a process, as upstream has it, that its flag `--allow-privileged` makes.
+static PRIVILEGED: AtomicBool = AtomicBool::new(true);
+
+/// Says whether containers, and Windows' processes of the host, may be privileged from now on; they may until something is said.
+pub fn allow_privileged(allowed: bool) {
+    PRIVILEGED.store(allowed, Ordering::Relaxed);
+}
+
+pub(super) fn may_be_privileged() -> bool {
+    PRIVILEGED.load(Ordering::Relaxed)
+}
+
 /// The context of a container.
 pub(super) fn of_container(context: &Value, host_users: bool, path: &Path, errors: &mut Errors) {
+    if context["privileged"] == true && !may_be_privileged() {
+        errors.push(Error::forbidden(&path.child("privileged"), "disallowed by cluster policy"));
+    }
     ids(context, &["runAsUser", "runAsGroup"], path, errors);
     known(context, "procMount", PROC_MOUNTS, path, errors);
     if host_users && context["procMount"] == "Unmasked" {

@@ -338,7 +338,8 @@ fn volume(spec: &Value, path: &Path, errors: &mut Errors) {
         errors.push(Error::required(&of_capacity, ""));
     }
     if !capacity.contains_key("storage") || capacity.len() > 1 {
-        errors.push(Error::not_supported(&of_capacity, Value::from(capacity.clone()), &["storage"]));
+        let shown = if spec["capacity"].is_object() { Value::from(capacity.clone()) } else { Value::Null };
+        errors.push(Error::not_supported(&of_capacity, shown, &["storage"]));
     }
     for (name, size) in &capacity {
         if let Some(size) = quantity(size).filter(|size| *size <= Quantity::ZERO) {

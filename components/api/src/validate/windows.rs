@@ -105,6 +105,9 @@ pub(super) fn host_processes(spec: &Value, path: &Path, errors: &mut Errors) {
         let text = "hostNetwork must be true if pod contains any hostProcess containers";
         errors.push(Error::invalid(&path.child("hostNetwork"), false, text));
     }
+    if of_host > 0 && !super::security::may_be_privileged() {
+        errors.push(Error::forbidden(path, "hostProcess containers are disallowed by cluster policy"));
+    }
 }
 
 #[cfg(test)]

@@ -61,18 +61,26 @@ fn selects(spec: &Value, kind: &str, path: &Path, errors: &mut Errors) {
     let path_of_selector = path.child("selector");
     if selector.is_null() {
         errors.push(Error::required(&path_of_selector, ""));
+        // None selects nothing, and so not the template's Pods either.
+        mismatched(spec, path, errors);
         return;
     }
-    let before = errors.len();
     metadata::selector(selector, &path_of_selector, errors);
     if list(selector, "matchExpressions").is_empty() && same(selector.get("matchLabels"), None) {
         let text = format!("empty selector is invalid for {kind}");
         errors.push(Error::invalid(&path_of_selector, selector.clone(), text));
     }
-    if errors.len() > before {
-        return;
+    // One without the values that its operator needs cannot be used.
+    let unusable = list(selector, "matchExpressions")
+        .iter()
+        .any(|term| matches!(str_of(term, "operator"), "In" | "NotIn") && list(term, "values").is_empty());
+    match LabelSelector::from_object(selector) {
+        Ok(selector) if !unusable => matches_template(Some(selector), spec, path, errors),
+        _ => {
+            let text = if kind == "statefulset" { "" } else { "invalid label selector" };
+            errors.push(Error::invalid(&path_of_selector, selector.clone(), text));
+        }
     }
-    matches_template(LabelSelector::from_object(selector).ok(), spec, path, errors);
 }
 
 /// That the selector, where there is one, selects the template's Pods.
@@ -88,10 +96,16 @@ fn matches_template(selector: Option<LabelSelector>, spec: &Value, path: &Path, 
     let pairs = pairs.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
     let own: std::collections::BTreeMap<String, String> = pairs.collect();
     if selector.is_some_and(|selector| !selector.matches(&own)) {
-        let path = path.child("template").child("metadata").child("labels");
-        let labels = if labels.is_null() { Value::Object(serde_json::Map::new()) } else { labels.clone() };
-        errors.push(Error::invalid(&path, labels, "`selector` does not match template `labels`"));
+        mismatched(spec, path, errors);
     }
+}
+
+/// Tells that the template's Pods are not selected.
+fn mismatched(spec: &Value, path: &Path, errors: &mut Errors) {
+    let labels = &spec["template"]["metadata"]["labels"];
+    let path = path.child("template").child("metadata").child("labels");
+    let labels = if labels.is_null() { Value::Object(serde_json::Map::new()) } else { labels.clone() };
+    errors.push(Error::invalid(&path, labels, "`selector` does not match template `labels`"));
 }
 
 /// The selector of a ReplicationController is a map.

@@ -30,13 +30,17 @@ pub fn priority(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Ob
             "the integer value of priority ({asked}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
         )));
     }
+    let own = pod.str(&["spec", "preemptionPolicy"]);
+    if !own.is_empty() && own != policy {
+        return Err(attributes.forbidden(format!(
+            "the string value of PreemptionPolicy ({own}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+        )));
+    }
     if let (true, Some(class)) = (name.is_empty(), &class) {
         pod.set(&["spec", "priorityClassName"], class.name().to_owned());
     }
     pod.set(&["spec", "priority"], value);
-    if pod.str(&["spec", "preemptionPolicy"]).is_empty() {
-        pod.set(&["spec", "preemptionPolicy"], policy);
-    }
+    pod.set(&["spec", "preemptionPolicy"], policy);
     Ok(())
 }
 

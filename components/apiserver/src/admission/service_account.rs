@@ -57,10 +57,21 @@ fn mirror(attributes: &Attributes<'_>, pod: &Object) -> Result<(), Status> {
     if sources.any(|source| source.get("serviceAccountToken").is_some()) {
         return Err(attributes.forbidden("a mirror pod may not use ServiceAccountToken volume projections"));
     }
-    if volumes.iter().any(|volume| volume.get("secret").is_some()) {
+    if uses_secrets(&tree["spec"]) {
         return Err(attributes.forbidden("a mirror pod may not reference secrets"));
     }
     Ok(())
+}
+
+/// Whether Pods have Secrets as volumes or in the environment of a container.
+fn uses_secrets(spec: &Value) -> bool {
+    let items = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let containers = ["initContainers", "containers", "ephemeralContainers"].map(|field| items(&spec[field])).concat();
+    let in_env = |container: &Value| {
+        items(&container["env"]).iter().any(|one| one["valueFrom"].get("secretKeyRef").is_some())
+            || items(&container["envFrom"]).iter().any(|one| one.get("secretRef").is_some())
+    };
+    items(&spec["volumes"]).iter().any(|volume| volume.get("secret").is_some()) || containers.iter().any(in_env)
 }
 
 fn volume_name() -> String {
@@ -103,6 +114,18 @@ fn mount_token(pod: &mut Object, new_name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_found_in_volumes_and_environments() {
+        for (spec, uses) in [
+            (json!({"containers": [{"name": "c", "env": [{"name": "A", "value": "b"}]}]}), false),
+            (json!({"volumes": [{"name": "v", "secret": {}}]}), true),
+            (json!({"containers": [{"envFrom": [{"configMapRef": {}}, {"secretRef": {"name": "s"}}]}]}), true),
+            (json!({"initContainers": [{"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s"}}}]}]}), true),
+        ] {
+            assert_eq!(uses_secrets(&spec), uses, "{spec}");
+        }
+    }
 
     #[test]
     fn a_token_is_mounted_where_there_is_room() {

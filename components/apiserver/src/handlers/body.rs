@@ -264,6 +264,12 @@ pub fn delete_options(request: &ResourceRequest, payload: &Payload) -> Result<De
 /// The options that a `DeleteOptions` object says; null says none.
 pub fn options_of(request: &ResourceRequest, body: &Value) -> Result<DeleteOptions, Status> {
     const POLICIES: [&str; 3] = ["Foreground", "Background", "Orphan"];
+    if let Some(kind) = body["kind"].as_str().filter(|kind| !matches!(*kind, "" | "DeleteOptions")) {
+        let version = body["apiVersion"].as_str().unwrap_or_default();
+        let scheme = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
+        let text = format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}");
+        return Err(Status::bad_request(text));
+    }
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let mut options = DeleteOptions {
         grace_period_seconds: body["gracePeriodSeconds"].as_i64(),

@@ -21,6 +21,7 @@ use crate::{convert, services, view};
 impl Api {
     pub(super) async fn delete(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
         let options = body::delete_options(request, payload)?;
+        warn_of_pods(request, &options);
         let (object, revision, gone) = self.delete_one(request, &request.name, &options).await?;
         if gone && !request.spec.answers_deleted {
             return Ok(deleted(request, &object));
@@ -60,8 +61,17 @@ impl Api {
         let spec = &request.spec;
         let Base { mut object, revision, .. } = base;
         let unlike = |what: &str, wanted: &str, found: &str| {
-            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-            Status::conflict(spec.group(), spec.resource(), name, &why)
+            if spec.is("", "namespaces") {
+                let why =
+                    format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
+                return Status::conflict(spec.group(), spec.resource(), name, &why);
+            }
+            let since = if what == "UID" { "deleted and then recreated" } else { "modified" };
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {since}"
+            );
+            // Upstream names the kind here.
+            Status::conflict(spec.group(), spec.kind(), name, &why)
         };
         if let Some(uid) = options.uid.as_ref().filter(|uid| **uid != object.uid()) {
             return Err(unlike("UID", uid, object.uid()));
@@ -72,8 +82,13 @@ impl Api {
         }
         let deletion = Some(options);
         let attributes = Attributes { deletion, ..Attributes::new(Operation::Delete, request, name, None) };
-        self.ask(&attributes, &mut object.clone()).await?;
+        let mut before = object.clone();
+        self.ask(&attributes, &mut before).await?;
         let next = strategy::delete(spec, &mut object, options, &now());
+        if next == Deletion::Now && !spec.is("", "pods") {
+            // What goes at once was never marked.
+            object = before;
+        }
         if next == Deletion::Waiting || options.dry_run || request.is_dry_run() {
             return Ok(Attempt::Needless(object));
         }
@@ -82,7 +97,7 @@ impl Api {
         let written = if gone {
             self.etcd.delete(&key, revision).await
         } else {
-            self.put(request, &key, &object, revision).await
+            self.put_whole(request, &key, &object, revision).await
         };
         let revision = match written {
             Ok(revision) => revision,
@@ -107,6 +122,7 @@ impl Api {
         paging::check(request)?;
         let options = body::delete_options(request, payload)?;
         let selected = filter(request)?;
+        warn_of_pods(request, &options);
         let (objects, revision) = self.cache.list_consistent(request.index).await?;
         let converts = convert::asks(&request.spec);
         let entries = objects.values().filter(|entry| (converts && within(request, entry)) || selected(entry));
@@ -126,6 +142,16 @@ impl Api {
         // What was there is told, as a list of it is.
         let metadata = json!({"resourceVersion": revision.to_string()});
         List { spec: request.spec.clone(), metadata, items }.respond(request.format)
+    }
+}
+
+/// Tells who deletes a Job without a word that its Pods stay.
+fn warn_of_pods(request: &ResourceRequest, options: &strategy::DeleteOptions) {
+    if request.spec.is("batch", "jobs") && options.propagation.is_none() {
+        request.warnings.add(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
+             set propagationPolicy=Orphan to suppress this warning",
+        );
     }
 }
 

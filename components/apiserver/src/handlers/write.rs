@@ -21,7 +21,7 @@ use crate::admission::{Attributes, Operation};
 use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 use crate::services::{self, Taken};
-use crate::storage::WriteError;
+use crate::storage::{self, Stored, WriteError};
 use crate::versions::Versions;
 use crate::{custom, fields, names, policy, strategy, view};
 
@@ -132,6 +132,22 @@ fn name_owners_once(request: &ResourceRequest, object: &mut Object, found: &str)
 /// Where owners are looked for that are named twice.
 const AFTER_ADMISSION: &str = " after mutating admission happens";
 
+/// The error of a new object in whose place there is another, which may be on its way out.
+fn exists(spec: &ResourceSpec, object: &Object, found: Option<Stored>) -> Status {
+    let mut status = Status::already_exists(spec.group(), spec.resource(), object.name());
+    let found = found.and_then(|stored| stored.object().ok());
+    if found.is_some_and(|there| there.is_being_deleted()) {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
+}
+
+/// Takes an object's managers away if it was too large for etcd with them; gives whether it did. `notes` says whether the write
+/// notes managers beside what it is about; those of an apply are what it is about.
+fn lightened(error: &Status, notes: bool, object: &mut Object) -> bool {
+    notes && storage::is_too_large(error) && object.remove(&["metadata", "managedFields"]).is_some()
+}
+
 impl Api {
     pub(super) async fn create(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
         let mut object = view::stored(&request.spec, body::object(request, payload)?);
@@ -151,6 +167,7 @@ impl Api {
     ) -> Result<(Object, i64), Status> {
         let spec = &request.spec;
         strategy::normalize(spec, &mut object);
+        let shares_labels = strategy::shares_labels(spec, &object);
         custom::fill(spec, &mut object);
         fields::note(request, None, &mut object, &now(), None);
         let prefix = object.str(&["metadata", "generateName"]).to_owned();
@@ -166,29 +183,37 @@ impl Api {
             }
             let uid = uuid::Uuid::new_v4().to_string();
             strategy::prepare_create(request, &mut object, &uid, &now())?;
+            if shares_labels {
+                strategy::share_labels(&mut object);
+            }
             custom::fill_again(spec, &mut object, changed_outside);
             let is_service = spec.is("", "services");
             if is_service {
                 services::settle(self, &mut object, None)?;
             }
             custom::create(request, &object)?;
+            strategy::check_name(spec, &object)?;
             policy::check::check(spec, &object)?;
             self.admit(&attributes, &object).await?;
             if request.is_dry_run() {
+                if let Some(found) = self.etcd.get(&self.key(request, object.name())).await? {
+                    return Err(exists(spec, &object, Some(found)));
+                }
+                if is_service {
+                    services::pretend(self, &mut object);
+                }
                 return Ok((object, 0));
             }
             let taken = if is_service { services::allocate(self, &mut object, None).await? } else { Taken::default() };
             let key = self.key(request, object.name());
-            let failed = match self.put(request, &key, &object, 0).await {
+            let failed = match self.put(request, &key, &mut object, 0).await {
                 Ok(revision) => return Ok((object, revision)),
                 Err(failed) => failed,
             };
             services::give_back(self, &request.namespace, object.name(), &taken).await;
             match failed {
                 WriteError::Mismatch(_) if generated => {}
-                WriteError::Mismatch(_) => {
-                    return Err(Status::already_exists(spec.group(), spec.resource(), object.name()));
-                }
+                WriteError::Mismatch(found) => return Err(exists(spec, &object, found)),
                 WriteError::Failed(status) => return Err(status),
             }
         }
@@ -301,7 +326,24 @@ impl Api {
         Ok(converted.first().unwrap_or(object).to_vec().into())
     }
 
+    /// Stores an object. One that is larger than etcd takes it is tried once more without its managers, which it can do without;
+    /// those of an apply are what it is about.
     pub(super) async fn put(
+        &self,
+        request: &ResourceRequest,
+        key: &str,
+        object: &mut Object,
+        expected: i64,
+    ) -> Result<i64, WriteError> {
+        match self.put_whole(request, key, object, expected).await {
+            Err(WriteError::Failed(status)) if lightened(&status, request.manager.is_some(), object) => {
+                self.put_whole(request, key, object, expected).await
+            }
+            result => result,
+        }
+    }
+
+    pub(super) async fn put_whole(
         &self,
         request: &ResourceRequest,
         key: &str,
@@ -356,6 +398,15 @@ impl Api {
         if says && expected != old.resource_version() {
             return Err(Status::modified(spec.group(), spec.resource(), &request.name));
         }
+        if !new.uid().is_empty() && new.uid() != old.uid() {
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                self.key(request, &request.name),
+                new.uid(),
+                old.uid()
+            );
+            return Err(Status::conflict(spec.group(), spec.resource(), &request.name, &why));
+        }
         for object in [&mut old, &mut new] {
             object.remove(&["metadata", "resourceVersion"]);
         }
@@ -391,8 +442,11 @@ impl Api {
         let taken = if is_service { services::allocate(self, &mut new, Some(&old)).await? } else { Taken::default() };
         let key = self.key(request, &request.name);
         let goes = strategy::may_go(spec, &new);
-        let written =
-            if goes { self.etcd.delete(&key, revision).await } else { self.put(request, &key, &new, revision).await };
+        let written = if goes {
+            self.etcd.delete(&key, revision).await
+        } else {
+            self.put(request, &key, &mut new, revision).await
+        };
         match written {
             Ok(revision) => {
                 if is_service {
@@ -418,6 +472,24 @@ mod tests {
     fn read(media: &str, text: &str) -> Result<(Change, Facts), Status> {
         let payload = Payload { content_type: media.to_owned(), bytes: Bytes::copy_from_slice(text.as_bytes()) };
         Change::read(&payload, kinit_schema::kind("", "v1", "ConfigMap"))
+    }
+
+    #[test]
+    fn what_is_too_large_goes_without_its_managers() {
+        let too_large = storage::failed(tonic::Status::invalid_argument("etcdserver: request is too large"));
+        let with =
+            || Object::from_value(json!({"metadata": {"name": "a", "managedFields": [{"manager": "m"}]}})).unwrap();
+        let bare = Object::from_value(json!({"metadata": {"name": "a"}})).unwrap();
+        for (error, notes, lighter) in [
+            (&too_large, true, true),
+            (&too_large, false, false),
+            (&Status::internal("etcdserver: request is too large"), true, false),
+        ] {
+            let mut object = with();
+            assert_eq!(lightened(error, notes, &mut object), lighter);
+            assert_eq!(object, if lighter { bare.clone() } else { with() });
+        }
+        assert!(!lightened(&too_large, true, &mut bare.clone()), "once is enough");
     }
 
     #[test]

@@ -36,6 +36,7 @@ const POD_FIELDS: &[&str] = &[
     "spec.hostNetwork",
     "status.phase",
     "status.podIP",
+    "status.podIPs",
     "status.nominatedNodeName",
 ];
 const EVENT_FIELDS: &[&str] = &[
@@ -145,11 +146,7 @@ const TABLE: [ResourceSpec; 68] = [
     row(APPS, "controllerrevisions", "ControllerRevision", Namespaced),
     row(APPS, "daemonsets", "DaemonSet", Namespaced).short(&["ds"]).status().in_category("all"),
     row(APPS, "deployments", "Deployment", Namespaced).short(&["deploy"]).status().in_category("all"),
-    row(APPS, "replicasets", "ReplicaSet", Namespaced)
-        .short(&["rs"])
-        .status()
-        .selected_by(&["status.replicas"])
-        .in_category("all"),
+    row(APPS, "replicasets", "ReplicaSet", Namespaced).short(&["rs"]).status().in_category("all"),
     row(APPS, "statefulsets", "StatefulSet", Namespaced).short(&["sts"]).status().in_category("all"),
     row(AUTHENTICATION, "selfsubjectreviews", "SelfSubjectReview", Cluster).never_stored(),
     row(AUTHENTICATION, "tokenreviews", "TokenReview", Cluster).never_stored(),
