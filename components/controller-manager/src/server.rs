@@ -166,7 +166,7 @@ async fn config_of(options: &Options) -> anyhow::Result<kube::Config> {
 /// Metrics and what the process is, for clients on this host alone: there is no asking the API server who may see them yet.
 fn show(
     request: &http::Request<hyper::body::Incoming>,
-    metrics: &Metrics,
+    (health, metrics): (&Health, &Metrics),
     pages: &Pages,
 ) -> http::Response<kinit_serving::Body> {
     let local = request.extensions().get::<Peer>().is_some_and(|peer| peer.address.ip().is_loopback());
@@ -175,10 +175,12 @@ fn show(
             let text = format!("{}{}", kinit_runtime::figures::text(), metrics.process());
             kinit_serving::text(http::StatusCode::OK, text)
         }
-        ("/metrics" | "/flagz" | "/statusz", false) => {
+        ("/metrics" | "/metrics/slis" | "/flagz" | "/statusz", false) => {
             kinit_serving::text(http::StatusCode::FORBIDDEN, "this is shown on this host alone\n")
         }
-        (path, _) => pages.respond(path, request.uri().query(), request.headers()).unwrap_or_else(not_found),
+        (path, _) => Metrics::indicators(path, health)
+            .or_else(|| pages.respond(path, request.uri().query(), request.headers()))
+            .unwrap_or_else(not_found),
     }
 }
 
@@ -189,11 +191,11 @@ fn not_found() -> http::Response<kinit_serving::Body> {
 async fn serve(listener: Listener, flags: Flags, shutdown: CancellationToken) {
     let health = Arc::new(Health::new());
     let metrics = Metrics::default();
-    let paths = ["/healthz", "/livez", "/metrics", "/readyz"];
+    let paths = ["/healthz", "/livez", "/metrics", "/metrics/slis", "/readyz"];
     let pages = Arc::new(Pages::new("kube-controller-manager", Some(flags), paths));
     let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let answer = health.respond(request.uri().path(), request.uri().query());
-        let answer = answer.unwrap_or_else(|| show(&request, &metrics, &pages));
+        let answer = answer.unwrap_or_else(|| show(&request, (&health, &metrics), &pages));
         async move { Ok::<_, Infallible>(answer) }
     });
     listener.serve(hyper_util::service::TowerToHyperService::new(service), Limits::default(), shutdown).await;

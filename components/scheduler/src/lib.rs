@@ -22,6 +22,7 @@ pub mod cache;
 pub mod config;
 pub mod core;
 pub mod cycle;
+mod figures;
 pub mod node;
 pub mod options;
 pub mod plugins;

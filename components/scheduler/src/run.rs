@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,14 +13,12 @@ use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
 use kinit_serving::zpages::{Flags, Pages};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Configuration;
 use crate::core::{Action, Core, Event};
+use crate::figures::{Figures, Outcome};
 use crate::options::Options;
 use crate::profile::Profile;
 use crate::watches;
@@ -39,14 +37,6 @@ pub struct Server {
     profiles: Vec<Profile>,
 }
 
-/// What is counted.
-#[derive(Clone, Default)]
-struct Figures {
-    scheduled: Counter,
-    unschedulable: Counter,
-    pending: [Gauge<i64, AtomicI64>; 4],
-}
-
 impl Server {
     /// Reads the configuration. `flags` are what the process was started with.
     pub fn new(options: Options, flags: Flags) -> anyhow::Result<Self> {
@@ -61,7 +51,8 @@ impl Server {
         let kubeconfig = kubeconfig.context("there is no --kubeconfig, which says how the API server is reached")?;
         let client = kinit_runtime::from_kubeconfig(kubeconfig).await?;
         let synced = Arc::new(AtomicBool::new(false));
-        let (metrics, figures, latency) = figures();
+        let metrics = Metrics::default();
+        let figures = Figures::shown(&metrics);
         let listener = self.bind(&synced, &metrics).await?;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(listener(shutdown.clone()));
@@ -77,7 +68,7 @@ impl Server {
         let longest = Duration::from_secs(self.config.pod_max_backoff_seconds.unwrap_or(10));
         let core = Core::new(self.profiles, first, longest);
         let writer = Writer::new(client, &format!("default-scheduler-{host}"));
-        let decisions = Loop { core, writer, sender, figures, latency, synced };
+        let decisions = Loop { core, writer, sender, figures, synced };
         tokio::select! {
             () = decisions.run(receiver) => {}
             () = shutdown.cancelled() => {}
@@ -109,11 +100,11 @@ impl Server {
             if synced.load(Ordering::Relaxed) { Ok(()) } else { Err("pods and nodes were not listed yet".into()) }
         });
         let metrics = metrics.clone();
-        let paths = ["/healthz", "/livez", "/metrics", "/readyz"];
+        let paths = ["/healthz", "/livez", "/metrics", "/metrics/slis", "/readyz"];
         let pages = Arc::new(Pages::new("kube-scheduler", Some(self.flags.clone()), paths));
         let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let answer = health.respond(request.uri().path(), request.uri().query());
-            let answer = answer.unwrap_or_else(|| show(&request, &metrics, &pages));
+            let answer = answer.unwrap_or_else(|| show(&request, (&health, &metrics), &pages));
             async move { Ok::<_, Infallible>(answer) }
         });
         let service = hyper_util::service::TowerToHyperService::new(service);
@@ -128,37 +119,19 @@ impl Server {
 /// Metrics and what the process is, for clients on this host alone: there is no asking the API server who may see them yet.
 fn show(
     request: &http::Request<hyper::body::Incoming>,
-    metrics: &Metrics,
+    (health, metrics): (&Health, &Metrics),
     pages: &Pages,
 ) -> http::Response<kinit_serving::Body> {
     let local = request.extensions().get::<Peer>().is_some_and(|peer| peer.address.ip().is_loopback());
     let (path, query) = (request.uri().path(), request.uri().query());
-    if matches!(path, "/metrics" | "/flagz" | "/statusz") && !local {
+    if matches!(path, "/metrics" | "/metrics/slis" | "/flagz" | "/statusz") && !local {
         return kinit_serving::text(http::StatusCode::FORBIDDEN, "this is shown on this host alone\n");
     }
     metrics
         .respond(path)
+        .or_else(|| Metrics::indicators(path, health))
         .or_else(|| pages.respond(path, query, request.headers()))
         .unwrap_or_else(|| kinit_serving::text(http::StatusCode::NOT_FOUND, "there is nothing here\n"))
-}
-
-fn figures() -> (Metrics, Figures, Histogram) {
-    let (metrics, figures) = (Metrics::default(), Figures::default());
-    let latency = Histogram::new(exponential_buckets(0.0001, 2.0, 16));
-    metrics.register(|registry| {
-        registry.register("scheduler_pods_scheduled", "Pods that got a node", figures.scheduled.clone());
-        registry.register("scheduler_pods_unschedulable", "Decisions without a node", figures.unschedulable.clone());
-        registry.register("scheduler_decision_duration_seconds", "Time of one decision", latency.clone());
-        let queues = ["active", "backoff", "unschedulable", "gated"];
-        for (queue, gauge) in queues.into_iter().zip(&figures.pending) {
-            registry.sub_registry_with_label(("queue".into(), queue.into())).register(
-                "scheduler_pending_pods",
-                "Pods that wait",
-                gauge.clone(),
-            );
-        }
-    });
-    (metrics, figures, latency)
 }
 
 async fn lead(
@@ -184,7 +157,6 @@ struct Loop {
     writer: Writer,
     sender: mpsc::Sender<Event>,
     figures: Figures,
-    latency: Histogram,
     synced: Arc<AtomicBool>,
 }
 
@@ -209,9 +181,7 @@ impl Loop {
             }
             self.synced.store(pods && nodes, Ordering::Relaxed);
             self.decide(begin, &slots, &mut events).await;
-            for (gauge, depth) in self.figures.pending.iter().zip(self.core.depths()) {
-                gauge.set(depth as i64);
-            }
+            self.figures.queued(self.core.depths());
         }
     }
 
@@ -219,13 +189,12 @@ impl Loop {
         loop {
             let started = Instant::now();
             let Some(action) = self.core.next(begin.elapsed()) else { return };
-            self.latency.observe(started.elapsed().as_secs_f64());
+            self.figures.decided(started.elapsed());
             let Ok(slot) = self.slot(begin, slots, events).await else { return };
-            let (writer, sender) = (self.writer.clone(), self.sender.clone());
+            let (writer, sender, figures) = (self.writer.clone(), self.sender.clone(), self.figures.clone());
             match action {
                 Action::Bind { pod, node, steps, attempts } => {
                     tracing::debug!(pod = pod.key, node, "binds");
-                    self.figures.scheduled.inc();
                     tokio::spawn(async move {
                         let well = if steps.is_empty() {
                             let well = writer.bind(&pod, &node).await;
@@ -236,12 +205,14 @@ impl Loop {
                             drop(slot);
                             writer.prepare(&pod, &node, &steps).await && writer.bind(&pod, &node).await
                         };
+                        let outcome = if well { Outcome::Scheduled } else { Outcome::Error };
+                        figures.attempted(&pod.scheduler, outcome, started.elapsed());
                         let _ = sender.send(Event::Bound { pod, attempts, well }).await;
                     });
                 }
                 Action::Refuse { pod, message, eviction, give_up } => {
                     tracing::debug!(pod = pod.key, message, "cannot be scheduled");
-                    self.figures.unschedulable.inc();
+                    figures.attempted(&pod.scheduler, Outcome::Unschedulable, started.elapsed());
                     tokio::spawn(async move {
                         writer.refuse(&pod, &message, eviction.as_ref(), give_up).await;
                         drop(slot);
