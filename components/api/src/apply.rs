@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::object::Object;
 use managed::{Id, Managers, Owned};
 use node::Node;
-pub use node::{Elements, Fields, Structure};
+pub use node::{Elements, Fields, Plain, Structure};
 use set::Set;
 pub use versions::Versions;
 use versions::{Difference, Views};

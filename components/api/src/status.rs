@@ -140,7 +140,10 @@ impl Status {
     }
 
     pub fn internal(why: impl std::fmt::Display) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {why}"))
+        let why = why.to_string();
+        let mut status = Self::new(500, "InternalError", format!("Internal error occurred: {why}"));
+        status.details = Some(json!({"causes": [{"message": why}]}));
+        status
     }
 
     /// An error that upstream's server has no reason for.

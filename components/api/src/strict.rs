@@ -18,7 +18,8 @@ pub struct TypeError {
 }
 
 impl TypeError {
-    fn same(text: String) -> Self {
+    /// An error whose text is the same wherever the value was.
+    pub fn new(text: String) -> Self {
         Self { converted: text.clone(), decoded: text }
     }
 

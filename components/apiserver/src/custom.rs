@@ -1,9 +1,12 @@
 //! What is done with an object that its definition decides, and not a built-in type: filling in, checking, converting.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use kinit_api::{defaults, validate, warnings};
+use serde_json::Value;
 
 use crate::registry::ResourceSpec;
 use crate::request::ResourceRequest;
@@ -57,7 +60,9 @@ pub fn create(request: &ResourceRequest, object: &Object) -> Result<(), Status> 
     let spec = &request.spec;
     if defines(spec) {
         let errors = kinit_crd::validate::definition(None, object);
-        return validate::custom(spec.group(), spec.kind(), None, object, errors);
+        validate::custom(spec.group(), spec.kind(), None, object, errors)?;
+        warn_of_formats(request, None, object);
+        return Ok(());
     }
     let Some(custom) = &spec.custom else {
         validate::create(spec.group(), spec.kind(), object)?;
@@ -68,7 +73,41 @@ pub fn create(request: &ResourceRequest, object: &Object) -> Result<(), Status> 
         let text = "create not allowed while custom resource definition is terminating".to_owned();
         return Err(Status { message: text, ..Status::method_not_allowed() });
     }
-    validate::custom(spec.group(), spec.kind(), None, object, custom.version().check(None, object))
+    validate::custom(spec.group(), spec.kind(), None, object, custom.version().check(None, object))?;
+    warn_of_finalizers(request, None, object);
+    Ok(())
+}
+
+/// Tells of formats in a definition's schemas that say nothing.
+fn warn_of_formats(request: &ResourceRequest, old: Option<&Object>, new: &Object) {
+    let formats = |object: &Object| -> Vec<String> {
+        let versions = object.get(&["spec", "versions"]).and_then(Value::as_array);
+        let schemas = versions.into_iter().flatten().map(|version| &version["schema"]["openAPIV3Schema"]);
+        schemas.flat_map(kinit_crd::check::unknown_formats).collect()
+    };
+    let before = old.map(formats).unwrap_or_default();
+    for format in formats(new).into_iter().filter(|format| !before.contains(format)) {
+        request.warnings.add(format!("unrecognized format {format:?}"));
+    }
+}
+
+/// Tells of new finalizers of a custom resource that others may take for theirs.
+fn warn_of_finalizers(request: &ResourceRequest, old: Option<&Object>, new: &Object) {
+    let of = |object: &Object| -> BTreeSet<String> {
+        let list = object.get(&["metadata", "finalizers"]).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let before = old.map(of).unwrap_or_default();
+    for name in of(new).difference(&before) {
+        let is_known = matches!(name.as_str(), "orphan" | "foregroundDeletion" | "kubernetes");
+        if !request.internal && !is_known && !name.contains('/') {
+            let path = if name.contains('.') { " including a path (/)" } else { "" };
+            request.warnings.add(format!(
+                "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name{path} to avoid accidental \
+                 conflicts with other finalizer writers"
+            ));
+        }
+    }
 }
 
 /// Tells the client what is right and still not as it may have been meant.
@@ -93,7 +132,9 @@ pub fn update(request: &ResourceRequest, old: &Object, new: &Object) -> Result<(
         }
         if defines(spec) {
             let errors = kinit_crd::validate::definition(Some(old), new);
-            return validate::custom(spec.group(), spec.kind(), Some(old), new, errors);
+            validate::custom(spec.group(), spec.kind(), Some(old), new, errors)?;
+            warn_of_formats(request, Some(old), new);
+            return Ok(());
         }
         validate::update(spec.group(), spec.kind(), old, new)?;
         warn(request, Some(old), new);
@@ -102,7 +143,9 @@ pub fn update(request: &ResourceRequest, old: &Object, new: &Object) -> Result<(
     let version = custom.version();
     let errors =
         if request.subresource == "status" { version.check_status(old, new) } else { version.check(Some(old), new) };
-    validate::custom(spec.group(), spec.kind(), Some(old), new, errors)
+    validate::custom(spec.group(), spec.kind(), Some(old), new, errors)?;
+    warn_of_finalizers(request, Some(old), new);
+    Ok(())
 }
 
 /// The bytes of a cached object as a version shows it: only the version is different, or nothing.

@@ -12,6 +12,7 @@ use kinit_crd::status::{self, Taken};
 use tokio_util::sync::CancellationToken;
 
 use crate::authn::User;
+use crate::fields::Manager;
 use crate::handlers::{Api, now};
 use crate::registry::{self, Registry};
 use crate::request::{self, ResourceRequest};
@@ -162,5 +163,7 @@ fn definition_request(name: &str) -> Result<ResourceRequest, Status> {
     request.subresource = "cleanup".into();
     request.user = Arc::new(User::server());
     request.internal = true;
+    // What the server does of itself is noted as done to the status.
+    request.manager = Some(Manager { name: "kube-apiserver".into(), subresource: "status".into() });
     Ok(request)
 }

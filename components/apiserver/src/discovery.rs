@@ -14,6 +14,8 @@ use crate::registry::{Registry, ResourceSpec, Spec, Storage, Subresource, subres
 use crate::render;
 
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Those of a custom resource, in the order in which upstream names them.
+const CUSTOM_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 /// Groups in the order in which clients look for a name in them; those not named here follow by name.
 const ORDER: &[&str] = &[
@@ -296,6 +298,7 @@ pub fn verbs(spec: &ResourceSpec) -> &'static [&'static str] {
         (Storage::Never, "componentstatuses") => &["get", "list"],
         (Storage::Never, _) => &["create"],
         // Namespaces go one by one: each takes all that is in it along.
+        _ if spec.custom.is_some() => CUSTOM_VERBS,
         (_, "namespaces") => &["create", "delete", "get", "list", "patch", "update", "watch"],
         _ => VERBS,
     }
@@ -327,7 +330,9 @@ pub fn all_subresources(spec: &ResourceSpec) -> Vec<SubresourceRow<'_>> {
     if spec.custom.as_ref().is_some_and(|custom| custom.version().scale.is_some()) {
         all.push(("scale", ("autoscaling", "v1", "Scale"), STATUS_VERBS));
     }
-    all.sort_by_key(|(name, _, _)| *name);
+    if spec.custom.is_none() {
+        all.sort_by_key(|(name, _, _)| *name);
+    }
     all
 }
 

@@ -81,7 +81,10 @@ pub fn accept(request: &ResourceRequest, headers: &HeaderMap) -> Result<Format, 
     let watching = request.verb == Verb::Watch;
     // What is only answered, and never stored, is no row of anything.
     let tables = request.spec.storage != Storage::Never;
-    let mut format = choose(text(header::ACCEPT), watching, tables, request.parameter("includeObject"))?;
+    // A custom resource has no protobuf message; its Scale, its metadata alone and errors have.
+    let messages = request.spec.custom.is_none() || request.subresource == "scale";
+    let can = Can { watching, tables, messages };
+    let mut format = choose(text(header::ACCEPT), can, request.parameter("includeObject"))?;
     format.pretty = format.pretty || pretty(request.parameter("pretty"), text(header::USER_AGENT));
     format.gzip = takes_gzip(text(header::ACCEPT_ENCODING));
     Ok(format)
@@ -114,7 +117,17 @@ fn takes_gzip(codings: &str) -> bool {
     codings.split(',').any(|coding| coding.trim().starts_with("gzip"))
 }
 
-fn choose(accept: &str, watching: bool, tables: bool, include: &str) -> Result<Format, Status> {
+/// What answers to a request can be.
+#[derive(Clone, Copy)]
+struct Can {
+    watching: bool,
+    tables: bool,
+    /// Whether the objects have messages of protobuf.
+    messages: bool,
+}
+
+fn choose(accept: &str, can: Can, include: &str) -> Result<Format, Status> {
+    let watching = can.watching;
     let offered: &[Encoding] = if watching { &[Encoding::Json, Encoding::Protobuf] } else { &Encoding::ALL };
     if accept.is_empty() {
         return Ok(Format::default());
@@ -123,7 +136,8 @@ fn choose(accept: &str, watching: bool, tables: bool, include: &str) -> Result<F
         for encoding in offered {
             if clause.takes(encoding.media())
                 && let Some(mut format) = format(&clause, *encoding, watching)
-                && (tables || !matches!(format.form, Form::Table(_)))
+                && (can.tables || !matches!(format.form, Form::Table(_)))
+                && (can.messages || format.form != Form::Whole || *encoding != Encoding::Protobuf)
             {
                 if format.form == Form::Table(Include::Metadata) {
                     let why = "must be 'Metadata', 'Object', 'None', or empty";
@@ -137,7 +151,7 @@ fn choose(accept: &str, watching: bool, tables: bool, include: &str) -> Result<F
             }
         }
     }
-    Err(Status::not_acceptable(if watching { WATCHES } else { &[JSON, YAML, PROTOBUF] }))
+    Err(Status::not_acceptable(if watching && can.messages { WATCHES } else { &[JSON, YAML, PROTOBUF] }))
 }
 
 /// What watches may be, as errors list it.
@@ -176,7 +190,27 @@ mod tests {
     use super::*;
 
     fn chosen(accept: &str, watching: bool) -> Option<(Encoding, Form)> {
-        choose(accept, watching, true, "").ok().map(|format| (format.encoding, format.form))
+        choose(accept, Can { watching, tables: true, messages: true }, "")
+            .ok()
+            .map(|format| (format.encoding, format.form))
+    }
+
+    #[test]
+    fn what_has_no_message_is_not_sent_as_one() {
+        let can = Can { watching: false, tables: true, messages: false };
+        let chosen = |accept: &str| choose(accept, can, "").map(|format| (format.encoding, format.form)).ok();
+        let cases = [
+            ("application/vnd.kubernetes.protobuf,application/json", Some((Encoding::Json, Form::Whole))),
+            ("application/vnd.kubernetes.protobuf, */*", Some((Encoding::Json, Form::Whole))),
+            ("application/vnd.kubernetes.protobuf", None),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+                Some((Encoding::Protobuf, Form::Partial)),
+            ),
+        ];
+        for (accept, wanted) in cases {
+            assert_eq!(chosen(accept), wanted, "{accept}");
+        }
     }
 
     #[test]
@@ -207,7 +241,7 @@ mod tests {
         for (accept, watching, expected) in cases {
             assert_eq!(chosen(accept, watching), expected, "{accept}");
         }
-        let error = choose("text/html", false, true, "").unwrap_err();
+        let error = choose("text/html", Can { watching: false, tables: true, messages: true }, "").unwrap_err();
         assert_eq!(
             (error.code, error.message.as_str()),
             (
@@ -215,14 +249,16 @@ mod tests {
                 "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
             )
         );
-        assert_eq!(choose(tables, false, true, "Some").unwrap_err().code, 400);
-        assert_eq!(choose(tables, false, true, "None").unwrap().form, Form::Table(Include::Nothing));
+        let can = Can { watching: false, tables: true, messages: true };
+        assert_eq!(choose(tables, can, "Some").unwrap_err().code, 400);
+        assert_eq!(choose(tables, can, "None").unwrap().form, Form::Table(Include::Nothing));
     }
 
     #[test]
     fn what_is_never_stored_has_no_table() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
-        assert_eq!(choose(table, false, false, "").unwrap_err().code, 406);
-        assert_eq!(choose(&format!("{table},application/json"), false, false, "").unwrap().form, Form::Whole);
+        let can = Can { watching: false, tables: false, messages: true };
+        assert_eq!(choose(table, can, "").unwrap_err().code, 406);
+        assert_eq!(choose(&format!("{table},application/json"), can, "").unwrap().form, Form::Whole);
     }
 }

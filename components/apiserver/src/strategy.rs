@@ -229,6 +229,13 @@ fn drop_signals(old: Option<&Object>, new: &mut Object, path: &[&str]) {
     }
 }
 
+/// Drops what no client says of a new object, before anybody is noted as having said it.
+pub fn wipe(object: &mut Object) {
+    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        object.remove(&["metadata", field]);
+    }
+}
+
 /// Carries over into `new` what an update of the request's subresource may not change.
 pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object) -> Result<(), Status> {
     let spec = &request.spec;

@@ -41,22 +41,22 @@ fn place(value: &Value, old: Option<&Value>, schema: &Schema, path: &str, found:
         return;
     }
     let mut own = Found { errors: Errors::new(), matches: 1 };
-    if let Some(error) = of_type(value, schema, path) {
-        found.errors.push(error);
-        return;
-    }
+    own.errors.extend(of_type(value, schema, path));
     if value.is_null() {
         found.merge(own);
         return;
     }
+    // What has another type is looked at as what it is, too.
     junctors(value, schema, path, &mut own);
-    enumeration(value, schema, path, &mut own.errors);
     match value {
         Value::String(text) => string(text, schema, path, &mut own.errors),
         Value::Number(_) => number(value, schema, path, &mut own.errors),
         Value::Array(list) => array(list, old, schema, path, &mut own),
-        Value::Object(_) => object(value, old, schema, path, &mut own),
         _ => {}
+    }
+    enumeration(value, schema, path, &mut own.errors);
+    if value.is_object() {
+        object(value, old, schema, path, &mut own);
     }
     if own.errors.is_empty() {
         own.matches += 1;
@@ -80,7 +80,7 @@ fn type_of(value: &Value) -> &'static str {
 fn of_type(value: &Value, schema: &Schema, path: &str) -> Option<Error> {
     let wanted = if schema.int_or_string { "integer,string" } else { schema.kind.as_str() };
     let found = type_of(value);
-    let whole = matches!(value.as_f64(), Some(number) if number.fract() == 0.0);
+    let whole = value.as_f64().is_some_and(is_whole);
     let fits = match (wanted, found) {
         ("", "null") | (_, "null") if schema.nullable || wanted.is_empty() => true,
         ("", _) => true,
@@ -91,8 +91,41 @@ fn of_type(value: &Value, schema: &Schema, path: &str) -> Option<Error> {
     if fits {
         return None;
     }
+    // Where there is a format, it is the formats that differ.
+    let (wanted, found) = match (format(schema), value) {
+        ("", _) => (wanted, found),
+        (format, Value::Number(number)) => (format, if number.is_f64() { "float64" } else { "int64" }),
+        (format, Value::Bool(_) | Value::Object(_)) => (format, ""),
+        _ => (wanted, found),
+    };
     let text = format!("{path} in body must be of type {wanted}: {found:?}");
     Some(Error::type_invalid(&at(path), found, text))
+}
+
+/// The format of a place, where its type can have it.
+fn format(schema: &Schema) -> &str {
+    let format = schema.own("format").and_then(Value::as_str).unwrap_or_default();
+    if formats::is_known(&schema.kind, format) { format } else { "" }
+}
+
+/// The formats that a schema as it is written has and that say nothing where they stand.
+pub fn unknown_formats(schema: &Value) -> Vec<String> {
+    let schema = Schema::read(schema);
+    let found = std::cell::RefCell::new(Vec::new());
+    schema.any(&|place| {
+        let format = place.own("format").and_then(Value::as_str).unwrap_or_default();
+        if !format.is_empty() && !formats::is_known(&place.kind, format) {
+            found.borrow_mut().push(format.to_owned());
+        }
+        false
+    });
+    found.into_inner()
+}
+
+/// Whether a number with a point is an integer nevertheless, which it can be as far as all integers can be told apart.
+fn is_whole(number: f64) -> bool {
+    const MOST: f64 = 9_007_199_254_740_991.0;
+    number.abs() <= MOST && number.fract() == 0.0
 }
 
 fn enumeration(value: &Value, schema: &Schema, path: &str, errors: &mut Errors) {
@@ -108,19 +141,20 @@ fn enumeration(value: &Value, schema: &Schema, path: &str, errors: &mut Errors) 
     errors.push(Error::not_supported(&at(path), value.clone(), &shown));
 }
 
+/// Of a length and a pattern, the first that does not fit is told.
 fn string(text: &str, schema: &Schema, path: &str, errors: &mut Errors) {
     let length = text.chars().count();
+    let pattern = || schema.pattern.as_ref().filter(|pattern| !pattern.is_match(text));
     if let Some(most) = schema.count("maxLength").filter(|most| length > *most) {
         errors.push(Error::too_long(&at(path), most));
-    }
-    if let Some(least) = schema.count("minLength").filter(|least| length < *least) {
+    } else if let Some(least) = schema.count("minLength").filter(|least| length < *least) {
         let detail = format!("{path} in body should be at least {least} chars long");
         errors.push(Error::invalid(&at(path), text, detail));
-    }
-    if let Some(pattern) = schema.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
+    } else if let Some(pattern) = pattern() {
         errors.push(Error::invalid(&at(path), text, format!("{path} in body should match '{}'", pattern.as_str())));
     }
-    if let Some(format) = schema.own("format").and_then(Value::as_str).filter(|format| !formats::fits(format, text)) {
+    let format = format(schema);
+    if !formats::fits(format, text) {
         let detail = format!("{path} in body must be of type {format}: {text:?}");
         errors.push(Error::type_invalid(&at(path), text, detail));
     }
@@ -128,13 +162,30 @@ fn string(text: &str, schema: &Schema, path: &str, errors: &mut Errors) {
 
 fn number(value: &Value, schema: &Schema, path: &str, errors: &mut Errors) {
     let Some(number) = value.as_f64() else { return };
+    let format = format(schema);
+    let fits = match (schema.kind.as_str(), format) {
+        ("integer", "int32") => {
+            value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) || {
+                is_whole(number) && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number)
+            }
+        }
+        ("integer", _) => value.is_i64() || is_whole(number),
+        (_, "float") => number.abs() <= f64::from(f32::MAX),
+        _ => true,
+    };
+    if !fits {
+        let kind = schema.kind.as_str();
+        let format = if format.is_empty() { "(default format)".to_owned() } else { format!("with format {format}") };
+        // It is told of no field, as upstream does.
+        let detail = format!("Checked value must be of type {kind} {format} in {path}");
+        errors.push(Error::invalid(&at(""), "", detail));
+    }
     let exclusive = |name: &str| schema.own(name) == Some(&Value::Bool(true));
+    if let Some(factor) = schema.number("multipleOf") {
+        errors.extend(not_multiple(value, number, factor, path));
+    }
     let mut refuse =
         |detail: String| errors.push(Error::invalid(&at(path), value.clone(), format!("{path} in body {detail}")));
-    if let Some(factor) = schema.number("multipleOf").filter(|factor| *factor > 0.0 && (number / factor).fract() != 0.0)
-    {
-        refuse(format!("should be a multiple of {factor}"));
-    }
     if let Some(most) = schema.number("maximum") {
         match exclusive("exclusiveMaximum") {
             true if number >= most => refuse(format!("should be less than {most}")),
@@ -149,17 +200,23 @@ fn number(value: &Value, schema: &Schema, path: &str, errors: &mut Errors) {
             _ => {}
         }
     }
-    let range = match schema.own("format").and_then(Value::as_str) {
-        Some("int32") => Some(("int32", f64::from(i32::MIN), f64::from(i32::MAX))),
-        Some("float") => Some(("float", f64::from(f32::MIN), f64::from(f32::MAX))),
-        _ => None,
+}
+
+/// An integer is looked at by the whole part of the factor, which has to be there.
+fn not_multiple(value: &Value, number: f64, factor: f64, path: &str) -> Option<Error> {
+    let (positive, fits) = match value.as_i64() {
+        Some(integer) => {
+            let factor = factor as i64;
+            (factor > 0, factor > 0 && integer % factor == 0)
+        }
+        None => (factor > 0.0, is_whole(number / factor)),
     };
-    if let Some((format, least, most)) = range
-        && !(least..=most).contains(&number)
-    {
-        let detail = format!("Checked value must be of type integer with format {format} in body");
-        errors.push(Error::invalid(&at(path), value.clone(), detail));
+    if !positive {
+        let text = format!("factor MultipleOf declared for {path} must be positive: {}", factor.trunc());
+        return Some(Error::invalid(&at(path), factor.trunc() as i64, text));
     }
+    let detail = format!("{path} in body should be a multiple of {factor}");
+    (!fits).then(|| Error::invalid(&at(path), value.clone(), detail))
 }
 
 fn array(list: &[Value], old: Option<&Value>, schema: &Schema, path: &str, found: &mut Found) {

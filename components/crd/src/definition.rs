@@ -57,6 +57,8 @@ pub struct Version {
     /// Fields that a field selector may name, as `spec.color`.
     pub selectable: Vec<String>,
     pub schema: Option<Arc<Schema>>,
+    /// Whether objects may have others within them.
+    pub embeds: bool,
     /// The rules of the schema, compiled; the schema says what they are.
     pub rules: Same<Option<Validator>>,
     /// How the fields of objects are owned.
@@ -173,6 +175,7 @@ impl Version {
                 .collect(),
             structure: Same(Arc::new(schema.as_deref().map_or(Structure::Free, structure))),
             rules: Same(Arc::new(Validator::new(&version["schema"]["openAPIV3Schema"], true))),
+            embeds: schema.as_deref().is_some_and(|schema| schema.any(&|place| place.embedded)),
             schema,
             written: Same(Arc::new(version["schema"]["openAPIV3Schema"].clone())),
             columns: version["additionalPrinterColumns"].as_array().cloned().unwrap_or_default(),

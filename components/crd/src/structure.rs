@@ -1,6 +1,6 @@
 //! How the fields of a custom resource are owned by those who apply them.
 
-use kinit_api::apply::{Elements, Fields, Structure};
+use kinit_api::apply::{Elements, Fields, Plain, Structure};
 
 use crate::object::object_meta;
 use crate::schema::{Additional, ListType, Schema};
@@ -19,7 +19,7 @@ pub fn structure(schema: &Schema) -> Structure {
 
 fn place(schema: &Schema) -> Structure {
     if schema.int_or_string {
-        return Structure::Leaf;
+        return Structure::Plain(Plain::Any);
     }
     match schema.kind.as_str() {
         "object" if schema.atomic => Structure::Leaf,
@@ -34,6 +34,9 @@ fn place(schema: &Schema) -> Structure {
             _ => Structure::Leaf,
         },
         "" => Structure::Free,
+        "string" => Structure::Plain(Plain::Text),
+        "integer" | "number" => Structure::Plain(Plain::Number),
+        "boolean" => Structure::Plain(Plain::Bool),
         _ => Structure::Leaf,
     }
 }

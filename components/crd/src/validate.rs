@@ -1,6 +1,7 @@
 //! Whether a definition may be stored, in upstream's words.
 
 mod defaults;
+mod regular;
 mod schema;
 mod structural;
 
@@ -8,12 +9,11 @@ use std::collections::HashSet;
 
 use kinit_api::object::Object;
 use kinit_api::validate::field::{Error, Errors, Path};
-use kinit_api::validate::text;
+use kinit_api::validate::{text, webhook_client};
 use kinit_cel::rules::check_schema;
 use serde_json::Value;
 
 use crate::definition::has_condition;
-use crate::schema::Schema;
 
 const DATATYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
 const FORMATS: &[&str] = &["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
@@ -27,7 +27,9 @@ pub fn definition(old: Option<&Object>, new: &Object) -> Errors {
     let name = format!("{}.{}", str_of(&spec["names"], "plural"), str_of(spec, "group"));
     if old.is_none() && new.name() != name {
         let text = r#"must be spec.names.plural+"."+spec.group"#;
-        errors.push(Error::invalid(&Path::new("metadata.name"), new.name(), text));
+        if !new.name().is_empty() {
+            errors.push(Error::invalid(&Path::new("metadata.name"), new.name(), text));
+        }
     }
     let path = Path::new("spec");
     self::spec(spec, &path, &mut errors);
@@ -46,6 +48,7 @@ pub fn definition(old: Option<&Object>, new: &Object) -> Errors {
         }
     }
     stored_versions(new, spec, &mut errors);
+    approval(old, new, &mut errors);
     if spec["preserveUnknownFields"] == true
         && old.is_none_or(|old| old.get(&["spec", "preserveUnknownFields"]) != Some(&Value::Bool(true)))
     {
@@ -60,7 +63,7 @@ fn stored_versions(object: &Object, spec: &Value, errors: &mut Errors) {
     let path = Path::new("status.storedVersions");
     let stored = object.get(&["status", "storedVersions"]).and_then(Value::as_array).cloned().unwrap_or_default();
     if stored.is_empty() {
-        errors.push(Error::invalid(&path, Value::Array(stored), "must have at least one stored version"));
+        errors.push(Error::invalid(&path, Value::Null, "must have at least one stored version"));
         return;
     }
     for version in list(spec, "versions").iter().filter(|it| it["storage"] == true && !stored.contains(&it["name"])) {
@@ -78,7 +81,81 @@ fn stored_versions(object: &Object, spec: &Value, errors: &mut Errors) {
     }
 }
 
-fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
+/// Groups of Kubernetes' own need somebody's word that they may be used; what has been said before may stay.
+fn approval(old: Option<&Object>, new: &Object, errors: &mut Errors) {
+    const APPROVED: &str = "api-approved.kubernetes.io";
+    let group = new.str(&["spec", "group"]);
+    if !["k8s.io", "kubernetes.io"].iter().any(|own| group == *own || group.ends_with(&format!(".{own}"))) {
+        return;
+    }
+    #[derive(PartialEq)]
+    enum Word {
+        Missing,
+        Bypassed,
+        Approved,
+        Invalid,
+    }
+    let word = |object: &Object| match object.str(&["metadata", "annotations", APPROVED]) {
+        "" => Word::Missing,
+        text if text.starts_with("unapproved") => Word::Bypassed,
+        text if text.split_once("://").is_some_and(|(scheme, host)| {
+            !scheme.is_empty() && !host.is_empty() && !host.starts_with('/') && !text.contains([' ', '\n'])
+        }) =>
+        {
+            Word::Approved
+        }
+        _ => Word::Invalid,
+    };
+    let said = word(new);
+    if old.is_some_and(|old| word(old) == said) {
+        return;
+    }
+    let path = Path::new("metadata.annotations").key(APPROVED);
+    let (need, see) = (
+        format!("protected groups must have approval annotation {APPROVED:?}"),
+        "see https://github.com/kubernetes/enhancements/pull/1111",
+    );
+    match said {
+        Word::Missing => errors.push(Error::required(&path, &format!("{need}, {see}"))),
+        Word::Invalid => {
+            let text = format!("{need} with either a URL or a reason starting with \"unapproved\", {see}");
+            errors.push(Error::invalid(&path, new.str(&["metadata", "annotations", APPROVED]), text));
+        }
+        Word::Bypassed | Word::Approved => {}
+    }
+}
+
+/// What each version can say for itself, and under which name it is said once for all that say the same.
+const SHARED: &[(&str, &str)] = &[
+    ("subresources", "subresources"),
+    ("schema", "validation"),
+    ("additionalPrinterColumns", "additionalPrinterColumns"),
+    ("selectableFields", "selectableFields"),
+];
+
+/// A spec in the form that is validated, in which upstream's paths are: what all versions say alike is said once.
+fn shared(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let versions = list(&spec, "versions").to_vec();
+    let Some(first) = versions.first() else { return spec };
+    let empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    for (own, all) in SHARED {
+        let alike = |version: &Value| version[*own] == first[*own] || empty(&version[*own]) && empty(&first[*own]);
+        if !versions.iter().all(alike) {
+            continue;
+        }
+        if !empty(&first[*own]) {
+            spec[*all] = first[*own].clone();
+        }
+        for version in spec["versions"].as_array_mut().into_iter().flatten() {
+            version.as_object_mut().map(|version| version.remove(*own));
+        }
+    }
+    spec
+}
+
+fn spec(written: &Value, path: &Path, errors: &mut Errors) {
+    let spec = &shared(written);
     let group = str_of(spec, "group");
     let here = path.child("group");
     let complaints = text::dns_subdomain(group);
@@ -92,30 +169,56 @@ fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
     one_of(spec, "scope", &["Cluster", "Namespaced"], path, errors);
     let versions = list(spec, "versions");
     let here = path.child("versions");
-    for (at, version) in versions.iter().enumerate() {
-        if !version["schema"]["openAPIV3Schema"].is_object() {
-            errors.push(Error::required(&here.index(at).child("schema.openAPIV3Schema"), ""));
+    if !spec["validation"]["openAPIV3Schema"].is_object() {
+        for (at, version) in versions.iter().enumerate() {
+            if !version["schema"]["openAPIV3Schema"].is_object() {
+                errors.push(Error::required(&here.index(at).child("schema.openAPIV3Schema"), ""));
+            }
         }
     }
     let mut seen = HashSet::new();
     for (at, own) in versions.iter().enumerate() {
-        let name = str_of(own, "name");
+        let (name, here) = (str_of(own, "name"), here.index(at));
         seen.insert(name);
         let complaints = label(name);
         if !complaints.is_empty() {
-            errors.push(Error::invalid(&here.index(at).child("name"), name, complaints.join(",")));
+            errors.push(Error::invalid(&here.child("name"), name, complaints.join(",")));
         }
-        version(own, &here.index(at), errors);
+        deprecation(own, &here, errors);
+        let subresources = if spec["subresources"].is_null() { &own["subresources"] } else { &spec["subresources"] };
+        let has_status = subresources["status"].is_object();
+        schema(&own["schema"]["openAPIV3Schema"], has_status, &here.child("schema.openAPIV3Schema"), errors);
+        said(own, &own["schema"]["openAPIV3Schema"], &here, errors);
     }
+    let shown = || if versions.is_empty() { Value::Null } else { Value::Array(versions.to_vec()) };
     if seen.len() != versions.len() {
-        errors.push(Error::invalid(&here, Value::Array(versions.to_vec()), "must contain unique version names"));
+        errors.push(Error::invalid(&here, shown(), "must contain unique version names"));
     }
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
-        let text = "must have exactly one version marked as storage version";
-        errors.push(Error::invalid(&here, Value::Array(versions.to_vec()), text));
+        errors.push(Error::invalid(&here, shown(), "must have exactly one version marked as storage version"));
+    }
+    if let Some(first) = versions.first() {
+        let complaints = label(str_of(first, "name"));
+        if !str_of(first, "name").is_empty() && !complaints.is_empty() {
+            errors.push(Error::invalid(&path.child("version"), str_of(first, "name"), complaints.join(",")));
+        }
     }
     names(&spec["names"], &path.child("names"), errors);
+    let all = std::iter::once(&spec["subresources"]).chain(versions.iter().map(|version| &version["subresources"]));
+    let has_status = all.into_iter().any(|subresources| subresources["status"].is_object());
+    let validation = &spec["validation"]["openAPIV3Schema"];
+    schema(validation, has_status, &path.child("validation.openAPIV3Schema"), errors);
+    said(spec, validation, path, errors);
     conversion(&spec["conversion"], &path.child("conversion"), errors);
+}
+
+/// What is said of subresources, columns and selectable fields, by one version or for all.
+fn said(of: &Value, schema: &Value, path: &Path, errors: &mut Errors) {
+    subresources(&of["subresources"], &path.child("subresources"), errors);
+    for (at, own) in list(of, "additionalPrinterColumns").iter().enumerate() {
+        column(own, &path.child("additionalPrinterColumns").index(at), errors);
+    }
+    selectable(list(of, "selectableFields"), schema, &path.child("selectableFields"), errors);
 }
 
 fn names(names: &Value, path: &Path, errors: &mut Errors) {
@@ -147,61 +250,125 @@ fn names(names: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn version(version: &Value, path: &Path, errors: &mut Errors) {
-    if let Some(warning) = version["deprecationWarning"].as_str() {
-        let mut refuse = |text: &str| errors.push(Error::invalid(&path.child("deprecationWarning"), warning, text));
-        if version["deprecated"] != true {
-            refuse("can only be set for deprecated versions");
-        } else if warning.is_empty() {
-            refuse("must not be an empty string");
-        } else if warning.len() > 256 {
-            refuse("must be <= 256 characters long");
+fn deprecation(version: &Value, path: &Path, errors: &mut Errors) {
+    let Some(warning) = version["deprecationWarning"].as_str() else { return };
+    let mut refuse = |text: &str| errors.push(Error::invalid(&path.child("deprecationWarning"), warning, text));
+    if version["deprecated"] != true {
+        refuse("can only be set for deprecated versions");
+        return;
+    }
+    if warning.len() > 256 {
+        refuse("must be <= 256 characters long");
+    }
+    if warning.is_empty() {
+        refuse("must not be an empty string");
+    }
+    let printable = |letter: char| letter == ' ' || !letter.is_control() && !letter.is_whitespace();
+    if let Some((at, _)) = warning.char_indices().find(|(_, letter)| !printable(*letter)) {
+        let text = "must only contain printable UTF-8 characters; non-printable character found at index";
+        refuse(&format!("{text} {at}"));
+    }
+}
+
+/// What a schema may say at its root where the status is written by itself: what is said of the status must not be lost.
+const AT_ROOT: &[&str] = &[
+    "description",
+    "type",
+    "format",
+    "title",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "multipleOf",
+    "required",
+    "items",
+    "properties",
+    "externalDocs",
+    "example",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
+];
+
+fn schema(schema: &Value, has_status: bool, path: &Path, errors: &mut Errors) {
+    let Some(fields) = schema.as_object() else { return };
+    let mut found = Errors::new();
+    if has_status {
+        let set = |value: &Value| {
+            let empty =
+                value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|map| map.is_empty());
+            !value.is_null() && *value != false && *value != "" && !empty
+        };
+        let refused = |(name, value): (&String, &Value)| {
+            !AT_ROOT.contains(&name.as_str()) && (set(value) || name == "default" && !value.is_null())
+        };
+        if schema["type"] != "object" && !str_of(schema, "type").is_empty() {
+            let text =
+                "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+            found.push(Error::invalid(&path.child("type"), str_of(schema, "type"), text));
+        } else if fields.iter().any(refused) {
+            let names = "Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example XPreserveUnknownFields XValidations";
+            let text = format!(
+                "only [{names}] fields are allowed at the root of the schema if the status subresource is enabled"
+            );
+            found.push(Error::invalid(path, schema.clone(), text).of_type("apiextensions/v1", "JSONSchemaProps"));
         }
     }
-    let schema = &version["schema"]["openAPIV3Schema"];
-    if schema.is_object() {
-        let here = path.child("schema.openAPIV3Schema");
-        if schema["nullable"] == true {
-            errors.push(Error::forbidden(&here.child("nullable"), "nullable cannot be true at the root"));
-        }
-        let mut found = Errors::new();
-        structural::check(schema, structural::Level::Root, &here, &mut found);
-        found.sort_by_key(|error| format!("{error:?}"));
-        schema::check(schema, &here, &mut found);
-        // The types of what rules speak of are known only where the schema is sound.
-        if found.is_empty() {
-            found = check_schema(schema, &here);
-        }
-        if found.is_empty() {
-            defaults::check(schema, true, &here, &mut found);
-        }
-        errors.extend(found);
+    if schema["nullable"] == true {
+        found.push(Error::forbidden(&path.child("nullable"), "nullable cannot be true at the root"));
     }
-    let scale = &version["subresources"]["scale"];
-    if scale.is_object() {
-        let here = path.child("subresources");
-        let rows: [(&str, &[&str], &str); 3] = [
-            ("specReplicasPath", &[".spec."], "should be a json path under .spec"),
-            ("statusReplicasPath", &[".status."], "should be a json path under .status"),
-            ("labelSelectorPath", &[".spec.", ".status."], "should be a json path under either .spec or .status"),
-        ];
-        for (field, under, text) in rows {
-            let (value, here) = (str_of(scale, field), here.child(&format!("scale.{field}")));
-            if value.is_empty() {
-                if field != "labelSelectorPath" {
-                    errors.push(Error::required(&here, ""));
-                }
-            } else if !value.starts_with('.') {
-                errors.push(Error::invalid(&here, value, "must be a simple json path starting with ."));
-            } else if !under.iter().any(|under| value.starts_with(under)) {
-                errors.push(Error::invalid(&here, value, text));
+    let mut unsound = Errors::new();
+    // What a schema cannot be made of is told below; nothing is known of the rest.
+    if !schema::is_foreign(schema) {
+        structural::check(schema, structural::Level::Root, path, &mut unsound);
+        structural::complete(schema, path, &mut unsound);
+        unsound.sort_by_key(ToString::to_string);
+        if unsound.is_empty() {
+            defaults::check(schema, true, path, &mut unsound);
+        }
+    }
+    let is_sound = unsound.is_empty();
+    found.extend(unsound);
+    let before = found.len();
+    schema::check(schema, path, &mut found);
+    // The types of what rules speak of are known only where the schema is sound.
+    if is_sound && found.len() == before {
+        found.extend(check_schema(schema, path));
+    }
+    if found.is_empty() && schema::has_dialect(schema) {
+        found.push(Error::invalid(path, "", "OpenAPIV3Schema 'schema' is not supported"));
+    }
+    errors.extend(found);
+}
+
+fn subresources(subresources: &Value, path: &Path, errors: &mut Errors) {
+    let scale = &subresources["scale"];
+    if !scale.is_object() {
+        return;
+    }
+    let rows: [(&str, &[&str], &str); 3] = [
+        ("specReplicasPath", &[".spec."], "should be a json path under .spec"),
+        ("statusReplicasPath", &[".status."], "should be a json path under .status"),
+        ("labelSelectorPath", &[".spec.", ".status."], "should be a json path under either .spec or .status"),
+    ];
+    for (field, under, text) in rows {
+        let (value, here) = (str_of(scale, field), path.child(&format!("scale.{field}")));
+        if value.is_empty() {
+            if field != "labelSelectorPath" {
+                errors.push(Error::required(&here, ""));
             }
+        } else if !value.starts_with('.') {
+            errors.push(Error::invalid(&here, value, "must be a simple json path starting with ."));
+        } else if !under.iter().any(|under| value.starts_with(under)) {
+            errors.push(Error::invalid(&here, value, text));
         }
     }
-    for (at, own) in list(version, "additionalPrinterColumns").iter().enumerate() {
-        column(own, &path.child("additionalPrinterColumns").index(at), errors);
-    }
-    selectable(list(version, "selectableFields"), schema, &path.child("selectableFields"), errors);
 }
 
 fn column(column: &Value, path: &Path, errors: &mut Errors) {
@@ -226,7 +393,6 @@ fn column(column: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn selectable(fields: &[Value], schema: &Value, path: &Path, errors: &mut Errors) {
-    let schema = Schema::read(schema);
     let mut seen = HashSet::new();
     for (at, field) in fields.iter().enumerate() {
         let here = path.index(at).child("jsonPath");
@@ -235,22 +401,19 @@ fn selectable(fields: &[Value], schema: &Value, path: &Path, errors: &mut Errors
             errors.push(Error::required(&here, ""));
             continue;
         }
-        let steps: Vec<&str> = own.trim_start_matches('.').split('.').collect();
-        let found = steps.iter().try_fold(&schema, |schema, step| schema.properties.get(*step));
-        if steps[0] == "metadata" {
-            errors.push(Error::invalid(&here, own, "must not point to fields in metadata"));
-            continue;
-        }
-        match found {
-            None => {
-                errors.push(Error::invalid(&here, own, "is an invalid path: does not refer to a valid field"));
+        let found = match selected(own, schema) {
+            Ok(found) => found,
+            Err(why) => {
+                errors.push(Error::invalid(&here, own, format!("is an invalid path: {why}")));
                 continue;
             }
-            Some(found) if matches!(found.kind.as_str(), "string" | "boolean" | "integer") => {}
-            Some(_) => {
-                let text = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
-                errors.push(Error::invalid(&here, own, text));
-            }
+        };
+        if own.split('.').nth(1) == Some("metadata") {
+            errors.push(Error::invalid(&here, own, "must not point to fields in metadata"));
+        }
+        if !matches!(str_of(found, "type"), "string" | "boolean" | "integer") {
+            let text = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+            errors.push(Error::invalid(&here, own, text));
         }
         if !seen.insert(own) {
             errors.push(Error::duplicate(&here, own));
@@ -261,6 +424,30 @@ fn selectable(fields: &[Value], schema: &Value, path: &Path, errors: &mut Errors
     }
 }
 
+/// The schema of the field that a path without brackets leads to.
+fn selected<'s>(path: &str, schema: &'s Value) -> Result<&'s Value, String> {
+    let mut schema = schema;
+    let mut rest = path;
+    while !rest.is_empty() {
+        if rest.starts_with('[') {
+            return Err("array notation is not allowed".to_owned());
+        }
+        let Some(after) = rest.strip_prefix('.') else {
+            let end = rest.find(['.', '[', ']']).unwrap_or(rest.len()).max(1);
+            return Err(format!("expected [ or . but got: {}", &rest[..end]));
+        };
+        let end = after.find(['.', '[', ']']).unwrap_or(after.len());
+        let (name, tail) = after.split_at(end);
+        let below = match schema["properties"].as_object() {
+            Some(properties) => properties.get(name),
+            None => Some(&schema["additionalProperties"]).filter(|values| values.is_object()),
+        };
+        schema = below.ok_or_else(|| "does not refer to a valid field".to_owned())?;
+        rest = tail;
+    }
+    Ok(schema)
+}
+
 fn conversion(conversion: &Value, path: &Path, errors: &mut Errors) {
     if !conversion.is_object() {
         return;
@@ -268,25 +455,37 @@ fn conversion(conversion: &Value, path: &Path, errors: &mut Errors) {
     one_of(conversion, "strategy", &["None", "Webhook"], path, errors);
     let webhook = &conversion["webhook"];
     let config = &webhook["clientConfig"];
-    let here = path.child("webhookClientConfig");
+    let versions = list(webhook, "conversionReviewVersions");
+    let (of_client, of_versions) = (path.child("webhookClientConfig"), path.child("conversionReviewVersions"));
     if conversion["strategy"] != "Webhook" {
-        if config.is_object() {
-            errors.push(Error::forbidden(&here, "should not be set when strategy is not set to Webhook"));
+        let text = "should not be set when strategy is not set to Webhook";
+        for (is_set, here) in [(config.is_object(), of_client), (!versions.is_empty(), of_versions)] {
+            if is_set {
+                errors.push(Error::forbidden(&here, text));
+            }
         }
         return;
     }
-    if !config.is_object() {
-        errors.push(Error::required(&here, "required when strategy is set to Webhook"));
-    } else if config["url"].is_string() == config["service"].is_object() {
-        errors.push(Error::required(&here, "exactly one of url or service is required"));
+    if config.is_object() {
+        webhook_client(config, &of_client, errors);
+    } else {
+        errors.push(Error::required(&of_client, "required when strategy is set to Webhook"));
     }
-    let versions = list(webhook, "conversionReviewVersions");
-    let here = path.child("conversionReviewVersions");
     if versions.is_empty() {
-        errors.push(Error::required(&here, ""));
-    } else if !versions.iter().any(|version| matches!(version.as_str(), Some("v1" | "v1beta1"))) {
+        errors.push(Error::required(&of_versions, ""));
+        return;
+    }
+    for (at, version) in versions.iter().enumerate() {
+        let (name, here) = (version.as_str().unwrap_or_default(), of_versions.index(at));
+        if versions[..at].contains(version) {
+            errors.push(Error::invalid(&here, name, "duplicate version"));
+            continue;
+        }
+        errors.extend(label(name).into_iter().map(|text| Error::invalid(&here, name, text)));
+    }
+    if !versions.iter().any(|version| matches!(version.as_str(), Some("v1" | "v1beta1"))) {
         let text = "must include at least one of v1, v1beta1";
-        errors.push(Error::invalid(&here, Value::Array(versions.to_vec()), text));
+        errors.push(Error::invalid(&of_versions, Value::Array(versions.to_vec()), text));
     }
 }
 
@@ -299,10 +498,10 @@ fn one_of(value: &Value, field: &str, supported: &[&str], path: &Path, errors: &
 }
 
 /// What is wrong with a label that begins with a letter.
-fn label(text: &str) -> Vec<String> {
+pub(crate) fn label(text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     if text.len() > 63 {
-        complaints.push("must be no more than 63 bytes".to_owned());
+        complaints.push("must be no more than 63 characters".to_owned());
     }
     let inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     if !text.starts_with(|letter: char| letter.is_ascii_lowercase()) || !text.chars().all(inner) || text.ends_with('-')

@@ -13,6 +13,8 @@ use crate::patch::{go_text, go_type};
 pub enum Structure {
     /// As a whole.
     Leaf,
+    /// A plain value.
+    Plain(Plain),
     /// Without a schema: objects field by field, lists as a whole.
     Free,
     /// As a built-in type says, for example `metadata`.
@@ -44,6 +46,7 @@ impl Structure {
     fn node(&self) -> Node<'_> {
         match self {
             Self::Leaf => Node::Leaf,
+            Self::Plain(plain) => Node::Plain(*plain),
             Self::Free => Node::Free,
             Self::Type(schema) => Node::Struct(schema),
             Self::Object(fields) => Node::Object(fields),

@@ -77,7 +77,7 @@ pub(super) fn check(
                 return Ok(());
             }
             let why = format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\"");
-            Err(TypeError::same(why))
+            Err(TypeError::new(why))
         }
         (Scalar::Raw | Scalar::Json | Scalar::FieldsV1, _) => Ok(()),
         (Scalar::Time | Scalar::MicroTime, Value::Null) => Ok(()),
@@ -116,7 +116,7 @@ fn zero(scalar: Scalar) -> Value {
 }
 
 fn is_quantity(text: &str) -> Result<(), TypeError> {
-    text.parse::<Quantity>().map(drop).map_err(|_| TypeError::same(QUANTITY.to_owned()))
+    text.parse::<Quantity>().map(drop).map_err(|_| TypeError::new(QUANTITY.to_owned()))
 }
 
 /// Where text stops being base64 with padding, as Go tells it: it reads four letters at a time, and where they come to an end

@@ -116,13 +116,18 @@ impl Error {
         Self::new("FieldValueDuplicate", "Duplicate value", path, shown(value), detail)
     }
 
+    /// Something that should not happen, whatever is wrong with the object.
+    pub fn internal(path: &Path, detail: impl Display) -> Self {
+        Self::new("InternalError", "Internal error", path, Shown::Nothing, &detail.to_string())
+    }
+
     pub fn forbidden(path: &Path, detail: impl Display) -> Self {
         Self::new("FieldValueForbidden", "Forbidden", path, Shown::Nothing, &detail.to_string())
     }
 
     /// The same error of a value of a type that is not its field's, because upstream's path is another than the value's.
     #[must_use]
-    pub(super) fn of_type(mut self, package: &str, name: &str) -> Self {
+    pub fn of_type(mut self, package: &str, name: &str) -> Self {
         if let Shown::Value(_, kind) = &mut self.shown {
             *kind = kinit_schema::named(package, name);
         }

@@ -74,8 +74,27 @@ pub(super) fn update(is_core: bool, old: &Object, new: &Object) -> Errors {
     errors
 }
 
+/// Metadata of an object within another.
+pub(super) fn embedded(metadata: &Value, path: &Path, errors: &mut Errors) {
+    let named = |field: &str, errors: &mut Errors, rule: Rule| {
+        let name = str_of(metadata, field);
+        if !name.is_empty() {
+            errors.extend(rule(name).into_iter().map(|text| Error::invalid(&path.child(field), name, text)));
+        }
+    };
+    named("generateName", errors, text::path_segment);
+    named("name", errors, text::path_segment);
+    named("namespace", errors, text::dns_label);
+    fields(false, metadata, path, errors);
+}
+
 fn common(is_core: bool, object: &Object, path: &Path, errors: &mut Errors) {
-    let Some(metadata) = object.get(&["metadata"]) else { return };
+    if let Some(metadata) = object.get(&["metadata"]) {
+        fields(is_core, metadata, path, errors);
+    }
+}
+
+fn fields(is_core: bool, metadata: &Value, path: &Path, errors: &mut Errors) {
     labels(metadata.get("labels"), &path.child("labels"), errors);
     annotations(metadata.get("annotations"), &path.child("annotations"), errors);
     owners(metadata, &path.child("ownerReferences"), errors);

@@ -135,6 +135,16 @@ pub fn custom(group: &str, kind: &str, old: Option<&Object>, new: &Object, error
     finished(group, kind, new, &all)
 }
 
+/// What is wrong with how a webhook is to be reached, by URL or as a Service.
+pub fn webhook_client(config: &Value, path: &Path, errors: &mut Errors) {
+    webhooks::client(config, path, errors);
+}
+
+/// What is wrong with the metadata of an object within another, which need not have a name.
+pub fn embedded_metadata(metadata: &Value, path: &Path, errors: &mut Errors) {
+    metadata::embedded(metadata, path, errors);
+}
+
 /// What is wrong with a path whose first part is a domain, as an error at `field`.
 pub fn domain_prefixed_path(text: &str, field: &str) -> Result<(), Error> {
     let mut errors = Errors::new();

@@ -129,7 +129,7 @@ fn resources(rule: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn client(config: &Value, path: &Path, errors: &mut Errors) {
+pub(super) fn client(config: &Value, path: &Path, errors: &mut Errors) {
     const FORM: &str = "desired format: https://host[/path]";
     let (url, service) = (&config["url"], &config["service"]);
     if url.is_null() == service.is_null() {
@@ -148,12 +148,15 @@ fn client(config: &Value, path: &Path, errors: &mut Errors) {
             errors.push(Error::invalid(&of_service.child("port"), port, detail));
         }
         let at = str_of(service, "path");
-        if !at.is_empty() && !at.starts_with('/') {
-            errors.push(Error::invalid(&of_service.child("path"), at, "must start with a '/'"));
-        }
+        segments(at, &of_service.child("path"), errors);
         return;
     }
     let (url, path) = (url.as_str().unwrap_or_default(), path.child("url"));
+    if url.starts_with(':') {
+        let detail = format!("url must be a valid URL: parse {url:?}: missing protocol scheme; {FORM}");
+        errors.push(Error::required(&path, &detail));
+        return;
+    }
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     if scheme != "https" {
         errors.push(Error::invalid(&path, scheme, format!("'https' is the only allowed URL scheme; {FORM}")));
@@ -173,6 +176,29 @@ fn client(config: &Value, path: &Path, errors: &mut Errors) {
         if !part.is_empty() {
             errors.push(Error::invalid(&path, part, detail));
         }
+    }
+}
+
+/// A path on a Service, whose parts are names.
+fn segments(at: &str, path: &Path, errors: &mut Errors) {
+    if matches!(at, "" | "/") {
+        return;
+    }
+    if at == "//" {
+        errors.push(Error::invalid(path, at, "segment[0] may not be empty"));
+        return;
+    }
+    if !at.starts_with('/') {
+        errors.push(Error::invalid(path, at, "must start with a '/'"));
+    }
+    let rest: String = at.chars().skip(1).collect();
+    for (number, step) in rest.strip_suffix('/').unwrap_or(&rest).split('/').enumerate() {
+        if step.is_empty() {
+            errors.push(Error::invalid(path, at, format!("segment[{number}] may not be empty")));
+            continue;
+        }
+        let wrong = text::dns_subdomain(step);
+        errors.extend(wrong.into_iter().map(|why| Error::invalid(path, at, format!("segment[{number}]: {why}"))));
     }
 }
 

@@ -77,13 +77,23 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
         let into = r#"Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
         of_kind(&format!("{NO_VERSION}json: cannot unmarshal {found} into {into}"))
     })?;
-    untyped(&object).map_or(Ok(()), |why| Err(of_kind(&why)))?;
+    let mut untold = untyped(&object);
+    if request.spec.custom.is_some() {
+        untold = untold.or_else(|| kindless(&object, &payload.bytes));
+    }
+    let untold = untold.map(|why| of_kind(&why));
+    let untold = untold.or_else(|| another(&request.spec, &object).filter(|_| request.spec.custom.is_some()));
+    untold.map_or(Ok(()), Err)?;
     let mut object = identified(&request.spec, object)?;
     let refused = |why: String| {
         Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     };
     let unknown = fields::conform(&request.spec, &mut object).map_err(|error| refused(error.to_string()))?;
-    let problems = unknown.into_iter().chain(complaints).collect();
+    // A custom resource is read before it is known what it may have.
+    let problems = match request.spec.custom {
+        Some(_) => complaints.into_iter().chain(unknown).collect(),
+        None => unknown.into_iter().chain(complaints).collect(),
+    };
     fields::settle(request, problems, refused)?;
     named(request, &object)?;
     placed(request, &object)?;
@@ -139,11 +149,26 @@ pub fn patched(request: &ResourceRequest, tree: Value, facts: &Facts) -> Result<
         object.set(&["apiVersion"], spec.api_version());
         object.set(&["kind"], spec.kind());
     }
-    typed(spec, &mut object);
-    if spec.custom.is_none()
-        && let Some(why) = foreign(spec, &object)
-    {
-        return Err(refused(&object, why));
+    match spec.custom {
+        None => {
+            typed(spec, &mut object);
+            if let Some(why) = foreign(spec, &object) {
+                return Err(refused(&object, why));
+            }
+        }
+        Some(_) => {
+            if let Some(why) = kindless(&object, &object.to_vec()) {
+                return Err(refused(&object, why));
+            }
+            if let Some(status) = another(spec, &object) {
+                return Err(status);
+            }
+            if object.api_version() != spec.api_version() {
+                let text = format!("Invalid value: {:?}: must be {}", object.api_version(), spec.api_version());
+                let errors = [("FieldValueInvalid", "apiVersion".to_owned(), text)];
+                return Err(Status::invalid(spec.group(), spec.kind(), object.name(), &errors));
+            }
+        }
     }
     match fields::conform(spec, &mut object) {
         Ok(unknown) => problems.extend(unknown),
@@ -169,6 +194,22 @@ pub fn unnamed(request: &ResourceRequest) -> Status {
     Status::bad_request(why)
 }
 
+/// What is told of a custom resource that says no kind, which no path says for it.
+fn kindless(object: &Object, bytes: &[u8]) -> Option<String> {
+    let shown = String::from_utf8_lossy(bytes);
+    object.kind().is_empty().then(|| format!("Object 'Kind' is missing in '{shown}'"))
+}
+
+/// What is told of a custom resource of another kind than its path's.
+fn another(spec: &ResourceSpec, object: &Object) -> Option<Status> {
+    if object.kind() == spec.kind() || object.api_version() != spec.api_version() {
+        return None;
+    }
+    let text = format!("Invalid value: {:?}: must be {}", object.kind(), spec.kind());
+    let errors = [("FieldValueInvalid", "kind".to_owned(), text)];
+    Some(Status::invalid(spec.group(), object.kind(), object.name(), &errors))
+}
+
 /// Clients may leave out version and kind, since the path says them; what is stored has them.
 fn typed(spec: &ResourceSpec, object: &mut Object) {
     if object.api_version().is_empty() {
@@ -188,7 +229,9 @@ pub fn check(request: &ResourceRequest, object: Object) -> Result<Object, Status
 
 /// The object with its kind and version, which must be the path's.
 fn identified(spec: &ResourceSpec, mut object: Object) -> Result<Object, Status> {
-    typed(spec, &mut object);
+    if spec.custom.is_none() {
+        typed(spec, &mut object);
+    }
     if object.api_version() != spec.api_version() || object.kind() != spec.kind() {
         return Err(Status::bad_request(mismatch(spec, &object)));
     }

@@ -63,6 +63,10 @@ impl Api {
             plain(request, from, limit, &selected)
         };
         let mut metadata = json!({"resourceVersion": revision.to_string()});
+        // A list of custom resources says that nothing follows.
+        if request.spec.custom.is_some() {
+            metadata["continue"] = "".into();
+        }
         if let Some(rest) = rest {
             metadata["continue"] = Token { revision, after: last }.encode(&request.namespace).into();
             // Nobody counts what a selector would have to look at.

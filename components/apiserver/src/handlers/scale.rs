@@ -30,7 +30,16 @@ impl Api {
         payload: &Payload,
     ) -> Result<Response<Body>, Status> {
         let (object, revision) = match verb {
-            Verb::Get => self.stored(request, &request.name).await?,
+            Verb::Get => {
+                let found = self.stored(request, &request.name).await?;
+                if let Some(scale) =
+                    custom_scale(&request.spec).filter(|scale| at(&found.0, &scale.spec_replicas).is_none())
+                {
+                    let path = scale.spec_replicas.join(".");
+                    return Err(Status::internal(format!("the spec replicas field \".{path}\" does not exist")));
+                }
+                found
+            }
             Verb::Update => {
                 let sent = part::sent(request, payload, &SCALE)?;
                 if sent.name().is_empty() {
@@ -104,7 +113,8 @@ impl Api {
             let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
             self.mutate(&attributes, &mut scale).await?;
             let replicas = scale.get(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
-            if replicas < 0 {
+            // What a custom resource may say its own rules say.
+            if replicas < 0 && custom_scale(&request.spec).is_none() {
                 let text = format!("Invalid value: {replicas}: must be greater than or equal to 0");
                 let errors = [("FieldValueInvalid", "spec.replicas".to_owned(), text)];
                 return Err(Status::invalid("autoscaling", "Scale", &request.name, &errors));

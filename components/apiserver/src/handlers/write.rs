@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
-use kinit_api::patch::{self, operations};
+use kinit_api::patch::{self, PatchError, operations};
 
 use kinit_api::status::{Status, qualified};
 use kinit_api::strict;
@@ -107,7 +107,12 @@ impl Change {
         match self {
             Self::Merge(fields) => patch::merge(tree, fields),
             Self::Strategic(fields, schema) => {
-                patch::strategic(tree, fields, schema).map_err(|error| Status::bad_request(error.to_string()))?;
+                patch::strategic(tree, fields, schema).map_err(|error| match error {
+                    // Upstream takes only these for the client's fault.
+                    PatchError::Format(_) => Status::bad_request(error.to_string()),
+                    PatchError::ListOfLists => body::unprocessable(),
+                    _ => Status::failure(error.to_string()),
+                })?;
             }
             Self::Json(operations) => {
                 operations::apply(tree, operations).map_err(|_| body::unprocessable())?;
@@ -166,6 +171,7 @@ impl Api {
         mut object: Object,
     ) -> Result<(Object, i64), Status> {
         let spec = &request.spec;
+        strategy::wipe(&mut object);
         strategy::normalize(spec, &mut object);
         let shares_labels = strategy::shares_labels(spec, &object);
         custom::fill(spec, &mut object);
@@ -290,7 +296,10 @@ impl Api {
             return self.apply(request, payload).await;
         }
         let schema = fields::builtin(&request.spec);
-        Change::known(body::media(payload), schema.is_some())?;
+        if let Err(status) = Change::known(body::media(payload), schema.is_some()) {
+            let types = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+            return Err(if schema.is_some() { status } else { Status::unsupported_media_type(types) });
+        }
         fields::check_options(request, false)?;
         let (change, facts) = Change::read(payload, schema)?;
         let patched = self.change(request, |current| {
@@ -517,6 +526,14 @@ mod tests {
             let status = read(media, text).unwrap_err();
             assert_eq!((status.code, status.message.as_str()), (400, wanted), "{media} {text}");
         }
+        let strategic = |text: &str| {
+            let mut tree = json!({"metadata": {"ownerReferences": [{"uid": "1"}]}});
+            read(STRATEGIC, text).unwrap().0.apply(&mut tree).unwrap_err()
+        };
+        let keyless = strategic(r#"{"metadata": {"ownerReferences": [{"name": "o"}]}}"#);
+        let told = "map: map[name:o] does not contain declared merge key: uid";
+        assert_eq!((keyless.code, keyless.reason.as_ref(), keyless.message.as_str()), (500, "", told));
+        assert_eq!(strategic(r#"{"$retainKeys": "x"}"#).code, 400);
         for (media, text) in [(JSON, "null"), (JSON, "[]"), (STRATEGIC, "null"), (MERGE, "{}")] {
             let mut tree = json!({"data": {"a": "b"}});
             read(media, text).unwrap().0.apply(&mut tree).unwrap();

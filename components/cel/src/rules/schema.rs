@@ -114,12 +114,9 @@ fn check_rules(schema: &Json, rules: Vec<Rule>, decl: Option<&Arc<Decl>>, place:
             continue;
         }
         let Some(decl) = decl else {
-            findings.errors.push(Error::invalid(
-                &path.child("rule"),
-                written,
-                "internal error: failed to construct type information for x-kubernetes-validations rules",
-            ));
-            continue;
+            let why = "internal error: failed to construct type information for x-kubernetes-validations rules: unable to convert structural schema to CEL declarations";
+            findings.errors.push(Error::internal(&own, why));
+            return;
         };
         let compiled = Compiled::new(rule, schema, decl);
         let (cost, message_cost) = compiled.costs(decl);
@@ -136,13 +133,18 @@ fn check_rules(schema: &Json, rules: Vec<Rule>, decl: Option<&Arc<Decl>>, place:
             findings.costs.push((cost, path));
         }
         if let Some(Err(error)) = &compiled.program {
-            findings.errors.push(Error::invalid(&path.child("rule"), written.clone(), error));
+            findings.errors.push(shown(&path.child("rule"), &written, error));
         }
         if let Some(Err(error)) = &compiled.message {
-            findings.errors.push(Error::invalid(&path.child("messageExpression"), written.clone(), error));
+            findings.errors.push(shown(&path.child("messageExpression"), &written, error));
         }
         check_old_self(&compiled, place, &path, &mut findings.errors);
     }
+}
+
+/// An error that shows a rule as a whole.
+fn shown(path: &Path, rule: &Json, why: impl std::fmt::Display) -> Error {
+    Error::invalid(path, rule.clone(), why).of_type("apiextensions/v1", "ValidationRule")
 }
 
 fn check_old_self(compiled: &Compiled, place: &Place, path: &Path, errors: &mut Errors) {

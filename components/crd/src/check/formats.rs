@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use kinit_api::validate::text;
+
 /// Whether a text has a format.
 pub fn fits(format: &str, text: &str) -> bool {
     match format {
@@ -22,8 +24,112 @@ pub fn fits(format: &str, text: &str) -> bool {
         }
         "hostname" => hostname(text),
         "byte" => base64(text),
+        "isbn" => isbn10(text) || isbn13(text),
+        "isbn10" => isbn10(text),
+        "isbn13" => isbn13(text),
+        "creditcard" => credit_card(text),
+        "ssn" => shaped(text, "000-00-0000") || shaped(text, "000 00 0000"),
+        "hexcolor" => {
+            let digits = text.strip_prefix('#').unwrap_or(text);
+            matches!(digits.len(), 3 | 6) && digits.bytes().all(|it| it.is_ascii_hexdigit())
+        }
+        "rgbcolor" => rgb(text),
+        "bsonobjectid" => text.len() == 24 && text.bytes().all(|it| it.is_ascii_hexdigit()),
+        "k8s-short-name" => text::dns_label(text).is_empty(),
+        "k8s-long-name" => text::dns_subdomain(text).is_empty(),
         _ => true,
     }
+}
+
+/// Whether values of a type can have a format; one that they cannot have says nothing.
+pub fn is_known(kind: &str, format: &str) -> bool {
+    const OF_TEXT: &[&str] = &[
+        "bsonobjectid",
+        "byte",
+        "cidr",
+        "creditcard",
+        "date",
+        "datetime",
+        "duration",
+        "email",
+        "hexcolor",
+        "hostname",
+        "ipv4",
+        "ipv6",
+        "isbn",
+        "isbn10",
+        "isbn13",
+        "k8slongname",
+        "k8sshortname",
+        "mac",
+        "password",
+        "rgbcolor",
+        "ssn",
+        "uri",
+        "uuid",
+        "uuid3",
+        "uuid4",
+        "uuid5",
+    ];
+    match kind {
+        "" | "string" => OF_TEXT.contains(&format.replace('-', "").as_str()),
+        "integer" => matches!(format, "int32" | "int64"),
+        "number" => matches!(format, "float" | "double"),
+        _ => false,
+    }
+}
+
+/// Whether a text has digits where the shape has noughts, and is the same elsewhere.
+fn shaped(text: &str, shape: &str) -> bool {
+    text.len() == shape.len()
+        && text
+            .bytes()
+            .zip(shape.bytes())
+            .all(|(it, wanted)| if wanted == b'0' { it.is_ascii_digit() } else { it == wanted })
+}
+
+/// The digits of a number that may be written in groups; none where there is something else.
+fn digits(text: &str) -> Option<Vec<u32>> {
+    text.chars().filter(|letter| !matches!(letter, ' ' | '-')).map(|letter| letter.to_digit(10)).collect()
+}
+
+fn isbn10(text: &str) -> bool {
+    let (body, last) = match text.strip_suffix('X') {
+        Some(body) => (digits(body), Some(10)),
+        None => (digits(text), None),
+    };
+    let Some(mut all) = body else { return false };
+    all.extend(last);
+    all.len() == 10 && all.iter().zip(1..).map(|(digit, place)| digit * place).sum::<u32>().is_multiple_of(11)
+}
+
+fn isbn13(text: &str) -> bool {
+    let Some(all) = digits(text) else { return false };
+    let sum: u32 = all.iter().enumerate().map(|(place, digit)| digit * if place % 2 == 0 { 1 } else { 3 }).sum();
+    all.len() == 13 && sum.is_multiple_of(10)
+}
+
+/// As many digits as the cards of some maker have, with their check sum.
+fn credit_card(text: &str) -> bool {
+    let Some(all) = digits(text) else { return false };
+    let of_maker = matches!(
+        (all.as_slice(), all.len()),
+        ([4, ..], 13)
+            | ([4, ..] | [5, 1..=5, ..] | [6, 0 | 2 | 5, ..] | [3, 5, ..], 16)
+            | ([3, 4 | 7, ..] | [2, 1, 3, 1, ..] | [1, 8, 0, 0, ..], 15)
+            | ([3, 0, 0..=5, ..] | [3, 6 | 8, ..], 14)
+    );
+    let doubled = |digit: u32| if digit > 4 { digit * 2 - 9 } else { digit * 2 };
+    let sum: u32 =
+        all.iter().rev().enumerate().map(|(at, digit)| if at % 2 == 1 { doubled(*digit) } else { *digit }).sum();
+    of_maker && sum.is_multiple_of(10)
+}
+
+/// `rgb(1, 2, 3)`.
+fn rgb(text: &str) -> bool {
+    let Some(inner) = text.strip_prefix("rgb(").and_then(|rest| rest.strip_suffix(')')) else { return false };
+    let parts: Vec<&str> = inner.split(',').map(str::trim).collect();
+    parts.len() == 3 && parts.iter().all(|part| part.parse::<u8>().is_ok())
 }
 
 fn date_time(text: &str) -> bool {
@@ -91,4 +197,34 @@ fn base64(text: &str) -> bool {
     text.len().is_multiple_of(4)
         && text.len() - body.len() <= 2
         && body.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'/' | b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_told_from_others() {
+        let good = [
+            ("isbn", "0-306-40615-2"),
+            ("isbn10", "0306406152"),
+            ("isbn13", "9780306406157"),
+            ("creditcard", "4111111111111111"),
+            ("ssn", "111-11-1111"),
+            ("hexcolor", "#fff"),
+            ("rgbcolor", "rgb(1,2,3)"),
+            ("bsonobjectid", "507f1f77bcf86cd799439011"),
+            ("k8s-short-name", "a-b"),
+            ("k8s-long-name", "a.b"),
+            ("other", "x"),
+        ];
+        for (format, text) in good {
+            assert!(fits(format, text), "{format} {text}");
+        }
+        for (format, _) in good.iter().filter(|(format, _)| *format != "other") {
+            assert!(!fits(format, "X_"), "{format}");
+            assert!(is_known("string", format) && !is_known("integer", format));
+        }
+        assert!(!is_known("string", "other") && is_known("", "date-time") && is_known("number", "double"));
+    }
 }

@@ -30,7 +30,7 @@ fn values_are_refused_in_upstreams_words() {
         (
             json!({"type": "integer"}),
             json!(1.5),
-            "a: Invalid value: \"number\": a in body must be of type integer: \"number\"",
+            "a: Invalid value: \"number\": a in body must be of type integer: \"number\"; <nil>: Invalid value: \"\": Checked value must be of type integer (default format) in a",
         ),
         (
             json!({"type": "object"}),
@@ -64,6 +64,27 @@ fn values_are_refused_in_upstreams_words() {
             json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}),
             json!([{"k": 1, "v": 1}, {"k": 1, "v": 2}]),
             "a[1]: Duplicate value: {\"k\":1}",
+        ),
+        (
+            json!({"type": "string", "minLength": 2, "pattern": "^[a-z]+$"}),
+            json!("A"),
+            "a: Invalid value: \"A\": a in body should be at least 2 chars long",
+        ),
+        (
+            json!({"type": "integer", "format": "int32"}),
+            json!(3_000_000_000_u32),
+            "<nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in a",
+        ),
+        (
+            json!({"type": "number", "multipleOf": 0.5}),
+            json!(5),
+            "a: Invalid value: 0: factor MultipleOf declared for a must be positive: 0",
+        ),
+        (json!({"type": "number", "multipleOf": 0.5}), json!(4.5), ""),
+        (
+            json!({"type": "string", "format": "ssn"}),
+            json!("x"),
+            "a: Invalid value: \"x\": a in body must be of type ssn: \"x\"",
         ),
         (
             json!({"not": {"maximum": 5}}),

@@ -4,6 +4,7 @@ use kinit_api::validate::field::{Error, Errors, Path};
 use kinit_cel::rules::Validator;
 use serde_json::Value;
 
+use crate::object::check_embedded;
 use crate::schema::Schema;
 use crate::{check, prune};
 
@@ -30,6 +31,13 @@ fn one(raw: &Value, is_resource: bool, path: &Path, errors: &mut Errors) {
     let (schema, value) = (Schema::read(raw), &raw["default"]);
     if prune::lacks(value, &schema, is_resource) {
         errors.push(Error::invalid(path, value.clone(), "must not have unknown fields"));
+    }
+    let whole = Schema { embedded: is_resource, ..schema.clone() };
+    let mut wrong = Errors::new();
+    check_embedded(value, &whole, path, &mut wrong);
+    if !wrong.is_empty() {
+        errors.extend(wrong);
+        return;
     }
     let wrong = check::check(value, None, &schema, "");
     if !wrong.is_empty() {

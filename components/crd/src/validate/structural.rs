@@ -4,7 +4,7 @@ use kinit_api::validate::field::{Error, Errors, Path};
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::{list, str_of};
+use super::{list, regular, str_of};
 
 /// Where in a schema a place is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,25 +120,25 @@ fn junctors(schema: &Value, level: Level, path: &Path, errors: &mut Errors) {
             if name == "allOf" && at == 0 && nested["anyOf"] == either {
                 let mut rest = nested.clone();
                 rest.as_object_mut().map(|rest| rest.remove("anyOf"));
-                below(&rest, level, &here, schema, errors);
+                below(&rest, level, &here, errors);
             } else {
-                below(nested, level, &here, schema, errors);
+                below(nested, level, &here, errors);
             }
         }
     }
     if schema["not"].is_object() {
-        below(&schema["not"], level, &path.child("not"), schema, errors);
+        below(&schema["not"], level, &path.child("not"), errors);
     }
     if let Some(pattern) = schema["pattern"].as_str()
         && let Err(error) = Regex::new(pattern)
     {
-        let text = format!("must be a valid regular expression, but isn't: {error}");
+        let text = format!("must be a valid regular expression, but isn't: {}", regular::error(pattern, &error));
         errors.push(Error::invalid(&path.child("pattern"), pattern, text));
     }
 }
 
-/// A schema within a junctor: it may bound what `around` specifies, and nothing else.
-fn below(schema: &Value, level: Level, path: &Path, around: &Value, errors: &mut Errors) {
+/// A schema within a junctor: it may bound what is specified around it, and nothing else.
+fn below(schema: &Value, level: Level, path: &Path, errors: &mut Errors) {
     for name in ["type", "title", "description"] {
         if !str_of(schema, name).is_empty() {
             errors.push(Error::forbidden(&path.child(name), "must be empty to be structural"));
@@ -170,19 +170,47 @@ fn below(schema: &Value, level: Level, path: &Path, around: &Value, errors: &mut
         if name == "metadata" {
             errors.push(Error::forbidden(&here, "must not be specified in a nested context"));
         }
-        let specified = &around["properties"][name];
-        let additional = &around["additionalProperties"];
-        if specified.is_null() && !additional.is_object() {
-            errors.push(Error::required(&here, "because it is defined in a value validation"));
-        }
-        below(own, Level::Field, &here, if specified.is_null() { additional } else { specified }, errors);
+        below(own, Level::Field, &here, errors);
     }
     if schema["items"].is_object() {
-        below(&schema["items"], level, &path.child("items"), &around["items"], errors);
+        below(&schema["items"], level, &path.child("items"), errors);
     }
     let mut bounded = schema.clone();
     if let Some(map) = bounded.as_object_mut() {
         map.retain(|name, _| matches!(name.as_str(), "anyOf" | "allOf" | "oneOf" | "not" | "pattern"));
     }
     junctors(&bounded, level, path, errors);
+}
+
+/// Checks that what the junctors of a root bound is also specified; upstream does not look at those further down.
+pub fn complete(schema: &Value, path: &Path, errors: &mut Errors) {
+    bounded(schema, schema, path, path, errors);
+}
+
+/// `specified` is what stands at `at` for what `bounds`, at `path`, speaks of.
+fn bounded(bounds: &Value, specified: &Value, at: &Path, path: &Path, errors: &mut Errors) {
+    let mut nested = |bounds: &Value, path: &Path| within(bounds, specified, at, path, errors);
+    if bounds["not"].is_object() {
+        nested(&bounds["not"], &path.child("not"));
+    }
+    for name in ["allOf", "anyOf", "oneOf"] {
+        for (index, own) in list(bounds, name).iter().enumerate() {
+            nested(own, &path.child(name).index(index));
+        }
+    }
+}
+
+fn within(bounds: &Value, specified: &Value, at: &Path, path: &Path, errors: &mut Errors) {
+    if !specified.is_object() {
+        errors.push(Error::required(at, &format!("because it is defined in {path}")));
+        return;
+    }
+    bounded(bounds, specified, at, path, errors);
+    if bounds["items"].is_object() {
+        within(&bounds["items"], &specified["items"], &at.child("items"), &path.child("items"), errors);
+    }
+    for (name, own) in bounds["properties"].as_object().into_iter().flatten() {
+        let of = |path: &Path| path.child("properties").key(name);
+        within(own, &specified["properties"][name], &of(at), &of(path), errors);
+    }
 }

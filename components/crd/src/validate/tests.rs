@@ -54,7 +54,7 @@ fn definitions_are_refused_in_upstreams_words() {
         ),
         (
             schema(json!({"type": "string"})),
-            "schema.openAPIV3Schema.type: Invalid value: \"string\": must be object at the root",
+            "spec.validation.openAPIV3Schema.type: Invalid value: \"string\": must be object at the root",
         ),
         (
             field(json!({})),
