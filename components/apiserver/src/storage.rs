@@ -366,13 +366,45 @@ pub(crate) fn is_too_large(error: &Status) -> bool {
 }
 
 pub(crate) fn failed(error: tonic::Status) -> Status {
-    if error.code() == tonic::Code::OutOfRange {
-        return Status::expired(crate::cache::COMPACTED);
-    }
-    // Asking again would not make it smaller: this is told in etcd's words, and without a reason.
-    if error.code() == tonic::Code::InvalidArgument && error.message() == TOO_LARGE {
-        return Status::failure(TOO_LARGE);
+    let says = |words: &str| error.message().contains(words);
+    match error.code() {
+        // Asking again would not make it smaller: this is told in etcd's words, and without a reason. The server may not have
+        // read it at all, which gRPC's libraries tell each in its own way.
+        tonic::Code::InvalidArgument if error.message() == TOO_LARGE => return Status::failure(TOO_LARGE),
+        tonic::Code::OutOfRange if says("length too large") => return Status::failure(TOO_LARGE),
+        tonic::Code::ResourceExhausted if says("larger than max") => return Status::failure(TOO_LARGE),
+        tonic::Code::OutOfRange => return Status::expired(crate::cache::COMPACTED),
+        _ => {}
     }
     tracing::warn!(%error, "etcd request failed");
     Status::unavailable(format!("etcdserver: {}", error.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn what_etcd_refuses_is_told_apart() {
+        let expired = Status::expired(crate::cache::COMPACTED);
+        for (code, message, wanted) in [
+            (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted", expired.clone()),
+            (Code::InvalidArgument, TOO_LARGE, Status::failure(TOO_LARGE)),
+            (Code::ResourceExhausted, "grpc: received message larger than max (3 vs. 2)", Status::failure(TOO_LARGE)),
+            (
+                Code::OutOfRange,
+                "Error, decoded message length too large: found 3 bytes, the limit is: 2 bytes",
+                Status::failure(TOO_LARGE),
+            ),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: too many requests",
+                Status::unavailable("etcdserver: etcdserver: too many requests"),
+            ),
+        ] {
+            assert_eq!(failed(tonic::Status::new(code, message)), wanted, "{message}");
+        }
+    }
 }
