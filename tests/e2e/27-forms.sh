@@ -71,7 +71,7 @@ check "kubectl creates by protobuf" kubectl create configmap sent --from-literal
 check "and it is read" equals value field configmap/sent .data.key
 check "kubectl describes by protobuf" says Burstable kubectl describe pod web
 check "YAML is spoken" says 'kind: Pod' as application/yaml /api/v1/namespaces/default/pods/web
-check "other types are not" refuses 'only the following media types are accepted' as application/cbor /api/v1/pods
+check "other types are not" refuses '406: Not Acceptable' as application/cbor /api/v1/pods
 check "people get lines" says '  "kind": "Pod"' as application/json '/api/v1/namespaces/default/pods/web?pretty=true'
 
 check "quantities are canonical" equals 1Gi field deployment/web '.spec.template.spec.containers[0].resources.limits.memory'

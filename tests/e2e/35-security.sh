@@ -124,7 +124,7 @@ api_flags+=(--authentication-config "$tmp/authentication.yaml" --authentication-
 restart
 check "a server with other issuers is ready" within 20 ready
 check "strangers may ask for health" says ok curl -sS --cacert "$pki/ca.crt" "$api/livez"
-check "and for nothing else" says '"code":401' curl -sS --cacert "$pki/ca.crt" "$api/version"
+check "and for nothing else" says '"code": 401' curl -sS --cacert "$pki/ca.crt" "$api/version"
 review() { ask "$1" -H 'Content-Type: application/json' -d '{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}' "$api/apis/authentication.k8s.io/v1/selfsubjectreviews"; }
 check "an issued token names a user" within 10 says '"username":"issued:ann"' review "$(token ann)"
 check "with groups and more" says '"example.org/team":["red"]' review "$(token ann team=red)"
