@@ -79,7 +79,26 @@ pub fn strategic(target: &mut Value, patch: &Value, schema: &'static Type) -> Re
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
-    target.as_object_mut().map_or(Ok(()), |map| merge_objects(map, fields, Some(schema)))
+    target.as_object_mut().map_or(Ok(()), |map| merge_objects(map, fields, Some(schema)))?;
+    whole_numbers(target);
+    Ok(())
+}
+
+/// Writes numbers without a fraction as integers: where a tree is merged, `2.0` is one.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
+        Value::Number(number) => {
+            // Larger ones are no longer exact.
+            let whole =
+                number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < 2f64.powi(53));
+            if let Some(float) = whole {
+                *value = (float as i64).into();
+            }
+        }
+        _ => {}
+    }
 }
 
 fn merge_objects(

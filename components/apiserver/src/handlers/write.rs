@@ -407,7 +407,8 @@ impl Api {
         if says && expected != old.resource_version() {
             return Err(Status::modified(spec.group(), spec.resource(), &request.name));
         }
-        if !new.uid().is_empty() && new.uid() != old.uid() {
+        // Only an update says by it which object it is about; a patch that changes it is invalid.
+        if request.verb == Verb::Update && !new.uid().is_empty() && new.uid() != old.uid() {
             let why = format!(
                 "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
                 self.key(request, &request.name),

@@ -122,3 +122,14 @@ fn bad_patches_are_refused_in_upstreams_words() {
         assert_eq!(patched("Pod", target, pod(patch.clone())), Err(expected.to_owned()), "{patch}");
     }
 }
+
+#[test]
+fn numbers_without_a_fraction_are_integers() {
+    let before = json!({"spec": {"replicas": 1}});
+    for (sent, stored) in
+        [(json!(2.0), json!(2)), (json!(-0.0), json!(0)), (json!(2.5), json!(2.5)), (json!(1e300), json!(1e300))]
+    {
+        let after = patched("Deployment", before.clone(), json!({"spec": {"replicas": sent}})).unwrap();
+        assert_eq!(after["spec"]["replicas"].to_string(), stored.to_string());
+    }
+}
