@@ -89,6 +89,8 @@ fn suits(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
     quantity(volume) >= asked
         && wish.access_modes.iter().flatten().all(|wanted| modes.contains(wanted))
         && offer.storage_class_name.unwrap_or_default() == wish.storage_class_name.unwrap_or_default()
+        && offer.volume_attributes_class_name.unwrap_or_default()
+            == wish.volume_attributes_class_name.unwrap_or_default()
         && mode(offer.volume_mode) == mode(wish.volume_mode)
         && wish.selector.is_none_or(|selector| pods::matches(&selector, volume.metadata.labels.as_ref()))
         && volume.metadata.deletion_timestamp.is_none()
@@ -214,12 +216,16 @@ async fn bind(caches: &Caches, actor: &Actor, key: &str) -> Result<(), kube::Err
         own = write::object(&api, claim.as_ref(), &fields).await?;
     }
     if phase(&own) != "Bound" {
-        let offer = volume.spec.clone().unwrap_or_default();
-        let status =
-            json!({"status": {"phase": "Bound", "accessModes": offer.access_modes, "capacity": offer.capacity}});
-        write::status(&api, &own, &status).await?;
+        write::status(&api, &own, &bound_to(volume)).await?;
     }
     Ok(())
+}
+
+/// What a claim's status says as soon as it has its volume: what that offers.
+fn bound_to(volume: &PersistentVolume) -> Value {
+    let offer = volume.spec.clone().unwrap_or_default();
+    json!({"status": {"phase": "Bound", "accessModes": offer.access_modes, "capacity": offer.capacity,
+        "currentVolumeAttributesClassName": offer.volume_attributes_class_name}})
 }
 
 async fn set_phase(actor: &Actor, volume: &PersistentVolume, phase: &str) -> Result<(), kube::Error> {
@@ -281,6 +287,16 @@ mod tests {
         ] {
             assert_eq!(provision(&claim(annotations.clone()), &class), wanted, "{annotations} {}", class.provisioner);
         }
+    }
+
+    #[test]
+    fn a_bound_claim_has_what_its_volume_offers() {
+        let mut volume = volume("v", "5Gi", "", None).as_ref().clone();
+        let status = bound_to(&volume);
+        assert_eq!(status["status"]["capacity"]["storage"], "5Gi");
+        assert_eq!(status["status"]["currentVolumeAttributesClassName"], Value::Null);
+        volume.spec.as_mut().unwrap().volume_attributes_class_name = Some("gold".to_owned());
+        assert_eq!(bound_to(&volume)["status"]["currentVolumeAttributesClassName"], "gold");
     }
 
     #[test]

@@ -174,19 +174,25 @@ impl Shell<'_> {
         let fields = json!({"metadata": {"annotations": {DESIRED: desired, MAX: max}}, "spec": {"replicas": replicas}});
         self.own[index] = Arc::new(write::object(&self.api, set.as_ref(), &fields).await?);
         if before != replicas {
-            let way = if replicas > before { "up" } else { "down" };
-            let name = set.metadata.name.as_deref().unwrap_or_default();
-            let text = format!("Scaled {way} replica set {name} from {before} to {replicas}");
-            self.actor.events.say(About::object(self.deployment), Kind::Normal, "ScalingReplicaSet", text);
+            self.say_scaled(&set, before, replicas);
         }
         Ok(())
     }
 
-    /// Makes the set of a new template; the plan gives it its size next.
+    fn say_scaled(&self, set: &ReplicaSet, before: i32, replicas: i32) {
+        let way = if replicas > before { "up" } else { "down" };
+        let name = set.metadata.name.as_deref().unwrap_or_default();
+        let text = format!("Scaled {way} replica set {name} from {before} to {replicas}");
+        self.actor.events.say(About::object(self.deployment), Kind::Normal, "ScalingReplicaSet", text);
+    }
+
+    /// Makes the set of a new template, as large as there is room for.
     async fn create(&mut self) -> Result<(), kube::Error> {
         let revision = self.own.iter().map(|set| sets::revision(set)).max().unwrap_or(0) + 1;
+        let sizes: Vec<Size> = self.own.iter().map(|set| Size::of(set)).collect();
+        let replicas = plan::first(&sizes, self.goal);
         for attempt in 0..sets::NAMES {
-            let made = sets::new(self.deployment, self.goal, revision, attempt);
+            let made = sets::new(self.deployment, self.goal, replicas, revision, attempt);
             match self.api.create(&PostParams::default(), &made).await {
                 Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
                     let there = self.api.get(made.metadata.name.as_deref().unwrap_or_default()).await?;
@@ -196,7 +202,11 @@ impl Shell<'_> {
                     }
                 }
                 other => {
-                    self.own.push(Arc::new(other?));
+                    let set = other?;
+                    if replicas > 0 {
+                        self.say_scaled(&set, 0, replicas);
+                    }
+                    self.own.push(Arc::new(set));
                     return Ok(());
                 }
             }

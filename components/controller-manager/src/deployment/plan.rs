@@ -47,6 +47,13 @@ pub struct Goal {
     pub recreate: bool,
 }
 
+/// The size with which a set of a new template begins beside the others.
+pub fn first(sizes: &[Size], goal: Goal) -> i32 {
+    let none = Size { wanted: 0, present: 0, available: 0, terminating: 0, max: 0 };
+    let all = [sizes, &[none]].concat();
+    roll(&all, sizes.len(), goal).into_iter().find(|(index, _)| *index == sizes.len()).map_or(0, |(_, size)| size)
+}
+
 /// The next sizes of sets that are to change: never more than `wanted + surge` pods, never fewer available than
 /// `wanted - unavailable`. The sets are in the order of their age.
 pub fn roll(sizes: &[Size], newest: usize, goal: Goal) -> Vec<(usize, i32)> {
@@ -216,6 +223,16 @@ mod tests {
         let ending = Size { wanted: 0, present: 0, available: 0, terminating: 1, max: 4 };
         assert!(roll(&[ending, size(0, 0, 4)], 1, recreate).is_empty());
         assert_eq!(roll(&[Size { terminating: 0, ..ending }, size(0, 0, 4)], 1, recreate), [(1, 4)]);
+    }
+
+    #[test]
+    fn a_new_set_begins_with_what_there_is_room_for() {
+        let goal = Goal { wanted: 4, surge: 1, unavailable: 1, recreate: false };
+        for (old, wanted) in [(vec![], 4), (vec![size(4, 4, 5)], 1), (vec![size(2, 2, 5), size(3, 3, 5)], 0)] {
+            assert_eq!(first(&old, goal), wanted, "{old:?}");
+        }
+        let recreate = Goal { recreate: true, ..goal };
+        assert_eq!([first(&[], recreate), first(&[size(4, 4, 4)], recreate)], [4, 0]);
     }
 
     /// Plays a roll-out to its end, keeping both limits all the way.

@@ -68,8 +68,8 @@ pub fn inherited(deployment: &Deployment) -> BTreeMap<String, String> {
     annotations
 }
 
-/// The set of the Deployment's template, without pods as yet.
-pub fn new(deployment: &Deployment, goal: Goal, revision: i64, attempt: u32) -> ReplicaSet {
+/// The set of the Deployment's template, which is to have so many pods at first.
+pub fn new(deployment: &Deployment, goal: Goal, replicas: i32, revision: i64, attempt: u32) -> ReplicaSet {
     let spec = deployment.spec.clone().unwrap_or_default();
     let hash = hash(&spec.template, attempt);
     let mut template = spec.template.clone();
@@ -94,7 +94,7 @@ pub fn new(deployment: &Deployment, goal: Goal, revision: i64, attempt: u32) -> 
         },
         spec: Some(ReplicaSetSpec {
             // The plan gives it its size, so that old pods are counted.
-            replicas: Some(0),
+            replicas: Some(replicas),
             selector,
             min_ready_seconds: spec.min_ready_seconds,
             template: Some(template),
@@ -132,11 +132,11 @@ mod tests {
     fn a_set_is_found_by_its_template() {
         let deployment = deployment();
         let goal = super::super::plan::goal(deployment.spec.as_ref().unwrap());
-        let made = new(&deployment, goal, 4, 0);
+        let made = new(&deployment, goal, 3, 4, 0);
         let annotations = made.metadata.annotations.clone().unwrap();
         assert_eq!((annotations[REVISION].as_str(), annotations["own"].as_str()), ("4", "1"));
         assert_eq!((annotations[DESIRED].as_str(), annotations[MAX].as_str()), ("2", "3"));
-        assert_ne!(made.metadata.name, new(&deployment, goal, 4, 1).metadata.name);
+        assert_ne!(made.metadata.name, new(&deployment, goal, 3, 4, 1).metadata.name);
         let spec = deployment.spec.unwrap();
         let own = [Arc::new(ReplicaSet::default()), Arc::new(made)];
         assert_eq!(find_new(&own, &spec.template), Some(1));
