@@ -50,12 +50,32 @@ pub async fn of(context: &Context, pod: &Pod, volume: &Volume, ips: &[String], p
             downward(context, pod, source.items.as_deref().unwrap_or_default(), mode, ips, &mut files)?;
         } else if let Some(source) = &source.service_account_token {
             let token = token(context, pod, source, path).await?;
-            files.insert(source.path.clone(), File { contents: token, mode: file_mode(None, mode) });
+            let (mode, user) = of_token(pod, file_mode(None, mode));
+            files.insert(source.path.clone(), File { contents: token, mode, user });
         } else {
             return Err(Error::volume(&volume.name, "it has a source that is not there yet"));
         }
     }
     Ok(files)
+}
+
+/// A token's mode and owner: where it is known who reads it, nobody else may.
+fn of_token(pod: &Pod, mode: u32) -> (u32, Option<u32>) {
+    let user = only_user(pod);
+    let group = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()?.fs_group);
+    (if user.is_some() || group.is_some() { 0o600 } else { mode }, user)
+}
+
+/// The user as whom all of a Pod's containers run, if they all say the same.
+fn only_user(pod: &Pod) -> Option<u32> {
+    let spec = pod.spec.as_ref()?;
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let own = spec.init_containers.iter().flatten().chain(&spec.containers).map(|one| &one.security_context);
+    let temporary = spec.ephemeral_containers.iter().flatten().map(|one| &one.security_context);
+    let mut users =
+        own.chain(temporary).map(|context| context.as_ref().and_then(|context| context.run_as_user).or(of_pod));
+    let first = users.next()??;
+    if users.all(|user| user == Some(first)) { u32::try_from(first).ok() } else { None }
 }
 
 fn file_mode(own: Option<i32>, default: Option<i32>) -> u32 {
@@ -71,7 +91,9 @@ fn add(
     optional: Option<bool>,
 ) -> Result<()> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
-        files.extend(data.into_iter().map(|(key, contents)| (key, File { contents, mode: file_mode(None, mode) })));
+        files.extend(
+            data.into_iter().map(|(key, contents)| (key, File { contents, mode: file_mode(None, mode), user: None })),
+        );
         return Ok(());
     };
     for item in items {
@@ -80,7 +102,10 @@ fn add(
                 if item.path.split('/').any(|part| part == "..") || item.path.starts_with('/') {
                     return Err(Error::volume(volume, format!("path {} must stay inside", item.path)));
                 }
-                files.insert(item.path.clone(), File { contents: contents.clone(), mode: file_mode(item.mode, mode) });
+                files.insert(
+                    item.path.clone(),
+                    File { contents: contents.clone(), mode: file_mode(item.mode, mode), user: None },
+                );
             }
             None if optional == Some(true) => {}
             None => return Err(Error::volume(volume, format!("its source has no key {}", item.key))),
@@ -105,7 +130,10 @@ fn downward(
         } else {
             continue;
         };
-        files.insert(item.path.clone(), File { contents: text.into_bytes(), mode: file_mode(item.mode, mode) });
+        files.insert(
+            item.path.clone(),
+            File { contents: text.into_bytes(), mode: file_mode(item.mode, mode), user: None },
+        );
     }
     Ok(())
 }
@@ -151,6 +179,28 @@ async fn token(context: &Context, pod: &Pod, source: &ServiceAccountTokenProject
 mod tests {
     use super::*;
     use base64::Engine;
+
+    #[test]
+    fn a_token_is_for_whom_it_is_known_to_be() {
+        let pod = |context: serde_json::Value, first: serde_json::Value, second: serde_json::Value| -> Pod {
+            serde_json::from_value(serde_json::json!({"spec": {"securityContext": context,
+                "initContainers": [{"name": "a", "securityContext": first}],
+                "containers": [{"name": "b", "securityContext": second}]}}))
+            .unwrap()
+        };
+        let (none, user) = (serde_json::json!({}), |id: i64| serde_json::json!({"runAsUser": id}));
+        let group = serde_json::json!({"fsGroup": 9});
+        for (pod, wanted) in [
+            (pod(none.clone(), none.clone(), none.clone()), (0o644, None)),
+            (pod(user(5), none.clone(), none.clone()), (0o600, Some(5))),
+            (pod(none.clone(), user(5), user(5)), (0o600, Some(5))),
+            (pod(none.clone(), user(5), none.clone()), (0o644, None)),
+            (pod(user(5), user(6), none.clone()), (0o644, None)),
+            (pod(group, none.clone(), none), (0o600, None)),
+        ] {
+            assert_eq!(of_token(&pod, 0o644), wanted, "{pod:?}");
+        }
+    }
 
     #[test]
     fn a_token_says_when_it_is_renewed() {

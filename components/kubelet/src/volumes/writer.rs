@@ -15,6 +15,8 @@ pub struct File {
     pub contents: Vec<u8>,
     /// Its mode.
     pub mode: u32,
+    /// Whose it is, if it is not the kubelet's own.
+    pub user: Option<u32>,
 }
 
 /// Files by path below the volume.
@@ -39,8 +41,9 @@ pub fn write(volume: &Path, files: &Files, group: Option<i64>) -> io::Result<()>
         fs::write(&target, &file.contents)?;
         let mode = if group.is_some() { file.mode | 0o040 } else { file.mode };
         fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
-        if let Some(group) = group.and_then(|group| u32::try_from(group).ok()) {
-            chown(&target, None, Some(group))?;
+        let group = group.and_then(|group| u32::try_from(group).ok());
+        if file.user.is_some() || group.is_some() {
+            chown(&target, file.user, group)?;
         }
     }
     let link = volume.join("..data_new");
@@ -90,7 +93,9 @@ mod tests {
 
     fn files(all: &[(&str, &str)]) -> Files {
         all.iter()
-            .map(|(path, text)| ((*path).to_owned(), File { contents: text.as_bytes().to_vec(), mode: 0o644 }))
+            .map(|(path, text)| {
+                ((*path).to_owned(), File { contents: text.as_bytes().to_vec(), mode: 0o644, user: None })
+            })
             .collect()
     }
 
