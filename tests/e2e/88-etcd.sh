@@ -5,7 +5,7 @@
 
 on() { $lab ssh "$@"; }
 url() { echo "http://10.88.0.1${1#cp}:2379"; }
-ctl() { local at; at=$(url "$1"); shift; ETCDCTL_API=3 etcdctl --endpoints "$at" --command-timeout 3s "$@"; }
+ctl() { local at; at=$(url "$1"); shift; ETCDCTL_API=3 etcdctl --endpoints "$at" --command-timeout "${patience:-3s}" "$@"; }
 healthy() { ctl "$1" endpoint health; }
 voters() { ctl "$1" member list | awk -F', ' '$2 == "started" && $6 == "false" { print $3 }' | sort | xargs; }
 id_of() { ctl "$1" member list | awk -F', ' -v name="$2" '$3 == name { print $1 }'; }
@@ -32,7 +32,9 @@ T
 equip() { $lab push "$1" "${KINIT_DIST:-target/dist}/etcd" /usr/local/bin; }
 whole=cp1=http://10.88.0.11:2380,cp2=http://10.88.0.12:2380,cp3=http://10.88.0.13:2380
 make() { equip "$1" && unit "$1" new "$whole" && on "$1" systemctl start --no-block etcd; }
+# A change of members waits until connections have stood for a while, and so is given what etcdctl gives it by default.
 replace() {
+  local patience=5s
   ctl cp2 member remove "$(id_of cp2 "$1")" && on "$1" "systemctl stop etcd; rm -rf /var/lib/etcd/data" &&
     ctl cp2 member add "$1" --peer-urls "http://10.88.0.1${1#cp}:2380" && unit "$1" existing "$whole" && on "$1" systemctl start --no-block etcd
 }

@@ -19,8 +19,9 @@ use crate::proto::rpc::{
     MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest, MemberUpdateResponse,
 };
 
-/// A member is relied on once it has been connected to for so long, as in etcd. What is missing of it is waited for.
-const HEALTHY: Duration = Duration::from_secs(5);
+/// A member is relied on once it has been connected to for so long. What is missing of it is waited for, where etcd, which
+/// wants 5 seconds, refuses: so it must be well below the 5 seconds after which etcdctl gives up by itself.
+const HEALTHY: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 pub struct Service(pub Arc<Context>);
