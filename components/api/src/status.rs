@@ -21,6 +21,11 @@ pub struct Status {
     pub continue_token: Option<String>,
 }
 
+/// Why a precondition does not hold, such as one of a `UID`, as storage tells it.
+pub fn unmet(what: &str, wanted: &str, found: &str) -> String {
+    format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}")
+}
+
 /// A resource as error texts name it: `pods`, or `deployments.apps`.
 pub fn qualified(group: &str, resource: &str) -> String {
     if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }

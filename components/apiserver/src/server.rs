@@ -284,7 +284,8 @@ impl Service<Request<Incoming>> for Front {
 }
 
 impl Front {
-    /// Answers a request, of which `wanted` is what its path was read as; its seat is kept in `seat` until the answer's body begins, and `trail` is told what it does.
+    /// Answers a request, of which `wanted` is what its path was read as; its seat is kept in `seat` until the answer's body
+    /// begins, and `trail` is told what it does.
     async fn answer(
         &self,
         request: Request<Received>,

@@ -6,7 +6,7 @@ pub mod pods;
 mod subresources;
 
 use kinit_api::object::Object;
-use kinit_api::status::Status;
+use kinit_api::status::{Status, unmet};
 use kinit_api::validate::text;
 use serde_json::{Value, json};
 
@@ -222,7 +222,7 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
             let errors = [("FieldValueInvalid", "metadata.uid".to_owned(), text)];
             return Err(Status::invalid(spec.group(), spec.kind(), old.name(), &errors));
         }
-        let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
+        let why = unmet("UID", new.uid(), old.uid());
         return Err(Status::conflict(spec.group(), spec.resource(), old.name(), &why));
     }
     match request.subresource.as_str() {

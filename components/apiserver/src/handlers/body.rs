@@ -273,20 +273,28 @@ fn mismatch(spec: &ResourceSpec, object: &Object) -> String {
 /// Why an object is none of a resource's kind, in none of its versions.
 fn foreign(spec: &ResourceSpec, object: &Object) -> Option<String> {
     let (sent, kind) = (object.api_version(), object.kind());
+    let group = sent.split_once('/').map_or("", |(group, _)| group);
+    let known = kinit_schema::kind(group, sent.rsplit('/').next().unwrap_or_default(), kind).is_some();
+    let same = known && kind == spec.kind() && group == spec.group();
+    (!same).then(|| stranger(sent, kind, (spec.group(), spec.kind())))
+}
+
+/// What is told of an object of version `sent` and `kind`, where one of another group and kind is wanted, in upstream's words.
+pub fn stranger(sent: &str, kind: &str, wanted: (&str, &str)) -> String {
     let (group, version) = sent.split_once('/').unwrap_or(("", sent));
     if kinit_schema::kind(group, version, kind).is_none() {
-        let scheme = match spec.group() {
+        let scheme = match wanted.0 {
             "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
             _ => "pkg/api/legacyscheme/scheme.go:30",
         };
-        return Some(format!("no kind {kind:?} is registered for version {sent:?} in scheme {scheme:?}"));
+        return format!("no kind {kind:?} is registered for version {sent:?} in scheme {scheme:?}");
     }
-    let of = |group: &str| match group.split('.').next() {
-        None | Some("") => "core".to_owned(),
-        Some(name) => name.to_owned(),
+    // Go's packages are named after the first part of a group.
+    let package = match wanted.0.split('.').next() {
+        None | Some("") => "core",
+        Some(name) => name,
     };
-    let same = kind == spec.kind() && group == spec.group();
-    (!same).then(|| format!("converting (v1.{kind}) to ({}.{}): unknown conversion", of(spec.group()), spec.kind()))
+    format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", wanted.1)
 }
 
 /// The options of a deletion: those of the body, or without one those of the query.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use http::{Response, StatusCode};
 use kinit_api::object::Object;
-use kinit_api::status::Status;
+use kinit_api::status::{Status, unmet};
 use kinit_serving::Body;
 use serde_json::json;
 
@@ -62,9 +62,7 @@ impl Api {
         let Base { mut object, revision, .. } = base;
         let unlike = |what: &str, wanted: &str, found: &str| {
             if spec.is("", "namespaces") {
-                let why =
-                    format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-                return Status::conflict(spec.group(), spec.resource(), name, &why);
+                return Status::conflict(spec.group(), spec.resource(), name, &unmet(what, wanted, found));
             }
             let since = if what == "UID" { "deleted and then recreated" } else { "modified" };
             let why = format!(

@@ -24,13 +24,8 @@ impl Kind {
         if group == self.group && kind == self.name && self.versions.contains(&version) {
             return None;
         }
-        let why = if kinit_schema::kind(group, version, kind).is_some() {
-            let own = if self.group.is_empty() { "core" } else { self.group };
-            format!("converting ({version}.{kind}) to ({own}.{}): unknown conversion", self.name)
-        } else {
-            let of = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-            format!("no kind {kind:?} is registered for version {of:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"")
-        };
+        let of = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let why = body::stranger(&of, kind, (self.group, self.name));
         Some(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", self.name))
     }
 }

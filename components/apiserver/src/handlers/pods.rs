@@ -1,7 +1,7 @@
 //! Binding a Pod to a node.
 
 use http::Response;
-use kinit_api::status::Status;
+use kinit_api::status::{Status, unmet};
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
@@ -40,8 +40,7 @@ impl Api {
         let write = ResourceRequest { internal: true, ..request.clone() };
         self.change(&write, |current| {
             if !uid.is_empty() && uid != current.uid() {
-                let why =
-                    format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.uid());
+                let why = unmet("UID", uid, current.uid());
                 return Err(Status::conflict("", "pods/binding", &request.name, &why));
             }
             if current.is_being_deleted() {

@@ -3,7 +3,7 @@
 use http::{Response, StatusCode};
 use kinit_api::apply::ApplyError;
 use kinit_api::object::Object;
-use kinit_api::status::Status;
+use kinit_api::status::{Status, unmet};
 use kinit_api::strict;
 use kinit_crd::definition::Scale;
 use kinit_crd::object::at;
@@ -101,8 +101,7 @@ impl Api {
             let mut scale = made.ok_or_else(|| Status::bad_request("the body is not a Scale"))?;
             well_formed(request, &mut scale, &facts)?;
             if !scale.uid().is_empty() && scale.uid() != old.uid() {
-                let why = "Precondition failed: UID in precondition";
-                let why = format!("{why}: {}, UID in object meta: {}", scale.uid(), old.uid());
+                let why = unmet("UID", scale.uid(), old.uid());
                 let resource = format!("{}/scale", request.spec.resource());
                 return Err(Status::conflict(request.spec.group(), &resource, &request.name, &why));
             }

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use kinit_api::object::Object;
 use kinit_api::patch::{self, PatchError, operations};
 
-use kinit_api::status::{Status, qualified};
+use kinit_api::status::{Status, qualified, unmet};
 use kinit_api::strict;
 use kinit_schema::Type;
 use kinit_serving::Body;
@@ -270,7 +270,7 @@ impl Api {
     async fn create_by_update(&self, request: &ResourceRequest, mut sent: Object) -> Result<Response<Body>, Status> {
         let spec = &request.spec;
         if !sent.uid().is_empty() {
-            let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: ", sent.uid());
+            let why = unmet("UID", sent.uid(), "");
             return Err(Status::conflict(spec.group(), spec.resource(), &request.name, &why));
         }
         let creation = ResourceRequest { verb: Verb::Create, ..request.clone() };
@@ -410,10 +410,9 @@ impl Api {
         // Only an update says by it which object it is about; a patch that changes it is invalid.
         if request.verb == Verb::Update && !new.uid().is_empty() && new.uid() != old.uid() {
             let why = format!(
-                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: {}",
                 self.key(request, &request.name),
-                new.uid(),
-                old.uid()
+                unmet("UID", new.uid(), old.uid())
             );
             return Err(Status::conflict(spec.group(), spec.resource(), &request.name, &why));
         }

@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::request::{ResourceRequest, Verb};
+use crate::request::{ResourceRequest, STREAMS, Verb};
 
 /// Upstream's bounds, in seconds.
 const SECONDS: [f64; 23] = [
@@ -34,14 +34,8 @@ pub(super) struct Labels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
-    verb: &'static str,
-    dry_run: &'static str,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: &'static str,
-    component: &'static str,
+    #[prometheus(flatten)]
+    asked: Labels,
     code: u16,
 }
 
@@ -62,7 +56,7 @@ impl Labels {
                 component,
             });
         };
-        let connects = matches!(wanted.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy");
+        let connects = STREAMS.contains(&wanted.subresource.as_str());
         let verb = match wanted.verb {
             _ if connects => "CONNECT",
             Verb::Get => "GET",
@@ -128,10 +122,7 @@ impl Figures {
         if !labels.lasts() {
             self.seconds.get_or_create(&labels).observe(took.as_secs_f64());
         }
-        let Labels { verb, dry_run, group, version, resource, subresource, scope, component } = labels;
-        let code = code.as_u16();
-        let answered = Answered { verb, dry_run, group, version, resource, subresource, scope, component, code };
-        self.total.get_or_create(&answered).inc();
+        self.total.get_or_create(&Answered { asked: labels, code: code.as_u16() }).inc();
     }
 }
 
