@@ -94,7 +94,7 @@ fn is_available(service: &Object) -> bool {
 }
 
 /// Where the server of an APIService is reached now.
-fn target_of(cache: &Cache, service: &Object) -> Result<Target, String> {
+fn target_of(cache: &Cache, service: &Object) -> Target {
     let text = |field| service.str(&["spec", "service", field]);
     let port = service.get(&["spec", "service", "port"]).and_then(Value::as_u64);
     let port = port.and_then(|port| u16::try_from(port).ok()).unwrap_or(443);

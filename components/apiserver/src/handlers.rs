@@ -1,7 +1,7 @@
 //! One set of verbs for every kind: decode, prepare, compare-and-swap, encode.
 
 mod apply;
-mod body;
+pub(crate) mod body;
 mod delete;
 mod evict;
 mod list;

@@ -52,7 +52,7 @@ impl Remote {
         let path = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
         Ok(Self {
             client: Client::new(identity, token),
-            target: Target { address: (host, port), authority, server_name, trust },
+            target: Target { address: Ok((host, port)), authority, server_name, trust },
             path,
         })
     }

@@ -159,7 +159,11 @@ fn one(tree: &mut Value, operation: &Operation, copied: &mut usize) -> Result<()
 }
 
 fn lacks(kind: &str, what: &str, path: &str) -> Error {
-    Error::Missing(format!("{kind} operation does not apply: doc is missing {what}: {path}"))
+    // Upstream's library quotes what two of its operations are told.
+    let quoted = matches!(kind, "add" | "remove") && what == "path";
+    let path = if quoted { format!("\"{path}\"") } else { path.to_owned() };
+    let doc = if kind == "test" { "" } else { "doc " };
+    Error::Missing(format!("{kind} operation does not apply: {doc}is missing {what}: {path}"))
 }
 
 /// The object or list that a pointer leads to, and the name within it.
@@ -208,7 +212,8 @@ fn take(place: &mut Value, key: &str) -> Result<Value, String> {
 }
 
 fn put(kind: &'static str, tree: &mut Value, path: &str, value: Value) -> Result<(), Error> {
-    let (place, key) = container(tree, path).ok_or_else(|| lacks(kind, "path", path))?;
+    let what = if kind == "add" { "path" } else { "destination path" };
+    let (place, key) = container(tree, path).ok_or_else(|| lacks(kind, what, path))?;
     match place {
         Value::Array(list) if key == "-" => list.push(value),
         Value::Array(list) => {

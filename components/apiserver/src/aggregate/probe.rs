@@ -68,10 +68,10 @@ impl Aggregator {
         if let Err((reason, message)) = check::check((namespace, name, port), asked.as_ref(), &slices) {
             return ((false, reason, message), None);
         }
-        let target = match target_of(&self.cache, service) {
-            Ok(target) => target,
-            Err(why) => return ((false, "MissingEndpoints", why), None),
-        };
+        let target = target_of(&self.cache, service);
+        if let Err(why) = target.address {
+            return ((false, "MissingEndpoints", why), None);
+        }
         let path = format!("/apis/{}/{}", service.str(&["spec", "group"]), service.str(&["spec", "version"]));
         let authority = asked.map_or_else(|| target.authority.clone(), |service| check::authority(&service, port));
         let url = format!("https://{authority}{path}");

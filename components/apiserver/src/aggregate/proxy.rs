@@ -26,9 +26,9 @@ impl Aggregator {
         }
         let failed = |why: String| Status::out_of_service(format!("error trying to reach service: {why}"));
         let target = target_of(&self.cache, service);
-        let target = target.map_err(|_| Refusal::Said(Status::out_of_service("service unavailable")))?;
         let upgrade = request.headers().contains_key(header::UPGRADE);
-        let (host, port) = target.address.clone();
+        let address = target.address.clone();
+        let (host, port) = address.map_err(|_| Refusal::Said(Status::out_of_service("service unavailable")))?;
         let endpoint = Endpoint { host, port, security: Security::Tls };
         let mut headers = backend::forwarded(request.headers(), &endpoint, upgrade);
         if let Ok(authority) = HeaderValue::from_str(&target.authority) {

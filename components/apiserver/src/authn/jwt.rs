@@ -107,7 +107,7 @@ impl Issuer {
         let port = url.port_or_known_default().unwrap_or(443);
         let authority = url[url::Position::BeforeHost..url::Position::AfterPort].to_owned();
         let trust = Trust::Authorities(self.config.authorities.clone().into());
-        let target = Target { address: (host.clone(), port), authority, server_name: host, trust };
+        let target = Target { address: Ok((host.clone(), port)), authority, server_name: host, trust };
         let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
         let (status, bytes) = self.client.get(&target, path, &[], TIMEOUT).await.map_err(failed)?;
         if !status.is_success() {

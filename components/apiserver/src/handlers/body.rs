@@ -40,7 +40,7 @@ fn read(payload: &Payload) -> Result<Parsed, Status> {
 /// How a message begins about a body that cannot be read.
 const UNREADABLE: &str = "the object provided is unrecognized: ";
 /// What follows about a body that does not say of which kind it is.
-const NO_VERSION: &str = "couldn't get version/kind; json parse error: ";
+pub(crate) const NO_VERSION: &str = "couldn't get version/kind; json parse error: ";
 /// How much of such a body messages show.
 const SHOWN: usize = 30;
 
@@ -72,11 +72,8 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
     })?;
     // What is null leaves a Go value as it is.
     let value = if value.is_null() { json!({}) } else { value };
-    let found = strict::go_kind(&value);
-    let object = Object::from_value(value).ok_or_else(|| {
-        let into = r#"Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
-        of_kind(&format!("{NO_VERSION}json: cannot unmarshal {found} into {into}"))
-    })?;
+    let shape = shapeless(&value);
+    let object = Object::from_value(value).ok_or_else(|| of_kind(&shape))?;
     let mut untold = untyped(&object);
     if request.spec.custom.is_some() {
         untold = untold.or_else(|| kindless(&object, &payload.bytes));
@@ -100,10 +97,25 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
     Ok(object)
 }
 
+/// What is told of a tree that is no object.
+pub(crate) fn shapeless(value: &Value) -> String {
+    let into = r#"Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    format!("{NO_VERSION}json: cannot unmarshal {} into {into}", strict::go_kind(value))
+}
+
 /// Why an object's own words of its kind and version cannot be read.
 fn untyped(object: &Object) -> Option<String> {
+    untyped_in(&|field| object.get(&[field]))
+}
+
+/// [`untyped`] for a tree.
+pub(crate) fn untyped_tree(tree: &Value) -> Option<String> {
+    untyped_in(&|field| tree.get(field))
+}
+
+fn untyped_in<'v>(get: &dyn Fn(&str) -> Option<&'v Value>) -> Option<String> {
     for field in ["apiVersion", "kind"] {
-        match object.get(&[field]) {
+        match get(field) {
             None | Some(Value::Null | Value::String(_)) => {}
             Some(other) => {
                 let found = strict::go_kind(other);
@@ -113,7 +125,7 @@ fn untyped(object: &Object) -> Option<String> {
             }
         }
     }
-    let version = object.api_version();
+    let version = get("apiVersion").and_then(Value::as_str).unwrap_or_default();
     (version.split('/').count() > 2).then(|| format!("unexpected GroupVersion string: {version}"))
 }
 
@@ -238,14 +250,20 @@ fn identified(spec: &ResourceSpec, mut object: Object) -> Result<Object, Status>
     Ok(object)
 }
 
-/// That an object lies where the path says.
-fn placed(request: &ResourceRequest, object: &Object) -> Result<(), Status> {
+/// That an object lies in the namespace that the path says, which admission may not change either.
+pub fn stays(request: &ResourceRequest, object: &Object) -> Result<(), Status> {
     let namespace = object.namespace();
     if request.spec.namespaced() && !namespace.is_empty() && namespace != request.namespace {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
+    Ok(())
+}
+
+/// That an object lies where the path says.
+fn placed(request: &ResourceRequest, object: &Object) -> Result<(), Status> {
+    stays(request, object)?;
     if !request.name.is_empty() && !object.name().is_empty() && object.name() != request.name {
         return Err(Status::bad_request(format!(
             "the name of the object ({}) does not match the name on the URL ({})",

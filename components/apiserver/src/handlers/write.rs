@@ -180,6 +180,7 @@ impl Api {
         let shown = if object.name().is_empty() { prefix.clone() } else { object.name().to_owned() };
         let attributes = Attributes::new(Operation::Create, request, &shown, None);
         let changed_outside = self.mutate(&attributes, &mut object).await?;
+        body::stays(request, &object)?;
         name_owners_once(request, &mut object, AFTER_ADMISSION);
         let generated = object.name().is_empty() && !prefix.is_empty();
         for _ in 0..ATTEMPTS {
@@ -429,6 +430,7 @@ impl Api {
         let attributes = Attributes::new(Operation::Update, request, &request.name, Some(&old));
         if self.mutate(&attributes, &mut new).await? {
             // Nobody may change what the request may not.
+            body::stays(request, &new)?;
             strategy::prepare_update(request, &old, &mut new)?;
             custom::fill(spec, &mut new);
         }

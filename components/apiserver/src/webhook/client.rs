@@ -19,10 +19,14 @@ use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
-use tokio::net::TcpStream;
+
+use super::answer::Answer;
+use super::dial;
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 8 << 20;
+/// How often a busy server is asked again.
+const MOST_RETRIES: usize = 10;
 /// Idle connections to one target, targets with any, and how long a connection may idle.
 const IDLE_PER_TARGET: usize = 16;
 const IDLE_TARGETS: usize = 256;
@@ -43,13 +47,20 @@ pub enum Trust {
 /// Where a call goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// The host and port that are dialled.
-    pub address: (String, u16),
-    /// `host:port` as the URL and the `Host` header have it.
+    /// The host and port that are dialled, or why nobody can tell.
+    pub address: Result<(String, u16), String>,
+    /// `host:port`, or the host alone, as the URL and the `Host` header have it.
     pub authority: String,
     /// The name that the certificate has to be for.
     pub server_name: String,
     pub trust: Trust,
+}
+
+/// Why a call had no answer.
+enum Failure {
+    Transport(String),
+    /// It had begun.
+    Body(String),
 }
 
 struct Idle {
@@ -85,14 +96,26 @@ impl Client {
         Self { identity, authorization, idle: Arc::default() }
     }
 
-    /// Posts JSON and gives the JSON of the answer. The error says what failed, in Go's words where clients match on them.
+    /// Posts JSON and gives the body of a success. The error says what failed, as [`Client::send`] and [`Answer`] tell it.
     pub async fn post(&self, target: &Target, path: &str, body: Bytes, timeout: Duration) -> Result<Bytes, String> {
-        let call = self.call(target, Method::POST, path, &[], &body);
+        self.send(target, path, body, timeout).await?.success()
+    }
+
+    /// Posts JSON, again where the server is busy and says when it will not be. The error says why there is no answer, in
+    /// Go's words, because clients match on them.
+    pub async fn send(&self, target: &Target, path: &str, body: Bytes, timeout: Duration) -> Result<Answer, String> {
+        let call = async {
+            for _ in 0..MOST_RETRIES {
+                let answer = self.call(target, Method::POST, path, &[], &body).await?;
+                let Some(wait) = answer.retry_after else { return Ok(answer) };
+                tokio::time::sleep(wait).await;
+            }
+            self.call(target, Method::POST, path, &[], &body).await
+        };
         match tokio::time::timeout(timeout, call).await {
-            Ok(result) => result.map_err(|error| shown(target, path, &error)),
-            Err(_) => Err(shown(target, path, "context deadline exceeded")),
+            Ok(result) => result.map_err(|error| error.shown(target, path)),
+            Err(_) => Err(Failure::Transport("context deadline exceeded".to_owned()).shown(target, path)),
         }
-        .and_then(|(status, bytes)| if status.is_success() { Ok(bytes) } else { Err(refused(status, &bytes)) })
     }
 
     /// A GET whose answer is read whole, with headers that say for whom it is.
@@ -104,7 +127,8 @@ impl Client {
         timeout: Duration,
     ) -> Result<(http::StatusCode, Bytes), String> {
         match tokio::time::timeout(timeout, self.call(target, Method::GET, path, headers, &Bytes::new())).await {
-            Ok(result) => result,
+            Ok(Ok(answer)) => Ok((answer.status, answer.body)),
+            Ok(Err(Failure::Transport(why) | Failure::Body(why))) => Err(why),
             Err(_) => Err("context deadline exceeded".to_owned()),
         }
     }
@@ -116,7 +140,7 @@ impl Client {
         path: &str,
         headers: &[(&'static str, &'static str)],
         body: &Bytes,
-    ) -> Result<(http::StatusCode, Bytes), String> {
+    ) -> Result<Answer, Failure> {
         let make = || {
             let mut request = request(target, &method, path, body.clone())?;
             for (name, value) in headers {
@@ -127,12 +151,15 @@ impl Client {
             }
             Ok(request)
         };
-        let response = self.exchange(target, make).await?;
-        let (response, sender) = response;
+        let (response, sender) = self.exchange(target, make).await.map_err(Failure::Transport)?;
         let (parts, incoming) = response.into_parts();
-        let collected = Limited::new(incoming, MAX_ANSWER).collect().await.map_err(|error| error.to_string())?;
+        let collected = Limited::new(incoming, MAX_ANSWER).collect().await.map_err(|error| {
+            let cut =
+                dial::broken(&*error, None).map(|why| if why == "EOF" { "unexpected EOF".to_owned() } else { why });
+            Failure::Body(cut.unwrap_or_else(|| error.to_string()))
+        })?;
         self.keep(target, sender);
-        Ok((parts.status, collected.to_bytes()))
+        Ok(Answer::new(parts.status, &parts.headers, collected.to_bytes()))
     }
 
     /// Sends over a kept connection, or a new one where none is left or the kept one has just ended.
@@ -147,13 +174,13 @@ impl Client {
                 Ok(response) => return Ok((response, sender)),
                 Err(mut error) => {
                     if error.take_message().is_none() {
-                        return Err(error.into_error().to_string());
+                        return Err(told(&error.into_error()));
                     }
                 }
             }
         }
         let mut sender = self.open(target).await?;
-        let response = sender.send_request(make()?).await.map_err(|error| error.to_string())?;
+        let response = sender.send_request(make()?).await.map_err(|error| told(&error))?;
         Ok((response, sender))
     }
 
@@ -185,16 +212,13 @@ impl Client {
 
     /// A new connection, over which an upgrade may be asked for too.
     pub async fn open(&self, target: &Target) -> Result<SendRequest<Body>, String> {
-        let (host, port) = &target.address;
-        let dialled = TcpStream::connect((host.as_str(), *port)).await;
-        let stream =
-            dialled.map_err(|error| format!("dial tcp {host}:{port}: {}", crate::relay::backend::in_go(&error)))?;
-        // Without it small messages wait for acknowledgements; the connection works all the same.
-        let _ = stream.set_nodelay(true);
+        let (host, port) = target.address.as_ref().map_err(Clone::clone)?;
+        let stream = dial::dial(host, *port).await?;
+        let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
         let name = ServerName::try_from(target.server_name.clone()).map_err(|error| error.to_string())?;
         let config = self.tls(&target.trust)?;
         let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-        let stream = stream.map_err(|error| refusal(&error))?;
+        let stream = stream.map_err(|error| dial::broken(&error, ends).unwrap_or_else(|| refusal(&error)))?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         tokio::spawn(connection.with_upgrades());
         Ok(sender)
@@ -252,19 +276,17 @@ fn request(target: &Target, method: &Method, path: &str, body: Bytes) -> Result<
     builder.body(full(body)).map_err(|error| error.to_string())
 }
 
-fn shown(target: &Target, path: &str, error: &str) -> String {
-    format!("Post \"https://{}{path}\": {error}", target.authority)
+fn told(error: &hyper::Error) -> String {
+    dial::broken(error, None).unwrap_or_else(|| error.to_string())
 }
 
-/// What an answer that is no success means.
-fn refused(status: http::StatusCode, bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]).trim().to_owned();
-    match status.as_u16() {
-        404 => "the server could not find the requested resource".to_owned(),
-        code @ 500.. if code != 503 => {
-            format!("an error on the server ({text:?}) has prevented the request from succeeding")
+impl Failure {
+    fn shown(self, target: &Target, path: &str) -> String {
+        match self {
+            Self::Transport(why) => format!("Post \"https://{}{path}\": {why}", target.authority),
+            Self::Body(why) => {
+                format!("unexpected error when reading response body. Please retry. Original error: {why}")
+            }
         }
-        503 => "the server is currently unable to handle the request".to_owned(),
-        code => format!("the server responded with the status code {code} but did not return more information"),
     }
 }

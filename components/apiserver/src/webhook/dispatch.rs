@@ -7,6 +7,7 @@ use kinit_api::object::Object;
 use kinit_api::patch::operations;
 use kinit_api::status::Status;
 use kinit_api::strict;
+use kinit_api::validate::text;
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -105,11 +106,12 @@ impl Webhooks {
                 Err(failure) => Err(failure),
             };
             let notes = &attributes.request.annotations;
+            let new = patched.as_ref().ok().and_then(Option::as_ref);
+            // What is being made has a moment of its creation that no patch leaves as exact as it was.
+            let changed = new.is_some_and(|new| attributes.operation == Operation::Create || new != object);
+            notes.add(format!("mutation.webhook.admission.k8s.io/{place}"), mutation(hook, changed));
             match patched {
                 Ok(new) => {
-                    let changed = new.as_ref().is_some_and(|new| new != object);
-                    let note = json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": changed});
-                    notes.add(format!("mutation.webhook.admission.k8s.io/{place}"), note.to_string());
                     if let Some(new) = new {
                         *object = new;
                         forms.clear();
@@ -183,16 +185,22 @@ impl Webhooks {
         };
         let uid = uuid::Uuid::new_v4().to_string();
         let found = hook.client.resolve(context.cache);
-        let (target, path) = found.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
+        let (target, path) = found.map_err(|why| Failure::Calling(format!("could not get REST client: {why}")))?;
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{separator}timeout={}s", hook.timeout.as_secs());
         let body = review::encode(version, &uid, request).into();
-        let bytes = self.client.post(&target, &path, body, hook.timeout).await;
-        let bytes = bytes.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
-        let answer = review::decode(version, &uid, mutating, &bytes)
+        let said = self.client.send(&target, &path, body, hook.timeout).await;
+        let read = said.and_then(|answer| review::read(version, answer.object()?));
+        let read = read.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
+        let answer = review::decode(version, &uid, mutating, &read)
             .map_err(|why| Failure::Calling(format!("received invalid webhook response: {why}")))?;
         for (key, value) in &answer.annotations {
-            attributes.request.annotations.add(format!("{}/{key}", hook.name), value);
+            let key = format!("{}/{key}", hook.name);
+            if key.matches('/').count() == 1 && text::qualified_name(&key).is_empty() {
+                attributes.request.annotations.add(key, value);
+            } else {
+                tracing::warn!(key, "a webhook's audit annotation has a name that none can have");
+            }
         }
         answer.warnings.iter().for_each(|text| attributes.request.warnings.add(text));
         if answer.allowed { Ok(answer) } else { Err(Failure::Refused(review::refusal(&hook.name, &answer.result))) }
@@ -206,6 +214,12 @@ impl Failure {
             Self::Refused(status) => status,
         }
     }
+}
+
+/// The audit annotation of a mutating webhook that was asked, its fields in upstream's order.
+fn mutation(hook: &Hook, changed: bool) -> String {
+    let (configuration, webhook) = (json!(hook.configuration), json!(hook.name));
+    format!("{{\"configuration\":{configuration},\"webhook\":{webhook},\"mutated\":{changed}}}")
 }
 
 /// What the webhook is to be asked about the write, if anything, and in which version.
@@ -259,7 +273,8 @@ async fn patched(
     }
     let undecodable = |why: String| Failure::Calling(format!("received undecodable patch in webhook response: {why}"));
     let patch = strict::parse(&answer.patch).map_err(|error| undecodable(strict::go_syntax(&answer.patch, &error)))?;
-    let patch = operations::Patch::read(&patch.value).map_err(undecodable)?;
+    let patch = operations::Patch::read(&patch.value);
+    let patch = patch.map_err(|why| undecodable(why.replace("[]handlers.jsonPatchOp", "jsonpatch.Patch")))?;
     if patch.is_empty() {
         return Ok(None);
     }
@@ -268,6 +283,9 @@ async fn patched(
         let why = "attempted to modify the object, which is not supported for this operation";
         return Err(internal(format!("admission webhook {:?} {why}", hook.name)));
     }
+    if answer.patch_type != "JSONPatch" {
+        return Err(Failure::Calling(format!("unsupported patch type {:?}", answer.patch_type)));
+    }
     let shown = forms::to(context, attributes, spec, object).await.map_err(Failure::Refused)?;
     let mut tree = shown.into_value();
     operations::apply(&mut tree, &patch).map_err(|error| internal(error.to_string()))?;
@@ -275,6 +293,11 @@ async fn patched(
     let own = &attributes.request.spec;
     let is_whole = attributes.kind().2 == own.kind();
     if is_whole {
+        let (version, kind) = (new.api_version(), new.kind());
+        let is_own = (version, kind) == (&*spec.api_version(), spec.kind()) || version.is_empty() || kind.is_empty();
+        if spec.custom.is_none() && !is_own {
+            return Err(internal(foreign(version, kind)));
+        }
         fields::conform(spec, &mut new).map_err(|error| internal(error.to_string()))?;
     }
     let mut new = forms::from(context, attributes, spec, new).await.map_err(Failure::Refused)?;
@@ -282,4 +305,10 @@ async fn patched(
         custom::fill(own, &mut new);
     }
     Ok(Some(new))
+}
+
+/// What is told of a patched object that is of another kind.
+fn foreign(version: &str, kind: &str) -> String {
+    let scheme = "pkg/api/legacyscheme/scheme.go:30";
+    format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}")
 }

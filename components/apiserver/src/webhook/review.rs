@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
+use kinit_api::strict;
 use serde_json::{Value, json};
 
 use crate::admission::{Attributes, Operation};
@@ -17,8 +18,10 @@ pub struct Answer {
     pub allowed: bool,
     /// The Status of a refusal; null where there is none.
     pub result: Value,
-    /// A JSON patch; empty where there is none.
+    /// A patch; empty where there is none.
     pub patch: Vec<u8>,
+    /// What it is; empty where there is none.
+    pub patch_type: String,
     pub warnings: Vec<String>,
     pub annotations: BTreeMap<String, String>,
 }
@@ -113,9 +116,39 @@ pub fn encode(version: &str, uid: &str, request: &Value) -> Vec<u8> {
     json!({"kind": "AdmissionReview", "apiVersion": version, "request": request}).to_string().into_bytes()
 }
 
-/// Reads an answer. The error says what is wrong with it, in upstream's words.
-pub fn decode(version: &str, uid: &str, mutating: bool, bytes: &[u8]) -> Result<Answer, String> {
-    let review: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+/// The kinds that answers are known to be of, with their Go types.
+const KNOWN: &[(&str, &str, &str)] = &[
+    ("admission.k8s.io/v1", "AdmissionReview", "v1.AdmissionReview"),
+    ("admission.k8s.io/v1beta1", "AdmissionReview", "v1beta1.AdmissionReview"),
+    ("v1", "Status", "v1.Status"),
+];
+/// What Go's decoder calls the types that it knows for webhooks.
+const SCHEME: &str = "k8s.io/apiserver/pkg/util/webhook/client.go:71";
+
+/// Reads an answer as a review of `version`. The error says why it is none, in the words of Go's decoder.
+pub fn read(version: &str, mut review: Value) -> Result<Value, String> {
+    let wanted = format!("admission.k8s.io/{version}");
+    let text = |field: &str| review[field].as_str().unwrap_or_default();
+    let (got, kind) = (text("apiVersion"), text("kind"));
+    // What an answer does not say of itself is what was hoped for.
+    let (got, kind) =
+        (if got.is_empty() { &wanted } else { got }, if kind.is_empty() { "AdmissionReview" } else { kind });
+    let known = KNOWN.iter().find(|(known, of, _)| (*known, *of) == (got, kind));
+    let Some((_, _, name)) = known else {
+        return Err(format!("no kind {kind:?} is registered for version {got:?} in scheme {SCHEME:?}"));
+    };
+    if *name != format!("{version}.AdmissionReview") {
+        return Err(format!("converting ({name}) to ({version}.AdmissionReview): unknown conversion"));
+    }
+    let schema = kinit_schema::named("admission/v1", "AdmissionReview");
+    if let (Some(schema), Value::Object(map)) = (schema, &mut review) {
+        strict::conform(map, schema).map_err(|error| error.to_string())?;
+    }
+    Ok(review)
+}
+
+/// What a review answers. The error says what is wrong with it, in upstream's words.
+pub fn decode(version: &str, uid: &str, mutating: bool, review: &Value) -> Result<Answer, String> {
     let response = &review["response"];
     if !response.is_object() {
         return Err("webhook response was absent".to_owned());
@@ -130,14 +163,13 @@ pub fn decode(version: &str, uid: &str, mutating: bool, bytes: &[u8]) -> Result<
         let got = (text(&review["apiVersion"]), text(&review["kind"]));
         if (got.0.as_str(), got.1.as_str()) != ("admission.k8s.io/v1", "AdmissionReview") {
             let wanted = "admission.k8s.io/v1, Kind=AdmissionReview";
-            return Err(format!("expected webhook response of {wanted}, got {}, Kind={}", got.0, got.1));
+            let version = if got.0.is_empty() { "/" } else { &got.0 };
+            return Err(format!("expected webhook response of {wanted}, got {version}, Kind={}", got.1));
         }
         match (mutating, patch.is_empty(), patch_type) {
             (true, false, None) => return Err("webhook returned response.patch but not response.patchType".into()),
             (true, true, Some(_)) => return Err("webhook returned response.patchType but not response.patch".into()),
-            (true, false, Some(other)) if other != "JSONPatch" => {
-                return Err(format!("unsupported patch type {other:?}"));
-            }
+            (true, false, Some("")) => return Err("webhook returned invalid response.patchType of \"\"".into()),
             (false, false, _) => return Err("validating webhook may not return response.patch".into()),
             (false, true, Some(_)) => return Err("validating webhook may not return response.patchType".into()),
             _ => {}
@@ -149,6 +181,8 @@ pub fn decode(version: &str, uid: &str, mutating: bool, bytes: &[u8]) -> Result<
         allowed: response["allowed"] == true,
         result: response["status"].clone(),
         patch: decoded.map_err(|error| format!("response.patch is not base64: {error}"))?,
+        // The older version's is always taken for the one that there is.
+        patch_type: if version == "v1" { patch_type.unwrap_or_default() } else { "JSONPatch" }.to_owned(),
         warnings: response["warnings"].as_array().into_iter().flatten().map(text).collect(),
         annotations: annotations.map(|(key, value)| (key.clone(), text(value))).collect(),
     })
@@ -165,8 +199,8 @@ pub fn refusal(name: &str, result: &Value) -> Status {
     };
     let code = result["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or_default();
     Status {
-        // A refusal never looks like a success.
-        code: if (400..600).contains(&code) { code } else { 400 },
+        // A refusal never looks like a success, and no answer has a code of more digits.
+        code: if (400..1000).contains(&code) { code } else { 400 },
         reason: text("reason").to_owned().into(),
         message,
         details: result.get("details").filter(|details| details.is_object()).cloned(),
@@ -201,7 +235,7 @@ mod tests {
     fn answers_are_checked() {
         let answer = |mutating: bool, response: Value| {
             let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-            decode("v1", "u", mutating, review.to_string().as_bytes())
+            decode("v1", "u", mutating, &read("v1", review)?)
         };
         assert!(answer(false, json!({"uid": "u", "allowed": true})).unwrap().allowed);
         let patched = answer(true, json!({"uid": "u", "allowed": true, "patch": "W10=", "patchType": "JSONPatch"}));
@@ -211,11 +245,51 @@ mod tests {
             (false, json!({"uid": "x"}), "expected response.uid"),
             (true, json!({"uid": "u", "patch": "W10="}), "not response.patchType"),
             (false, json!({"uid": "u", "patch": "W10="}), "may not return response.patch"),
+            (
+                true,
+                json!({"uid": "u", "patchType": "JSONPatch"}),
+                "webhook returned response.patchType but not response.patch",
+            ),
+            (
+                true,
+                json!({"uid": "u", "patch": "W10=", "patchType": ""}),
+                "webhook returned invalid response.patchType of \"\"",
+            ),
+            (
+                false,
+                json!({"allowed": "yes"}),
+                "json: cannot unmarshal string into Go struct field AdmissionResponse.response.allowed of type bool",
+            ),
+            (
+                false,
+                json!({"warnings": "w"}),
+                "json: cannot unmarshal string into Go struct field AdmissionResponse.response.warnings of type []string",
+            ),
+            (false, json!({"patch": "!!!"}), "illegal base64 data at input byte 0"),
         ] {
             assert!(answer(mutating, response).unwrap_err().contains(wrong), "{wrong}");
         }
-        assert!(decode("v1beta1", "u", true, br#"{"response": {"allowed": true}}"#).unwrap().allowed);
-        assert!(decode("v1", "u", true, b"{").is_err());
+        let old = read("v1beta1", json!({"response": {"allowed": true}})).unwrap();
+        assert!(decode("v1beta1", "u", true, &old).unwrap().allowed);
+    }
+
+    #[test]
+    fn answers_of_other_kinds_are_told_as_gos_decoder_tells_them() {
+        let kind = |version: &str, kind: &str| {
+            let review = read("v1", json!({"apiVersion": version, "kind": kind, "response": {"uid": "u"}}));
+            review.and_then(|review| decode("v1", "u", false, &review)).unwrap_err()
+        };
+        let (v1, scheme) = ("admission.k8s.io/v1", format!("in scheme {SCHEME:?}"));
+        assert_eq!(
+            kind("admission.k8s.io/v1beta1", "AdmissionReview"),
+            "converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion"
+        );
+        assert_eq!(kind("v1", "Status"), "converting (v1.Status) to (v1.AdmissionReview): unknown conversion");
+        assert_eq!(kind("a/v1", "B"), format!("no kind \"B\" is registered for version \"a/v1\" {scheme}"));
+        assert_eq!(kind(v1, "B"), format!("no kind \"B\" is registered for version {v1:?} {scheme}"));
+        let expected = format!("expected webhook response of {v1}, Kind=AdmissionReview, got");
+        assert_eq!(kind("", "AdmissionReview"), format!("{expected} /, Kind=AdmissionReview"));
+        assert_eq!(kind("", ""), format!("{expected} /, Kind="));
     }
 
     #[test]
@@ -227,6 +301,8 @@ mod tests {
         );
         let told = refusal("h", &json!({"message": "no", "code": 403, "reason": "Forbidden"}));
         assert_eq!((told.code, &*told.reason), (403, "Forbidden"));
+        let coded = |code: u16| refusal("h", &json!({"code": code})).code;
+        assert_eq!([200, 399, 400, 600, 1000].map(coded), [400, 400, 400, 600, 400]);
         assert_eq!(told.message, "admission webhook \"h\" denied the request: no");
     }
 }

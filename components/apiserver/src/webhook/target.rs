@@ -19,7 +19,7 @@ pub struct ClientConfig {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    Url { host: String, port: u16, path: String },
+    Url { host: String, port: u16, authority: String, path: String },
     Service { namespace: String, name: String, port: u16, path: String },
     Wrong(String),
 }
@@ -40,6 +40,7 @@ impl ClientConfig {
                 Ok(url) => Place::Url {
                     host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
                     port: url.port_or_known_default().unwrap_or(443),
+                    authority: authority(&text(&config["url"])),
                     path: url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
                 },
                 Err(_) if config["url"].is_null() => {
@@ -56,27 +57,34 @@ impl ClientConfig {
         let trust = Trust::Authorities(self.authorities.clone());
         match &self.place {
             Place::Wrong(why) => Err(why.clone()),
-            Place::Url { host, port, path } => {
-                let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-                let target = Target { address: (host.clone(), *port), authority, server_name: host.clone(), trust };
-                Ok((target, path))
+            Place::Url { host, port, authority, path } => {
+                let (address, server_name) = (Ok((host.clone(), *port)), host.clone());
+                Ok((Target { address, authority: authority.clone(), server_name, trust }, path))
             }
             Place::Service { namespace, name, port, path } => {
-                Ok((of_service(cache, namespace, name, *port, trust)?, path))
+                Ok((of_service(cache, namespace, name, *port, trust), path))
             }
         }
     }
 }
 
 /// Where a Service's port leads: to one of its ready endpoints.
-pub fn of_service(cache: &Cache, namespace: &str, name: &str, port: u16, trust: Trust) -> Result<Target, String> {
-    let service = cache.find("", "services", namespace, name).and_then(|entry| entry.object());
-    let service = service.ok_or_else(|| format!("service {name:?} not found"))?;
-    let all = endpoints(&service, &slices_of(cache, namespace, name), port)?;
-    let address = all.choose(&mut rand::rng()).cloned();
-    let address = address.ok_or_else(|| format!("no endpoints available for service {name:?}"))?;
+pub fn of_service(cache: &Cache, namespace: &str, name: &str, port: u16, trust: Trust) -> Target {
+    let address = (|| {
+        let service = cache.find("", "services", namespace, name).and_then(|entry| entry.object());
+        let service = service.ok_or_else(|| format!("service {name:?} not found"))?;
+        let all = endpoints(&service, &slices_of(cache, namespace, name), port)?;
+        let address = all.choose(&mut rand::rng()).cloned();
+        address.ok_or_else(|| format!("no endpoints available for service {name:?}"))
+    })();
     let server_name = format!("{name}.{namespace}.svc");
-    Ok(Target { address, authority: format!("{server_name}:{port}"), server_name, trust })
+    Target { address, authority: format!("{server_name}:{port}"), server_name, trust }
+}
+
+/// Host and port of a URL as they are written in it.
+fn authority(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned()
 }
 
 /// The slices of a Service.
@@ -117,9 +125,12 @@ mod tests {
 
     #[test]
     fn configurations_say_where_a_webhook_is() {
-        let url = ClientConfig::new(&json!({"url": "https://a.example/x?y=1", "caBundle": "YQ=="}));
+        let url = ClientConfig::new(&json!({"url": "https://A.example/x?y=1", "caBundle": "YQ=="}));
         assert_eq!(url.authorities, "a");
-        assert_eq!(url.place, Place::Url { host: "a.example".into(), port: 443, path: "/x?y=1".into() });
+        assert_eq!(
+            url.place,
+            Place::Url { host: "a.example".into(), port: 443, authority: "A.example".into(), path: "/x?y=1".into() }
+        );
         let service = ClientConfig::new(&json!({"service": {"namespace": "n", "name": "s", "path": "p"}}));
         let place = Place::Service { namespace: "n".into(), name: "s".into(), port: 443, path: "/p".into() };
         assert_eq!(service.place, place);

@@ -11,7 +11,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, RootCertStore};
+use rustls::{AlertDescription, CertificateError, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -84,8 +84,31 @@ impl Judge for Anchored {
                 None => return Err(error),
             }
         }
-        verify_server_name(&parsed, name)
+        verify_server_name(&parsed, name).map_err(|error| if named_of_old(server, name) { legacy() } else { error })
     }
+}
+
+/// Whether a certificate says its name only where nobody looks any more.
+fn named_of_old(server: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(server) else { return false };
+    if !matches!(parsed.subject_alternative_name(), Ok(None)) {
+        return false;
+    }
+    let wanted = name.to_str();
+    let one = |common: &str| match common.strip_prefix("*.") {
+        Some(rest) => wanted.split_once('.').is_some_and(|(_, parent)| parent.eq_ignore_ascii_case(rest)),
+        None => common.eq_ignore_ascii_case(&wanted),
+    };
+    parsed.subject().iter_common_name().filter_map(|common| common.as_str().ok()).any(one)
+}
+
+/// What is said where [`named_of_old`].
+#[derive(Debug, thiserror::Error)]
+#[error("certificate relies on legacy Common Name field, use SANs instead")]
+struct Legacy;
+
+fn legacy() -> rustls::Error {
+    rustls::Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(Arc::new(Legacy))))
 }
 
 fn is_authority(certificate: &X509Certificate<'_>) -> bool {
@@ -114,9 +137,40 @@ pub fn refusal(error: &std::io::Error) -> String {
         Some(rustls::Error::InvalidCertificate(error)) => {
             format!("tls: failed to verify certificate: x509: {}", words(error))
         }
+        // Whoever answers with something else is mostly a server that knows no TLS.
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+            "tls: first record does not look like a TLS handshake".to_owned()
+        }
+        Some(rustls::Error::AlertReceived(alert)) => format!("remote error: tls: {}", alarm(*alert)),
         Some(error) => format!("tls: {error}"),
         None => error.to_string(),
     }
+}
+
+/// What Go calls what the other side was alarmed about.
+fn alarm(alert: AlertDescription) -> String {
+    let known = match alert {
+        AlertDescription::UnexpectedMessage => "unexpected message",
+        AlertDescription::BadRecordMac => "bad record MAC",
+        AlertDescription::HandshakeFailure => "handshake failure",
+        AlertDescription::BadCertificate => "bad certificate",
+        AlertDescription::UnsupportedCertificate => "unsupported certificate",
+        AlertDescription::CertificateRevoked => "revoked certificate",
+        AlertDescription::CertificateExpired => "expired certificate",
+        AlertDescription::CertificateUnknown => "unknown certificate",
+        AlertDescription::UnknownCA => "unknown certificate authority",
+        AlertDescription::AccessDenied => "access denied",
+        AlertDescription::DecodeError => "error decoding message",
+        AlertDescription::DecryptError => "error decrypting message",
+        AlertDescription::ProtocolVersion => "protocol version not supported",
+        AlertDescription::InsufficientSecurity => "insufficient security level",
+        AlertDescription::InternalError => "internal error",
+        AlertDescription::UnrecognisedName => "unrecognized name",
+        AlertDescription::CertificateRequired => "certificate required",
+        AlertDescription::NoApplicationProtocol => "no application protocol",
+        other => return format!("alert({})", u8::from(other)),
+    };
+    known.to_owned()
 }
 
 fn words(error: &CertificateError) -> String {
@@ -135,6 +189,7 @@ fn words(error: &CertificateError) -> String {
         CertificateError::ExpiredContext { time, not_after } => expired(time, "after", not_after),
         CertificateError::NotValidYetContext { time, not_before } => expired(time, "before", not_before),
         CertificateError::NotValidForNameContext { expected, presented } => not_for(expected, presented),
+        CertificateError::Other(rustls::OtherError(why)) => why.to_string(),
         other => other.to_string(),
     }
 }
@@ -244,6 +299,33 @@ mod tests {
         assert_eq!(judge(&[&nameless], &nameless, "a.example"), name);
         let address = "cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs";
         assert_eq!(judge(&[&nameless], &nameless, "127.0.0.1"), address);
+        let old = |common: &'static str| {
+            own(&params(&[], |params| {
+                ca(params);
+                params.distinguished_name.push(rcgen::DnType::CommonName, common);
+            }))
+        };
+        let legacy = "certificate relies on legacy Common Name field, use SANs instead";
+        for (common, name, told) in [
+            ("a.example", "a.example", legacy),
+            ("*.example", "a.example", legacy),
+            ("127.0.0.1", "127.0.0.1", legacy),
+            ("b.example", "a.example", "certificate is not valid for any names, but wanted to match a.example"),
+        ] {
+            let certificate = old(common);
+            assert_eq!(judge(&[&certificate], &certificate, name), told, "{common} {name}");
+        }
+    }
+
+    #[test]
+    fn handshakes_that_fail_are_told_as_go_tells_them() {
+        let told = |error: rustls::Error| refusal(&std::io::Error::other(error));
+        let alert = |alert| told(rustls::Error::AlertReceived(alert));
+        assert_eq!(alert(AlertDescription::ProtocolVersion), "remote error: tls: protocol version not supported");
+        assert_eq!(alert(AlertDescription::BadCertificate), "remote error: tls: bad certificate");
+        assert_eq!(alert(AlertDescription::Unknown(200)), "remote error: tls: alert(200)");
+        let strange = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        assert_eq!(told(strange), "tls: first record does not look like a TLS handshake");
     }
 
     #[test]
