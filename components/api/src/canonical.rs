@@ -81,6 +81,10 @@ fn settle(field: &Field, object: &mut Map<String, Value>) {
         Some(_) if field.shape == Shape::One && field.pointer => false,
         Some(Value::Array(list)) => field.shape == Shape::List && list.is_empty(),
         Some(Value::Object(map)) if field.shape == Shape::Map => map.is_empty(),
+        // Bytes that are none are written as an empty text.
+        Some(value) if matches!(field.element, Element::Scalar(Scalar::Bytes)) => {
+            plain && zero_is_left_out(field) && (*value == "" || value.is_null())
+        }
         Some(value) => plain && zero_is_left_out(field) && *value == zero(field.element),
     };
     if !is_zero {

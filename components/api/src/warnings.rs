@@ -22,10 +22,14 @@ pub fn of(group: &str, kind: &str, old: Option<&Object>, object: &Object) -> Vec
         }
         ("", "PodTemplate") => template(object.get(&["template"]).unwrap_or(&none), "template", &mut all),
         ("", "ReplicationController") | ("apps", "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet") => {
-            if old.is_none() && kind != "StatefulSet" {
+            if old.is_none() && !matches!(kind, "DaemonSet" | "StatefulSet") {
                 named(object.name(), "Pod names and hostnames", &mut all);
             }
             template(&spec["template"], "spec.template", &mut all);
+            if kind == "StatefulSet" && spec["revisionHistoryLimit"].as_i64().is_some_and(|limit| limit < 0) {
+                let told = "a negative value retains all historical revisions; a value >= 0 is recommended";
+                all.push(format!("spec.revisionHistoryLimit: {told}"));
+            }
         }
         ("batch", "Job") => {
             if old.is_none() {
@@ -53,6 +57,14 @@ pub fn of(group: &str, kind: &str, old: Option<&Object>, object: &Object) -> Vec
             }
             if spec["externalID"].as_str().is_some_and(|id| !id.is_empty()) {
                 all.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+            }
+        }
+        ("storage.k8s.io", "CSIDriver") => {
+            let tokens = spec["tokenRequests"].as_array().is_some_and(|tokens| !tokens.is_empty());
+            if tokens && spec["serviceAccountTokenInSecrets"].is_null() {
+                let told = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
+                            prevent possible logging of tokens in volume attributes";
+                all.push(told.to_owned());
             }
         }
         ("node.k8s.io", "RuntimeClass") => {
@@ -146,6 +158,38 @@ mod tests {
             (
                 pod(json!({"volumes": [{"name": "v", "rbd": {}}]})),
                 Some("spec.volumes[0].rbd: deprecated in v1.28, non-functional in v1.31+"),
+            ),
+            (
+                pod(json!({"volumes": [{"name": "v", "projected": {"sources": [{}]}}]})),
+                Some("volume \"v\" (Projected) has no sources provided"),
+            ),
+            (
+                pod(json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}}})),
+                Some(
+                    "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector: a null \
+                     labelSelector results in matching no pod",
+                ),
+            ),
+            (
+                pod(container(json!({"ports": [{"containerPort": 1, "protocol": "TCP", "hostIP": "a"}]}))),
+                Some(
+                    "spec.containers[0].ports[0]: hostIP set without hostPort: {Name: HostPort:0 ContainerPort:1 \
+                     Protocol:TCP HostIP:a}",
+                ),
+            ),
+            (
+                ("storage.k8s.io", "CSIDriver", json!({"spec": {"tokenRequests": [{"audience": "a"}]}})),
+                Some(
+                    "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent \
+                     possible logging of tokens in volume attributes",
+                ),
+            ),
+            (
+                ("apps", "StatefulSet", json!({"spec": {"revisionHistoryLimit": -1}})),
+                Some(
+                    "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is \
+                     recommended",
+                ),
             ),
             (
                 pod(container(json!({"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}))),

@@ -2,6 +2,7 @@
 
 pub mod deletion;
 pub mod lives;
+mod off;
 pub mod pods;
 mod subresources;
 
@@ -15,6 +16,7 @@ use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 use crate::services;
 pub use deletion::{DeleteOptions, Deletion, delete, may_go};
+use off::drop_disabled;
 
 /// Drops owners that an object names more than once in the same words; tells their UIDs.
 pub fn drop_repeated_owners(object: &mut Object) -> Vec<String> {
@@ -126,13 +128,6 @@ pub fn normalize(spec: &ResourceSpec, object: &mut Object) {
     if spec.is("apps", "daemonsets") {
         set_template_generation(object, 0);
     }
-    if spec.is("", "nodes") && object.str(&["spec", "podCIDR"]).is_empty() {
-        let ranges = object.get(&["spec", "podCIDRs"]).and_then(Value::as_array);
-        // The field of old is the first of those of now.
-        if let Some(first) = ranges.and_then(|ranges| ranges.first()).cloned() {
-            object.set(&["spec", "podCIDR"], first);
-        }
-    }
     if (spec.group(), spec.resource()) != ("", "secrets") {
         return;
     }
@@ -162,47 +157,6 @@ pub fn shares_labels(spec: &ResourceSpec, object: &Object) -> bool {
 pub fn share_labels(job: &mut Object) {
     if let Some(labels) = job.get(&["spec", "template", "metadata", "labels"]).cloned() {
         job.set(&["metadata", "labels"], labels);
-    }
-}
-
-/// Takes out fields of features that are off, unless they were there before: upstream drops them without a word.
-pub fn drop_disabled(spec: &ResourceSpec, old: Option<&Object>, new: &mut Object) {
-    let had = |path: &[&str]| old.is_some_and(|old| old.get(path).is_some());
-    match (spec.group(), spec.resource()) {
-        ("coordination.k8s.io", "leases") => {
-            for field in ["strategy", "preferredHolder"].into_iter().filter(|field| !had(&["spec", field])) {
-                new.remove(&["spec", field]);
-            }
-        }
-        ("", "pods") => drop_signals(old, new, &["spec"]),
-        ("apps", _) | ("batch", "jobs") | ("", "replicationcontrollers") => {
-            drop_signals(old, new, &["spec", "template", "spec"]);
-        }
-        _ => {}
-    }
-}
-
-const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
-
-fn stops_by_signal(pods: Option<&Value>) -> bool {
-    let lists = CONTAINERS.iter().filter_map(|field| pods?.get(field)?.as_array());
-    lists.flatten().any(|container| !container["lifecycle"]["stopSignal"].is_null())
-}
-
-/// Takes the signals out of the containers at a path.
-fn drop_signals(old: Option<&Object>, new: &mut Object, path: &[&str]) {
-    if old.is_some_and(|old| stops_by_signal(old.get(path))) {
-        return;
-    }
-    let Some(pods) = new.get_mut(path).and_then(Value::as_object_mut) else { return };
-    for field in CONTAINERS {
-        for container in pods.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
-            let Some(container) = container.as_object_mut() else { continue };
-            let Some(lifecycle) = container.get_mut("lifecycle").and_then(Value::as_object_mut) else { continue };
-            if lifecycle.remove("stopSignal").is_some() && lifecycle.is_empty() {
-                container.remove("lifecycle");
-            }
-        }
     }
 }
 
@@ -480,32 +434,6 @@ mod tests {
             prepare_update(&status, old, &mut config).unwrap();
             assert_eq!(spec.get(&["spec", "configSource"]).is_some(), kept);
             assert_eq!(config.get(&["status", "config"]).is_some(), kept);
-        }
-    }
-
-    #[test]
-    fn fields_of_features_that_are_off_are_dropped_unless_they_were_there() {
-        let leases = find("coordination.k8s.io", "v1", "leases").unwrap().1;
-        let sent = object(json!({"spec": {"holderIdentity": "a", "strategy": "s", "preferredHolder": "b"}}));
-        for (old, kept) in [(None, false), (Some(&sent), true)] {
-            let mut lease = sent.clone();
-            drop_disabled(leases, old, &mut lease);
-            assert_eq!(lease.get(&["spec", "strategy"]).is_some(), kept);
-            assert_eq!(lease.str(&["spec", "holderIdentity"]), "a");
-        }
-        let pods = find("", "v1", "pods").unwrap().1;
-        let container = |lifecycle: Value| json!({"spec": {"containers": [{"name": "c", "lifecycle": lifecycle}]}});
-        for (lifecycle, left) in [
-            (json!({"stopSignal": "SIGTERM"}), Value::Null),
-            (json!({"stopSignal": "SIGTERM", "preStop": {}}), json!({"preStop": {}})),
-        ] {
-            let mut pod = object(container(lifecycle.clone()));
-            drop_disabled(pods, None, &mut pod);
-            assert_eq!(pod.clone().into_value()["spec"]["containers"][0]["lifecycle"], left);
-            let old = object(container(lifecycle.clone()));
-            let mut pod = old.clone();
-            drop_disabled(pods, Some(&old), &mut pod);
-            assert_eq!(pod, old);
         }
     }
 

@@ -3,14 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::pod;
-use super::rules::{Rule, apply as table, bool, int, text, visit};
+use super::rules::{Rule, apply as table, bool, int, text, text_or_empty, visit};
 use crate::object::Object;
 
 const JOB: &[Rule] = &[
     text("", "completionMode", "NonIndexed"),
     bool("", "suspend", false),
     bool("", "manualSelector", false),
-    text("podFailurePolicy.rules[].onPodConditions[]", "status", "True"),
+    text_or_empty("podFailurePolicy.rules[].onPodConditions[]", "status", "True"),
 ];
 
 const CRON_JOB: &[Rule] = &[

@@ -137,6 +137,21 @@ fn namespace(map: &mut Map<String, Value>) {
 }
 
 fn node(map: &mut Map<String, Value>) {
+    // The range of old is the first of those of now; where they disagree, it is the only one.
+    visit(map, "spec", &mut |spec| {
+        let first = super::list(spec, "podCIDRs").first().cloned();
+        match super::text(spec, "podCIDR").to_owned() {
+            range if range.is_empty() => {
+                if let Some(first) = first {
+                    spec.insert("podCIDR".into(), first);
+                }
+            }
+            range if first.as_ref().is_none_or(|first| *first != *range) => {
+                spec.insert("podCIDRs".into(), vec![range].into());
+            }
+            _ => {}
+        }
+    });
     visit(map, "status", &mut |status| {
         if !status.contains_key("allocatable") {
             fill(status, "capacity", "allocatable");

@@ -12,6 +12,7 @@ mod core;
 mod discovery;
 mod extensions;
 mod flowcontrol;
+mod image;
 mod networking;
 mod pod;
 mod pod_resources;

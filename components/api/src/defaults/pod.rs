@@ -110,17 +110,10 @@ fn container(container: &mut Map<String, Value>) {
     canonical_lists(container, "resources", &["limits", "requests"]);
 }
 
-/// An image named without tag and digest, or with the tag `latest`, is pulled each time.
+/// An image named without tag and digest, or with the tag `latest`, is pulled each time; a name that is none is not.
 pub(super) fn pull_policy(image: &str) -> &'static str {
-    let (name, digest) = match image.split_once('@') {
-        Some((name, _)) => (name, true),
-        None => (image, false),
-    };
-    // A colon before the last slash is a registry's port.
-    let last = name.rsplit('/').next().unwrap_or_default();
-    match last.split_once(':') {
-        Some((_, "latest")) => "Always",
-        None if !digest && !image.is_empty() => "Always",
+    match super::image::tag(image) {
+        Some("latest") => "Always",
         _ => "IfNotPresent",
     }
 }

@@ -54,8 +54,14 @@ pub(super) const fn bool(path: &'static str, field: &'static str, value: bool) -
     rule(path, field, false, Bool(value))
 }
 
-/// A string where none is, or an empty one.
+/// A string where none is. One that is empty counts as none where Go's type cannot tell them apart, and is absent by then;
+/// where a pointer can, it is a value like any other, and for validation to refuse.
 pub(super) const fn text(path: &'static str, field: &'static str, value: &'static str) -> Rule {
+    rule(path, field, false, Text(value))
+}
+
+/// A string where none is or an empty one, in a field that always stands there.
+pub(super) const fn text_or_empty(path: &'static str, field: &'static str, value: &'static str) -> Rule {
     rule(path, field, true, Text(value))
 }
 
@@ -107,12 +113,18 @@ mod tests {
 
     #[test]
     fn rules_fill_what_is_left_out_and_nothing_else() {
-        let table = [text("a[].b", "t", "x"), int("m{}", "n", 3), int_or_zero("", "z", 4), object("", "o")];
+        let table = [
+            text_or_empty("a[].b", "t", "x"),
+            text("a[].b", "u", "v"),
+            int("m{}", "n", 3),
+            int_or_zero("", "z", 4),
+            object("", "o"),
+        ];
         let mut value =
-            json!({"a": [{"b": {}}, {"b": {"t": ""}}, {"b": {"t": "y"}}, {}], "m": {"k": {"n": 0}}, "z": 0});
+            json!({"a": [{"b": {}}, {"b": {"t": "", "u": ""}}, {"b": {"t": "y"}}, {}], "m": {"k": {"n": 0}}, "z": 0});
         apply(value.as_object_mut().unwrap(), &table);
         let expected = json!({
-            "a": [{"b": {"t": "x"}}, {"b": {"t": "x"}}, {"b": {"t": "y"}}, {}], "m": {"k": {"n": 0}}, "z": 4, "o": {},
+            "a": [{"b": {"t": "x", "u": "v"}}, {"b": {"t": "x", "u": ""}}, {"b": {"t": "y", "u": "v"}}, {}], "m": {"k": {"n": 0}}, "z": 4, "o": {},
         });
         assert_eq!(value, expected);
     }

@@ -71,6 +71,9 @@ pub(super) fn check(
         (Scalar::Time | Scalar::MicroTime, Value::String(text)) => {
             let layout = if scalar == Scalar::Time { TIME_LAYOUT } else { MICRO_TIME_LAYOUT };
             if is_time(text) {
+                if scalar == Scalar::MicroTime {
+                    micros(text)?;
+                }
                 if let Some(stored) = stored_time(text, scalar) {
                     *text = stored;
                 }
@@ -187,6 +190,18 @@ fn stored_time(text: &str, scalar: Scalar) -> Option<String> {
     Some(time.strftime(format).to_string())
 }
 
+/// That a time has a second's millionths, as Go's layout asks for, no more and no less.
+fn micros(text: &str) -> Result<(), TypeError> {
+    let rest = text.get(19..).unwrap_or_default();
+    let digits = rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let (left, wanted) = match digits {
+        6 => return Ok(()),
+        7.. => (&rest[7..], "Z07:00"),
+        _ => (rest, ".000000"),
+    };
+    Err(TypeError::new(format!("parsing time {text:?} as {MICRO_TIME_LAYOUT:?}: cannot parse {left:?} as {wanted:?}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +218,19 @@ mod tests {
         ];
         for (text, scalar, expected) in cases {
             assert_eq!(stored_time(text, scalar).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_in_millionths_have_them_all() {
+        let said = |text: &str| micros(text).err().map(|error| error.decoded);
+        assert_eq!(said("2026-01-02T03:04:05.123456Z"), None);
+        for (text, rest) in [
+            ("2026-01-02T03:04:05Z", "cannot parse \"Z\" as \".000000\""),
+            ("2026-01-02T03:04:05.123+01:00", "cannot parse \".123+01:00\" as \".000000\""),
+            ("2026-01-02T03:04:05.123456789Z", "cannot parse \"789Z\" as \"Z07:00\""),
+        ] {
+            assert!(said(text).unwrap().ends_with(rest), "{text}");
         }
     }
 

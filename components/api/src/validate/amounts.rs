@@ -205,7 +205,7 @@ fn claims(resources: &Value, known: &BTreeSet<&str>, path: &Path, errors: &mut E
 }
 
 /// What a Pod has as a whole, which must be enough for its containers.
-pub(super) fn of_pod(spec: &Value, of_spec: &Path, errors: &mut Errors) {
+pub(super) fn of_pod(spec: &Value, known: &BTreeSet<&str>, of_spec: &Path, errors: &mut Errors) {
     let resources = &spec["resources"];
     if !resources.is_object() {
         return;
@@ -220,6 +220,7 @@ pub(super) fn of_pod(spec: &Value, of_spec: &Path, errors: &mut Errors) {
         errors.push(Error::forbidden(&path.child("claims"), text));
     }
     requirements(resources, name_of_pod, &path, errors);
+    self::claims(resources, known, &path.child("claims"), errors);
     let sums = crate::defaults::totals_of_containers(spec, "requests");
     for (name, total) in sums {
         let own = resources["requests"].get(&name).and_then(quantity);

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::containers::quantity;
 use super::field::{Error, Errors, Path};
 use super::{amounts, complain, list, str_of, text};
+use crate::object::Object;
 use crate::quantity::Quantity;
 
 /// The longest window, and the longest period of a policy.
@@ -34,7 +35,7 @@ pub(super) fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
     if least.is_some_and(|least| most < least) {
         errors.push(Error::invalid(&of_most, most, "must be greater than or equal to `minReplicas`"));
     }
-    reference(&spec["scaleTargetRef"], true, &path.child("scaleTargetRef"), errors);
+    reference(&spec["scaleTargetRef"], &path.child("scaleTargetRef"), errors);
     for (at, metric) in list(spec, "metrics").iter().enumerate() {
         self::metric(metric, &path.child("metrics").index(at), errors);
     }
@@ -51,20 +52,42 @@ pub(super) fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// An object of a kind that need not be of this version. `may_be_core` says whether it may be of the core group.
-fn reference(reference: &Value, may_be_core: bool, path: &Path, errors: &mut Errors) {
+/// What is scaled by the autoscaler, in a group with its name: only a ReplicationController is of the core group.
+pub(super) fn target(object: &Object) -> Errors {
+    let mut errors = Errors::new();
+    let target = object.get(&["spec", "scaleTargetRef"]).unwrap_or(&Value::Null);
+    let may_be_core = target["kind"] == "ReplicationController";
+    version(target, may_be_core, &Path::new("spec.scaleTargetRef"), &mut errors);
+    errors
+}
+
+/// As [`target`], where another kind is to be scaled than before.
+pub(super) fn changed(old: &Object, new: &Object) -> Errors {
+    let same = |field: &str| {
+        let path = ["spec", "scaleTargetRef", field];
+        old.str(&path) == new.str(&path)
+    };
+    if same("apiVersion") && same("kind") { Errors::new() } else { target(new) }
+}
+
+/// An object of a kind that need not be of this version.
+fn reference(reference: &Value, path: &Path, errors: &mut Errors) {
     for field in ["kind", "name"] {
         match str_of(reference, field) {
             "" => errors.push(Error::required(&path.child(field), "")),
             text => complain(text::path_segment(text), text, &path.child(field), errors),
         }
     }
+}
+
+/// The version of a reference. `may_be_core` says whether it may be of the core group.
+fn version(reference: &Value, may_be_core: bool, path: &Path, errors: &mut Errors) {
     let version = str_of(reference, "apiVersion");
+    let path = path.child("apiVersion");
     if version.matches('/').count() > 1 {
-        let text = format!("unexpected GroupVersion string: {version}");
-        errors.push(Error::invalid(&path.child("apiVersion"), version, text));
-    } else if !may_be_core && !version.contains('/') {
-        errors.push(Error::invalid(&path.child("apiVersion"), version, "apiVersion must specify API group"));
+        errors.push(Error::invalid(&path, version, format!("unexpected GroupVersion string: {version}")));
+    } else if !may_be_core && version.split_once('/').is_none_or(|(group, _)| group.is_empty()) {
+        errors.push(Error::invalid(&path, version, "apiVersion must specify API group"));
     }
 }
 
@@ -114,7 +137,7 @@ fn source(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
                     name => complain(text::dns_label(name), name, &path.child("container"), errors),
                 }
             }
-            target(goal, &of_goal, errors);
+            self::goal(goal, &of_goal, errors);
             match (has("averageUtilization"), has("averageValue")) {
                 (false, false) => {
                     let text = "must set either a target raw value or a target utilization";
@@ -128,7 +151,11 @@ fn source(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
             }
             return;
         }
-        "object" => reference(&source["describedObject"], true, &path.child("describedObject"), errors),
+        "object" => {
+            let (described, path) = (&source["describedObject"], path.child("describedObject"));
+            reference(described, &path, errors);
+            version(described, true, &path, errors);
+        }
         _ => {}
     }
     let of_name = path.child("metric.name");
@@ -136,7 +163,7 @@ fn source(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
         "" => errors.push(Error::required(&of_name, "must specify a metric name")),
         name => complain(text::path_segment(name), name, &of_name, errors),
     }
-    target(goal, &of_goal, errors);
+    self::goal(goal, &of_goal, errors);
     let missing = match kind {
         "pods" if !has("averageValue") => "must specify a positive target averageValue",
         "object" if !has("value") && !has("averageValue") => "must set either a target value or averageValue",
@@ -153,7 +180,7 @@ fn source(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
     errors.push(Error::required(&of_goal.child("averageValue"), missing));
 }
 
-fn target(target: &Value, path: &Path, errors: &mut Errors) {
+fn goal(target: &Value, path: &Path, errors: &mut Errors) {
     let kind = str_of(target, "type");
     if kind.is_empty() {
         errors.push(Error::required(&path.child("type"), "must specify a metric target type"));

@@ -1,5 +1,7 @@
 //! Requests for certificates.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
@@ -33,8 +35,31 @@ const USAGES: &[&str] = &[
     "timestamping",
 ];
 
-/// What is asked for. Whether the request itself can be read is found out before.
+/// Whether the first block of PEM in these bytes is a request for a certificate.
+fn is_request(bytes: &[u8]) -> bool {
+    const MARK: &str = "-----";
+    let text = String::from_utf8_lossy(bytes);
+    let mut rest = &*text;
+    while let Some((before, after)) = rest.split_once("-----BEGIN ") {
+        rest = after;
+        let Some((tag, body)) = after.split_once(MARK).filter(|_| before.is_empty() || before.ends_with('\n')) else {
+            continue;
+        };
+        let Some((body, _)) = body.split_once(&format!("\n-----END {tag}{MARK}")) else { continue };
+        let plain: String = body.chars().filter(|letter| !letter.is_whitespace()).collect();
+        if STANDARD.decode(plain).is_ok() {
+            return tag == "CERTIFICATE REQUEST";
+        }
+    }
+    false
+}
+
+/// What is asked for.
 pub(super) fn request(spec: &Value, path: &Path, errors: &mut Errors) {
+    if !is_request(&STANDARD.decode(str_of(spec, "request")).unwrap_or_default()) {
+        let text = "PEM block type must be CERTIFICATE REQUEST";
+        errors.push(Error::invalid(&path.child("request"), spec["request"].clone(), text));
+    }
     let usages: Vec<&str> = list(spec, "usages").iter().filter_map(Value::as_str).collect();
     let of_usages = path.child("usages");
     if usages.is_empty() {

@@ -31,12 +31,7 @@ pub(super) fn whole(kind: &str, object: &Object) -> Errors {
     match kind {
         "ResourceClaim" => claim(&spec["devices"], &path.child("devices"), &mut errors),
         "ResourceClaimTemplate" => {
-            metadata::labels(spec["metadata"].get("labels"), &path.child("metadata.labels"), &mut errors);
-            metadata::annotations(
-                spec["metadata"].get("annotations"),
-                &path.child("metadata.annotations"),
-                &mut errors,
-            );
+            metadata::of_template(&spec["metadata"], &path.child("metadata"), &mut errors);
             claim(&spec["spec"]["devices"], &path.child("spec.devices"), &mut errors);
         }
         "DeviceClass" => class(spec, &path, &mut errors),

@@ -63,6 +63,18 @@ fn priority_class(class: &Object, errors: &mut Errors) {
         let text = format!("maximum allowed value of a user defined priority is {HIGHEST_PRIORITY}");
         errors.push(Error::forbidden(&Path::new("value"), text));
     }
+    preemption(class, errors);
+}
+
+/// What a class may say of preemption.
+fn preemption(class: &Object, errors: &mut Errors) {
+    const POLICIES: &[&str] = &["PreemptLowerPriority", "Never"];
+    let path = Path::new("preemptionPolicy");
+    match class.get(&["preemptionPolicy"]).and_then(Value::as_str) {
+        Some("") => errors.push(Error::required(&path, "")),
+        Some(policy) if !POLICIES.contains(&policy) => errors.push(Error::not_supported(&path, policy, POLICIES)),
+        _ => {}
+    }
 }
 
 fn runtime_class(class: &Object, errors: &mut Errors) {

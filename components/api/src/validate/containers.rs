@@ -25,6 +25,7 @@ const NOT_EPHEMERAL: &[&str] = &[
     "startupProbe",
     "resizePolicy",
     "restartPolicy",
+    "restartPolicyRules",
 ];
 
 /// What containers are looked at with: what the rest of their Pod says.
@@ -138,8 +139,17 @@ fn restart(container: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// As [`restart`], but rules that no policy goes with are not looked at.
 fn init(container: &Value, path: &Path, errors: &mut Errors) {
-    restart(container, path, errors);
+    let rules = !list(container, "restartPolicyRules").is_empty();
+    match container["restartPolicy"].as_str() {
+        Some(_) => restart(container, path, errors),
+        None if rules => {
+            let text = "must specify restartPolicy when restart rules are used";
+            errors.push(Error::required(&path.child("restartPolicy"), text));
+        }
+        None => {}
+    }
 }
 
 /// A sidecar is probed as others are; an init container that ends is not.

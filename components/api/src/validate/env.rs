@@ -114,6 +114,30 @@ fn file_key(source: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// That the volumes of files with variables are there and empty directories.
+pub(super) fn files(spec: &Value, path: &Path, errors: &mut Errors) {
+    let volumes = list(spec, "volumes");
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        for (at, container) in list(spec, field).iter().enumerate() {
+            for (of, variable) in list(container, "env").iter().enumerate() {
+                let source = &variable["valueFrom"]["fileKeyRef"];
+                if !source.is_object() {
+                    continue;
+                }
+                let name = str_of(source, "volumeName");
+                let path = path.child(field).index(at).child("env").index(of).child("valueFrom.fileKeyRef.volumeName");
+                match volumes.iter().rfind(|volume| str_of(volume, "name") == name) {
+                    None => errors.push(Error::not_found(&path, name)),
+                    Some(volume) if !volume["emptyDir"].is_object() => {
+                        errors.push(Error::invalid(&path, name, "referenced volume must be of type emptyDir"));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+}
+
 /// A path with a key in brackets, such as `metadata.labels['a']`, as its parts.
 fn subscripted(path: &str) -> Option<(&str, &str)> {
     path.strip_suffix("']")?.split_once("['").filter(|(base, _)| !base.is_empty())

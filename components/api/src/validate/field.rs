@@ -147,11 +147,6 @@ impl Error {
         blocking.contains(&self.reason)
     }
 
-    /// Whether this says that something of that name is not found.
-    pub(super) fn is_missing(&self, name: &str) -> bool {
-        self.reason == "FieldValueNotFound" && self.shown == Shown::Text(format!("{name:?}"))
-    }
-
     pub fn too_many(path: &Path, count: usize, most: usize) -> Self {
         let detail = format!("must have at most {most} items");
         Self::new("FieldValueTooMany", "Too many", path, Shown::Text(count.to_string()), &detail)

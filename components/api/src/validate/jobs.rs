@@ -51,13 +51,13 @@ fn job(object: &Object, at: &[&str], path: &Path) -> Errors {
         }
     }
     let mode = str_of(&spec, "completionMode");
-    if !matches!(mode, "" | "NonIndexed" | "Indexed") {
+    if spec["completionMode"].is_string() && !matches!(mode, "NonIndexed" | "Indexed") {
         errors.push(Error::not_supported(&path.child("completionMode"), mode, &["NonIndexed", "Indexed"]));
     }
     if mode == "Indexed" {
         indexed(&spec, path, &mut errors);
     }
-    if matches!(mode, "" | "NonIndexed") {
+    if spec["completionMode"].is_null() || mode == "NonIndexed" {
         for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if let Some(number) = spec[field].as_i64() {
                 errors.push(Error::invalid(&path.child(field), number, "requires indexed completion mode"));

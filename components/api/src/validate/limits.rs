@@ -180,7 +180,8 @@ fn scopes(spec: &Value, path: &Path, errors: &mut Errors) {
         }
         for _ in 0..unfit(scope) {
             let text = "unsupported scope applied to resource";
-            errors.push(Error::invalid(&path, spec["scopeSelector"].clone(), text));
+            let error = Error::invalid(&path, spec["scopeSelector"].clone(), text);
+            errors.push(error.of_type("core/v1", "ScopeSelector"));
         }
         let exists = !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && SCOPES.contains(&scope)
             || scope == "CrossNamespacePodAffinity";

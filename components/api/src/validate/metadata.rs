@@ -16,7 +16,8 @@ const SUBRESOURCE: usize = 256;
 /// The rule for names of a kind.
 fn name_rule(group: &str, kind: &str) -> Rule {
     match (group, kind) {
-        ("", "Namespace" | "Service") => text::dns_label,
+        ("", "Namespace" | "Service") | ("apps", "StatefulSet") => text::dns_label,
+        ("policy", "PodDisruptionBudget") => text::path_segment,
         ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _) => text::path_segment,
         // Old events have whatever name there is a path for.
         ("", "Event") | ("certificates.k8s.io", "CertificateSigningRequest") => text::path_segment,
@@ -27,6 +28,8 @@ fn name_rule(group: &str, kind: &str) -> Rule {
 
 /// A new object's metadata; `is_core` as in [`is_core`].
 pub(super) fn create(group: &str, kind: &str, is_core: bool, object: &Object) -> Errors {
+    // Upstream forgets these.
+    let is_core = is_core && !matches!((group, kind), ("", "Event") | ("node.k8s.io", _) | ("policy", _));
     let path = Path::new("metadata");
     let rule = name_rule(group, kind);
     let mut errors = Errors::new();
@@ -88,6 +91,34 @@ pub(super) fn embedded(metadata: &Value, path: &Path, errors: &mut Errors) {
     fields(false, metadata, path, errors);
 }
 
+/// The fields of metadata that what is made of a template does not take from it, in the order of Go's type and under its names.
+const NOT_IN_TEMPLATES: [(&str, &str); 13] = [
+    ("name", "name"),
+    ("generateName", "generateName"),
+    ("namespace", "namespace"),
+    ("selfLink", "selfLink"),
+    ("uid", "uID"),
+    ("resourceVersion", "resourceVersion"),
+    ("generation", "generation"),
+    ("creationTimestamp", "creationTimestamp"),
+    ("deletionTimestamp", "deletionTimestamp"),
+    ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
+    ("ownerReferences", "ownerReferences"),
+    ("finalizers", "finalizers"),
+    ("managedFields", "managedFields"),
+];
+
+/// Metadata of what is made of a template: labels and annotations, and nothing else.
+pub(super) fn of_template(metadata: &Value, path: &Path, errors: &mut Errors) {
+    annotations(metadata.get("annotations"), &path.child("annotations"), errors);
+    labels(metadata.get("labels"), &path.child("labels"), errors);
+    for (field, shown) in NOT_IN_TEMPLATES {
+        if !super::same(metadata.get(field), None) {
+            errors.push(Error::forbidden(&path.child(shown), "cannot be set"));
+        }
+    }
+}
+
 fn common(is_core: bool, object: &Object, path: &Path, errors: &mut Errors) {
     if let Some(metadata) = object.get(&["metadata"]) {
         fields(is_core, metadata, path, errors);
@@ -144,6 +175,10 @@ fn owners(metadata: &Value, path: &Path, errors: &mut Errors) {
                 let text = if field == "apiVersion" { "version must not be empty" } else { "must not be empty" };
                 errors.push(Error::invalid(&path.child(field), "", text));
             }
+        }
+        // What is recorded of others owns nothing.
+        if owner["apiVersion"] == "v1" && owner["kind"] == "Event" {
+            errors.push(Error::invalid(path, owner.clone(), "/v1, Kind=Event is disallowed from being an owner"));
         }
         if owner["controller"] == true {
             let this = format!("{}/{}", str_of(owner, "kind"), str_of(owner, "name"));

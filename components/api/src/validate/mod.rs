@@ -36,6 +36,7 @@ mod policy;
 mod probes;
 mod profiles;
 mod rbac;
+mod remote_volumes;
 mod reviews;
 mod security;
 mod service;
@@ -68,6 +69,7 @@ pub fn create(group: &str, kind: &str, object: &Object) -> Result<(), Status> {
         ("batch", "CronJob") => jobs::created(object),
         ("events.k8s.io", "Event") => events::created(object),
         ("networking.k8s.io", "Ingress") => network::created(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::target(object),
         _ => Errors::new(),
     });
     finished(group, kind, object, &errors)
@@ -117,6 +119,12 @@ pub fn subresource(
 /// Whether an object may become another. Neither is looked at for what the server keeps in any case.
 pub fn update(group: &str, kind: &str, old: &Object, new: &Object) -> Result<(), Status> {
     let mut errors = metadata::update(metadata::is_core(group), old, new);
+    // As upstream has it, some kinds' states are looked at before what has changed.
+    if matches!((group, kind), ("apps", "Deployment" | "ReplicaSet" | "StatefulSet")) {
+        errors.extend(whole(group, kind, new));
+        errors.extend(changed(group, kind, old, new));
+        return finished(group, kind, new, &errors);
+    }
     errors.extend(changed(group, kind, old, new));
     // What may not change is not looked at for anything else.
     if !matches!((group, kind), ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate")) {
@@ -138,6 +146,11 @@ pub fn custom(group: &str, kind: &str, old: Option<&Object>, new: &Object, error
 /// What is wrong with how a webhook is to be reached, by URL or as a Service.
 pub fn webhook_client(config: &Value, path: &Path, errors: &mut Errors) {
     webhooks::client(config, path, errors);
+}
+
+/// What is wrong with a rule that says which requests a webhook or a policy is about.
+pub fn webhook_rule(rule: &Value, path: &Path, errors: &mut Errors) {
+    webhooks::rule(rule, path, errors);
 }
 
 /// What is wrong with the metadata of an object within another, which need not have a name.
@@ -197,6 +210,7 @@ fn changed(group: &str, kind: &str, old: &Object, new: &Object) -> Errors {
         ("", "PersistentVolumeClaim") => claims::changed(old, new),
         ("apps", _) => workloads::changed(kind, old, new),
         ("batch", _) => jobs::changed(kind, old, new),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::changed(old, new),
         ("", "PersistentVolume") | ("storage.k8s.io", _) => storage::changed(kind, old, new),
         ("resource.k8s.io", _) => claims_of_devices::changed(kind, old, new),
         ("rbac.authorization.k8s.io", _) => rbac::changed(kind, old, new),

@@ -90,7 +90,7 @@ fn class(spec: &Value, path: &Path, errors: &mut Errors) {
     typed(parameters, &path, errors);
     let of_namespace = path.child("namespace");
     match (str_of(parameters, "scope"), parameters["namespace"].as_str()) {
-        ("", _) => errors.push(Error::required(&path.child("scope"), "")),
+        ("", _) if parameters["scope"].is_null() => errors.push(Error::required(&path.child("scope"), "")),
         ("Namespace", None) => {
             errors.push(Error::required(&of_namespace, "`parameters.scope` is set to 'Namespace'"));
         }
@@ -184,8 +184,7 @@ fn ingress(spec: &Value, path: &Path, errors: &mut Errors) {
             complain(text::dns_subdomain(secret), secret, &path.child("secretName"), errors);
         }
     }
-    let class = str_of(spec, "ingressClassName");
-    if !class.is_empty() {
+    if let Some(class) = spec["ingressClassName"].as_str() {
         complain(text::dns_subdomain(class), class, &path.child("ingressClassName"), errors);
     }
 }
@@ -200,7 +199,7 @@ fn http_path(entry: &Value, path: &Path, errors: &mut Errors) {
     let text = str_of(entry, "path");
     let of_path = path.child("path");
     let kind = str_of(entry, "pathType");
-    if kind.is_empty() {
+    if entry["pathType"].is_null() {
         errors.push(Error::required(&path.child("pathType"), "pathType must be specified"));
         return;
     }
@@ -270,7 +269,9 @@ fn network_policy(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn policy_port(port: &Value, path: &Path, errors: &mut Errors) {
-    one_of(port, "protocol", &["TCP", "UDP", "SCTP"], path, errors);
+    // One that is left out is the default's, and an empty one is none.
+    let protocol = port["protocol"].as_str().filter(|protocol| !matches!(*protocol, "TCP" | "UDP" | "SCTP"));
+    errors.extend(protocol.map(|other| Error::not_supported(&path.child("protocol"), other, &["TCP", "UDP", "SCTP"])));
     let end = port["endPort"].as_i64();
     let of_end = path.child("endPort");
     match (&port["port"], end) {

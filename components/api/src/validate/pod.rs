@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::containers::{self, Pod};
 use super::field::{Error, Errors, Path};
 use super::mounts::Volumes;
+use super::volumes::Holder;
 use super::{amounts, complain, list, metadata, one_of, placement, security, str_of, surroundings, text, volumes};
 use crate::object::Object;
 
@@ -113,8 +114,9 @@ fn spec(spec: &Value, name: Option<&str>, path: &Path, errors: &mut Errors) {
     }
     let volumes = self::volumes(spec, name, &path.child("volumes"), errors);
     let claims = claims(spec, &path.child("resourceClaims"), errors);
-    containers::all(&Pod { spec, volumes, claims }, path, errors);
-    amounts::of_pod(spec, path, errors);
+    let pod = Pod { spec, volumes, claims };
+    containers::all(&pod, path, errors);
+    amounts::of_pod(spec, &pod.claims, path, errors);
     host_network(spec, name.is_some(), path, errors);
     one_of(spec, "restartPolicy", RESTART_POLICIES, path, errors);
     one_of(spec, "dnsPolicy", DNS_POLICIES, path, errors);
@@ -124,6 +126,7 @@ fn spec(spec: &Value, name: Option<&str>, path: &Path, errors: &mut Errors) {
     surroundings::resolver(spec, path, errors);
     gates(spec, path, errors);
     placement::spread(spec, &path.child("topologySpreadConstraints"), errors);
+    super::windows::host_processes(spec, path, errors);
     security::own_users(spec, path, errors);
     host_name(spec, path, errors);
     names(spec, path, errors);
@@ -144,7 +147,7 @@ fn spec(spec: &Value, name: Option<&str>, path: &Path, errors: &mut Errors) {
         amounts::amount(name, value, &path, errors);
     }
     security::system(spec, path, errors);
-    super::windows::host_processes(spec, path, errors);
+    super::env::files(spec, path, errors);
 }
 
 fn names(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -173,12 +176,13 @@ fn names(spec: &Value, path: &Path, errors: &mut Errors) {
 /// The volumes that nothing is wrong with.
 fn volumes<'a>(spec: &'a Value, pod: Option<&str>, path: &Path, errors: &mut Errors) -> Volumes<'a> {
     let mut sound = Volumes::new();
+    let holder = if pod.is_some() { Holder::Pod } else { Holder::Template };
     let pod = pod.filter(|name| !name.is_empty());
     let of_claim = |volume: &Value| pod.map(|pod| format!("{pod}-{}", str_of(volume, "name")));
     for (at, volume) in list(spec, "volumes").iter().enumerate() {
         let path = path.index(at);
         let before = errors.len();
-        volumes::source(volume, &path, errors);
+        volumes::source(volume, holder, &path, errors);
         let name = str_of(volume, "name");
         if let Some(claim) = of_claim(volume).filter(|_| volume["ephemeral"].is_object() && !name.is_empty()) {
             let wrong = text::dns_subdomain(&claim).into_iter().map(|text| format!("PVC name {claim:?}: {text}"));

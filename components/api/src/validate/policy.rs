@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{autoscaler, metadata, str_of, workloads};
+use super::{autoscaler, metadata, workloads};
 use crate::object::Object;
 
 pub(super) fn whole(kind: &str, object: &Object) -> Errors {
@@ -30,8 +30,8 @@ fn budget(spec: &Value, path: &Path, errors: &mut Errors) {
         metadata::selector(&spec["selector"], &path.child("selector"), errors);
     }
     let policies = ["AlwaysAllow", "IfHealthyBudget"];
-    let policy = str_of(spec, "unhealthyPodEvictionPolicy");
-    if !policy.is_empty() && !policies.contains(&policy) {
+    let policy = spec["unhealthyPodEvictionPolicy"].as_str();
+    if let Some(policy) = policy.filter(|policy| !policies.contains(policy)) {
         errors.push(Error::not_supported(&path.child("unhealthyPodEvictionPolicy"), policy, &policies));
     }
 }

@@ -61,7 +61,11 @@ fn aggregation(rule: &Value, errors: &mut Errors) {
         errors.push(Error::required(&path, text));
     }
     for (at, selector) in selectors.iter().enumerate() {
-        metadata::selector(selector, &path.index(at), errors);
+        let (path, before) = (path.index(at), errors.len());
+        metadata::selector(selector, &path, errors);
+        if errors.len() > before {
+            errors.push(Error::invalid(&path, Value::Null, "invalid label selector."));
+        }
     }
 }
 

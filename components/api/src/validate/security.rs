@@ -9,7 +9,8 @@ use super::{list, paths, str_of, windows};
 
 const CHANGE_POLICIES: &[&str] = &["Always", "OnRootMismatch"];
 const GROUP_POLICIES: &[&str] = &["Merge", "Strict"];
-const LABEL_POLICIES: &[&str] = &["MountOption", "Recursive"];
+/// What there is while labels of mounts are not a feature that is on.
+const LABEL_POLICIES: &[&str] = &["Recursive"];
 const PROC_MOUNTS: &[&str] = &["Default", "Unmasked"];
 const PROFILES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
 /// The longest path that there can be.
@@ -177,6 +178,16 @@ const NOT_WINDOWS_CONTAINER: &[&str] = &[
     "runAsGroup",
 ];
 
+/// Whether a field says something: an object does though it is empty, and a switch of the Pod's that is off does not.
+fn said(holder: &Value, field: &str) -> bool {
+    match &holder[field] {
+        Value::Null => false,
+        Value::Array(list) => !list.is_empty(),
+        Value::Bool(on) => *on || !matches!(field, "hostPID" | "hostIPC"),
+        _ => true,
+    }
+}
+
 /// What the system that the Pod says it is for does not have.
 pub(super) fn system(spec: &Value, path: &Path, errors: &mut Errors) {
     if !spec["os"].is_object() {
@@ -205,7 +216,7 @@ pub(super) fn system(spec: &Value, path: &Path, errors: &mut Errors) {
         }
         "windows" => {
             let absent = |holder: &Value, fields: &[&str], path: &Path, errors: &mut Errors| {
-                for field in fields.iter().filter(|field| !super::same(holder.get(**field), None)) {
+                for field in fields.iter().filter(|field| said(holder, field)) {
                     errors.push(Error::forbidden(&path.child(field), "cannot be set for a windows pod"));
                 }
             };

@@ -22,7 +22,8 @@ pub(super) fn whole(service: &Object) -> Errors {
     let Some(spec) = service.get(&["spec"]) else { return errors };
     let kind = str_of(spec, "type");
     let headless = str_of(spec, "clusterIP") == "None";
-    if list(spec, "ports").is_empty() && !headless && kind != "ExternalName" {
+    let without_address = matches!(list(spec, "clusterIPs"), [only] if *only == "None");
+    if list(spec, "ports").is_empty() && !without_address && kind != "ExternalName" {
         errors.push(Error::required(&path.child("ports"), ""));
     }
     match kind {
@@ -240,16 +241,23 @@ fn families(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn policies(spec: &Value, path: &Path, errors: &mut Errors) {
-    for field in ["internalTrafficPolicy", "externalTrafficPolicy"] {
-        let policy = str_of(spec, field);
-        if !policy.is_empty() && !POLICIES.contains(&policy) {
-            errors.push(Error::not_supported(&path.child(field), policy, POLICIES));
-        }
-    }
-    let outside = matches!(str_of(spec, "type"), "LoadBalancer" | "NodePort") || !list(spec, "externalIPs").is_empty();
-    if !outside && !str_of(spec, "externalTrafficPolicy").is_empty() {
+    let outside = match str_of(spec, "type") {
+        "LoadBalancer" | "NodePort" => true,
+        "ClusterIP" => !list(spec, "externalIPs").is_empty(),
+        _ => false,
+    };
+    let (policy, of_policy) = (str_of(spec, "externalTrafficPolicy"), path.child("externalTrafficPolicy"));
+    if !outside && !policy.is_empty() {
         let text = "may only be set for externally-accessible services";
-        errors.push(Error::invalid(&path.child("externalTrafficPolicy"), str_of(spec, "externalTrafficPolicy"), text));
+        errors.push(Error::invalid(&of_policy, policy, text));
+    } else if outside && policy.is_empty() {
+        errors.push(Error::required(&of_policy, ""));
+    } else if outside && !POLICIES.contains(&policy) {
+        errors.push(Error::not_supported(&of_policy, policy, POLICIES));
+    }
+    let inside = spec["internalTrafficPolicy"].as_str();
+    if let Some(policy) = inside.filter(|policy| !POLICIES.contains(policy)) {
+        errors.push(Error::not_supported(&path.child("internalTrafficPolicy"), policy, POLICIES));
     }
     let checked = str_of(spec, "type") == "LoadBalancer" && str_of(spec, "externalTrafficPolicy") == "Local";
     if let Some(port) = spec["healthCheckNodePort"].as_i64().filter(|port| *port != 0 && !checked) {

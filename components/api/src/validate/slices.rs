@@ -455,7 +455,7 @@ pub(super) fn binding(device: &Value, path: &Path, errors: &mut Errors) {
     for (at, other) in [(0, 1), (1, 0)] {
         if all[at].is_empty() && !all[other].is_empty() {
             let text = format!("{} are required to use {}", FIELDS[at], FIELDS[other]);
-            errors.push(Error::invalid(&path.child(FIELDS[at]), Value::Array(Vec::new()), text));
+            errors.push(Error::invalid(&path.child(FIELDS[at]), device[FIELDS[at]].clone(), text));
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::containers::quantity;
 use super::field::{Error, Errors, Path};
+use super::volumes::Holder;
 use super::{amounts, claims, complain, immutable, list, metadata, not_negative, placement, str_of, text, volumes};
 use crate::difference;
 use crate::object::Object;
@@ -202,7 +203,7 @@ fn inline(spec: &Value, path: &Path, errors: &mut Errors) {
         errors.push(Error::required(&path.child("accessModes"), ""));
     }
     claims::access_modes(spec, &path.child("accessModes"), errors);
-    volumes::source(spec, path, errors);
+    volumes::source(spec, Holder::PersistentVolume, path, errors);
 }
 
 /// What is said of an attachment.
@@ -342,13 +343,17 @@ fn volume(spec: &Value, path: &Path, errors: &mut Errors) {
         errors.push(Error::not_supported(&of_capacity, shown, &["storage"]));
     }
     for (name, size) in &capacity {
+        if let Some(size) = quantity(size).filter(|size| size.value() < 0) {
+            let text = "must be a valid resource quantity";
+            errors.push(Error::invalid(&of_capacity.key(name), size.value(), text));
+        }
         if let Some(size) = quantity(size).filter(|size| *size <= Quantity::ZERO) {
             errors.push(Error::invalid(&of_capacity.key(name), size.to_string(), "must be greater than zero"));
         }
     }
     for (field, known) in [("persistentVolumeReclaimPolicy", POLICIES), ("volumeMode", VOLUME_MODES)] {
-        let value = str_of(spec, field);
-        if !value.is_empty() && !known.contains(&value) {
+        // An empty mode is one that there is not.
+        if let Some(value) = spec[field].as_str().filter(|value| !known.contains(value)) {
             errors.push(Error::not_supported(&path.child(field), value, known));
         }
     }
@@ -360,11 +365,10 @@ fn volume(spec: &Value, path: &Path, errors: &mut Errors) {
             errors.push(Error::required(&path, "must specify required node constraints"));
         }
     }
-    volumes::source(spec, path, errors);
-    if spec["local"].is_object() && !spec["nodeAffinity"].is_object() {
+    volumes::source(spec, Holder::PersistentVolume, path, errors);
+    if volumes::first(spec) == Some("local") && !spec["nodeAffinity"].is_object() {
         errors.push(Error::required(&path.child("nodeAffinity"), "Local volume requires node affinity"));
     }
-    secrets(&spec["csi"], &path.child("csi"), errors);
     let root = str_of(&spec["hostPath"], "path").trim_matches('/').is_empty() && spec["hostPath"].is_object();
     if root && spec["persistentVolumeReclaimPolicy"] == "Recycle" {
         let text = "may not be 'recycle' for a hostPath mount of '/'";
@@ -388,10 +392,7 @@ fn volume(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// What a driver needs for its volume.
-fn secrets(csi: &Value, path: &Path, errors: &mut Errors) {
-    if !csi.is_object() {
-        return;
-    }
+pub(super) fn secrets(csi: &Value, path: &Path, errors: &mut Errors) {
     if str_of(csi, "volumeHandle").is_empty() {
         errors.push(Error::required(&path.child("volumeHandle"), ""));
     }

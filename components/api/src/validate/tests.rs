@@ -249,7 +249,7 @@ fn other_kinds_are_refused_in_upstreams_words() {
             "autoscaling",
             "HorizontalPodAutoscaler",
             json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 1, "minReplicas": 2,
-                "scaleTargetRef": {"kind": "Deployment", "name": "d"}}}),
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}}),
             "spec.maxReplicas: Invalid value: 1: must be greater than or equal to `minReplicas`",
         ),
         (

@@ -17,8 +17,12 @@ fn explained(rule: &str, expression: &str, examples: &[&str]) -> String {
     format!("{rule} (e.g. {}regex used for validation is '{expression}')", examples.join(" or "))
 }
 
-fn too_long(text: &str, most: usize) -> Option<String> {
-    (text.len() > most).then(|| format!("must be no more than {most} bytes"))
+/// What upstream calls the bytes of names, and of keys and values of labels.
+const CHARACTERS: &str = "characters";
+const BYTES: &str = "bytes";
+
+fn too_long(text: &str, most: usize, unit: &str) -> Option<String> {
+    (text.len() > most).then(|| format!("must be no more than {most} {unit}"))
 }
 
 fn lower_or_digit(byte: u8) -> bool {
@@ -38,7 +42,7 @@ fn is_subdomain(text: &str) -> bool {
 
 /// A DNS label of RFC 1123.
 pub fn dns_label(text: &str) -> Complaints {
-    let mut complaints: Complaints = too_long(text, 63).into_iter().collect();
+    let mut complaints: Complaints = too_long(text, 63, CHARACTERS).into_iter().collect();
     if !is_label(text) {
         complaints.push(if is_subdomain(text) {
             "must not contain dots".into()
@@ -53,7 +57,7 @@ pub fn dns_label(text: &str) -> Complaints {
 
 /// A DNS label of RFC 1035, which begins with a letter.
 pub fn dns_label_of_old(text: &str) -> Complaints {
-    let mut complaints: Complaints = too_long(text, 63).into_iter().collect();
+    let mut complaints: Complaints = too_long(text, 63, CHARACTERS).into_iter().collect();
     if !is_label(text) || !text.starts_with(|letter: char| letter.is_ascii_lowercase()) {
         let rule = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
                     character, and end with an alphanumeric character";
@@ -64,18 +68,18 @@ pub fn dns_label_of_old(text: &str) -> Complaints {
 
 /// DNS labels of RFC 1123, separated by dots.
 pub fn dns_subdomain(text: &str) -> Complaints {
-    let mut complaints: Complaints = too_long(text, 253).into_iter().collect();
-    if !is_subdomain(text) {
-        let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
-                    must start and end with an alphanumeric character";
-        complaints.push(explained(rule, DNS_SUBDOMAIN, &["example.com"]));
-    }
-    complaints
+    too_long(text, 253, CHARACTERS).into_iter().chain(not_subdomain(text)).collect()
+}
+
+fn not_subdomain(text: &str) -> Option<String> {
+    let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
+                start and end with an alphanumeric character";
+    (!is_subdomain(text)).then(|| explained(rule, DNS_SUBDOMAIN, &["example.com"]))
 }
 
 /// All names below one, which a star stands for.
 pub fn wildcard(text: &str) -> Complaints {
-    let mut complaints: Complaints = too_long(text, 253).into_iter().collect();
+    let mut complaints: Complaints = too_long(text, 253, CHARACTERS).into_iter().collect();
     if !text.strip_prefix("*.").is_some_and(is_subdomain) {
         let rule = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
                     consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
@@ -87,7 +91,7 @@ pub fn wildcard(text: &str) -> Complaints {
 /// DNS labels as of [`dns_subdomain`] that may have underscores, as names of services in DNS do.
 pub fn dns_subdomain_or_service(text: &str) -> Complaints {
     let label = |label: &str| is_label(&label.strip_prefix('_').unwrap_or(label).replace('_', "-"));
-    let mut complaints: Complaints = too_long(text, 253).into_iter().collect();
+    let mut complaints: Complaints = too_long(text, 253, CHARACTERS).into_iter().collect();
     if !text.split('.').all(label) {
         let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', \
                     and must start and end with an alphanumeric character";
@@ -178,7 +182,8 @@ pub fn qualified_name(text: &str) -> Complaints {
             if prefix.is_empty() {
                 complaints.push("prefix part must be non-empty".into());
             } else {
-                complaints.extend(dns_subdomain(prefix).into_iter().map(|text| format!("prefix part {text}")));
+                let wrong = too_long(prefix, 253, BYTES).into_iter().chain(not_subdomain(prefix));
+                complaints.extend(wrong.map(|text| format!("prefix part {text}")));
             }
             name
         }
@@ -190,7 +195,7 @@ pub fn qualified_name(text: &str) -> Complaints {
     if name.is_empty() {
         complaints.push("name part must be non-empty".into());
     } else {
-        complaints.extend(too_long(name, 63).map(|text| format!("name part {text}")));
+        complaints.extend(too_long(name, 63, BYTES).map(|text| format!("name part {text}")));
     }
     if !is_label_text(name) {
         complaints.push(format!("name part {explained}"));
@@ -200,7 +205,7 @@ pub fn qualified_name(text: &str) -> Complaints {
 
 /// A label's value.
 pub fn label_value(text: &str) -> Complaints {
-    let mut complaints: Complaints = too_long(text, 63).into_iter().collect();
+    let mut complaints: Complaints = too_long(text, 63, BYTES).into_iter().collect();
     if !text.is_empty() && !is_label_text(text) {
         let rule = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must \
                     start and end with an alphanumeric character";
@@ -211,8 +216,7 @@ pub fn label_value(text: &str) -> Complaints {
 
 /// A key of a ConfigMap or a Secret, which becomes the name of a file.
 pub fn config_key(text: &str) -> Complaints {
-    let mut complaints: Complaints =
-        (text.len() > 253).then(|| "must be no more than 253 characters".to_owned()).into_iter().collect();
+    let mut complaints: Complaints = too_long(text, 253, CHARACTERS).into_iter().collect();
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if text.is_empty() || !text.bytes().all(legal) {
         let rule = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
-use super::{claims, complain, containers, list, metadata, paths, signer, str_of, text};
+use super::{claims, complain, containers, list, metadata, paths, remote_volumes, signer, storage, str_of, text};
 use crate::quantity::Quantity;
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
@@ -34,7 +34,7 @@ const KINDS: &[Kind] = &[
     Kind("rbd", "rbd", &["image"]),
     Kind("cinder", "cinder", &["volumeID"]),
     Kind("cephfs", "cephfs", &[]),
-    Kind("quobyte", "quobyte", &["registry", "volume"]),
+    Kind("quobyte", "quobyte", &[]),
     Kind("downwardAPI", "downwardAPI", &[]),
     Kind("fc", "fc", &[]),
     Kind("flexVolume", "flexVolume", &["driver"]),
@@ -53,16 +53,37 @@ const KINDS: &[Kind] = &[
     Kind("image", "image", &[]),
 ];
 
+/// Whose source it is that is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    Pod,
+    /// A template of Pods, where a little may be left for later.
+    Template,
+    PersistentVolume,
+}
+
+/// The kind of source that counts where there are several.
+pub(super) fn first(volume: &Value) -> Option<&'static str> {
+    KINDS.iter().find(|kind| volume[kind.0].is_object()).map(|kind| kind.0)
+}
+
 /// The one source that a volume has.
-pub(super) fn source(volume: &Value, path: &Path, errors: &mut Errors) {
+pub(super) fn source(volume: &Value, holder: Holder, path: &Path, errors: &mut Errors) {
+    let persistent = holder == Holder::PersistentVolume;
     let mut any = false;
     for Kind(field, name, required) in KINDS {
         let source = &volume[*field];
         if !source.is_object() {
             continue;
         }
-        if any {
-            errors.push(Error::forbidden(&path.child(field), ONE_TYPE));
+        // A PersistentVolume's may stand beside another, as upstream has it.
+        if any && !(persistent && *field == "flexVolume") {
+            let shown = match *field {
+                "cephfs" => "cephFS",
+                "downwardAPI" => "downwarAPI",
+                field => field,
+            };
+            errors.push(Error::forbidden(&path.child(shown), ONE_TYPE));
             continue;
         }
         any = true;
@@ -70,14 +91,15 @@ pub(super) fn source(volume: &Value, path: &Path, errors: &mut Errors) {
         for field in required.iter().filter(|field| str_of(source, field).is_empty()) {
             errors.push(Error::required(&path.child(field), ""));
         }
-        details(field, source, &path, errors);
+        details(field, source, holder, &path, errors);
+        remote_volumes::details(field, source, persistent, &path, errors);
     }
     if !any {
         errors.push(Error::required(path, "must specify a volume type"));
     }
 }
 
-fn details(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
+fn details(kind: &str, source: &Value, holder: Holder, path: &Path, errors: &mut Errors) {
     match kind {
         "emptyDir" if containers::quantity(&source["sizeLimit"]).is_some_and(|limit| limit < Quantity::ZERO) => {
             let text = "SizeLimit field must be a valid resource quantity";
@@ -90,6 +112,7 @@ fn details(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
                 errors.push(Error::not_supported(&path.child("type"), kind, HOST_PATH_TYPES));
             }
         }
+        "gitRepo" => paths::descending(str_of(source, "directory"), &path.child("directory"), errors),
         "local" => paths::no_backsteps(str_of(source, "path"), &path.child("path"), errors),
         "gcePersistentDisk" | "awsElasticBlockStore" => {
             if let Some(number) = source["partition"].as_i64().filter(|number| !(0..=255).contains(number)) {
@@ -99,11 +122,6 @@ fn details(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
         }
         "nfs" if !str_of(source, "path").starts_with('/') => {
             errors.push(Error::invalid(&path.child("path"), str_of(source, "path"), "must be an absolute path"));
-        }
-        "iscsi" => {
-            if let Some(number) = source["lun"].as_i64().filter(|number| !(0..=255).contains(number)) {
-                errors.push(Error::invalid(&path.child("lun"), number, "must be between 0 and 255, inclusive"));
-            }
         }
         "rbd" | "cephfs" if list(source, "monitors").is_empty() => {
             errors.push(Error::required(&path.child("monitors"), ""));
@@ -122,21 +140,21 @@ fn details(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
             mode(source, "defaultMode", path, errors);
             projected(source, path, errors);
         }
-        "csi" => csi(source, path, errors),
+        "csi" => csi(source, holder, path, errors),
         "ephemeral" => match source.get("volumeClaimTemplate") {
             Some(template) if template.is_object() => {
                 let path = path.child("volumeClaimTemplate");
-                metadata::annotations(
-                    template["metadata"].get("annotations"),
-                    &path.child("metadata.annotations"),
-                    errors,
-                );
-                metadata::labels(template["metadata"].get("labels"), &path.child("metadata.labels"), errors);
+                metadata::of_template(&template["metadata"], &path.child("metadata"), errors);
                 claims::spec(&template["spec"], &path.child("spec"), errors);
             }
             _ => errors.push(Error::required(&path.child("volumeClaimTemplate"), "")),
         },
-        "image" => containers::pull_policy(source, "pullPolicy", path, errors),
+        "image" => {
+            if holder == Holder::Pod && str_of(source, "reference").is_empty() {
+                errors.push(Error::required(&path.child("reference"), ""));
+            }
+            containers::pull_policy(source, "pullPolicy", path, errors);
+        }
         _ => {}
     }
 }
@@ -153,11 +171,14 @@ pub(super) fn driver(name: &str, path: &Path, errors: &mut Errors) {
     complain(text::dns_subdomain(&name.to_lowercase()), name, path, errors);
 }
 
-fn csi(source: &Value, path: &Path, errors: &mut Errors) {
+fn csi(source: &Value, holder: Holder, path: &Path, errors: &mut Errors) {
     driver(str_of(source, "driver"), &path.child("driver"), errors);
+    if holder == Holder::PersistentVolume {
+        storage::secrets(source, path, errors);
+        return;
+    }
     let secret = &source["nodePublishSecretRef"];
-    // A PersistentVolume's has a handle, and names its Secrets in full.
-    if source.get("volumeHandle").is_none() && secret.is_object() {
+    if secret.is_object() {
         match str_of(secret, "name") {
             "" => errors.push(Error::required(&path.child("nodePublishSecretRef.name"), "")),
             name => complain(text::dns_subdomain(name), name, &path.child("name"), errors),

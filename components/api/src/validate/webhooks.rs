@@ -30,11 +30,12 @@ fn hook(hook: &Value, path: &Path, errors: &mut Errors) {
     match str_of(hook, "name") {
         "" => errors.push(Error::required(&of_name, "")),
         name => {
-            complain(text::dns_subdomain(name), name, &of_name, errors);
-            if name.split('.').count() < 3 {
+            let wrong = text::dns_subdomain(name);
+            if wrong.is_empty() && name.split('.').count() < 3 {
                 let detail = "should be a domain with at least three segments separated by dots";
                 errors.push(Error::invalid(&of_name, name, detail));
             }
+            complain(wrong, name, &of_name, errors);
         }
     }
     for (at, rule) in list(hook, "rules").iter().enumerate() {
@@ -63,16 +64,18 @@ fn hook(hook: &Value, path: &Path, errors: &mut Errors) {
     client(&hook["clientConfig"], &path.child("clientConfig"), errors);
     let versions: Vec<&str> = list(hook, "admissionReviewVersions").iter().filter_map(Value::as_str).collect();
     let of_versions = path.child("admissionReviewVersions");
+    for (at, version) in versions.iter().enumerate() {
+        if versions[..at].contains(version) {
+            errors.push(Error::invalid(&of_versions.index(at), *version, "duplicate version"));
+        } else {
+            complain(text::dns_label_of_old(version), version, &of_versions.index(at), errors);
+        }
+    }
     if versions.is_empty() {
         errors.push(Error::required(&of_versions, "must specify one of v1, v1beta1"));
     } else if !versions.iter().any(|version| VERSIONS.contains(version)) {
         let shown = hook["admissionReviewVersions"].clone();
         errors.push(Error::invalid(&of_versions, shown, "must include at least one of v1, v1beta1"));
-    }
-    for (at, version) in versions.iter().enumerate() {
-        if versions[..at].contains(version) {
-            errors.push(Error::invalid(&of_versions.index(at), *version, "duplicate version"));
-        }
     }
 }
 
@@ -83,7 +86,7 @@ fn known(holder: &Value, field: &str, allowed: &[&str], path: &Path, errors: &mu
     }
 }
 
-fn rule(rule: &Value, path: &Path, errors: &mut Errors) {
+pub(super) fn rule(rule: &Value, path: &Path, errors: &mut Errors) {
     const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
     let of_operations = path.child("operations");
     let operations = list(rule, "operations");
@@ -157,7 +160,8 @@ pub(super) fn client(config: &Value, path: &Path, errors: &mut Errors) {
         errors.push(Error::required(&path, &detail));
         return;
     }
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    // Without a scheme there is no host either, but a path.
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", ""));
     if scheme != "https" {
         errors.push(Error::invalid(&path, scheme, format!("'https' is the only allowed URL scheme; {FORM}")));
     }

@@ -17,32 +17,78 @@ pub(super) fn whole(kind: &str, object: &Object) -> Errors {
     let path = Path::new("spec");
     let spec = object.get(&["spec"]).cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
     let mut errors = Errors::new();
-    for field in ["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
-        not_negative(&spec, field, &path, &mut errors);
-    }
     let strategy = &spec[if kind == "Deployment" { "strategy" } else { "updateStrategy" }];
+    // In the order of upstream's, which is that of the causes.
     match kind {
-        "Deployment" => deployment(&spec, strategy, &path, &mut errors),
-        "DaemonSet" => daemon_set(strategy, &path.child("updateStrategy"), &mut errors),
-        "StatefulSet" => stateful_set(&spec, strategy, &path, &mut errors),
-        _ => {}
+        "Deployment" => {
+            not_negative(&spec, "replicas", &path, &mut errors);
+            selected(kind, "deployment", object, &spec, &path, &mut errors);
+            deployment(&spec, strategy, &path, &mut errors);
+        }
+        "ReplicaSet" => {
+            not_negative(&spec, "replicas", &path, &mut errors);
+            not_negative(&spec, "minReadySeconds", &path, &mut errors);
+            // Upstream calls it by the other name here.
+            selected(kind, "deployment", object, &spec, &path, &mut errors);
+        }
+        "DaemonSet" => {
+            metadata::selector(&spec["selector"], &path.child("selector"), &mut errors);
+            matches_template(&selects(&spec["selector"]), &spec, &path, &mut errors);
+            if spec["selector"].is_object() {
+                not_empty(&spec["selector"], "daemonset", &path, &mut errors);
+            }
+            errors.extend(pod::template(object, &["spec", "template"], &path.child("template")));
+            always(kind, &spec, &path, &mut errors);
+            not_negative(&spec, "minReadySeconds", &path, &mut errors);
+            daemon_set(strategy, &path.child("updateStrategy"), &mut errors);
+            not_negative(&spec, "revisionHistoryLimit", &path, &mut errors);
+        }
+        "StatefulSet" => {
+            stateful_set(&spec, strategy, &path, &mut errors);
+            selected(kind, "statefulset", &with_claims(object), &spec, &path, &mut errors);
+        }
+        _ => {
+            not_negative(&spec, "minReadySeconds", &path, &mut errors);
+            if same(spec.get("selector"), None) {
+                errors.push(Error::required(&path.child("selector"), ""));
+            }
+            not_negative(&spec, "replicas", &path, &mut errors);
+            let selector = serde_json::json!({"matchLabels": spec["selector"]});
+            // Of the keys and values of a plain map nothing is asked.
+            let selector = LabelSelector::from_object(&selector).map_or(Selects::Unknown, Selects::By);
+            matches_template(&selector, &spec, &path, &mut errors);
+            errors.extend(pod::template(object, &["spec", "template"], &path.child("template")));
+            always(kind, &spec, &path, &mut errors);
+        }
     }
-    if kind == "ReplicationController" {
-        equality(&spec, &path, &mut errors);
-    } else {
-        // Upstream calls a ReplicaSet by the other name here.
-        let shown = if kind == "ReplicaSet" { "deployment".to_owned() } else { kind.to_lowercase() };
-        selects(&spec, &shown, &path, &mut errors);
+    errors
+}
+
+/// The set with the volumes that its claims will be in its template, where mounts look for them.
+fn with_claims(object: &Object) -> Object {
+    let mut object = object.clone();
+    let claims = object.get(&["spec", "volumeClaimTemplates"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let Some(of_pods) = object.get_mut(&["spec", "template", "spec"]).and_then(Value::as_object_mut) else {
+        return object;
+    };
+    // The controller sets both anew.
+    of_pods.remove("subdomain");
+    of_pods.remove("hostname");
+    if claims.is_empty() {
+        return object;
     }
+    let names: Vec<&str> = claims.iter().map(|claim| str_of(&claim["metadata"], "name")).collect();
+    let claimed = |name: &&str| serde_json::json!({"name": name, "persistentVolumeClaim": {"claimName": name}});
+    let mut volumes: Vec<Value> = names.iter().map(claimed).collect();
+    let own = of_pods.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default();
+    volumes.extend(own.into_iter().filter(|volume| !names.contains(&str_of(volume, "name"))));
+    of_pods.insert("volumes".into(), volumes.into());
+    object
+}
+
+/// That Pods of the template are kept running for as long as they are wanted.
+fn always(kind: &str, spec: &Value, path: &Path, errors: &mut Errors) {
     let of_pods = path.child("template").child("spec");
-    let mut template = pod::template(object, &["spec", "template"], &path.child("template"));
-    if kind == "StatefulSet" {
-        // Volumes of claims are added later, so a mount of one is not known here.
-        let claims = list(&spec, "volumeClaimTemplates");
-        let claimed: Vec<&str> = claims.iter().map(|claim| str_of(&claim["metadata"], "name")).collect();
-        template.retain(|error| !claimed.iter().any(|name| error.is_missing(name)));
-    }
-    errors.extend(template);
     let policy = str_of(&spec["template"]["spec"], "restartPolicy");
     if !matches!(policy, "Always" | "") {
         errors.push(Error::not_supported(&of_pods.child("restartPolicy"), policy, &["Always"]));
@@ -52,50 +98,85 @@ pub(super) fn whole(kind: &str, object: &Object) -> Errors {
         let text = format!("activeDeadlineSeconds in {shown} is not Supported");
         errors.push(Error::forbidden(&of_pods.child("activeDeadlineSeconds"), text));
     }
-    errors
 }
 
-/// That the selector selects something, and the template's Pods.
-fn selects(spec: &Value, kind: &str, path: &Path, errors: &mut Errors) {
-    let selector = &spec["selector"];
-    let path_of_selector = path.child("selector");
-    if selector.is_null() {
-        errors.push(Error::required(&path_of_selector, ""));
-        // None selects nothing, and so not the template's Pods either.
-        mismatched(spec, path, errors);
-        return;
+/// What a selector selects.
+enum Selects {
+    /// Nothing can be said of one that is wrong.
+    Unknown,
+    /// There is none.
+    Nothing,
+    By(LabelSelector),
+}
+
+fn selects(selector: &Value) -> Selects {
+    if !selector.is_object() {
+        return Selects::Nothing;
     }
-    metadata::selector(selector, &path_of_selector, errors);
-    if list(selector, "matchExpressions").is_empty() && same(selector.get("matchLabels"), None) {
-        let text = format!("empty selector is invalid for {kind}");
-        errors.push(Error::invalid(&path_of_selector, selector.clone(), text));
-    }
-    // One without the values that its operator needs cannot be used.
-    let unusable = list(selector, "matchExpressions")
-        .iter()
-        .any(|term| matches!(str_of(term, "operator"), "In" | "NotIn") && list(term, "values").is_empty());
+    let mut wrong = Errors::new();
+    metadata::selector(selector, &Path::default(), &mut wrong);
     match LabelSelector::from_object(selector) {
-        Ok(selector) if !unusable => matches_template(Some(selector), spec, path, errors),
-        _ => {
-            let text = if kind == "statefulset" { "" } else { "invalid label selector" };
-            errors.push(Error::invalid(&path_of_selector, selector.clone(), text));
+        Ok(selector) if wrong.is_empty() => Selects::By(selector),
+        _ => Selects::Unknown,
+    }
+}
+
+fn not_empty(selector: &Value, shown: &str, path: &Path, errors: &mut Errors) {
+    if list(selector, "matchExpressions").is_empty() && same(selector.get("matchLabels"), None) {
+        let text = format!("empty selector is invalid for {shown}");
+        errors.push(Error::invalid(&path.child("selector"), selector.clone(), text));
+    }
+}
+
+/// That the selector selects something, and the template's Pods, which are looked at where the selector can be used.
+fn selected(kind: &str, shown: &str, object: &Object, spec: &Value, path: &Path, errors: &mut Errors) {
+    let (selector, of_selector) = (&spec["selector"], path.child("selector"));
+    if selector.is_object() {
+        metadata::selector(selector, &of_selector, errors);
+        not_empty(selector, shown, path, errors);
+    } else {
+        errors.push(Error::required(&of_selector, ""));
+    }
+    match selects(selector) {
+        Selects::Unknown => {
+            let text = if kind == "StatefulSet" { "" } else { "invalid label selector" };
+            errors.push(Error::invalid(&of_selector, selector.clone(), text));
+            if kind == "StatefulSet" {
+                always(kind, spec, path, errors);
+            }
+        }
+        usable => {
+            matches_template(&usable, spec, path, errors);
+            errors.extend(pod::template(object, &["spec", "template"], &path.child("template")));
+            if kind == "StatefulSet" {
+                // Upstream looks at these once more.
+                let (of_pods, path) = (&spec["template"]["metadata"], path.child("template"));
+                metadata::labels(of_pods.get("labels"), &path.child("labels"), errors);
+                metadata::annotations(of_pods.get("annotations"), &path.child("annotations"), errors);
+            }
+            always(kind, spec, path, errors);
         }
     }
 }
 
 /// That the selector, where there is one, selects the template's Pods.
 pub(super) fn matches(spec: &Value, path: &Path, errors: &mut Errors) {
-    if !spec["selector"].is_null() {
-        matches_template(LabelSelector::from_object(&spec["selector"]).ok(), spec, path, errors);
+    if spec["selector"].is_object() {
+        matches_template(&selects(&spec["selector"]), spec, path, errors);
     }
 }
 
-fn matches_template(selector: Option<LabelSelector>, spec: &Value, path: &Path, errors: &mut Errors) {
+fn matches_template(selects: &Selects, spec: &Value, path: &Path, errors: &mut Errors) {
     let labels = &spec["template"]["metadata"]["labels"];
     let pairs = labels.as_object().into_iter().flatten();
     let pairs = pairs.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
     let own: std::collections::BTreeMap<String, String> = pairs.collect();
-    if selector.is_some_and(|selector| !selector.matches(&own)) {
+    let matches = match selects {
+        Selects::Unknown => true,
+        Selects::Nothing => false,
+        Selects::By(selector) => selector.matches(&own),
+    };
+    if !matches {
         mismatched(spec, path, errors);
     }
 }
@@ -104,19 +185,7 @@ fn matches_template(selector: Option<LabelSelector>, spec: &Value, path: &Path, 
 fn mismatched(spec: &Value, path: &Path, errors: &mut Errors) {
     let labels = &spec["template"]["metadata"]["labels"];
     let path = path.child("template").child("metadata").child("labels");
-    let labels = if labels.is_null() { Value::Object(serde_json::Map::new()) } else { labels.clone() };
-    errors.push(Error::invalid(&path, labels, "`selector` does not match template `labels`"));
-}
-
-/// The selector of a ReplicationController is a map.
-fn equality(spec: &Value, path: &Path, errors: &mut Errors) {
-    let selector = &spec["selector"];
-    if same(Some(selector), None) {
-        errors.push(Error::required(&path.child("selector"), ""));
-        return;
-    }
-    let selector = serde_json::json!({"matchLabels": selector});
-    matches_template(LabelSelector::from_object(&selector).ok(), spec, path, errors);
+    errors.push(Error::invalid(&path, labels.clone(), "`selector` does not match template `labels`"));
 }
 
 fn deployment(spec: &Value, strategy: &Value, path: &Path, errors: &mut Errors) {
@@ -145,6 +214,9 @@ fn deployment(spec: &Value, strategy: &Value, path: &Path, errors: &mut Errors) 
         }
         _ => errors.push(Error::not_supported(&path_of_strategy, strategy.clone(), &["Recreate", "RollingUpdate"])),
     }
+    for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
+        not_negative(spec, field, path, errors);
+    }
     let (deadline, ready) = (&spec["progressDeadlineSeconds"], &spec["minReadySeconds"]);
     if let Some(deadline) = deadline.as_i64()
         && deadline <= ready.as_i64().unwrap_or_default()
@@ -157,7 +229,8 @@ fn deployment(spec: &Value, strategy: &Value, path: &Path, errors: &mut Errors) 
 /// A number, or the number of a percentage.
 fn share(value: &Value) -> i64 {
     let text = value.as_str().unwrap_or_default();
-    value.as_i64().unwrap_or_else(|| text.trim_end_matches('%').parse().unwrap_or_default())
+    let percent = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    value.as_i64().unwrap_or_else(|| percent.unwrap_or(text).parse().unwrap_or_default())
 }
 
 /// A number that is not negative, or a percentage; perhaps up to all.
@@ -254,6 +327,9 @@ fn stateful_set(spec: &Value, strategy: &Value, path: &Path, errors: &mut Errors
     for (at, claim) in list(spec, "volumeClaimTemplates").iter().enumerate() {
         let path = path.child("volumeClaimTemplates").index(at).child("spec");
         super::claims::spec(&claim["spec"], &path, errors);
+    }
+    for field in ["replicas", "minReadySeconds"] {
+        not_negative(spec, field, path, errors);
     }
     if let Some(start) = spec["ordinals"]["start"].as_i64().filter(|start| *start < 0) {
         errors.push(Error::invalid(&path.child("ordinals.start"), start, "must be greater than or equal to 0"));

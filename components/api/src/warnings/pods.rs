@@ -38,6 +38,12 @@ pub fn of(spec: &Value, metadata: &Value, at: &str, all: &mut Vec<String>) {
             all.push(format!("{}[{at}].{shown}: {message}", path("spec.volumes")));
         }
     }
+    for volume in list(spec, "volumes") {
+        let bare = |source: &&Value| source.as_object().is_none_or(|kinds| kinds.values().all(Value::is_null));
+        let count = list(&volume["projected"], "sources").iter().filter(bare).count();
+        let told = format!("volume {:?} (Projected) has no sources provided", text(volume, "name"));
+        all.extend(std::iter::repeat_n(told, count));
+    }
     for (field, name, what) in [("hostAliases", "ip", "ip"), ("imagePullSecrets", "name", "name")] {
         let mut seen = BTreeSet::new();
         for (at, item) in list(spec, field).iter().enumerate() {
@@ -84,6 +90,17 @@ fn placement(spec: &Value, path: &str, all: &mut Vec<String>) {
             if let Some(message) = deprecated::label(key) {
                 all.push(format!("{path}.matchExpressions[{at}].key: {key} is {message}"));
             }
+        }
+    }
+    let unselective = "labelSelector: a null labelSelector results in matching no pod";
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let (terms, of_pods) = (&spec["affinity"][kind], format!("{path}.affinity.{kind}"));
+        for (at, _) in list(terms, REQUIRED).iter().enumerate().filter(|(_, term)| !term["labelSelector"].is_object()) {
+            all.push(format!("{of_pods}.{REQUIRED}[{at}].{unselective}"));
+        }
+        let lacks = |term: &Value| !term["podAffinityTerm"]["labelSelector"].is_object();
+        for (at, _) in list(terms, PREFERRED).iter().enumerate().filter(|(_, term)| lacks(term)) {
+            all.push(format!("{of_pods}.{PREFERRED}[{at}].podAffinityTerm.{unselective}"));
         }
     }
     for (at, constraint) in list(spec, "topologySpreadConstraints").iter().enumerate() {
@@ -138,6 +155,15 @@ impl<'a> Ports<'a> {
         for (at, port) in list(container, "ports").iter().enumerate() {
             let path = format!("{path}.ports[{at}]");
             let host = |port: &Value| port["hostPort"].as_i64().unwrap_or(0);
+            if !text(port, "hostIP").is_empty() && host(port) == 0 {
+                // As Go prints the structure.
+                let [name, protocol, address] = ["name", "protocol", "hostIP"].map(|field| text(port, field));
+                let number = port["containerPort"].as_i64().unwrap_or(0);
+                all.push(format!(
+                    "{path}: hostIP set without hostPort: {{Name:{name} HostPort:0 ContainerPort:{number} \
+                     Protocol:{protocol} HostIP:{address}}}"
+                ));
+            }
             let number = (port["containerPort"].as_i64().unwrap_or(0), text(port, "protocol"));
             let others = self.numbers.entry(number).or_default();
             for (other, same) in others.iter() {

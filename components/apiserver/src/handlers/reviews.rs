@@ -1,6 +1,7 @@
 //! Resources that are questions: they are answered and not stored.
 
 use http::{Response, StatusCode};
+use kinit_api::canonical::canonicalize;
 use kinit_api::object::Object;
 use kinit_api::selector::{FieldSelector, LabelSelector};
 use kinit_api::status::Status;
@@ -43,6 +44,10 @@ impl Api {
         validate::review(request.spec.group(), request.spec.kind(), &object).map_err(nameless)?;
         if request.spec.group() == "authorization.k8s.io" && resource != "selfsubjectrulesreviews" {
             fields::note(request, None, &mut object, &now(), None);
+        }
+        let resource_kind = (request.spec.group(), request.spec.version(), request.spec.kind());
+        if let Some(kind) = kinit_schema::kind(resource_kind.0, resource_kind.1, resource_kind.2) {
+            canonicalize(kind, object.map_mut());
         }
         let status = match resource {
             "selfsubjectreviews" => json!({"userInfo": request.user.to_value()}),
@@ -173,9 +178,26 @@ fn nameless(mut status: Status) -> Status {
 fn unread(attributes: &Value) -> Option<String> {
     let field = attributes["fieldSelector"]["rawSelector"].as_str();
     let label = attributes["labelSelector"]["rawSelector"].as_str();
+    let terms = |field: &str| attributes[field]["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let of_fields = |term: &Value| {
+        let one = term["values"].as_array().is_some_and(|values| values.len() == 1);
+        !one || !matches!(term["operator"].as_str(), Some("In" | "NotIn"))
+    };
+    let of_labels = |term: &Value| {
+        let mut wrong = Vec::new();
+        let selector = json!({"matchExpressions": [term]});
+        validate::metadata::selector(&selector, &validate::field::Path::default(), &mut wrong);
+        !wrong.is_empty()
+    };
     let ignored = [
-        ("fieldSelector", field.is_some_and(|raw| FieldSelector::parse(raw).is_err())),
-        ("labelSelector", label.is_some_and(|raw| LabelSelector::parse(raw).is_err())),
+        (
+            "fieldSelector",
+            field.is_some_and(|raw| FieldSelector::parse(raw).is_err()) || terms("fieldSelector").iter().any(of_fields),
+        ),
+        (
+            "labelSelector",
+            label.is_some_and(|raw| LabelSelector::parse(raw).is_err()) || terms("labelSelector").iter().any(of_labels),
+        ),
     ];
     let told = ignored.iter().filter(|(_, wrong)| *wrong);
     let told: Vec<String> =
@@ -215,6 +237,18 @@ mod tests {
         let raw = |field: &str, label: &str| json!({"fieldSelector": {"rawSelector": field}, "labelSelector": {"rawSelector": label}});
         assert_eq!(unread(&raw("a=b", "a in (b)")), None);
         assert_eq!(unread(&json!({"verb": "get"})), None);
+        let term = |operator: &str, values: &[&str]| json!([{"key": "a", "operator": operator, "values": values}]);
+        for (operator, values, wrong) in [
+            ("In", &["b"][..], [false; 2]),
+            ("In", &["b", "c"], [true, false]),
+            ("Exists", &[], [true, false]),
+            ("In", &[], [true; 2]),
+            ("a", &["b"], [true; 2]),
+        ] {
+            let told = ["fieldSelector", "labelSelector"]
+                .map(|field| unread(&json!({field: {"requirements": term(operator, values)}})).is_some());
+            assert_eq!(told, wrong, "{operator} {values:?}");
+        }
         let both = "spec.resourceAttributes.fieldSelector ignored due to parse error; spec.resourceAttributes.labelSelector \
                     ignored due to parse error";
         assert_eq!(unread(&raw("(((", "(((")).as_deref(), Some(both));

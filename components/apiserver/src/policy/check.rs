@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
 use kinit_api::validate::field::{self, Error, Errors, Path};
-use kinit_api::validate::{metadata, text};
+use kinit_api::validate::{self, metadata, text};
 use kinit_cel::Type;
 use serde_json::Value;
 
@@ -17,6 +17,8 @@ use crate::registry::ResourceSpec;
 
 const FAILURE_POLICIES: [&str; 2] = ["Fail", "Ignore"];
 const MATCH_POLICIES: [&str; 2] = ["Equivalent", "Exact"];
+/// What a rule of a mutating policy may be about.
+const CHANGING: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
 const MAX_CONDITIONS: usize = 64;
@@ -66,6 +68,15 @@ fn one_of(value: &Value, field: &str, supported: &[&str], path: &Path, errors: &
     }
 }
 
+/// As [`one_of`], of a field where an empty text is there, and one that is not supported.
+fn one_of_given(value: &Value, field: &str, supported: &[&str], path: &Path, errors: &mut Errors) {
+    if value[field] == "" {
+        errors.push(Error::not_supported(&path.child(field), "", supported));
+    } else {
+        one_of(value, field, supported, path, errors);
+    }
+}
+
 /// What is wrong with an expression, as an error at its field.
 fn compiled(expression: &Expression, path: &Path, errors: &mut Errors) {
     if let Err(error) = &expression.program {
@@ -76,7 +87,7 @@ fn compiled(expression: &Expression, path: &Path, errors: &mut Errors) {
 fn policy(object: &Object, spec: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
     let mutating = object.kind() == "MutatingAdmissionPolicy";
-    one_of(spec, "failurePolicy", &FAILURE_POLICIES, path, &mut errors);
+    one_of_given(spec, "failurePolicy", &FAILURE_POLICIES, path, &mut errors);
     if spec["paramKind"].is_object() {
         param_kind(&spec["paramKind"], &path.child("paramKind"), &mut errors);
     }
@@ -111,38 +122,50 @@ fn policy(object: &Object, spec: &Value, path: &Path) -> Errors {
 
 fn param_kind(kind: &Value, path: &Path, errors: &mut Errors) {
     let (version, at) = (text_of(kind, "apiVersion"), path.child("apiVersion"));
-    match version.split('/').collect::<Vec<_>>()[..] {
-        [""] => errors.push(Error::required(&at, "")),
-        [_] => {}
-        [group, own] => {
-            let complaints = text::dns_subdomain(group);
-            if !complaints.is_empty() {
-                errors.push(Error::invalid(&at, group, complaints.join(",")));
-            }
-            if own.is_empty() {
-                errors.push(Error::invalid(&at, version, "version must be specified"));
-            }
+    let parts = match version.split('/').collect::<Vec<_>>()[..] {
+        [""] => {
+            errors.push(Error::required(&at, ""));
+            None
         }
-        _ => errors.push(Error::invalid(&at, version, format!("unexpected GroupVersion string: {version}"))),
+        [own] => Some(("", own)),
+        [group, own] => Some((group, own)),
+        _ => {
+            errors.push(Error::invalid(&at, version, format!("unexpected GroupVersion string: {version}")));
+            None
+        }
+    };
+    let mut told = |shown: &str, before: &str, path: &Path, complaints: text::Complaints| {
+        if !complaints.is_empty() {
+            errors.push(Error::invalid(path, shown, format!("{before}{}", complaints.join(","))));
+        }
+    };
+    if let Some((group, own)) = parts {
+        if !group.is_empty() {
+            told(group, "", &at, text::dns_subdomain(group));
+        }
+        if own.is_empty() {
+            told(version, "", &at, vec!["version must be specified".into()]);
+        } else {
+            told(own, "", &at, text::dns_label_of_old(own));
+        }
     }
-    if text_of(kind, "kind").is_empty() {
-        errors.push(Error::required(&path.child("kind"), ""));
+    match text_of(kind, "kind") {
+        "" => errors.push(Error::required(&path.child("kind"), "")),
+        kind => {
+            let cases = "may have mixed case, but should otherwise match: ";
+            told(kind, cases, &path.child("kind"), text::dns_label_of_old(&kind.to_lowercase()));
+        }
     }
 }
 
 fn resources(resources: &Value, path: &Path, errors: &mut Errors) {
-    one_of(resources, "matchPolicy", &MATCH_POLICIES, path, errors);
+    one_of_given(resources, "matchPolicy", &MATCH_POLICIES, path, errors);
     for field in ["namespaceSelector", "objectSelector"] {
         metadata::selector(&resources[field], &path.child(field), errors);
     }
     for field in ["resourceRules", "excludeResourceRules"] {
         for (index, rule) in list(resources, field).iter().enumerate() {
             let path = path.child(field).index(index);
-            for needed in ["operations", "apiGroups", "apiVersions", "resources"] {
-                if list(rule, needed).is_empty() {
-                    errors.push(Error::required(&path.child(needed), ""));
-                }
-            }
             let mut seen = HashSet::new();
             for (index, name) in list(rule, "resourceNames").iter().enumerate() {
                 let (name, path) = (name.as_str().unwrap_or_default(), path.child("resourceNames").index(index));
@@ -151,6 +174,7 @@ fn resources(resources: &Value, path: &Path, errors: &mut Errors) {
                     errors.push(Error::duplicate(&path, name));
                 }
             }
+            validate::webhook_rule(rule, &path, errors);
         }
     }
 }
@@ -160,8 +184,8 @@ fn only_writes(resources: &Value, path: &Path, errors: &mut Errors) {
     let path = path.child("resourceRules.operations");
     for operation in list(resources, "resourceRules").iter().flat_map(|rule| list(rule, "operations")) {
         let operation = operation.as_str().unwrap_or_default();
-        if !matches!(operation, "CREATE" | "UPDATE") {
-            errors.push(Error::not_supported(&path, operation, &["CREATE", "UPDATE"]));
+        if !CHANGING.contains(&operation) {
+            errors.push(Error::not_supported(&path, operation, &CHANGING));
         }
     }
 }
@@ -233,7 +257,7 @@ fn validations(spec: &Value, policy: &Policy, path: &Path, errors: &mut Errors) 
         } else if message.trim().contains(['\n', '\r']) {
             errors.push(Error::invalid(&path.child("message"), message, "must not contain line breaks"));
         }
-        if !validation.reason.is_empty() && !REASONS.contains(&validation.reason.as_str()) {
+        if written["reason"].is_string() && !REASONS.contains(&validation.reason.as_str()) {
             errors.push(Error::not_supported(&path.child("reason"), validation.reason.clone(), &REASONS));
         }
     }

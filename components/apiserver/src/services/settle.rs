@@ -23,7 +23,10 @@ pub fn settle(service: &mut Object, old: Option<&Object>, configured: &[&str]) -
     }
     policy(service, old);
     let unread = |address: &String| address != "None" && address.parse::<std::net::IpAddr>().is_err();
-    if strings(service, "clusterIPs").iter().any(unread) {
+    let families = strings(service, "ipFamilies");
+    let unknown =
+        |(at, family): (usize, &String)| !matches!(family.as_str(), "IPv4" | "IPv6") || families[..at].contains(family);
+    if strings(service, "clusterIPs").iter().any(unread) || families.iter().enumerate().any(unknown) {
         // Validation says what is wrong with them.
         return Ok(());
     }
@@ -115,7 +118,7 @@ fn has_selector(service: &Object) -> bool {
 }
 
 fn policy(service: &mut Object, old: Option<&Object>) {
-    if !service.str(&POLICY).is_empty() {
+    if service.get(&POLICY).is_some_and(Value::is_string) {
         return;
     }
     let before = old.map(|old| old.str(&POLICY)).unwrap_or_default();
