@@ -2,6 +2,7 @@
 
 mod apply;
 pub(crate) mod body;
+mod components;
 mod delete;
 mod evict;
 mod list;

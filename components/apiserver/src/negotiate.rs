@@ -5,7 +5,6 @@ use kinit_api::status::Status;
 use kinit_api::table::Include;
 use kinit_serving::accept::{Clause, clauses, pretty};
 
-use crate::registry::Storage;
 use crate::request::{ResourceRequest, STREAMS, Verb};
 
 pub const JSON: &str = "application/json";
@@ -79,8 +78,7 @@ pub fn accept(request: &ResourceRequest, headers: &HeaderMap) -> Result<Format, 
     }
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
     let watching = request.verb == Verb::Watch;
-    // What is only answered, and never stored, is no row of anything.
-    let tables = request.spec.storage != Storage::Never;
+    let tables = request.spec.lists();
     // A custom resource has no protobuf message; its Scale, its metadata alone and errors have.
     let messages = request.spec.custom.is_none() || request.subresource == "scale";
     let can = Can { watching, tables, messages };

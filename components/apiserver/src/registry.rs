@@ -209,6 +209,12 @@ impl ResourceSpec {
         self.group() == group && self.resource() == resource
     }
 
+    /// Whether there is something to be listed: what is only answered, and never stored, is no row of anything, but for the
+    /// components.
+    pub fn lists(&self) -> bool {
+        self.storage != Storage::Never || self.is("", "componentstatuses")
+    }
+
     /// Whether it is one of the two forms of events.
     pub fn is_event(&self) -> bool {
         self.custom.is_none() && self.resource == "events"

@@ -295,7 +295,20 @@ impl List {
         Ok(Pieces::protobuf(frame.ok_or_else(unknown)?, messages))
     }
 
-    fn json(self, format: Format) -> Result<Pieces, Status> {
+    /// Rows of FlowSchemas come in the order in which requests are compared with them.
+    fn put_in_order(&mut self) {
+        if self.spec.is("flowcontrol.apiserver.k8s.io", "flowschemas") {
+            self.items.sort_by_cached_key(|item| {
+                let schema = serde_json::from_slice::<Value>(item.json()).unwrap_or_default();
+                (schema["spec"]["matchingPrecedence"].as_i64(), schema["metadata"]["name"].as_str().map(str::to_owned))
+            });
+        }
+    }
+
+    fn json(mut self, format: Format) -> Result<Pieces, Status> {
+        if matches!(format.form, Form::Table(_)) {
+            self.put_in_order();
+        }
         let metadata = &self.metadata;
         let meta = format.meta_version();
         let (head, tail) = match format.form {
@@ -379,6 +392,26 @@ mod tests {
 
     async fn body(response: Response<Body>) -> Bytes {
         response.into_body().collect().await.unwrap().to_bytes()
+    }
+
+    #[tokio::test]
+    async fn rows_of_flow_schemas_come_as_they_are_matched() {
+        let schema = |name: &str, precedence: u32| {
+            let schema = json!({"kind": "FlowSchema", "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+                "metadata": {"name": name}, "spec": {"matchingPrecedence": precedence}});
+            Item::Made(schema.to_string().into())
+        };
+        let items = || vec![schema("a", 900), schema("c", 2), schema("b", 2)];
+        let spec = crate::registry::find("flowcontrol.apiserver.k8s.io", "v1", "flowschemas").unwrap().1.clone();
+        let names = async |form, at: &str| {
+            let list = List { spec: spec.clone(), metadata: json!({}), items: items() };
+            let bytes = body(list.respond(Format { form, ..Format::default() }).unwrap()).await;
+            let answer: Value = serde_json::from_slice(&bytes).unwrap();
+            let items = answer.pointer(at).unwrap().as_array().unwrap().clone();
+            items.iter().map(|item| item.to_string().contains("\"b\"")).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Form::Table(Include::Nothing), "/rows").await, [true, false, false]);
+        assert_eq!(names(Form::Whole, "/items").await, [false, false, true]);
     }
 
     #[tokio::test]

@@ -41,7 +41,7 @@ pub fn check(spec: &ResourceSpec, method: &Method, place: Place<'_>) -> Result<(
 fn methods(spec: &ResourceSpec, place: Place<'_>) -> Option<&'static [&'static str]> {
     let Place { namespace, name, subresource: part, is_watch } = place;
     let stored = spec.storage != Storage::Never;
-    let lists = stored || spec.is("", "componentstatuses");
+    let lists = spec.lists();
     if !namespace.is_empty() && !spec.namespaced() {
         return None;
     }

@@ -185,6 +185,7 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
             match (spec.group(), spec.resource()) {
                 ("certificates.k8s.io", "certificatesigningrequests") => {
                     subresources::keep_conditions(old, new, &["Approved", "Denied"]);
+                    subresources::date_conditions(old, new, &now());
                 }
                 ("", "pods") => subresources::pod_status(old, new),
                 ("", "nodes") => forget(old, new, &["status", "config"]),
@@ -197,7 +198,7 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
         "ephemeralcontainers" => only(old, new, &["spec", "ephemeralContainers"], &[]),
         "approval" => {
             only(old, new, &["status", "conditions"], FREE_METADATA);
-            subresources::keep_conditions(old, new, &["Failed"]);
+            subresources::date_conditions(old, new, &now());
         }
         "resize" => subresources::resize(old, new),
         _ => main_update(spec, old, new),

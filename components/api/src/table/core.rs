@@ -24,6 +24,26 @@ pub(super) const EVENT: &[Column] = &[
     wide(name()),
 ];
 
+const COMPONENT_STATUS: &[Column] = &[
+    name(),
+    made("Status", |row| {
+        match (healthy(row, "status"), healthy(row, "type")) {
+            (_, "") => "Unknown",
+            ("True", _) => "Healthy",
+            _ => "Unhealthy",
+        }
+        .into()
+    }),
+    made("Message", |row| healthy(row, "message").into()),
+    made("Error", |row| healthy(row, "error").into()),
+];
+
+/// A field of the condition that says whether a component is well.
+fn healthy<'a>(row: Row<'a>, field: &str) -> &'a str {
+    let condition = list(row.object, "/conditions").iter().find(|condition| condition["type"] == "Healthy");
+    condition.and_then(|condition| condition[field].as_str()).unwrap_or_default()
+}
+
 const NAMESPACE: &[Column] = &[name(), string("Status", "/status/phase"), since_creation()];
 
 const RESOURCE_QUOTA: &[Column] = &[
@@ -54,6 +74,7 @@ const POD_TEMPLATE: &[Column] = &[
 
 pub(super) fn columns(kind: &str) -> Option<&'static [Column]> {
     Some(match kind {
+        "ComponentStatus" => COMPONENT_STATUS,
         "ConfigMap" => CONFIG_MAP,
         "Endpoints" => ENDPOINTS,
         "Event" => EVENT,

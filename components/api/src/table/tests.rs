@@ -51,6 +51,12 @@ fn cells_are_those_of_each_kind() {
         ),
         (
             "",
+            json!({"kind": "ComponentStatus", "metadata": {"name": "etcd-0"},
+                "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]}),
+            json!(["etcd-0", "Healthy", "ok", ""]),
+        ),
+        (
+            "",
             json!({"kind": "Namespace", "metadata": {"name": "n"}, "status": {"phase": "Active"}}),
             json!(["n", "Active", "10m"]),
         ),

@@ -88,8 +88,8 @@ pub(super) fn request(spec: &Value, path: &Path, errors: &mut Errors) {
 const DECISIONS: [&str; 2] = ["Approved", "Denied"];
 const EXCLUSIVE: &str = "Approved and Denied conditions are mutually exclusive";
 
-/// What has become of a request.
-pub(super) fn status(old: &Object, new: &Object) -> Errors {
+/// What has become of a request. Whoever `decides` may approve and deny it.
+pub(super) fn status(old: &Object, new: &Object, decides: bool) -> Errors {
     let mut errors = Errors::new();
     let path = Path::new("status.conditions");
     let of = |object: &Object| object.get(&["status", "conditions"]).and_then(Value::as_array).cloned();
@@ -123,6 +123,8 @@ pub(super) fn status(old: &Object, new: &Object) -> Errors {
         if count(&after) < count(&before) {
             let text = format!("updates may not remove a condition of type {kind:?}");
             errors.push(Error::forbidden(&path, text));
+        } else if count(&after) > count(&before) && !decides && DECISIONS.contains(&kind) {
+            errors.push(Error::forbidden(&path, format!("updates may not add a condition of type {kind:?}")));
         }
     }
     let certificate = |object: &Object| object.str(&["status", "certificate"]).to_owned();

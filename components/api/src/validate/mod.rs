@@ -109,7 +109,7 @@ pub fn subresource(
         ("", "ResourceQuota", "status") => limits::quota_status(new),
         ("resource.k8s.io", "ResourceClaim", "status") => claim_status::status(old, new),
         ("storage.k8s.io", "VolumeAttachment", "status") => storage::attachment_status(new),
-        ("certificates.k8s.io", _, "approval" | "status") => certificates::status(old, new),
+        ("certificates.k8s.io", _, "approval" | "status") => certificates::status(old, new, name == "approval"),
         (_, _, "status") => counts::status(kind, old, new),
         _ => Errors::new(),
     });

@@ -171,6 +171,13 @@ fn other_kinds_are_refused_in_upstreams_words() {
         ),
         (
             "apps",
+            "Deployment",
+            json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "x"}}, "template": {
+                "spec": {"containers": [{"name": "c", "image": "i"}]}}}}),
+            "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
+        ),
+        (
+            "apps",
             "ReplicaSet",
             apps(json!({})),
             "spec.selector: Invalid value: {}: empty selector is invalid for deployment",

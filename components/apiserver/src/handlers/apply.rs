@@ -51,7 +51,7 @@ impl Api {
             let creation = ResourceRequest { verb: Verb::Create, ..quiet.clone() };
             self.authorizer.check_request(&request.user, &creation).await?;
             if request.spec.namespaced() {
-                self.check_namespace(request).await?;
+                self.check_namespace(request, &request.name).await?;
             }
             let mut object = applied(request, None, &config, &manager, None)?;
             tell(request, problems)?;

@@ -25,7 +25,7 @@ impl Api {
     ) -> Result<Response<Body>, Status> {
         let resource = request.spec.resource();
         if resource == "componentstatuses" {
-            return self.component_statuses(request);
+            return self.component_statuses(request).await;
         }
         if request.verb != Verb::Create {
             return Err(Status::method_not_allowed());
@@ -140,26 +140,6 @@ impl Api {
             status["evaluationError"] = why.into();
         }
         Ok(status)
-    }
-
-    /// The deprecated list of components; etcd is what this server can speak for.
-    fn component_statuses(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
-        let one = json!({"metadata": {"name": "etcd-0"},
-            "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]});
-        match request.verb {
-            Verb::List => {
-                let list = json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": [one]});
-                Ok(json_response(StatusCode::OK, list.to_string()))
-            }
-            Verb::Get if request.name == "etcd-0" => {
-                let mut one = one;
-                one["kind"] = "ComponentStatus".into();
-                one["apiVersion"] = "v1".into();
-                Ok(json_response(StatusCode::OK, one.to_string()))
-            }
-            Verb::Get => Err(Status::not_found("", "componentstatuses", &request.name)),
-            _ => Err(Status::method_not_allowed()),
-        }
     }
 }
 

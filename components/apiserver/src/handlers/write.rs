@@ -153,12 +153,20 @@ fn lightened(error: &Status, notes: bool, object: &mut Object) -> bool {
     notes && storage::is_too_large(error) && object.remove(&["metadata", "managedFields"]).is_some()
 }
 
+/// What a new object is called until it has a name of its own.
+fn shown(object: &Object) -> &str {
+    match object.name() {
+        "" => object.str(&["metadata", "generateName"]),
+        name => name,
+    }
+}
+
 impl Api {
     pub(super) async fn create(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
         let mut object = view::stored(&request.spec, body::object(request, payload)?);
         name_owners_once(request, &mut object, "");
         if request.spec.namespaced() {
-            self.check_namespace(request).await?;
+            self.check_namespace(request, shown(&object)).await?;
         }
         let (object, revision) = self.store_new(request, object).await?;
         Ok(object_response(request, StatusCode::CREATED, object, revision))
@@ -177,7 +185,7 @@ impl Api {
         custom::fill(spec, &mut object);
         fields::note(request, None, &mut object, &now(), None);
         let prefix = object.str(&["metadata", "generateName"]).to_owned();
-        let shown = if object.name().is_empty() { prefix.clone() } else { object.name().to_owned() };
+        let shown = shown(&object).to_owned();
         let attributes = Attributes::new(Operation::Create, request, &shown, None);
         let changed_outside = self.mutate(&attributes, &mut object).await?;
         body::stays(request, &object)?;
@@ -227,8 +235,8 @@ impl Api {
         Err(Status::already_exists(spec.group(), spec.resource(), &prefix))
     }
 
-    /// Nothing new comes into a namespace that does not exist or is being deleted.
-    pub(super) async fn check_namespace(&self, request: &ResourceRequest) -> Result<(), Status> {
+    /// Nothing new, such as `object`, comes into a namespace that does not exist or is being deleted.
+    pub(super) async fn check_namespace(&self, request: &ResourceRequest, object: &str) -> Result<(), Status> {
         let name = &request.namespace;
         if name.is_empty() {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
@@ -244,8 +252,8 @@ impl Api {
         }
         let spec = &request.spec;
         let why = format!("unable to create new content in namespace {name} because it is being terminated");
-        let text = format!("{} {:?} is forbidden: {why}", qualified(spec.group(), spec.resource()), request.name);
-        let mut status = Status::forbidden(spec.group(), spec.resource(), &request.name, text);
+        let text = format!("{} {:?} is forbidden: {why}", qualified(spec.group(), spec.resource()), object);
+        let mut status = Status::forbidden(spec.group(), spec.resource(), object, text);
         if let Some(details) = &mut status.details {
             let text = format!("namespace {name} is being terminated");
             details["causes"] =
@@ -277,7 +285,7 @@ impl Api {
         let creation = ResourceRequest { verb: Verb::Create, ..request.clone() };
         self.authorizer.check_request(&request.user, &creation).await?;
         if spec.namespaced() {
-            self.check_namespace(request).await?;
+            self.check_namespace(request, &request.name).await?;
         }
         sent.remove(&["metadata", "resourceVersion"]);
         if sent.name().is_empty() {

@@ -3,18 +3,40 @@
 use kinit_api::object::Object;
 use serde_json::{Value, json};
 
-/// Conditions of these types are as they were.
+/// Conditions of each of these types are as they were, where as many are sent as there are. Validation refuses the rest.
 pub fn keep_conditions(old: &Object, new: &mut Object, types: &[&str]) {
-    let list =
-        |object: &Object| object.get(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
-    let is_kept = |condition: &Value| condition["type"].as_str().is_some_and(|own| types.contains(&own));
-    let kept = list(old).into_iter().filter(is_kept);
-    let others: Vec<Value> = list(new).into_iter().filter(|condition| !is_kept(condition)).collect();
-    let all: Vec<Value> = kept.chain(others).collect();
-    if !all.is_empty() || new.get(&["status", "conditions"]).is_some() {
-        new.set(&["status", "conditions"], all);
+    let before = old.get(CONDITIONS).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let Some(after) = new.get_mut(CONDITIONS).and_then(Value::as_array_mut) else { return };
+    for kind in types {
+        let is_kept = |condition: &&Value| condition["type"] == *kind;
+        if before.iter().filter(is_kept).count() == after.iter().filter(|condition| is_kept(condition)).count() {
+            let sent = after.iter_mut().filter(|condition| condition["type"] == *kind);
+            sent.zip(before.iter().filter(is_kept)).for_each(|(sent, kept)| *sent = kept.clone());
+        }
     }
 }
+
+/// A condition that does not say when it was written is of `now`, and one that does not say since when it is as it is, has
+/// been so since it was told before.
+pub fn date_conditions(old: &Object, new: &mut Object, now: &str) {
+    let before = old.get(CONDITIONS).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let conditions = new.get_mut(CONDITIONS).and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten() {
+        if condition["lastUpdateTime"].is_null() {
+            condition["lastUpdateTime"] = now.into();
+        }
+        if condition["lastTransitionTime"].is_null() {
+            let is_same = |other: &&Value| {
+                ["type", "status"].iter().all(|field| other[*field] == condition[*field])
+                    && !other["lastTransitionTime"].is_null()
+            };
+            let since = before.iter().find(is_same).map(|other| other["lastTransitionTime"].clone());
+            condition["lastTransitionTime"] = since.unwrap_or_else(|| now.into());
+        }
+    }
+}
+
+const CONDITIONS: &[&str] = &["status", "conditions"];
 
 /// A resize changes resources, of the Pod and of its containers, and how containers take to it. Where containers come, go or
 /// move, the Pod is left for validation to refuse.
@@ -97,6 +119,27 @@ mod tests {
         let mut more = object(json!({"spec": {"containers": []}}));
         resize(&old, &mut more);
         assert_eq!(more.get(&["spec", "containers"]), Some(&json!([])), "left for validation");
+    }
+
+    #[test]
+    fn decisions_stay_and_conditions_are_dated() {
+        let old = object(json!({"status": {"conditions": [
+            {"type": "Approved", "status": "True", "reason": "r", "lastUpdateTime": "1", "lastTransitionTime": "1"},
+            {"type": "Other", "status": "True", "lastUpdateTime": "1", "lastTransitionTime": "1"},
+        ]}}));
+        let mut new = object(json!({"status": {"conditions": [
+            {"type": "Other", "status": "True"},
+            {"type": "Approved", "status": "True", "reason": "mine"},
+            {"type": "Denied", "status": "True", "lastUpdateTime": "2"},
+        ]}}));
+        keep_conditions(&old, &mut new, &["Approved", "Denied"]);
+        date_conditions(&old, &mut new, "3");
+        let expected = json!([
+            {"type": "Other", "status": "True", "lastUpdateTime": "3", "lastTransitionTime": "1"},
+            {"type": "Approved", "status": "True", "reason": "r", "lastUpdateTime": "1", "lastTransitionTime": "1"},
+            {"type": "Denied", "status": "True", "lastUpdateTime": "2", "lastTransitionTime": "3"},
+        ]);
+        assert_eq!(new.get(CONDITIONS), Some(&expected), "a Denied that has come is left for validation");
     }
 
     #[test]
