@@ -47,11 +47,31 @@ impl Range {
     }
 }
 
+/// Where a value is in the object that an expression is about.
+#[derive(Clone, Default)]
+enum Place {
+    /// It is of no place: a call has made it.
+    #[default]
+    Nowhere,
+    /// It has a place that nothing is declared of.
+    Unknown,
+    At(Arc<Decl>),
+}
+
+impl Place {
+    fn decl(&self) -> Option<&Arc<Decl>> {
+        match self {
+            Self::At(decl) => Some(decl),
+            Self::Nowhere | Self::Unknown => None,
+        }
+    }
+}
+
 /// A loop's variable: where it comes from, and how large it is if that is known.
 #[derive(Clone)]
 struct Local {
     name: String,
-    decl: Option<Arc<Decl>>,
+    place: Place,
     size: Option<Range>,
     entry: Option<(Range, Range)>,
 }
@@ -60,7 +80,7 @@ struct Estimator<'a> {
     checked: &'a Checked,
     variables: &'a HashMap<String, Arc<Decl>>,
     locals: Vec<Local>,
-    decls: HashMap<usize, Arc<Decl>>,
+    places: HashMap<usize, Place>,
     sizes: HashMap<usize, Range>,
     /// The sizes of keys and of values of what is a list or a map.
     entries: HashMap<usize, (Range, Range)>,
@@ -72,7 +92,7 @@ pub(crate) fn estimate(tree: &Expr, checked: &Checked, variables: &HashMap<Strin
         checked,
         variables,
         locals: Vec::new(),
-        decls: HashMap::new(),
+        places: HashMap::new(),
         sizes: HashMap::new(),
         entries: HashMap::new(),
     };
@@ -85,11 +105,30 @@ impl Estimator<'_> {
         self.locals.iter().rev().find(|local| local.name == *name)
     }
 
-    fn decl(&self, node: &Expr) -> Option<Arc<Decl>> {
+    fn place(&self, node: &Expr) -> Place {
         match self.local(node) {
-            Some(local) => local.decl.clone(),
-            None => self.decls.get(&node.id).cloned(),
+            Some(local) => local.place.clone(),
+            None => self.places.get(&node.id).cloned().unwrap_or_default(),
         }
+    }
+
+    fn decl(&self, node: &Expr) -> Option<Arc<Decl>> {
+        self.place(node).decl().cloned()
+    }
+
+    /// The place of a part of a value. What is a part of something that a call has made is looked for as if it were the root
+    /// itself, as upstream does, whose paths leave out how they begin.
+    fn below(&self, place: &Place, part: impl Fn(&Decl) -> Option<Arc<Decl>>) -> Place {
+        let found = match place {
+            Place::Nowhere => self.root(),
+            Place::Unknown => None,
+            Place::At(decl) => part(decl),
+        };
+        found.map_or(Place::Unknown, Place::At)
+    }
+
+    fn root(&self) -> Option<Arc<Decl>> {
+        self.variables.get("self").cloned()
     }
 
     fn size(&mut self, node: &Expr) -> Option<Range> {
@@ -131,9 +170,9 @@ impl Estimator<'_> {
             Kind::Const(_) => Range::of(0),
             Kind::Ident(name) => {
                 if self.local(node).is_none()
-                    && let Some(decl) = self.variables.get(name)
+                    && let Some(decl) = self.variables.get(name).cloned().or_else(|| self.root())
                 {
-                    self.decls.insert(node.id, decl.clone());
+                    self.places.insert(node.id, Place::At(decl));
                 }
                 Range::of(1)
             }
@@ -142,11 +181,13 @@ impl Estimator<'_> {
                 if *test {
                     return cost;
                 }
-                if let Some(decl) = self.decl(operand)
-                    && let Some(found) = decl.field(field).or(decl.items().filter(|_| decl.field(field).is_none()))
-                {
-                    self.decls.insert(node.id, found.clone());
-                }
+                let place = if matches!(self.checked.types[node.id], Type::Type(_)) {
+                    // The dots are in the name of a type.
+                    self.below(&Place::Nowhere, |_| None)
+                } else {
+                    self.below(&self.place(operand), |decl| decl.field(field).or(decl.items()).cloned())
+                };
+                self.places.insert(node.id, place);
                 match self.checked.types[operand.id] {
                     Type::Map(..) | Type::Object(_) | Type::Free(_) => cost.plus(Range::of(1)),
                     _ => cost,
@@ -187,7 +228,7 @@ impl Estimator<'_> {
         let mut cost = self.cost(&fold.range).plus(self.cost(&fold.init));
         let local = Local {
             name: fold.var.clone(),
-            decl: self.decl(&fold.init),
+            place: self.place(&fold.init),
             size: self.size(&fold.init),
             entry: self.entry(&fold.init),
         };
@@ -204,17 +245,19 @@ impl Estimator<'_> {
         let mut cost = self.cost(&fold.range).plus(self.cost(&fold.init));
         let accumulator = Local {
             name: ACCUMULATOR.to_owned(),
-            decl: None,
+            place: Place::Nowhere,
             size: self.size(&fold.init),
             entry: self.entry(&fold.init),
         };
         self.locals.push(accumulator);
         let depth = self.locals.len();
         let list = matches!(self.checked.types[fold.range.id], Type::List(_));
-        let items = self.decl(&fold.range).and_then(|decl| decl.items().cloned());
+        let range = self.place(&fold.range);
+        let items = self.below(&range, |decl| decl.items().cloned());
         let entry = self.entry(&fold.range);
-        let keys = Local { name: fold.var.clone(), decl: None, size: entry.map(|(key, _)| key), entry: None };
-        let values = Local { name: fold.var.clone(), decl: items, size: entry.map(|(_, value)| value), entry: None };
+        let at_keys = self.below(&range, |_| None);
+        let keys = Local { name: fold.var.clone(), place: at_keys, size: entry.map(|(key, _)| key), entry: None };
+        let values = Local { name: fold.var.clone(), place: items, size: entry.map(|(_, value)| value), entry: None };
         match &fold.var2 {
             Some(var2) => {
                 self.locals.push(keys);
@@ -263,9 +306,8 @@ impl Estimator<'_> {
                 && let [container, _] = args
             {
                 size = self.entry(container).map(|(_, value)| value);
-                if let Some(items) = self.decl(container).and_then(|decl| decl.items().cloned()) {
-                    self.decls.insert(node.id, items);
-                }
+                let items = self.below(&self.place(container), |decl| decl.items().cloned());
+                self.places.insert(node.id, items);
             }
         }
         if size.is_none() {
@@ -386,6 +428,25 @@ impl Estimator<'_> {
                 Type::Opaque(_) => size(1).part(0.1).part(128.0 * 0.25),
                 _ => size(0).part(0.1),
             },
+            Cost::Slice => {
+                let at = |arg: Option<&Expr>, or: u64| arg.map_or(or, |arg| written(arg, or));
+                let (start, end) = (at(args.first(), 0), at(args.get(1), size(0).max));
+                allocated(Range::of(end.saturating_sub(start)), 1.0, &mut result)
+            }
+            Cost::Count => {
+                let count = args.first().map_or(u64::MAX, |arg| written(arg, u64::MAX));
+                allocated(Range::of(count), 1.0, &mut result)
+            }
+            Cost::Flatten => {
+                let depth = args.first().map_or(1, |arg| written(arg, u64::MAX));
+                allocated(size(0), depth as f64, &mut result)
+            }
+            Cost::Reverse => allocated(size(0), 1.0, &mut result),
+            Cost::CompareAll { text, keys } => {
+                let list = if keys { size(1) } else { size(0) };
+                allocated(list.times(list), if text { 2.1 } else { 2.0 }, &mut result)
+            }
+            Cost::CompareBoth { times } => size(0).times(size(1)).part(times as f64).plus(Range::of(1)),
             // The argument's cost is all there is, and its size stays known.
             Cost::Dyn => {
                 if let Some(entry) = self.entry(&args[0]) {
@@ -406,6 +467,20 @@ impl Estimator<'_> {
             None => self.entry(list).map(|(_, value)| value),
         }
     }
+}
+
+/// A number as it is written, or what is taken for one that is not; none is less than nothing.
+fn written(arg: &Expr, or: u64) -> u64 {
+    match arg.kind {
+        Kind::Const(Const::Int(number)) => u64::try_from(number).unwrap_or(0),
+        _ => or,
+    }
+}
+
+/// The cost of making a list of a size.
+fn allocated(size: Range, factor: f64, result: &mut Option<Range>) -> Range {
+    *result = Some(size);
+    size.part(factor).plus(Range::of(11))
 }
 
 /// How long a string can be after replacing parts of it.

@@ -353,6 +353,36 @@ fn call_cost(cost: Cost, args: &[Value<'_>], result: Option<&Value<'_>>) -> u64 
             }
             _ => part(size(0), 0.1),
         },
+        Cost::Slice | Cost::Count => {
+            let number = |at: usize| match args.get(at) {
+                Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
+                _ => 0,
+            };
+            let length = if cost == Cost::Count { number(0) } else { number(2).saturating_sub(number(1)) };
+            length.saturating_add(11)
+        }
+        Cost::Reverse => size(0).saturating_add(11),
+        Cost::Flatten => {
+            let depth = match args.get(1) {
+                Some(Value::Int(depth)) => u64::try_from(*depth).unwrap_or(0),
+                _ => 1,
+            };
+            size(0).saturating_mul(depth).saturating_add(11)
+        }
+        Cost::CompareAll { keys, .. } => {
+            let list = args.get(usize::from(keys));
+            let text = match list {
+                Some(Value::List(list)) => matches!(list.get(0), Some(Value::String(_) | Value::Bytes(_))),
+                _ => false,
+            };
+            let length = list.map_or(0, Value::size);
+            let pairs = length.saturating_mul(length);
+            // A share is cut off here, and not rounded up.
+            ((pairs as f64 * if text { 2.1 } else { 2.0 }) as u64).saturating_add(11)
+        }
+        Cost::CompareBoth { times } => {
+            size(0).saturating_mul(size(1)).saturating_mul(u64::from(times)).saturating_add(1)
+        }
         Cost::And | Cost::Or | Cost::Conditional => 0,
         Cost::ConcatLists => {
             1 + match (args.first(), args.get(1)) {

@@ -24,7 +24,7 @@ pub(crate) fn expand(
         ("all", [var, var2, condition]) => make.all(target, Vars::two(var, var2)?, condition),
         ("exists", [var, condition]) => make.exists(target, Vars::one(var)?, condition),
         ("exists", [var, var2, condition]) => make.exists(target, Vars::two(var, var2)?, condition),
-        ("exists_one" | "existsOne", [var, condition]) => make.exists_one(target, Vars::one(var)?, condition),
+        ("exists_one", [var, condition]) => make.exists_one(target, Vars::one(var)?, condition),
         ("exists_one" | "existsOne", [var, var2, condition]) => {
             make.exists_one(target, Vars::two(var, var2)?, condition)
         }

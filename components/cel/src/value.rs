@@ -56,7 +56,7 @@ pub enum List<'a> {
 pub enum Map<'a> {
     /// A map, with the declaration of its values.
     Json(&'a serde_json::Map<String, Json>, Option<&'a Decl>),
-    /// An object: its fields go by escaped names, and the undeclared ones are not seen.
+    /// An object: its fields go by escaped names, and neither the undeclared ones nor those that are null are seen.
     Object(&'a serde_json::Map<String, Json>, &'a ObjectDecl),
     Owned(Rc<BTreeMap<Key<'a>, Value<'a>>>),
     /// Fields that are worked out when they are asked for.
@@ -315,7 +315,8 @@ impl<'a> Map<'a> {
             Self::Json(map, decl) => map.get(name).map(|value| Ok(Value::of_json(value, *decl))),
             Self::Object(map, object) => {
                 let field = object.fields.get(name)?;
-                map.get(&field.name).map(|value| Ok(Value::of_json(value, Some(&field.decl))))
+                let value = map.get(&field.name).filter(|value| !value.is_null());
+                value.map(|value| Ok(Value::of_json(value, Some(&field.decl))))
             }
             Self::Owned(map) => map.get(&Key::String(Text::Owned(name.into()))).cloned().map(Ok),
             Self::Lazy(fields) => fields.get(name),
@@ -334,7 +335,8 @@ impl<'a> Map<'a> {
         match self {
             Self::Json(map, _) => map.keys().map(|key| Value::text(key)).collect(),
             Self::Object(map, object) => {
-                let present = object.fields.iter().filter(|(_, field)| map.contains_key(&field.name));
+                let present =
+                    object.fields.iter().filter(|(_, field)| map.get(&field.name).is_some_and(|it| !it.is_null()));
                 present.map(|(name, _)| Value::text(name)).collect()
             }
             Self::Owned(map) => map.keys().cloned().map(Value::from).collect(),

@@ -20,12 +20,12 @@ macro_rules! of_each {
 }
 
 macro_rules! of_ordered {
-    ($rows:ident, $($kind:literal),+) => {$(
+    ($rows:ident, $text:literal, $($kind:literal),+) => {$(
         $rows.push(row(concat!("list<", $kind, ">:isSorted()->bool"), Traverse, f!([List(list)] => sorted(list))));
-        $rows.push(row(concat!("list<", $kind, ">:sort()->list<", $kind, ">"), ONE, f!([List(list)] => sort(list))));
+        $rows.push(row(concat!("list<", $kind, ">:sort()->list<", $kind, ">"), Cost::CompareAll { text: $text, keys: false }, f!([List(list)] => sort(list))));
         $rows.push(row(
             concat!("list<A>:@sortByAssociatedKeys(list<", $kind, ">)->list<A>"),
-            ONE,
+            Cost::CompareAll { text: $text, keys: true },
             f!([List(list), List(keys)] => sort_by(list, keys)),
         ));
     )+};
@@ -59,37 +59,46 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         row(
             "list<A>:slice(int,int)->list<A>",
-            ONE,
+            Cost::Slice,
             f!([List(list), Int(start), Int(end)] => slice(list, *start, *end)),
         ),
-        row("list<list<A>>:flatten()->list<A>", ONE, f!([List(list)] => flatten(list, 1))),
-        row("list<dyn>:flatten(int)->list<dyn>", ONE, f!([List(list), Int(depth)] => flatten(list, *depth))),
-        row("lists.range(int)->list<int>", ONE, f!([Int(end)] => range(*end))),
+        row("list<list<A>>:flatten()->list<A>", Cost::Flatten, f!([List(list)] => flatten(list, 1))),
+        row("list<dyn>:flatten(int)->list<dyn>", Cost::Flatten, f!([List(list), Int(depth)] => flatten(list, *depth))),
+        row("lists.range(int)->list<int>", Cost::Count, f!([Int(end)] => range(*end))),
         row(
             "list<A>:reverse()->list<A>",
-            ONE,
+            Cost::Reverse,
             f!([List(list)] => {
                 Ok(Value::list((0..list.len()).rev().filter_map(|at| list.get(at)).collect()))
             }),
         ),
-        row("list<A>:distinct()->list<A>", ONE, f!([List(list)] => Ok(Value::list(distinct(list))))),
-        row("sets.contains(list<A>,list<A>)->bool", ONE, f!([List(a), List(b)] => Ok(Bool(includes(a, b))))),
+        row(
+            "list<A>:distinct()->list<A>",
+            Cost::CompareAll { text: false, keys: false },
+            f!([List(list)] => Ok(Value::list(distinct(list)))),
+        ),
+        row(
+            "sets.contains(list<A>,list<A>)->bool",
+            Cost::CompareBoth { times: 1 },
+            f!([List(a), List(b)] => Ok(Bool(includes(a, b)))),
+        ),
         row(
             "sets.equivalent(list<A>,list<A>)->bool",
-            ONE,
+            Cost::CompareBoth { times: 2 },
             f!([List(a), List(b)] => {
                 Ok(Bool(includes(a, b) && includes(b, a)))
             }),
         ),
         row(
             "sets.intersects(list<A>,list<A>)->bool",
-            ONE,
+            Cost::CompareBoth { times: 1 },
             f!([List(a), List(b)] => {
                 Ok(Bool(a.iter().any(|item| b.iter().any(|other| other == item))))
             }),
         ),
     ];
-    of_ordered!(rows, "int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes");
+    of_ordered!(rows, false, "int", "uint", "double", "bool", "duration", "timestamp");
+    of_ordered!(rows, true, "string", "bytes");
     of_each!(rows, "sum", f!([List(list)] => sum(list)), "int", "uint", "double", "duration");
     of_each!(
         rows,

@@ -60,6 +60,23 @@ pub(crate) enum Cost {
         parses: bool,
     },
     Format,
+    /// Making a list of a part of another.
+    Slice,
+    /// Making a list of so many numbers.
+    Count,
+    /// Opening the lists within a list, to a depth.
+    Flatten,
+    /// Making a list as long as another.
+    Reverse,
+    /// Comparing each item with each: of texts, which take longer; of the list of keys beside the list.
+    CompareAll {
+        text: bool,
+        keys: bool,
+    },
+    /// Comparing each item of one list with each of another, so many times.
+    CompareBoth {
+        times: u8,
+    },
     And,
     Or,
     Conditional,

@@ -46,7 +46,6 @@ pub(super) fn rows() -> Vec<Row> {
             }),
         ),
         row("isQuantity(string)->bool", SCAN, f!([Str(text)] => Ok(Bool(text.parse::<Quantity>().is_ok())))),
-        row("quantity:sign()->int", ONE, f!([Opaque(Kind::Quantity(a))] => Ok(Int(order(a, &Quantity::ZERO))))),
         row("sign(quantity)->int", ONE, f!([Opaque(Kind::Quantity(a))] => Ok(Int(order(a, &Quantity::ZERO))))),
         row(
             "quantity:isGreaterThan(quantity)->bool",

@@ -128,3 +128,36 @@ fn what_was_wrong_before_stands() {
     assert_eq!(wrong(&schema, &json!({"spec": {"x": 2, "y": 9}}), Some(&old)), Vec::<String>::new());
     assert_eq!(wrong(&schema, &json!({"spec": {"x": 2, "y": 8}}), Some(&old)).len(), 1);
 }
+
+#[test]
+fn what_is_null_is_not_there() {
+    let nullable =
+        json!({"type": "string", "nullable": true, "x-kubernetes-validations": [{"rule": "self == oldSelf"}]});
+    let schema = spec(json!({"s": nullable}), json!([{"rule": "!has(self.s) || self.s.size() > 0"}]));
+    let (null, text) = (json!({"spec": {"s": null}}), json!({"spec": {"s": "a"}}));
+    assert_eq!(wrong(&schema, &null, None), Vec::<String>::new());
+    assert_eq!(wrong(&schema, &text, Some(&null)), Vec::<String>::new());
+    assert_eq!(wrong(&schema, &json!({"spec": {"s": "b"}}), Some(&text)).len(), 1);
+}
+
+#[test]
+fn what_lists_are_made_into_costs_what_upstream_estimates() {
+    // Strings and lists without bounds, as a request can have them.
+    let told = |rule: &str| {
+        let strings = json!({"type": "array", "items": {"type": "string"}});
+        checked(&spec(json!({"l": strings, "u": {"type": "string"}}), json!([{"rule": rule}]))).len()
+    };
+    for (rule, refused) in [
+        ("self.l.distinct().size() == 1", true),
+        ("self.l.sort() == self.l", true),
+        ("sets.contains(self.l, self.l)", true),
+        ("self.l.all(x, self.l.all(y, x == y))", true),
+        ("lists.range(5).map(x, x * x) == [0]", false),
+        ("self.l.slice(0, 1).all(x, x.contains('a'))", false),
+        ("self.l.reverse().all(x, x.contains('a'))", false),
+        ("type(self.u) == string", false),
+        ("format.labelValue().validate('a b').value()[0].contains('valid label')", false),
+    ] {
+        assert_eq!(told(rule) > 0, refused, "{rule}");
+    }
+}

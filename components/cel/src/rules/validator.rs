@@ -123,7 +123,8 @@ impl Validator {
                         (None, None) => continue,
                     };
                     let before = pair.before.and_then(|before| before.get(name));
-                    let old = pair.old.and_then(|old| old.get(name));
+                    // What was null is no value that could have been kept.
+                    let old = pair.old.and_then(|old| old.get(name)).filter(|old| !old.is_null());
                     validator.check(&path, Pair { new, old, before, unchanged: pair.stands() }, run)?;
                 }
                 Some(())
