@@ -133,7 +133,10 @@ fn note(schema: Option<Schema<'_>>, old: Option<&Object>, new: &Object, managers
     let found = walk::compare_objects(Node::root(schema), old.unwrap_or(&nothing).map(), new.map());
     let mut own = Difference::of(found);
     strip(&mut own.changed);
-    writer.reset.iter().for_each(|path| own.changed.remove(path, true));
+    // What stays as it is nobody sets, and nobody loses either.
+    for set in [&mut own.changed, &mut own.removed] {
+        writer.reset.iter().for_each(|path| set.remove(path, true));
+    }
     forget_foreign(schema, managers, writer);
     let states = || (old.unwrap_or(&nothing).clone().into_value(), new.clone().into_value());
     Views::new(writer, &own, managers, states).take(managers);

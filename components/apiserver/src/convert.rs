@@ -11,6 +11,7 @@ use kinit_api::status::Status;
 use kinit_crd::convert::Review;
 use kinit_crd::definition::{Conversion, Definition, Version};
 use kinit_crd::prune;
+use serde_json::json;
 
 use crate::cache::{Cache, Change, Entry};
 use crate::registry::ResourceSpec;
@@ -35,6 +36,14 @@ pub fn asks(spec: &ResourceSpec) -> bool {
     spec.custom.as_ref().is_some_and(|custom| custom.definition.asks_webhook())
 }
 
+/// What is told of objects that cannot be listed, because one of them cannot be converted: that somebody may come again. In
+/// upstream's words, whose cache for the version is not there until all of them could be.
+fn unready(spec: &ResourceSpec, why: &Status) -> Status {
+    let what = format!("{}, Kind={}", spec.api_version(), spec.kind());
+    let text = format!("storage is (re)initializing: failed to list {what}: {}", why.message);
+    Status { details: Some(json!({"retryAfterSeconds": 1})), ..Status::too_many_requests(text) }
+}
+
 impl Converter {
     pub fn new(cache: Cache) -> Self {
         Self { client: Client::default(), cache }
@@ -55,15 +64,15 @@ impl Converter {
             return Ok(objects);
         };
         let uid = uuid::Uuid::new_v4().to_string();
-        let review = Review::new(review_versions, uid, wanted, &objects[*first]).map_err(Status::internal)?;
+        let review = Review::new(review_versions, uid, wanted, &objects[*first]).map_err(Status::failure)?;
         let originals: Vec<Object> = others.iter().map(|at| std::mem::take(&mut objects[*at])).collect();
         let config = ClientConfig::new(client);
-        let failed = |why: String| Status::internal(review.failed(&why));
+        let failed = |why: String| Status::failure(review.failed(&why));
         let (target, path) = config.resolve(&self.cache).map_err(failed)?;
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{separator}timeout={}s", TIMEOUT.as_secs());
         let answer = self.client.post(&target, &path, review.encode(&originals).into(), TIMEOUT).await;
-        let converted = review.decode(&originals, &answer.map_err(failed)?).map_err(Status::internal)?;
+        let converted = review.decode(&originals, &answer.map_err(failed)?).map_err(Status::failure)?;
         for (at, mut object) in others.into_iter().zip(converted) {
             if let Some(schema) = version.schema.as_deref().filter(|_| !definition.preserve_unknown) {
                 prune::prune(object.map_mut(), schema);
@@ -96,11 +105,11 @@ impl Converter {
             }
             shown.push(known.unwrap_or(entry));
             if waiting.len() == BATCH || bytes > BATCH_BYTES {
-                self.fill(spec, &mut shown, std::mem::take(&mut waiting)).await?;
+                self.fill(spec, &mut shown, std::mem::take(&mut waiting)).await.map_err(|why| unready(spec, &why))?;
                 bytes = 0;
             }
         }
-        self.fill(spec, &mut shown, waiting).await?;
+        self.fill(spec, &mut shown, waiting).await.map_err(|why| unready(spec, &why))?;
         Ok(shown)
     }
 

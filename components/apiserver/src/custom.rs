@@ -55,6 +55,13 @@ fn defines(spec: &ResourceSpec) -> bool {
     spec.is("apiextensions.k8s.io", "customresourcedefinitions")
 }
 
+/// Makes of an object what a reader will be given of it, where it is stored in another version than the request's.
+pub fn as_stored(spec: &ResourceSpec, object: &mut Object) {
+    if let Some(custom) = &spec.custom {
+        custom.definition.as_stored(object, custom.version());
+    }
+}
+
 /// Whether a new object may be stored.
 pub fn create(request: &ResourceRequest, object: &Object) -> Result<(), Status> {
     let spec = &request.spec;
@@ -70,8 +77,13 @@ pub fn create(request: &ResourceRequest, object: &Object) -> Result<(), Status> 
         return Ok(());
     };
     if custom.definition.terminating {
-        let text = "create not allowed while custom resource definition is terminating".to_owned();
-        return Err(Status { message: text, ..Status::method_not_allowed() });
+        let text = format!(
+            "{}.{} {:?} is forbidden: create not allowed while custom resource definition is terminating",
+            spec.resource(),
+            spec.group(),
+            object.name()
+        );
+        return Err(Status::forbidden(spec.group(), spec.resource(), object.name(), text));
     }
     validate::custom(spec.group(), spec.kind(), None, object, custom.version().check(None, object))?;
     warn_of_finalizers(request, None, object);
@@ -125,6 +137,9 @@ pub fn update(request: &ResourceRequest, old: &Object, new: &Object) -> Result<(
         // Nothing is wrong with what does not change, nor with what the server does on the way of another request.
         if new == old || request.internal && !request.subresource.is_empty() {
             return Ok(());
+        }
+        if defines(spec) && request.subresource == "status" {
+            return validate::custom(spec.group(), spec.kind(), Some(old), new, kinit_crd::validate::status(new));
         }
         if !request.subresource.is_empty() {
             let classes = (old.str(&["status", "qosClass"]), pods::qos_class(new));

@@ -89,17 +89,17 @@ async fn settle(api: &Api, name: &str) -> Result<bool, Status> {
             taken.add(&other);
         }
     }
-    let mut settled = object.clone();
-    status::accept(&mut settled, &taken, &now());
+    let settle = |object: &Object| {
+        let mut object = object.clone();
+        status::approve(&mut object, &now());
+        status::accept(&mut object, &taken, &now());
+        object
+    };
+    let settled = settle(&object);
     if settled == object {
         return Ok(true);
     }
-    write(api, name, |live| {
-        let mut live = live.clone();
-        status::accept(&mut live, &taken, &now());
-        live
-    })
-    .await?;
+    write(api, name, settle).await?;
     // What has just been written is what the next definition has to see.
     Ok(has_condition(&settled, "NamesAccepted"))
 }

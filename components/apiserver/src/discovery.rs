@@ -16,6 +16,8 @@ use crate::render;
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 /// Those of a custom resource, in the order in which upstream names them.
 const CUSTOM_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+/// Those of one whose definition is being deleted.
+const TERMINATING_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 /// Groups in the order in which clients look for a name in them; those not named here follow by name.
 const ORDER: &[&str] = &[
@@ -298,6 +300,7 @@ pub fn verbs(spec: &ResourceSpec) -> &'static [&'static str] {
         (Storage::Never, "componentstatuses") => &["get", "list"],
         (Storage::Never, _) => &["create"],
         // Namespaces go one by one: each takes all that is in it along.
+        _ if spec.custom.as_ref().is_some_and(|custom| custom.definition.terminating) => TERMINATING_VERBS,
         _ if spec.custom.is_some() => CUSTOM_VERBS,
         (_, "namespaces") => &["create", "delete", "get", "list", "patch", "update", "watch"],
         _ => VERBS,
@@ -346,7 +349,9 @@ const STORED_AS: &[(&str, &str, &str)] = &[
 /// Eight bytes that stand for the form in which upstream stores a resource.
 fn storage_hash(spec: &ResourceSpec) -> String {
     use base64::Engine;
+    let stored = spec.custom.as_ref().and_then(|custom| custom.definition.storage());
     let (group, version) = match spec.storage {
+        _ if stored.is_some() => (spec.group(), stored.map_or("", |version| &version.name)),
         Storage::As { group, version } => (group, version),
         Storage::Own | Storage::Never => {
             let other = STORED_AS.iter().find(|row| (row.0, row.1) == (spec.group(), spec.kind()));

@@ -167,7 +167,11 @@ fn check_subresource(request: &ResourceRequest) -> Result<(), Status> {
             matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch)
         }
         name => {
-            let missing = || routes::missing(spec.custom.is_none());
+            // Upstream takes a part that a custom resource has not for an object that there is not.
+            let missing = || match spec.custom {
+                Some(_) => Status::not_found(spec.group(), spec.resource(), &request.name),
+                None => routes::missing(true),
+            };
             let row = subresource(spec.group(), spec.resource(), name).ok_or_else(missing)?;
             row.verbs.contains(&request.verb.as_str())
         }

@@ -215,8 +215,7 @@ fn metadata_with_status(spec: &ResourceSpec) -> &'static [&'static str] {
         ("apps", "deployments") => &["annotations", "finalizers", "ownerReferences"],
         ("", "pods") => &["labels", "annotations", "finalizers"],
         (
-            "apiextensions.k8s.io"
-            | "apiregistration.k8s.io"
+            "apiregistration.k8s.io"
             | "admissionregistration.k8s.io"
             | "flowcontrol.apiserver.k8s.io"
             | "resource.k8s.io"
@@ -242,9 +241,7 @@ pub fn reset_by(spec: &ResourceSpec, subresource: &str) -> Vec<&'static [&'stati
         _ if spec.status => vec![&["status"]],
         _ => vec![],
     };
-    // That of a definition stays too, but upstream does not say so.
-    let is_definition = spec.group() == "apiextensions.k8s.io";
-    if subresource == "status" && !is_definition && metadata_with_status(spec).is_empty() {
+    if subresource == "status" && metadata_with_status(spec).is_empty() {
         fields.push(&["metadata"]);
     }
     fields

@@ -220,6 +220,13 @@ fn not_multiple(value: &Value, number: f64, factor: f64, path: &str) -> Option<E
 }
 
 fn array(list: &[Value], old: Option<&Value>, schema: &Schema, path: &str, found: &mut Found) {
+    if let Some(items) = schema.items.as_deref() {
+        let old = old.and_then(Value::as_array);
+        for (index, item) in list.iter().enumerate() {
+            let before = old.and_then(|old| lists::same(schema, old, item));
+            place(item, before, items, &format!("{path}[{index}]"), found);
+        }
+    }
     if let Some(least) = schema.count("minItems").filter(|least| list.len() < *least) {
         let detail = format!("{path} in body should have at least {least} items");
         found.errors.push(Error::invalid(&at(path), list.len(), detail));
@@ -231,20 +238,11 @@ fn array(list: &[Value], old: Option<&Value>, schema: &Schema, path: &str, found
     {
         found.errors.push(Error::invalid(&at(path), "", format!("{path} in body shouldn't contain duplicates")));
     }
-    let Some(items) = schema.items.as_deref() else { return };
-    let old = old.and_then(Value::as_array);
-    for (index, item) in list.iter().enumerate() {
-        let before = old.and_then(|old| lists::same(schema, old, item));
-        place(item, before, items, &format!("{path}[{index}]"), found);
-    }
 }
 
 fn object(value: &Value, old: Option<&Value>, schema: &Schema, path: &str, found: &mut Found) {
     let Some(map) = value.as_object() else { return };
     let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    for name in schema.required.iter().filter(|name| !map.contains_key(*name)) {
-        found.errors.push(Error::required(&at(&below(name)), ""));
-    }
     if let Some(least) = schema.count("minProperties").filter(|least| map.len() < *least) {
         let detail = format!("{path} in body should have at least {least} properties");
         found.errors.push(Error::invalid(&at(path), map.len(), detail));
@@ -263,6 +261,9 @@ fn object(value: &Value, old: Option<&Value>, schema: &Schema, path: &str, found
             }
             (None, _) => {}
         }
+    }
+    for name in schema.required.iter().filter(|name| !map.contains_key(*name)) {
+        found.errors.push(Error::required(&at(&below(name)), ""));
     }
 }
 

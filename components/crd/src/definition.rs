@@ -156,7 +156,7 @@ impl Version {
         let warning = version["deprecationWarning"].as_str().map(str::to_owned);
         let schema = version["schema"]["openAPIV3Schema"].as_object();
         let schema = schema.map(|_| Arc::new(Schema::read(&version["schema"]["openAPIV3Schema"])));
-        let usual = || format!("{group}/{name} {} is deprecated", text(&spec["names"]["kind"]));
+        let usual = || usual_warning(&name, group, spec);
         Self {
             served: version["served"] == true,
             storage: version["storage"] == true,
@@ -182,6 +182,19 @@ impl Version {
             name,
         }
     }
+}
+
+/// What clients of a deprecated version are told where the definition has no words for it: which of the served versions that
+/// are not deprecated they should rather use, if one is preferred to theirs.
+fn usual_warning(name: &str, group: &str, spec: &Value) -> String {
+    let kind = text(&spec["names"]["kind"]);
+    let better = spec["versions"].as_array().into_iter().flatten().filter(|other| {
+        let is_preferred = prefer(&text(&other["name"]), name) == Ordering::Less;
+        other["served"] == true && other["deprecated"] != true && is_preferred
+    });
+    let best = better.map(|other| text(&other["name"])).min_by(|a, b| prefer(a, b));
+    let instead = best.map(|best| format!("; use {group}/{best} {kind}")).unwrap_or_default();
+    format!("{group}/{name} {kind} is deprecated{instead}")
 }
 
 fn conversion(conversion: &Value) -> Conversion {
@@ -251,6 +264,21 @@ fn stability(version: &str) -> Option<(u8, u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deprecated_version_names_the_best_that_is_not() {
+        let version = |name: &str, served: bool, deprecated: bool| serde_json::json!({"name": name, "served": served, "deprecated": deprecated});
+        let versions = [
+            version("v1beta1", true, true),
+            version("v1", true, false),
+            version("v10", true, false),
+            version("v11", false, false),
+            version("v12", true, true),
+        ];
+        let spec = serde_json::json!({"names": {"kind": "Foo"}, "versions": versions});
+        assert_eq!(usual_warning("v1beta1", "a.io", &spec), "a.io/v1beta1 Foo is deprecated; use a.io/v10 Foo");
+        assert_eq!(usual_warning("v12", "a.io", &spec), "a.io/v12 Foo is deprecated");
+    }
 
     #[test]
     fn versions_are_preferred_as_they_are_stable() {

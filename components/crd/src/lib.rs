@@ -5,6 +5,7 @@
 //! - [`convert`]: what a webhook is asked that brings objects into another version.
 //! - [`prune`], [`defaults`], [`check`]: fields that a schema lacks go, absent ones are filled in, wrong ones are told.
 
+pub(crate) mod approval;
 pub mod check;
 pub mod columns;
 pub mod convert;

@@ -10,7 +10,7 @@ use kinit_api::{patch, validate};
 use kinit_schema::Type;
 use serde_json::{Map, Value};
 
-use crate::definition::{Definition, Scale, Version};
+use crate::definition::{Conversion, Definition, Scale, Version};
 use crate::schema::{Additional, Schema};
 use crate::validate::label;
 use crate::{check, defaults, prune};
@@ -290,6 +290,17 @@ impl Definition {
         }
     }
 
+    /// An object of `version` as it comes back from where it is stored in another one that a webhook is not asked about: without
+    /// the fields that the stored version has no place for, and with what that one fills in.
+    pub fn as_stored(&self, object: &mut Object, version: &Version) {
+        let Some(storage) = self.storage().filter(|storage| storage.schema != version.schema) else { return };
+        if matches!(self.conversion, Conversion::None) {
+            self.relabel(object, storage);
+            storage.fill(object);
+            self.relabel(object, version);
+        }
+    }
+
     /// An object in another version, where nothing but the version is different.
     pub fn relabel(&self, object: &mut Object, version: &Version) {
         let wanted = format!("{}/{}", self.group, version.name);
@@ -301,5 +312,27 @@ impl Definition {
         if let Some(schema) = version.schema.as_deref().filter(|_| !same && !self.preserve_unknown) {
             prune::prune(object.map_mut(), schema);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_comes_back_as_the_stored_version_has_it() {
+        let version = |name: &str, storage: bool, own: &str| {
+            let properties = json!({own: {"type": "string"}, "d": {"type": "string", "default": name}});
+            json!({"name": name, "served": true, "storage": storage,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}}})
+        };
+        let object = |value: Value| Object::from_value(value).unwrap();
+        let definition = Definition::read(&object(json!({"metadata": {"name": "foos.a.io"},
+            "spec": {"group": "a.io", "versions": [version("v1", true, "b"), version("v2", false, "c")]}})));
+        let mut sent = object(json!({"apiVersion": "a.io/v2", "kind": "Foo", "c": "lost"}));
+        definition.as_stored(&mut sent, &definition.versions[1]);
+        assert_eq!(sent.value(), &json!({"apiVersion": "a.io/v2", "kind": "Foo", "d": "v1"}));
     }
 }

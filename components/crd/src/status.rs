@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use kinit_api::object::Object;
 use serde_json::{Value, json};
 
+use crate::approval::{self, Word};
 use crate::definition::{Names, has_condition};
 
 /// What a definition waits for before it goes: that the objects it defines are gone.
@@ -98,6 +99,18 @@ fn short_names(
         [only] => *refusal = Some(("ShortNamesConflict", only.clone())),
         _ => *refusal = Some(("ShortNamesConflict", format!("[{}]", clashes.join(", ")))),
     }
+}
+
+/// Says in the status what somebody has said of a definition of a group that is Kubernetes' own.
+pub fn approve(definition: &mut Object, now: &str) {
+    let Some((word, message)) = approval::of(definition) else { return };
+    let (status, reason) = match word {
+        Word::Missing => ("False", "MissingAnnotation"),
+        Word::Bypassed => ("False", "UnapprovedAnnotation"),
+        Word::Approved => ("True", "ApprovedAnnotation"),
+        Word::Invalid => ("False", "InvalidAnnotation"),
+    };
+    condition(definition, "KubernetesAPIApprovalPolicyConformant", status, reason, &message, now);
 }
 
 /// Sets a condition; its time is that of its last turn.
@@ -197,6 +210,27 @@ mod tests {
         );
         accept(&mut second, &Taken::default(), "t2");
         assert_eq!(reason(&second, "Established"), "True InitialNamesAccepted");
+    }
+
+    #[test]
+    fn what_is_said_of_groups_that_are_kubernetes_own_is_a_condition() {
+        let of = |group: &str, said: &str| {
+            let mut object = definition(json!({}));
+            object.set(&["spec", "group"], group);
+            object.set(&["metadata", "annotations"], json!({"api-approved.kubernetes.io": said}));
+            approve(&mut object, "t1");
+            let all = object.get(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+            all.first().map(|it| format!("{} {} {}", it["status"], it["reason"], it["message"]).replace('"', ""))
+        };
+        let url = "https://github.com/kubernetes/kubernetes/pull/1";
+        assert_eq!(of("example.com", url), None);
+        assert_eq!(of("a.k8s.io", url), Some(format!("True ApprovedAnnotation approved in {url}")));
+        let bypassed = "False UnapprovedAnnotation not approved: \\unapproved, testing\\";
+        assert_eq!(of("kubernetes.io", "unapproved, testing"), Some(bypassed.to_owned()));
+        assert!(of("a.k8s.io", "").unwrap().starts_with("False MissingAnnotation protected groups must have"));
+        assert!(
+            of("a.k8s.io", "no").unwrap().contains("InvalidAnnotation protected groups must have approval annotation")
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use kinit_api::validate::{text, webhook_client};
 use kinit_cel::rules::check_schema;
 use serde_json::Value;
 
+use crate::approval::{self, Word};
 use crate::definition::has_condition;
 
 const DATATYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
@@ -66,9 +67,14 @@ fn stored_versions(object: &Object, spec: &Value, errors: &mut Errors) {
         errors.push(Error::invalid(&path, Value::Null, "must have at least one stored version"));
         return;
     }
-    for version in list(spec, "versions").iter().filter(|it| it["storage"] == true && !stored.contains(&it["name"])) {
-        let text = format!("must have the storage version {}", str_of(version, "name"));
-        errors.push(Error::invalid(&path, Value::Array(stored.clone()), text));
+    // Each stored version is found once, as upstream does.
+    let mut left: HashSet<&str> = stored.iter().filter_map(Value::as_str).collect();
+    for version in list(spec, "versions") {
+        let name = str_of(version, "name");
+        if !left.remove(name) && version["storage"] == true {
+            let text = format!("must have the storage version {name}");
+            errors.push(Error::invalid(&path, Value::Array(stored.clone()), text));
+        }
     }
     for (at, name) in stored.iter().enumerate() {
         if !list(spec, "versions").iter().any(|version| version["name"] == *name) {
@@ -83,43 +89,15 @@ fn stored_versions(object: &Object, spec: &Value, errors: &mut Errors) {
 
 /// Groups of Kubernetes' own need somebody's word that they may be used; what has been said before may stay.
 fn approval(old: Option<&Object>, new: &Object, errors: &mut Errors) {
-    const APPROVED: &str = "api-approved.kubernetes.io";
-    let group = new.str(&["spec", "group"]);
-    if !["k8s.io", "kubernetes.io"].iter().any(|own| group == *own || group.ends_with(&format!(".{own}"))) {
+    let Some((said, message)) = approval::of(new) else { return };
+    if old.is_some_and(|old| approval::word(old) == said) {
         return;
     }
-    #[derive(PartialEq)]
-    enum Word {
-        Missing,
-        Bypassed,
-        Approved,
-        Invalid,
-    }
-    let word = |object: &Object| match object.str(&["metadata", "annotations", APPROVED]) {
-        "" => Word::Missing,
-        text if text.starts_with("unapproved") => Word::Bypassed,
-        text if text.split_once("://").is_some_and(|(scheme, host)| {
-            !scheme.is_empty() && !host.is_empty() && !host.starts_with('/') && !text.contains([' ', '\n'])
-        }) =>
-        {
-            Word::Approved
-        }
-        _ => Word::Invalid,
-    };
-    let said = word(new);
-    if old.is_some_and(|old| word(old) == said) {
-        return;
-    }
-    let path = Path::new("metadata.annotations").key(APPROVED);
-    let (need, see) = (
-        format!("protected groups must have approval annotation {APPROVED:?}"),
-        "see https://github.com/kubernetes/enhancements/pull/1111",
-    );
+    let path = Path::new("metadata.annotations").key(approval::APPROVED);
     match said {
-        Word::Missing => errors.push(Error::required(&path, &format!("{need}, {see}"))),
+        Word::Missing => errors.push(Error::required(&path, &message)),
         Word::Invalid => {
-            let text = format!("{need} with either a URL or a reason starting with \"unapproved\", {see}");
-            errors.push(Error::invalid(&path, new.str(&["metadata", "annotations", APPROVED]), text));
+            errors.push(Error::invalid(&path, new.str(&["metadata", "annotations", approval::APPROVED]), message));
         }
         Word::Bypassed | Word::Approved => {}
     }
@@ -188,9 +166,10 @@ fn spec(written: &Value, path: &Path, errors: &mut Errors) {
         let subresources = if spec["subresources"].is_null() { &own["subresources"] } else { &spec["subresources"] };
         let has_status = subresources["status"].is_object();
         schema(&own["schema"]["openAPIV3Schema"], has_status, &here.child("schema.openAPIV3Schema"), errors);
-        said(own, &own["schema"]["openAPIV3Schema"], &here, errors);
+        let unschemed = "may only be set when `version.schema.openAPIV3Schema` is not included";
+        said(own, &own["schema"]["openAPIV3Schema"], unschemed, &here, errors);
     }
-    let shown = || if versions.is_empty() { Value::Null } else { Value::Array(versions.to_vec()) };
+    let shown = || spec["versions"].clone();
     if seen.len() != versions.len() {
         errors.push(Error::invalid(&here, shown(), "must contain unique version names"));
     }
@@ -208,17 +187,24 @@ fn spec(written: &Value, path: &Path, errors: &mut Errors) {
     let has_status = all.into_iter().any(|subresources| subresources["status"].is_object());
     let validation = &spec["validation"]["openAPIV3Schema"];
     schema(validation, has_status, &path.child("validation.openAPIV3Schema"), errors);
-    said(spec, validation, path, errors);
+    said(spec, validation, "may only be set when validations.schema is included", path, errors);
     conversion(&spec["conversion"], &path.child("conversion"), errors);
 }
 
 /// What is said of subresources, columns and selectable fields, by one version or for all.
-fn said(of: &Value, schema: &Value, path: &Path, errors: &mut Errors) {
+fn said(of: &Value, schema: &Value, unschemed: &str, path: &Path, errors: &mut Errors) {
     subresources(&of["subresources"], &path.child("subresources"), errors);
     for (at, own) in list(of, "additionalPrinterColumns").iter().enumerate() {
         column(own, &path.child("additionalPrinterColumns").index(at), errors);
     }
-    selectable(list(of, "selectableFields"), schema, &path.child("selectableFields"), errors);
+    let fields = list(of, "selectableFields");
+    let here = path.child("selectableFields");
+    if !fields.is_empty() && !schema.is_object() {
+        // Versions that share a schema have none of their own here, which upstream says the other way round.
+        errors.push(Error::invalid(&here, "", unschemed));
+        return;
+    }
+    selectable(fields, schema, &here, errors);
 }
 
 fn names(names: &Value, path: &Path, errors: &mut Errors) {
@@ -227,6 +213,20 @@ fn names(names: &Value, path: &Path, errors: &mut Errors) {
             errors.push(Error::required(&path.child(field), ""));
         }
     }
+    spelled(names, path, errors);
+}
+
+/// What is wrong with the status of a definition that somebody writes.
+pub fn status(new: &Object) -> Errors {
+    let mut errors = Errors::new();
+    if let Some(names) = new.get(&["status", "acceptedNames"]) {
+        spelled(names, &Path::new("status.acceptedNames"), &mut errors);
+    }
+    errors
+}
+
+/// Whether the names that are there can be names.
+fn spelled(names: &Value, path: &Path, errors: &mut Errors) {
     for field in ["plural", "singular", "kind", "listKind"] {
         let name = str_of(names, field);
         let mixed = field.to_lowercase().ends_with("kind");

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::rules::{apply as table, int, object, text, visit};
+use super::rules::{apply as table, int, visit};
 
 pub(super) fn apply(kind: &str, map: &mut Map<String, Value>) {
     match kind {
@@ -30,7 +30,10 @@ fn definition(map: &mut Map<String, Value>) {
                 names.entry("listKind").or_insert_with(|| format!("{kind}List").into());
             }
         });
-        table(spec, &[object("", "conversion"), text("conversion", "strategy", "None")]);
+        // A conversion that is there says how by itself.
+        if spec.get("conversion").is_none_or(serde_json::Value::is_null) {
+            spec.insert("conversion".into(), json!({"strategy": "None"}));
+        }
         let stored = super::list(spec, "versions").iter().find(|version| version["storage"] == true);
         storage = stored.map(|version| version["name"].clone());
     });

@@ -148,12 +148,14 @@ impl Error {
     }
 
     pub fn too_many(path: &Path, count: usize, most: usize) -> Self {
-        let detail = format!("must have at most {most} items");
+        let items = if most == 1 { "item" } else { "items" };
+        let detail = format!("must have at most {most} {items}");
         Self::new("FieldValueTooMany", "Too many", path, Shown::Text(count.to_string()), &detail)
     }
 
     pub fn too_long(path: &Path, most: usize) -> Self {
-        let detail = format!("may not be more than {most} bytes");
+        let bytes = if most == 1 { "byte" } else { "bytes" };
+        let detail = format!("may not be more than {most} {bytes}");
         Self::new("FieldValueTooLong", "Too long", path, Shown::Nothing, &detail)
     }
 

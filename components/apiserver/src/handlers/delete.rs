@@ -88,7 +88,8 @@ impl Api {
             object = before;
         }
         if next == Deletion::Waiting || options.dry_run || request.is_dry_run() {
-            return Ok(Attempt::Needless(object));
+            // Who tries is told what the deed would be told with.
+            return Ok(Attempt::Needless(object, next == Deletion::Now));
         }
         let key = self.key(request, name);
         let gone = next == Deletion::Now;

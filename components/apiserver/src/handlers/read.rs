@@ -29,8 +29,8 @@ pub(super) struct Base {
 pub(super) enum Attempt {
     /// The object's last state, the revision of that, and whether it is gone.
     Written(Object, i64, bool),
-    /// Nothing was to be stored.
-    Needless(Object),
+    /// Nothing was to be stored; whether the object would be gone otherwise.
+    Needless(Object, bool),
     /// Somebody else came first; what is there now.
     Lost(Option<Stored>),
 }
@@ -108,7 +108,7 @@ impl Api {
         let verdict = match attempt {
             Ok(Attempt::Written(object, revision, gone)) => return Ok(ControlFlow::Break((object, revision, gone))),
             Ok(Attempt::Lost(found)) => return self.found(request, name, found).await.map(ControlFlow::Continue),
-            Ok(Attempt::Needless(object)) => Ok(ControlFlow::Break((object, revision, false))),
+            Ok(Attempt::Needless(object, gone)) => Ok(ControlFlow::Break((object, revision, gone))),
             Err(status) => Err(status),
         };
         if is_newest {

@@ -210,6 +210,7 @@ impl Api {
             strategy::check_name(spec, &object)?;
             policy::check::check(spec, &object)?;
             self.admit(&attributes, &object).await?;
+            custom::as_stored(spec, &mut object);
             if request.is_dry_run() {
                 if let Some(found) = self.etcd.get(&self.key(request, object.name())).await? {
                     return Err(exists(spec, &object, Some(found)));
@@ -455,8 +456,9 @@ impl Api {
             policy::check::check(spec, &new)?;
         }
         self.admit(&attributes, &new).await?;
+        custom::as_stored(spec, &mut new);
         if (new == old && !is_stale) || request.is_dry_run() {
-            return Ok(Attempt::Needless(new));
+            return Ok(Attempt::Needless(new, false));
         }
         let taken = if is_service { services::allocate(self, &mut new, Some(&old)).await? } else { Taken::default() };
         let key = self.key(request, &request.name);

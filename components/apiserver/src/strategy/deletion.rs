@@ -42,6 +42,8 @@ pub fn may_go(spec: &ResourceSpec, object: &Object) -> bool {
 pub fn delete(spec: &ResourceSpec, object: &mut Object, options: &DeleteOptions, now: &str) -> Deletion {
     let before = object.clone();
     let is_namespace = spec.is("", "namespaces");
+    // A definition is only marked at first: it has no time to wait for, and it is no other wish than before.
+    let defines = spec.is("apiextensions.k8s.io", "customresourcedefinitions");
     // What is in a namespace goes with it in any case.
     if !is_namespace {
         hold_for_dependents(spec, object, options);
@@ -49,12 +51,14 @@ pub fn delete(spec: &ResourceSpec, object: &mut Object, options: &DeleteOptions,
     let grace = grace_period(spec, object, options);
     if !object.is_being_deleted() {
         object.set(&["metadata", "deletionTimestamp"], now);
-        if !is_namespace {
+        if !is_namespace && !defines {
             object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
         }
-        if object.generation() > 0 {
+        if object.generation() > 0 && !defines {
             object.set(&["metadata", "generation"], object.generation() + 1);
         }
+    } else if defines {
+        object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
     } else if let Some(wanted) = options.grace_period_seconds.filter(|_| !is_namespace) {
         // A later request may shorten the wait, never lengthen it.
         let current = object.get(&["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(0);
@@ -63,7 +67,7 @@ pub fn delete(spec: &ResourceSpec, object: &mut Object, options: &DeleteOptions,
     if is_namespace {
         object.set(&["status", "phase"], "Terminating");
     }
-    if spec.is("apiextensions.k8s.io", "customresourcedefinitions") && !before.is_being_deleted() {
+    if defines && !before.is_being_deleted() {
         kinit_crd::status::terminate(object, now);
     }
     if may_go(spec, object) {

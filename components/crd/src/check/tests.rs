@@ -52,7 +52,7 @@ fn values_are_refused_in_upstreams_words() {
         ),
         (json!({"maxLength": 2}), json!("abc"), "a: Too long: may not be more than 2 bytes"),
         (json!({"pattern": "^b"}), json!("abc"), "a: Invalid value: \"abc\": a in body should match '^b'"),
-        (json!({"maxItems": 1}), json!([1, 2]), "a: Too many: 2: must have at most 1 items"),
+        (json!({"maxItems": 1}), json!([1, 2]), "a: Too many: 2: must have at most 1 item"),
         (
             json!({"format": "date-time"}),
             json!("now"),
@@ -109,4 +109,20 @@ fn what_has_not_changed_may_stay() {
     assert_eq!(texts(schema.clone(), new, Some(old.clone())), Vec::<String>::new());
     let new = json!({"a": "longer", "b": 1, "l": [{"k": "x", "v": "other"}]});
     assert_eq!(texts(schema, new, Some(old)).len(), 2);
+}
+
+#[test]
+fn items_are_told_of_before_their_number_and_fields_before_those_that_lack() {
+    let schema = json!({"properties": {
+        "l": {"type": "array", "maxItems": 1, "items": {"type": "integer"}},
+        "o": {"type": "object", "maxProperties": 1, "required": ["z"], "properties": {"a": {"type": "integer"}}}}});
+    let found = texts(schema, json!({"l": [1, "x"], "o": {"a": "x", "b": 1}}), None);
+    let expected = [
+        "l[1]: Invalid value: \"string\": l[1] in body must be of type integer: \"string\"",
+        "l: Too many: 2: must have at most 1 item",
+        "o: Too many: 2: must have at most 1 item",
+        "o.a: Invalid value: \"string\": o.a in body must be of type integer: \"string\"",
+        "o.z: Required value",
+    ];
+    assert_eq!(found, expected);
 }

@@ -110,3 +110,39 @@ fn what_objects_are_stored_by_cannot_change() {
             .contains("spec.scope: Invalid value: \"Namespaced\": field is immutable")
     );
 }
+
+#[test]
+fn stored_versions_are_found_once_and_accepted_names_are_names() {
+    let own = good()["spec"]["versions"][0].clone();
+    let twice = told(&json!({"spec": {"versions": [own.clone(), own.clone()]}}), None);
+    assert!(
+        twice.ends_with("status.storedVersions: Invalid value: [\"v1\"]: must have the storage version v1]"),
+        "{twice}"
+    );
+    assert!(
+        told(&json!({"spec": {"versions": []}}), None).contains("spec.versions: Invalid value: []: must have exactly")
+    );
+    assert_eq!(
+        told(&json!({"spec": {"conversion": {"strategy": null}}}), None),
+        "CRD \"d\" is invalid: spec.conversion.strategy: Required value"
+    );
+    let mut written = own.clone();
+    written["selectableFields"] = json!([{"jsonPath": ".spec.a"}]);
+    let mut other = own;
+    other["name"] = "v2".into();
+    other["storage"] = false.into();
+    let shared = told(&json!({"spec": {"versions": [written, other]}}), None);
+    assert!(
+        shared.contains("spec.versions[0].selectableFields: Invalid value: \"\": may only be set when"),
+        "{shared}"
+    );
+    let status_of = |names: Value| {
+        let object = Object::from_value(json!({"status": {"acceptedNames": names}})).unwrap();
+        status(&object).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    assert!(
+        status_of(json!({"plural": "A_"}))
+            .starts_with("status.acceptedNames.plural: Invalid value: \"A_\": a DNS-1035")
+    );
+    assert_eq!(status_of(json!({"plural": "a", "kind": ""})), "");
+}
