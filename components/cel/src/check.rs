@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ast::{ACCUMULATOR, Const, Entry, Expr, Field, Fold, Item, Kind};
 use crate::error::Issue;
 use crate::library::{self, Overload};
+use crate::literals;
 use crate::types::{Substitution, Type, less_specific};
 use crate::value::type_ident;
 
@@ -49,8 +50,9 @@ pub(crate) fn check(tree: &mut Expr, nodes: usize, scope: &Scope) -> Result<Chec
     if !checker.issues.is_empty() {
         return Err(checker.issues);
     }
-    let types = checker.types.iter().map(|found| checker.substitution.apply(found, true)).collect();
-    Ok(Checked { types, overloads: checker.overloads })
+    let types: Vec<Type> = checker.types.iter().map(|found| checker.substitution.apply(found, true)).collect();
+    let issues = literals::check(tree, &types);
+    if issues.is_empty() { Ok(Checked { types, overloads: checker.overloads }) } else { Err(issues) }
 }
 
 impl Checker<'_> {
@@ -252,15 +254,13 @@ impl Checker<'_> {
         self.issue(last.at, wrong.to_owned());
     }
 
-    /// The type that items of both types have.
-    fn join(&mut self, at: usize, before: Option<Type>, found: Type) -> Type {
+    /// The type that items of both types have, which is any where they have no other.
+    fn join(&mut self, before: Option<Type>, found: Type) -> Type {
         let Some(before) = before else { return found };
         if self.substitution.assign(&before, &found) {
             return if less_specific(&before, &found) { before } else { found };
         }
-        let text = format!("expected type '{}' but found '{}'", self.shown(&before), self.shown(&found));
-        self.issue(at, text);
-        before
+        Type::Dyn
     }
 
     /// The type of an item, which is in an optional value if it is marked as such.
@@ -282,7 +282,7 @@ impl Checker<'_> {
         for item in items.iter_mut() {
             self.check(&mut item.value);
             let found = self.present(&item.value, item.optional);
-            joined = Some(self.join(item.value.at, joined, found));
+            joined = Some(self.join(joined, found));
         }
         Type::list(joined.unwrap_or_else(|| self.substitution.fresh()))
     }
@@ -292,10 +292,10 @@ impl Checker<'_> {
         for entry in entries.iter_mut() {
             self.check(&mut entry.key);
             let found = self.type_of(&entry.key);
-            keys = Some(self.join(entry.key.at, keys, found));
+            keys = Some(self.join(keys, found));
             self.check(&mut entry.value);
             let found = self.present(&entry.value, entry.optional);
-            values = Some(self.join(entry.value.at, values, found));
+            values = Some(self.join(values, found));
         }
         let keys = keys.unwrap_or_else(|| self.substitution.fresh());
         Type::map(keys, values.unwrap_or_else(|| self.substitution.fresh()))

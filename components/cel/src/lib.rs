@@ -15,6 +15,7 @@ mod estimate;
 mod eval;
 mod lexer;
 mod library;
+mod literals;
 mod macros;
 mod parser;
 pub mod rules;
@@ -55,6 +56,15 @@ impl Program {
         let (mut tree, nodes) = parser::parse(source)?;
         let checked = check::check(&mut tree, nodes, scope).map_err(|issues| CompileError::new(source, issues))?;
         Ok(Self { tree, checked })
+    }
+
+    /// Converts what is written as one type and meant as another, as upstream does before the expression is ever run.
+    pub fn instantiate(&self) -> Result<(), EvalError> {
+        let nothing: [(&str, Value<'_>); 0] = [];
+        for node in literals::conversions(&self.tree) {
+            eval::Evaluator::new(&self.checked, &nothing, CALL_LIMIT).run(node)?;
+        }
+        Ok(())
     }
 
     /// The type of what the expression gives.

@@ -34,7 +34,7 @@ pub(super) fn rows() -> Vec<Row> {
             f!([Str(text)] => match &**text {
                 "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Bool(true)),
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Bool(false)),
-                other => fail(format!("strconv.ParseBool: parsing {other:?}: invalid syntax")),
+                _ => fail("type conversion error from 'string' to 'bool'"),
             }),
         ),
         row(
@@ -159,7 +159,7 @@ fn to_int<'a>(args: &[Value<'a>]) -> Result<Value<'a>> {
         [Duration(nanos)] => Ok(Int(*nanos)),
         [Str(text)] => match text.parse() {
             Ok(value) => Ok(Int(value)),
-            Err(_) => fail(format!("strconv.ParseInt: parsing {:?}: invalid syntax", &**text)),
+            Err(_) => fail("type conversion error from 'string' to 'int'"),
         },
         _ => Err(EvalError::NoSuchOverload),
     }
@@ -174,7 +174,7 @@ fn to_uint<'a>(args: &[Value<'a>]) -> Result<Value<'a>> {
         [Double(_)] => Err(range()),
         [Str(text)] => match text.parse() {
             Ok(value) => Ok(Uint(value)),
-            Err(_) => fail(format!("strconv.ParseUint: parsing {:?}: invalid syntax", &**text)),
+            Err(_) => fail("type conversion error from 'string' to 'uint'"),
         },
         _ => Err(EvalError::NoSuchOverload),
     }
@@ -187,7 +187,7 @@ fn to_double<'a>(args: &[Value<'a>]) -> Result<Value<'a>> {
         [Uint(value)] => Ok(Double(*value as f64)),
         [Str(text)] => match text.parse() {
             Ok(value) => Ok(Double(value)),
-            Err(_) => fail(format!("strconv.ParseFloat: parsing {:?}: invalid syntax", &**text)),
+            Err(_) => fail("type conversion error from 'string' to 'double'"),
         },
         _ => Err(EvalError::NoSuchOverload),
     }

@@ -84,7 +84,10 @@ impl Compiled {
             Ok(program) if !matches!(program.result(), Type::Bool) => {
                 Err("cel expression must evaluate to a bool".to_owned())
             }
-            Ok(program) => Ok(program),
+            Ok(program) => match program.instantiate() {
+                Ok(()) => Ok(program),
+                Err(error) => Err(format!("program instantiation failed: {error}")),
+            },
         });
         let message = (!rule.message_expression.is_empty() && matches!(program, Some(Ok(_)))).then(|| {
             match Program::compile(&rule.message_expression, &scope) {
@@ -92,7 +95,10 @@ impl Compiled {
                 Ok(program) if !matches!(program.result(), Type::String) => {
                     Err("messageExpression must evaluate to a string".to_owned())
                 }
-                Ok(program) => Ok(program),
+                Ok(program) => match program.instantiate() {
+                    Ok(()) => Ok(program),
+                    Err(error) => Err(format!("messageExpression instantiation failed: {error}")),
+                },
             }
         });
         let uses_old_self = matches!(&program, Some(Ok(program)) if program.uses("oldSelf"));
