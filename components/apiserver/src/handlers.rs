@@ -1,7 +1,7 @@
 //! One set of verbs for every kind: decode, prepare, compare-and-swap, encode.
 
 mod apply;
-pub(crate) mod body;
+mod body;
 mod components;
 mod delete;
 mod evict;
@@ -12,6 +12,7 @@ mod pods;
 mod read;
 mod reviews;
 mod scale;
+pub(crate) mod sent;
 mod token;
 mod watch;
 mod write;

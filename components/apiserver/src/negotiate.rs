@@ -111,8 +111,9 @@ pub fn document(headers: &HeaderMap, query: Option<&str>, transformed: Option<[&
     Some(Format { encoding, pretty: asked || pretty(&wished, text(header::USER_AGENT)), gzip, ..Format::default() })
 }
 
-fn takes_gzip(codings: &str) -> bool {
-    codings.split(',').any(|coding| coding.trim().starts_with("gzip"))
+/// Whether one of the codings that a client names is gzip alone: as upstream, one with a weight does not count.
+pub fn takes_gzip(codings: &str) -> bool {
+    codings.split(',').any(|coding| coding.trim() == "gzip")
 }
 
 /// What answers to a request can be.
@@ -258,5 +259,21 @@ mod tests {
         let can = Can { watching: false, tables: false, messages: true };
         assert_eq!(choose(table, can, "").unwrap_err().code, 406);
         assert_eq!(choose(&format!("{table},application/json"), can, "").unwrap().form, Form::Whole);
+    }
+
+    #[test]
+    fn only_gzip_without_a_weight_counts() {
+        for (codings, takes) in [
+            ("gzip", true),
+            ("deflate, gzip", true),
+            (" gzip ,br", true),
+            ("gzip;q=0", false),
+            ("gzip;q=0.5, deflate", false),
+            ("GZIP", false),
+            ("*", false),
+            ("", false),
+        ] {
+            assert_eq!(takes_gzip(codings), takes, "{codings}");
+        }
     }
 }

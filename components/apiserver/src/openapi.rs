@@ -19,6 +19,7 @@ use sha2::{Digest, Sha512};
 use crate::aggregate::Known;
 use crate::aggregate::swagger::Swagger;
 use crate::discovery::{all_subresources, verbs};
+use crate::negotiate::takes_gzip;
 use crate::registry::{Registry, Spec};
 use words::Packed;
 
@@ -220,9 +221,7 @@ pub async fn respond(
     let asked = query.into_iter().flat_map(|query| url::form_urlencoded::parse(query.as_bytes()));
     let asked = asked.into_iter().find(|(key, _)| key == "hash").map(|(_, hash)| hash.into_owned());
     let has = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let gzip = headers.get(header::ACCEPT_ENCODING).is_some_and(|value| {
-        value.to_str().is_ok_and(|text| text.split(',').any(|coding| coding.trim().starts_with("gzip")))
-    });
+    let gzip = headers.get(header::ACCEPT_ENCODING).is_some_and(|value| value.to_str().is_ok_and(takes_gzip));
     let (path, served) = (path.to_owned(), Served { registry, known });
     blocking(move || answer(&served, &document, &path, asked.as_deref(), has.as_deref(), gzip)).await
 }

@@ -79,12 +79,17 @@ fn table() -> &'static Table {
         let mut types = Vec::with_capacity(names.len());
         for package in packages {
             for block in package.types {
+                let fields: Box<[Field]> =
+                    block.fields.into_iter().map(|line| field(&names, package.name, line)).collect();
+                let mut numbered: Vec<usize> = (0..fields.len()).filter(|&at| fields[at].number > 0).collect();
+                numbered.sort_by_key(|&at| fields[at].number);
                 types.push(Type {
                     name: block.name,
                     package: package.name,
                     kind: block.kind,
                     atomic: block.atomic,
-                    fields: block.fields.into_iter().map(|line| field(&names, package.name, line)).collect(),
+                    fields,
+                    numbered: numbered.into(),
                 });
             }
         }

@@ -14,6 +14,8 @@ pub struct Type {
     pub atomic: bool,
     /// The fields in the order of the Go type, embedded types among them.
     pub fields: Box<[Field]>,
+    /// Which of the fields protobuf has, in the order of their numbers, in which upstream writes them.
+    pub(crate) numbered: Box<[usize]>,
 }
 
 /// A field of a type.
@@ -132,6 +134,11 @@ impl Type {
             Some(inner) => inner.field(name),
             None => (field.name == name).then_some(field),
         })
+    }
+
+    /// The fields that protobuf has, in the order of their numbers, in which upstream writes them.
+    pub fn numbered_fields(&self) -> impl Iterator<Item = &Field> {
+        self.numbered.iter().map(|&at| &self.fields[at])
     }
 
     /// All fields as JSON shows them: embedded types' in their place.

@@ -32,7 +32,10 @@ fn fields(map: &mut Map<String, Value>, kind: &Type, bytes: &[u8], depth: usize)
     while let Some((number, value)) = reader.field()? {
         let Some(field) = kind.fields.iter().find(|field| field.number == number) else { continue };
         match field.embedded() {
-            None => set(map, field, value, depth)?,
+            None => set(map, field, value, depth).map_err(|error| match error {
+                Error::WireType(found) => Error::FieldWireType(found, go_name(field.name)),
+                error => error,
+            })?,
             Some(inner) => match embedded.iter_mut().find(|(kind, _)| std::ptr::eq(*kind, inner)) {
                 Some((_, bytes)) => bytes.extend_from_slice(value.bytes()?),
                 None => embedded.push((inner, value.bytes()?.to_vec())),
@@ -49,6 +52,15 @@ fn fields(map: &mut Map<String, Value>, kind: &Type, bytes: &[u8], depth: usize)
         }
     }
     Ok(())
+}
+
+/// What Go calls a field: its first letter is large, and so is all of a word that stands for others.
+fn go_name(json: &str) -> String {
+    if matches!(json, "uid" | "ip") {
+        return json.to_uppercase();
+    }
+    let mut letters = json.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 /// Takes one occurrence of a field.
@@ -74,10 +86,10 @@ fn set(map: &mut Map<String, Value>, field: &Field, value: wire::Field<'_>, dept
         }
         Shape::Map => {
             let mut entry = Reader::new(value.bytes()?);
-            let (mut key, mut content) = ("", None);
+            let (mut key, mut content) = (String::new(), None);
             while let Some((number, value)) = entry.field()? {
                 match number {
-                    1 => key = value.str()?,
+                    1 => key = value.text()?,
                     2 => content = Some(value),
                     _ => {}
                 }
@@ -88,7 +100,7 @@ fn set(map: &mut Map<String, Value>, field: &Field, value: wire::Field<'_>, dept
             };
             let entries = map.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
             if let Some(entries) = entries.as_object_mut() {
-                entries.insert(key.to_owned(), content);
+                entries.insert(key, content);
             }
         }
     }

@@ -24,12 +24,22 @@ pub const MAGIC: &[u8] = b"k8s\0";
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("empty data")]
+    Empty,
+    #[error("empty body")]
+    NoBody,
     #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
     NoMagic,
     #[error("unexpected EOF")]
     Truncated,
     #[error("proto: illegal wireType {0}")]
     WireType(u64),
+    #[error("proto: wrong wireType = {0} for field {1}")]
+    FieldWireType(u64, String),
+    #[error("proto: illegal tag 0 (wire type {0})")]
+    Tag(u64),
+    #[error("proto: negative length found during unmarshaling")]
+    Length,
     #[error("proto: integer overflow")]
     Varint,
     #[error("proto: a string is not UTF-8")]
@@ -40,6 +50,9 @@ pub enum Error {
     UnknownKind { api_version: String, kind: String },
     #[error("a raw field is not JSON: {0}")]
     Raw(serde_json::Error),
+    /// What is wrong within the message of an object whose kind is known.
+    #[error("{error}")]
+    Message { api_version: String, kind: String, error: Box<Error> },
 }
 
 /// What is around an object on the wire.
@@ -54,7 +67,13 @@ pub struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     /// Opens what `bytes` hold.
     pub fn open(bytes: &'a [u8]) -> Result<Self, Error> {
-        let mut reader = Reader::new(bytes.strip_prefix(MAGIC).ok_or(Error::NoMagic)?);
+        let content = match bytes.strip_prefix(MAGIC) {
+            None if bytes.is_empty() => return Err(Error::Empty),
+            None => return Err(Error::NoMagic),
+            Some([]) => return Err(Error::NoBody),
+            Some(content) => content,
+        };
+        let mut reader = Reader::new(content);
         let mut envelope = Self::default();
         while let Some((number, value)) = reader.field()? {
             match number {
@@ -156,16 +175,18 @@ fn opened((api_version, kind): (&str, &str), length: usize) -> Writer {
     writer
 }
 
-/// The object that is on the wire. One without a name for its kind is taken for `expected`, an `apiVersion` and a `kind`.
+/// The object that is on the wire. What it does not say of its kind is as `expected`, an `apiVersion` and a `kind`.
 pub fn decode(bytes: &[u8], expected: (&str, &str)) -> Result<Map<String, Value>, Error> {
     let envelope = Envelope::open(bytes)?;
-    let (api_version, kind_name) = match (envelope.api_version, envelope.kind) {
-        ("", "") => expected,
-        named => named,
-    };
+    let or = |named, expected| if str::is_empty(named) { expected } else { named };
+    let (api_version, kind_name) = (or(envelope.api_version, expected.0), or(envelope.kind, expected.1));
     let unknown = || Error::UnknownKind { api_version: api_version.to_owned(), kind: kind_name.to_owned() };
     let kind = kind(api_version, kind_name).ok_or_else(unknown)?;
-    let mut object = decode::message(kind, envelope.raw)?;
+    let mut object = decode::message(kind, envelope.raw).map_err(|error| Error::Message {
+        api_version: api_version.to_owned(),
+        kind: kind_name.to_owned(),
+        error: Box::new(error),
+    })?;
     object.insert("apiVersion".into(), api_version.into());
     object.insert("kind".into(), kind_name.into());
     Ok(object)

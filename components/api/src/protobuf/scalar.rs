@@ -69,15 +69,38 @@ pub(super) fn encode(writer: &mut Writer, number: u32, kind: Scalar, value: &Val
     }
 }
 
+/// Writes the value that a field of this kind has in Go before anything is put into it.
+pub(super) fn zero(writer: &mut Writer, number: u32, kind: Scalar) {
+    match kind {
+        Scalar::Bool | Scalar::I32 | Scalar::I64 | Scalar::U8 | Scalar::U64 => writer.unsigned(number, 0),
+        Scalar::F64 => writer.double(number, 0.0),
+        Scalar::String => writer.bytes(number, b""),
+        Scalar::Quantity => writer.message(number, |writer| writer.bytes(1, b"0")),
+        Scalar::IntOrString => writer.message(number, |writer| number_or_text(writer, kind, &Value::from(0))),
+        Scalar::Duration => writer.message(number, |writer| writer.unsigned(1, 0)),
+        Scalar::PropsOrBool => writer.message(number, |writer| writer.unsigned(1, 0)),
+        Scalar::Time | Scalar::MicroTime | Scalar::Raw | Scalar::FieldsV1 | Scalar::Json => {
+            writer.message(number, |_| {});
+        }
+        // Slices of bytes and of strings are nothing where they are not there.
+        Scalar::Bytes | Scalar::Strings | Scalar::PropsOrArray | Scalar::PropsOrStrings => {}
+    }
+}
+
 fn number_or_text(writer: &mut Writer, kind: Scalar, value: &Value) {
     match (kind, value) {
         (Scalar::Quantity, Value::String(text)) => writer.bytes(1, text.as_bytes()),
         (Scalar::Quantity, other) => writer.bytes(1, other.to_string().as_bytes()),
         (_, Value::String(text)) => {
             writer.unsigned(1, 1);
+            writer.unsigned(2, 0);
             writer.bytes(3, text.as_bytes());
         }
-        (_, other) => writer.integer(2, other.as_i64().unwrap_or_default()),
+        (_, other) => {
+            writer.unsigned(1, 0);
+            writer.integer(2, other.as_i64().unwrap_or_default());
+            writer.bytes(3, b"");
+        }
     }
 }
 
@@ -100,7 +123,7 @@ pub(super) fn decode(kind: Scalar, field: Field<'_>, depth: usize) -> Result<Val
         Scalar::I64 => field.integer()?.into(),
         Scalar::U8 | Scalar::U64 => field.unsigned()?.into(),
         Scalar::F64 => field.double()?.into(),
-        Scalar::String => field.str()?.into(),
+        Scalar::String => field.text()?.into(),
         Scalar::Bytes => STANDARD.encode(field.bytes()?).into(),
         Scalar::Quantity | Scalar::Duration => quantity(field.bytes()?)?,
         Scalar::IntOrString => int_or_string(field.bytes()?)?,
@@ -178,7 +201,7 @@ fn alternatives(kind: Scalar, bytes: &[u8], depth: usize) -> Result<Value, Error
                 schema = Some(nested(props(), value.bytes()?, depth)?);
             }
             (Scalar::PropsOrArray, 2) => items.push(nested(props(), value.bytes()?, depth)?),
-            (Scalar::Strings, 1) | (Scalar::PropsOrStrings, 2) => items.push(value.str()?.into()),
+            (Scalar::Strings, 1) | (Scalar::PropsOrStrings, 2) => items.push(value.text()?.into()),
             _ => {}
         }
     }

@@ -121,9 +121,27 @@ proptest! {
 #[test]
 fn the_wire_is_upstreams() {
     let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}});
-    let expected =
-        b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x0d\x0a\x03\x0a\x01a\x12\x06\x0a\x01k\x12\x01v\x1a\0\x22\0";
-    assert_eq!(encode(&object).unwrap(), expected);
+    // Names that are no pointers are written though they are empty, and so are the generation and the time of creation.
+    let metadata = b"\x0a\x11\x0a\x01a\x12\0\x1a\0\x22\0\x2a\0\x32\0\x38\0\x42\0";
+    let expected = [
+        b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x1b".as_slice(),
+        metadata,
+        b"\x12\x06\x0a\x01k\x12\x01v\x1a\0\x22\0",
+    ];
+    assert_eq!(encode(&object).unwrap(), expected.concat());
+    // Fields stand in the order of their numbers, not of their declaration: an owner's version (5) comes after its uid (4).
+    let owned = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"ownerReferences": [
+        {"apiVersion": "v1", "kind": "K", "name": "n", "uid": "u"}]}});
+    let owner = b"\x6a\x0d\x0a\x01K\x1a\x01n\x22\x01u\x2a\x02v1";
+    assert!(encode(&owned).unwrap().windows(owner.len()).any(|part| part == owner));
+    // Of what a map holds, also the value that is nothing is written.
+    let budget =
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "status": {"disruptedPods": {"p": null}}});
+    assert!(encode(&budget).unwrap().windows(8).any(|part| part == b"\x12\x05\x0a\x01p\x12\0\x18"));
+    // A port's target is the number 0 in all three of its fields.
+    let service = json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}});
+    let port = b"\x0a\x10\x0a\0\x12\0\x18\x50\x22\x06\x08\0\x10\0\x1a\0\x28\0";
+    assert!(encode(&service).unwrap().windows(port.len()).any(|part| part == port));
 }
 
 #[test]
@@ -165,7 +183,9 @@ fn lists_are_made_of_messages_of_any_length() {
 fn kinds_that_are_not_known_are_named() {
     assert!(encode(&json!({"apiVersion": "example.com/v1", "kind": "Foo"})).is_none());
     let bytes = encode(&json!({"apiVersion": "v1", "kind": "Pod"})).unwrap();
-    let other: Vec<u8> = String::from_utf8(bytes).unwrap().replace("Pod", "Pox").into_bytes();
+    let mut other = bytes;
+    let at = other.windows(3).position(|part| part == b"Pod").unwrap();
+    other[at + 2] = b'x';
     let error = decode(&other, ("", "")).unwrap_err();
     assert_eq!(error.to_string(), "no kind \"Pox\" is registered for version \"v1\"");
     assert!(matches!(decode(b"{}", ("", "")), Err(Error::NoMagic)));

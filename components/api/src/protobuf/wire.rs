@@ -118,6 +118,11 @@ impl<'a> Field<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Error::Utf8)
     }
 
+    /// A string, which upstream takes with bytes that are no UTF-8 and shows with a sign in place of each such sequence.
+    pub(super) fn text(self) -> Result<String, Error> {
+        Ok(String::from_utf8_lossy(self.bytes()?).into_owned())
+    }
+
     pub(super) fn unsigned(self) -> Result<u64, Error> {
         match self {
             Self::Varint(value) => Ok(value),
@@ -184,11 +189,14 @@ impl<'a> Reader<'a> {
         }
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).map_err(|_| Error::Varint)?;
+        if number == 0 {
+            return Err(Error::Tag(tag & 7));
+        }
         let field = match tag & 7 {
             0 => Field::Varint(self.varint()?),
             1 => Field::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes were taken"))),
             2 => {
-                let length = usize::try_from(self.varint()?).map_err(|_| Error::Truncated)?;
+                let length = usize::try_from(self.varint()?.cast_signed()).map_err(|_| Error::Length)?;
                 Field::Bytes(self.take(length)?)
             }
             5 => {

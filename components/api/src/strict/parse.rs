@@ -50,7 +50,16 @@ pub fn go_syntax(json: &[u8], error: &serde_json::Error) -> String {
     }
     let line = json.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
     let letter = char::from(line.get(error.column().saturating_sub(1)).copied().unwrap_or(b' '));
-    let shown = if letter == '"' { "\"".to_owned() } else { letter.escape_default().to_string() };
+    let shown = match letter {
+        '"' => "\"".to_owned(),
+        '\u{7}' => r"\a".to_owned(),
+        '\u{8}' => r"\b".to_owned(),
+        '\u{b}' => r"\v".to_owned(),
+        '\u{c}' => r"\f".to_owned(),
+        '\t' | '\n' | '\r' => letter.escape_default().to_string(),
+        letter if letter.is_ascii_control() => format!("\\x{:02x}", u32::from(letter)),
+        letter => letter.escape_default().to_string(),
+    };
     let said = error.to_string();
     let rows = [
         ("trailing characters", "after top-level value"),
@@ -317,5 +326,14 @@ mod tests {
         assert!(parse_yaml(b"a: [").is_err());
         assert!(parse(b"{} x").is_err());
         assert!(parse(b"{\"a\":}").is_err());
+    }
+
+    #[test]
+    fn bytes_that_are_no_letters_are_shown_as_go_does() {
+        for (text, shown) in [("\u{1f}", r"'\x1f'"), ("\u{0}", r"'\x00'"), ("\u{7}", r"'\a'"), ("\u{b}", r"'\v'")] {
+            let error = parse(text.as_bytes()).unwrap_err();
+            let told = format!("invalid character {shown} looking for beginning of value");
+            assert_eq!(go_syntax(text.as_bytes(), &error), told);
+        }
     }
 }

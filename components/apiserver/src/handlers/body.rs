@@ -1,84 +1,27 @@
-//! Reading what clients send: JSON or YAML, checked against the path it was sent to.
+//! What clients send, checked against the path it was sent to.
 
 use kinit_api::object::Object;
-use kinit_api::protobuf;
 use kinit_api::status::Status;
-use kinit_api::strict::{self, Parsed};
+use kinit_api::strict;
 use serde_json::{Value, json};
 
 use super::Payload;
+use super::sent::{self, Unread};
 use crate::fields;
-use crate::negotiate::PROTOBUF;
 use crate::registry::ResourceSpec;
 use crate::request::{ResourceRequest, Verb};
 use crate::strategy::DeleteOptions;
-
-const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-
-/// The body as a tree.
-pub fn tree(payload: &Payload) -> Result<Value, Status> {
-    read(payload).map(|parsed| parsed.value)
-}
-
-/// The body as a tree, and the fields given twice in it.
-fn read(payload: &Payload) -> Result<Parsed, Status> {
-    let media = media(payload);
-    let unreadable = |error: String| Status::bad_request(format!("{UNREADABLE}{error}"));
-    match media {
-        "" | "application/json" => {
-            let told = |error| format!("{NO_VERSION}{}", strict::go_syntax(&payload.bytes, &error));
-            strict::parse(&payload.bytes).map_err(|error| unreadable(told(error)))
-        }
-        "application/yaml" => strict::parse_yaml(&payload.bytes).map_err(|error| unreadable(strict::go_yaml(&error))),
-        PROTOBUF => protobuf::decode(&payload.bytes, ("", ""))
-            .map(|map| Parsed { value: Value::Object(map), complaints: Vec::new() })
-            .map_err(|error| unreadable(error.to_string())),
-        _ => Err(Status::unsupported_media_type(MEDIA_TYPES)),
-    }
-}
-
-/// How a message begins about a body that cannot be read.
-const UNREADABLE: &str = "the object provided is unrecognized: ";
-/// What follows about a body that does not say of which kind it is.
-pub(crate) const NO_VERSION: &str = "couldn't get version/kind; json parse error: ";
-/// How much of such a body messages show.
-const SHOWN: usize = 30;
-
-/// What a body is as messages show it.
-fn summary(bytes: &[u8]) -> String {
-    let part = &bytes[..bytes.len().min(SHOWN)];
-    let shown = match part.first() {
-        None => return "<empty>".to_owned(),
-        Some(b'{') => String::from_utf8_lossy(part).into_owned(),
-        Some(_) => hex::encode(part),
-    };
-    if bytes.len() > SHOWN { format!("{shown} ...") } else { shown }
-}
 
 /// The object that a create or an update carries. Its kind, version, namespace and name must be the path's. Fields that
 /// the kind does not have are told or refused, as the request says.
 pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, Status> {
     fields::check_options(request, false)?;
     let (kind, version) = (request.spec.kind(), request.spec.version());
-    let of_kind = |why: &str| {
-        let shown = summary(&payload.bytes);
-        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({shown})"))
-    };
-    let Parsed { value, complaints } = read(payload).map_err(|mut status| {
-        if let Some(why) = status.message.strip_prefix(UNREADABLE) {
-            status = of_kind(why);
-        }
-        status
-    })?;
-    // What is null leaves a Go value as it is.
-    let value = if value.is_null() { json!({}) } else { value };
-    let shape = shapeless(&value);
-    let object = Object::from_value(value).ok_or_else(|| of_kind(&shape))?;
-    let mut untold = untyped(&object);
-    if request.spec.custom.is_some() {
-        untold = untold.or_else(|| kindless(&object, &payload.bytes));
-    }
-    let untold = untold.map(|why| of_kind(&why));
+    let own = request.spec.api_version();
+    let (object, complaints) =
+        sent::object(payload, (&own, kind)).map_err(|unread| unread.into_status(kind, &payload.bytes))?;
+    let untold = kindless(&object, &payload.bytes).filter(|_| request.spec.custom.is_some());
+    let untold = untold.map(|why| Unread::Unrecognized(why).into_status(kind, &payload.bytes));
     let untold = untold.or_else(|| another(&request.spec, &object).filter(|_| request.spec.custom.is_some()));
     untold.map_or(Ok(()), Err)?;
     let mut object = identified(&request.spec, object)?;
@@ -95,38 +38,6 @@ pub fn object(request: &ResourceRequest, payload: &Payload) -> Result<Object, St
     named(request, &object)?;
     placed(request, &object)?;
     Ok(object)
-}
-
-/// What is told of a tree that is no object.
-pub(crate) fn shapeless(value: &Value) -> String {
-    let into = r#"Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
-    format!("{NO_VERSION}json: cannot unmarshal {} into {into}", strict::go_kind(value))
-}
-
-/// Why an object's own words of its kind and version cannot be read.
-fn untyped(object: &Object) -> Option<String> {
-    untyped_in(&|field| object.get(&[field]))
-}
-
-/// [`untyped`] for a tree.
-pub(crate) fn untyped_tree(tree: &Value) -> Option<String> {
-    untyped_in(&|field| tree.get(field))
-}
-
-fn untyped_in<'v>(get: &dyn Fn(&str) -> Option<&'v Value>) -> Option<String> {
-    for field in ["apiVersion", "kind"] {
-        match get(field) {
-            None | Some(Value::Null | Value::String(_)) => {}
-            Some(other) => {
-                let found = strict::go_kind(other);
-                return Some(format!(
-                    "{NO_VERSION}json: cannot unmarshal {found} into Go struct field .{field} of type string"
-                ));
-            }
-        }
-    }
-    let version = get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-    (version.split('/').count() > 2).then(|| format!("unexpected GroupVersion string: {version}"))
 }
 
 /// That an update's object names itself.
@@ -279,7 +190,8 @@ fn mismatch(spec: &ResourceSpec, object: &Object) -> String {
     let (sent, kind) = (object.api_version(), object.kind());
     match foreign(spec, object).filter(|_| spec.custom.is_none()) {
         Some(why) => {
-            format!("{kind} in version {:?} cannot be handled as a {}: {why}", spec.version(), spec.kind())
+            let version = sent.rsplit('/').next().unwrap_or_default();
+            format!("{kind} in version {version:?} cannot be handled as a {}: {why}", spec.kind())
         }
         None => {
             let wanted = spec.api_version();
@@ -315,10 +227,13 @@ pub fn stranger(sent: &str, kind: &str, wanted: (&str, &str)) -> String {
     format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", wanted.1)
 }
 
+const DELETE_OPTIONS: &str = "DeleteOptions";
+
 /// The options of a deletion: those of the body, or without one those of the query.
 pub fn delete_options(request: &ResourceRequest, payload: &Payload) -> Result<DeleteOptions, Status> {
     if !payload.bytes.is_empty() {
-        return options_of(request, &tree(payload)?);
+        let (object, _) = sent::object(payload, ("v1", DELETE_OPTIONS)).map_err(Unread::into_plain_status)?;
+        return options_of(request, &sent_options(object)?);
     }
     let mut body = json!({ "gracePeriodSeconds": request.integer("gracePeriodSeconds")?, "dryRun": request.dry_run });
     if let Some(value) = request.query.get("propagationPolicy").filter(|value| !value.is_empty()) {
@@ -330,15 +245,23 @@ pub fn delete_options(request: &ResourceRequest, payload: &Payload) -> Result<De
     options_of(request, &body)
 }
 
-/// The options that a `DeleteOptions` object says; null says none.
-pub fn options_of(request: &ResourceRequest, body: &Value) -> Result<DeleteOptions, Status> {
-    const POLICIES: [&str; 3] = ["Foreground", "Background", "Orphan"];
-    if let Some(kind) = body["kind"].as_str().filter(|kind| !matches!(*kind, "" | "DeleteOptions")) {
-        let version = body["apiVersion"].as_str().unwrap_or_default();
+/// A body as `DeleteOptions`, which are of any group: fields that they do not have are dropped.
+fn sent_options(mut object: Object) -> Result<Value, Status> {
+    if !matches!(object.kind(), "" | DELETE_OPTIONS) {
+        let kind = object.kind();
+        let version = Some(object.api_version()).filter(|version| !version.is_empty()).unwrap_or("meta.k8s.io/v1");
         let scheme = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
         let text = format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}");
         return Err(Status::bad_request(text));
     }
+    let schema = kinit_schema::named("meta/v1", DELETE_OPTIONS).expect("a test looks it up");
+    strict::conform(object.map_mut(), schema).map_err(|error| Status::bad_request(error.to_string()))?;
+    Ok(object.into_value())
+}
+
+/// The options that a `DeleteOptions` object says; null says none.
+pub fn options_of(request: &ResourceRequest, body: &Value) -> Result<DeleteOptions, Status> {
+    const POLICIES: [&str; 3] = ["Foreground", "Background", "Orphan"];
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let mut options = DeleteOptions {
         grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
@@ -361,7 +284,7 @@ pub fn options_of(request: &ResourceRequest, body: &Value) -> Result<DeleteOptio
         }
     }
     if !errors.is_empty() {
-        return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+        return Err(Status::invalid("meta.k8s.io", DELETE_OPTIONS, "", &errors));
     }
     let stages: Vec<&str> = body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if let Some(wrong) = fields::dry_run_error(&stages) {
@@ -379,4 +302,41 @@ pub fn options_of(request: &ResourceRequest, body: &Value) -> Result<DeleteOptio
 /// The media type of a body, without its parameters.
 pub fn media(payload: &Payload) -> &str {
     payload.content_type.split(';').next().unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_other_types_are_refused_and_delete_nothing() {
+        let registry = crate::registry::Registry::default();
+        let path = "/api/v1/namespaces/x/configmaps/a";
+        let request = crate::request::parse(&registry, &http::Method::DELETE, path, None).unwrap().unwrap();
+        let read = |body: &str| {
+            let payload = Payload { content_type: "application/json".into(), bytes: body.to_owned().into() };
+            delete_options(&request, &payload).map_err(|status| status.message)
+        };
+        let scheme = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
+        for (body, told) in [
+            (
+                r#"{"dryRun":"All"}"#,
+                "json: cannot unmarshal string into Go struct field DeleteOptions.dryRun of type []string".to_owned(),
+            ),
+            (
+                r#"{"gracePeriodSeconds":"x"}"#,
+                "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
+                    .to_owned(),
+            ),
+            ("{", "couldn't get version/kind; json parse error: unexpected end of JSON input".to_owned()),
+            (
+                r#"{"kind":"Foo"}"#,
+                format!("no kind \"Foo\" is registered for version \"meta.k8s.io/v1\" in scheme {scheme:?}"),
+            ),
+        ] {
+            assert_eq!(read(body).unwrap_err(), told);
+        }
+        assert!(read("null").is_ok_and(|options| !options.dry_run));
+        assert!(read(r#"{"apiVersion":"apps/v1","kind":"DeleteOptions","dryRun":["All"],"other":1}"#).unwrap().dry_run);
+    }
 }

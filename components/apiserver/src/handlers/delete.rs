@@ -87,12 +87,12 @@ impl Api {
             // What goes at once was never marked.
             object = before;
         }
+        let gone = next == Deletion::Now;
         if next == Deletion::Waiting || options.dry_run || request.is_dry_run() {
             // Who tries is told what the deed would be told with.
-            return Ok(Attempt::Needless(object, next == Deletion::Now));
+            return Ok(Attempt::Needless(object, gone));
         }
         let key = self.key(request, name);
-        let gone = next == Deletion::Now;
         let written = if gone {
             self.etcd.delete(&key, revision).await
         } else {

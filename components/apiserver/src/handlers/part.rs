@@ -3,8 +3,11 @@
 
 use kinit_api::object::Object;
 use kinit_api::status::Status;
+use kinit_api::strict;
 
+use super::sent::{self, Unread};
 use super::{Payload, body};
+use crate::fields;
 use crate::request::ResourceRequest;
 
 /// A kind that a subresource takes: its group, the versions that are read, and its name.
@@ -32,8 +35,21 @@ impl Kind {
 
 /// The object that a client sends, which is of `kind` and in the request's namespace.
 pub fn sent(request: &ResourceRequest, payload: &Payload, kind: &Kind) -> Result<Object, Status> {
-    let object = Object::from_value(body::tree(payload)?);
-    let object = object.ok_or_else(|| Status::bad_request(format!("the body is no {}", kind.name)))?;
+    let version = if kind.group.is_empty() { String::new() } else { format!("{}/", kind.group) } + kind.versions[0];
+    let (mut object, mut problems) =
+        sent::object(payload, (&version, kind.name)).map_err(|unread| unread.into_status(kind.name, &payload.bytes))?;
+    if let Some(why) = kind.mismatch(&object) {
+        return Err(Status::bad_request(why));
+    }
+    let of_type = |why: String| {
+        Unread::Named { kind: kind.name.to_owned(), version: kind.versions[0].to_owned(), why }
+            .into_status(kind.name, &[])
+    };
+    if let Some(schema) = kinit_schema::kind(kind.group, kind.versions[0], kind.name) {
+        let unknown = strict::conform(object.map_mut(), schema).map_err(|error| of_type(error.to_string()))?;
+        problems.splice(0..0, unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+    }
+    fields::settle(request, problems, of_type)?;
     checked(request, object, kind)
 }
 

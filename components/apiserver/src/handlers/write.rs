@@ -211,6 +211,7 @@ impl Api {
             policy::check::check(spec, &object)?;
             self.admit(&attributes, &object).await?;
             custom::as_stored(spec, &mut object);
+            strategy::check_unversioned(&object)?;
             if request.is_dry_run() {
                 if let Some(found) = self.etcd.get(&self.key(request, object.name())).await? {
                     return Err(exists(spec, &object, Some(found)));

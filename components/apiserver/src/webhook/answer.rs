@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use kinit_api::strict;
 use serde_json::Value;
 
-use crate::handlers::body::{NO_VERSION, shapeless, untyped_tree};
+use crate::handlers::sent::{NO_VERSION, shapeless, untyped_tree};
 
 /// How much of an answer that is no object is told.
 const MOST_TOLD: usize = 2048;
