@@ -44,13 +44,18 @@ pub(super) async fn take_ports(
     // One number may serve two protocols of the same Service.
     let mut own: BTreeSet<u16> = had;
     let range = api.options.service_node_port_range;
-    for (at, port) in list.iter_mut().enumerate() {
-        let asked = port["nodePort"].as_u64().unwrap_or(0);
+    for at in 0..list.len() {
+        let mut asked = list[at]["nodePort"].as_u64().unwrap_or(0);
         if asked == 0 && !wants {
             continue;
         }
+        if asked == 0 && old.is_none() {
+            asked = of_the_same_port(list, at);
+        }
+        let port = &mut list[at];
         let number = u16::try_from(asked).unwrap_or(0);
         if number != 0 && own.contains(&number) {
+            port["nodePort"] = number.into();
             continue;
         }
         let number = take_port(&api.etcd, range, number).await.map_err(|problem| match problem {
@@ -74,6 +79,12 @@ pub(super) async fn take_ports(
         service.set(&["spec", "healthCheckNodePort"], number);
     }
     Ok(())
+}
+
+/// The node port that another port of the same number has or asks for, which is for another protocol then; 0 if there is none.
+fn of_the_same_port(ports: &[Value], at: usize) -> u64 {
+    let same = ports.iter().filter(|port| port["port"] == ports[at]["port"]);
+    same.filter_map(|port| port["nodePort"].as_u64()).find(|number| *number != 0).unwrap_or(0)
 }
 
 pub(super) enum PortProblem {
@@ -188,6 +199,17 @@ pub(super) async fn change_bitmap(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn protocols_of_one_port_share_a_node_port() {
+        let ports = [
+            json!({"port": 53, "protocol": "UDP"}),
+            json!({"port": 80, "nodePort": 30080}),
+            json!({"port": 53, "protocol": "TCP", "nodePort": 30053}),
+            json!({"port": 81}),
+        ];
+        assert_eq!([0, 1, 3].map(|at| of_the_same_port(&ports, at)), [30053, 30080, 0]);
+    }
 
     #[test]
     fn a_bitmap_is_written_as_go_does() {
