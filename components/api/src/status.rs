@@ -79,7 +79,13 @@ impl Status {
 
     /// Field errors as (reason, path, text) triples, for example `("FieldValueRequired", "metadata.name", "Required value")`.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[(&str, String, String)]) -> Self {
-        let texts: Vec<String> = errors.iter().map(|(_, field, text)| format!("{field}: {text}")).collect();
+        // What is wrong twice is told once, and is a cause twice.
+        let mut texts: Vec<String> = Vec::with_capacity(errors.len());
+        for text in errors.iter().map(|(_, field, text)| format!("{field}: {text}")) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let list = if let [only] = texts.as_slice() { only.clone() } else { format!("[{}]", texts.join(", ")) };
         let mut status = Self::new(422, "Invalid", format!("{} {name:?} is invalid: {list}", qualified(group, kind)));
         let causes: Vec<Value> = errors

@@ -125,10 +125,10 @@ pub(super) fn changed(old: &Object, new: &Object) -> Errors {
     }
     let size = |object: &Object, path: &[&str]| object.get(path).and_then(quantity);
     let request = ["spec", "resources", "requests", "storage"];
-    if let (Some(before), Some(after)) = (size(old, &request), size(new, &request))
-        && after < before
-        && size(old, &["status", "capacity", "storage"]).is_none_or(|capacity| after <= capacity)
-    {
+    // What is not said is nothing.
+    let [before, after] = [old, new].map(|claim| size(claim, &request).unwrap_or(Quantity::ZERO));
+    let capacity = size(old, &["status", "capacity", "storage"]).unwrap_or(Quantity::ZERO);
+    if after < before && after <= capacity {
         let text = "field can not be less than status.capacity";
         errors.push(Error::forbidden(&Path::new(&request.join(".")), text));
     }

@@ -113,7 +113,13 @@ pub(super) fn changed(old: &Object, new: &Object) -> Errors {
         series(new, &mut errors);
     }
     for field in FIXED {
-        if stored(field) == field {
+        if field == "involvedObject" {
+            let of = |event: &Object| event.get(&[field]).cloned().unwrap_or_else(|| serde_json::json!({}));
+            if !same(Some(&of(old)), Some(&of(new))) {
+                let error = Error::invalid(&Path::new(field), of(new), super::IMMUTABLE);
+                errors.push(error.of_type("core/v1", "ObjectReference"));
+            }
+        } else if stored(field) == field {
             immutable(old, new, &[field], &mut errors);
         } else if !same(old.get(&[stored(field)]), new.get(&[stored(field)])) {
             let value = new.get(&[stored(field)]).cloned().unwrap_or_else(|| "".into());

@@ -50,8 +50,51 @@ pub(super) fn create(group: &str, kind: &str, is_core: bool, object: &Object) ->
     errors
 }
 
+/// What an update of an object, or of its subresource, may not do to metadata. Upstream looks at them twice whatever the kind
+/// is, and then as the kind's own rules do; what is wrong is told each time.
+pub(super) fn update(group: &str, kind: &str, subresource: &str, old: &Object, new: &Object) -> Errors {
+    let mut errors = Errors::new();
+    common(false, new, &Path::new("metadata"), &mut errors);
+    errors.extend(once(false, old, new));
+    let core = is_core(group);
+    // Whether the kind's rules look at the change, whether at the state as that of a new object, and whether they are the core's.
+    let (change, state, core) = match (group, kind, subresource) {
+        ("", "Event", _) | ("policy", ..) | ("batch", "CronJob", "status") => (false, false, core),
+        ("node.k8s.io", ..) | ("apiregistration.k8s.io", ..) => (true, true, false),
+        ("certificates.k8s.io", ..) => (true, true, true),
+        (_, _, name) if !name.is_empty() => (true, false, core),
+        ("rbac.authorization.k8s.io", ..)
+        | ("apps", "ControllerRevision", _)
+        | ("networking.k8s.io", "IPAddress" | "IngressClass" | "Ingress", _)
+        | ("resource.k8s.io", "DeviceClass" | "ResourceClaimTemplate" | "ResourceClaim", _)
+        | ("storage.k8s.io", "CSIStorageCapacity" | "StorageClass" | "VolumeAttributesClass", _)
+        | ("batch", "Job", _) => (true, true, core),
+        (
+            "",
+            "ConfigMap"
+            | "Endpoints"
+            | "Secret"
+            | "ServiceAccount"
+            | "Node"
+            | "PersistentVolume"
+            | "PersistentVolumeClaim"
+            | "Pod"
+            | "Namespace",
+            _,
+        ) => (true, true, core),
+        _ => (true, false, core),
+    };
+    if change {
+        errors.extend(once(core, old, new));
+    }
+    if state {
+        common(core, new, &Path::new("metadata"), &mut errors);
+    }
+    errors
+}
+
 /// What an update may not do to metadata. What the server keeps in any case is not looked at.
-pub(super) fn update(is_core: bool, old: &Object, new: &Object) -> Errors {
+pub(super) fn once(is_core: bool, old: &Object, new: &Object) -> Errors {
     let path = Path::new("metadata");
     let mut errors = Errors::new();
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {

@@ -43,6 +43,7 @@ mod service;
 mod service_update;
 mod signer;
 mod slices;
+mod statuses;
 mod storage;
 mod surroundings;
 #[cfg(test)]
@@ -93,7 +94,7 @@ pub fn subresource(
     new: &Object,
     classes: (&str, &str),
 ) -> Result<(), Status> {
-    let mut errors = metadata::update(metadata::is_core(group), old, new);
+    let mut errors = metadata::update(group, kind, name, old, new);
     errors.extend(match (group, kind, name) {
         ("", "Pod", "status") => pod_status::status(old, new),
         ("", "Pod", "ephemeralcontainers") => pod_status::debugging(old, new),
@@ -110,7 +111,11 @@ pub fn subresource(
         ("resource.k8s.io", "ResourceClaim", "status") => claim_status::status(old, new),
         ("storage.k8s.io", "VolumeAttachment", "status") => storage::attachment_status(new),
         ("certificates.k8s.io", _, "approval" | "status") => certificates::status(old, new, name == "approval"),
-        (_, _, "status") => counts::status(kind, old, new),
+        (_, _, "status") => {
+            let mut errors = statuses::status(kind, new);
+            errors.extend(counts::status(kind, old, new));
+            errors
+        }
         _ => Errors::new(),
     });
     finished(group, kind, new, &errors)
@@ -118,25 +123,46 @@ pub fn subresource(
 
 /// Whether an object may become another. Neither is looked at for what the server keeps in any case.
 pub fn update(group: &str, kind: &str, old: &Object, new: &Object) -> Result<(), Status> {
-    let mut errors = metadata::update(metadata::is_core(group), old, new);
-    // As upstream has it, some kinds' states are looked at before what has changed.
-    if matches!((group, kind), ("apps", "Deployment" | "ReplicaSet" | "StatefulSet")) {
+    let mut errors = metadata::update(group, kind, "", old, new);
+    let (before, after) = looks(group, kind);
+    for _ in 0..before {
         errors.extend(whole(group, kind, new));
-        errors.extend(changed(group, kind, old, new));
-        return finished(group, kind, new, &errors);
     }
     errors.extend(changed(group, kind, old, new));
-    // What may not change is not looked at for anything else.
-    if !matches!((group, kind), ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate")) {
+    for _ in 0..after {
         errors.extend(whole(group, kind, new));
     }
     finished(group, kind, new, &errors)
 }
 
+/// How often upstream looks at the new state before it asks what has changed, and how often after. What is wrong is told each
+/// time.
+fn looks(group: &str, kind: &str) -> (usize, usize) {
+    match (group, kind) {
+        // What may not change is not looked at for anything else.
+        ("resource.k8s.io", "ResourceClaim") => (0, 0),
+        ("", "PersistentVolume") | ("batch", "Job") => (2, 0),
+        ("", "Pod" | "PersistentVolumeClaim" | "ResourceQuota")
+        | ("apps", "Deployment" | "ReplicaSet" | "StatefulSet")
+        | ("resource.k8s.io", "ResourceClaimTemplate" | "ResourceSlice")
+        | (
+            "autoscaling"
+            | "rbac.authorization.k8s.io"
+            | "storage.k8s.io"
+            | "node.k8s.io"
+            | "events.k8s.io"
+            | "discovery.k8s.io",
+            _,
+        )
+        | ("networking.k8s.io", "IPAddress") => (1, 0),
+        _ => (0, 1),
+    }
+}
+
 /// [`create`], or with `old` [`update`], of a custom resource, whose own rules have found `errors`.
 pub fn custom(group: &str, kind: &str, old: Option<&Object>, new: &Object, errors: Errors) -> Result<(), Status> {
     let mut all = match old {
-        Some(old) => metadata::update(false, old, new),
+        Some(old) => metadata::once(false, old, new),
         None => metadata::create(group, kind, false, new),
     };
     all.extend(errors);
