@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::registry::{RESOURCES, ResourceSpec};
 use crate::request::{ResourceRequest, Verb};
 use crate::versions::Versions;
+use crate::view;
 
 /// The longest name of a manager.
 const MAX_MANAGER: usize = 128;
@@ -200,7 +201,9 @@ pub fn note(
     versions: Option<&Versions<'_>>,
 ) {
     let Some(manager) = &request.manager else { return };
-    let spec = RESOURCES.get(request.index).unwrap_or(&request.spec);
+    // What is an event's of the newer group is a manager's by its names there, and not by those that are stored.
+    let renamed = request.spec.is("events.k8s.io", "events");
+    let spec = if renamed { &request.spec } else { RESOURCES.get(request.index).unwrap_or(&request.spec) };
     let version = spec.api_version();
     let writer = Writer {
         manager: &manager.name,
@@ -210,7 +213,14 @@ pub fn note(
         reset: &crate::strategy::reset_by(&request.spec, &manager.subresource),
         versions: versions.map(|versions| versions as &dyn apply::Versions),
     };
-    apply::update(schema(spec), old, new, writer);
+    if renamed {
+        let old = old.map(|old| view::shown(spec, old.clone()));
+        let mut changed = view::shown(spec, new.clone());
+        apply::update(schema(spec), old.as_ref(), &mut changed, writer);
+        *new = view::stored(spec, changed);
+    } else {
+        apply::update(schema(spec), old, new, writer);
+    }
 }
 
 #[cfg(test)]
@@ -260,6 +270,23 @@ mod tests {
             let expected = expected.map(|text| format!("PatchOptions.meta.k8s.io \"\" is invalid: {text}"));
             assert_eq!(found, expected, "{query}");
         }
+    }
+
+    #[test]
+    fn events_are_managed_by_the_names_of_their_group() {
+        let registry = crate::registry::Registry::default();
+        let path = "/apis/events.k8s.io/v1/namespaces/a/events";
+        let mut create = crate::request::parse(&registry, &http::Method::POST, path, None).unwrap().unwrap();
+        create.manager = Some(Manager { name: "m".into(), subresource: String::new() });
+        let event = serde_json::json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "message": "n",
+            "involvedObject": {"kind": "Pod"}, "reportingComponent": "c"});
+        let mut event = Object::from_value(event).unwrap();
+        note(&create, None, &mut event, "2026-01-02T03:04:05Z", None);
+        let noted = &event.get(&["metadata", "managedFields"]).unwrap()[0];
+        assert_eq!(noted["apiVersion"], "events.k8s.io/v1");
+        let fields = serde_json::json!({"f:note": {}, "f:regarding": {}, "f:reportingController": {}});
+        assert_eq!(noted["fieldsV1"], fields);
+        assert_eq!((event.api_version(), event.str(&["message"])), ("v1", "n"));
     }
 
     #[test]

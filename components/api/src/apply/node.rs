@@ -305,9 +305,14 @@ fn of_field(field: &'static Field) -> Node<'static> {
 
 fn of_element(field: &'static Field) -> Node<'static> {
     match field.element {
-        Element::Scalar(Scalar::Raw | Scalar::Json) => Node::Free,
+        Element::Scalar(Scalar::Json) => Node::Free,
         Element::Scalar(
-            Scalar::Strings | Scalar::FieldsV1 | Scalar::PropsOrBool | Scalar::PropsOrArray | Scalar::PropsOrStrings,
+            Scalar::Raw
+            | Scalar::Strings
+            | Scalar::FieldsV1
+            | Scalar::PropsOrBool
+            | Scalar::PropsOrArray
+            | Scalar::PropsOrStrings,
         ) => Node::Leaf,
         Element::Scalar(scalar) => Node::Plain(Plain::of(scalar)),
         Element::Message(reference) if reference.get().atomic && !field.granular => Node::Leaf,

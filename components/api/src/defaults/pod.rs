@@ -57,6 +57,18 @@ pub(super) fn pod(pod: &mut Map<String, Value>) {
         }
         self::spec(spec);
     });
+    // The address of old is the first of those of now; where they disagree, it is the only one.
+    visit(pod, "status", &mut |status| {
+        let first = super::list(status, "podIPs").first().map(|address| address["ip"].clone());
+        let own = super::text(status, "podIP").to_owned();
+        if own.is_empty() {
+            if let Some(first) = first {
+                status.insert("podIP".into(), first);
+            }
+        } else if first.is_none_or(|first| first != *own) {
+            status.insert("podIPs".into(), serde_json::json!([{"ip": own}]));
+        }
+    });
     for list in ["initContainerStatuses[]", "containerStatuses[]", "ephemeralContainerStatuses[]"] {
         let path = format!("status.{list}");
         canonical_lists(pod, &path, &["allocatedResources"]);

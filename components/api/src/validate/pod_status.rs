@@ -38,8 +38,148 @@ pub(super) fn status(old: &Object, new: &Object) -> Errors {
         restarts(before, after, field, &|name, code| may_restart(spec, containers, name, code), &path, &mut errors);
     }
     restarts(before, after, "ephemeralContainerStatuses", &|_, _| false, &path, &mut errors);
+    claims(after, spec, &path.child("resourceClaimStatuses"), &mut errors);
+    extended(&after["extendedResourceClaimStatus"], spec, &path.child("extendedResourceClaimStatus"), &mut errors);
     addresses(after, &path, &mut errors);
+    users(after, spec, &path, &mut errors);
+    for (field, containers) in [("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")] {
+        for (at, status) in list(after, field).iter().enumerate() {
+            let container = list(spec, containers).iter().find(|container| container["name"] == status["name"]);
+            allocated(status, container, &path.child(field).index(at).child("allocatedResourcesStatus"), &mut errors);
+        }
+    }
+    for (at, status) in list(after, "ephemeralContainerStatuses").iter().enumerate() {
+        if !list(status, "allocatedResourcesStatus").is_empty() {
+            let path = path.child("ephemeralContainerStatuses").index(at).child("allocatedResourcesStatus");
+            errors.push(Error::forbidden(&path, "must not be specified in container status"));
+        }
+    }
     errors
+}
+
+/// The claims that were made for a Pod's own.
+fn claims(status: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
+    let statuses = list(status, "resourceClaimStatuses");
+    for (at, status) in statuses.iter().enumerate() {
+        let (name, path) = (str_of(status, "name"), path.index(at));
+        if !list(spec, "resourceClaims").iter().any(|claim| str_of(claim, "name") == name) {
+            let text = "must match the name of an entry in `spec.resourceClaims`";
+            errors.push(Error::invalid(&path.child("name"), name, text));
+        }
+        if statuses[..at].iter().any(|other| str_of(other, "name") == name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        }
+        if let Some(claim) = status["resourceClaimName"].as_str() {
+            complain(text::dns_subdomain(claim), claim, &path.child("resourceClaimName"), errors);
+        }
+    }
+}
+
+/// The claim that was made for what containers ask of devices by the names of resources.
+fn extended(status: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
+    if !status.is_object() {
+        return;
+    }
+    let of_mappings = path.child("requestMappings");
+    let mappings = list(status, "requestMappings");
+    if mappings.is_empty() {
+        errors.push(Error::required(&of_mappings, "at least one request mapping is required"));
+    }
+    for (at, mapping) in mappings.iter().enumerate() {
+        let fields = ["containerName", "resourceName", "requestName"];
+        let [container, resource, request] = fields.map(|field| str_of(mapping, field));
+        let of_this = of_mappings.index(at);
+        let mut all = ["containers", "initContainers"].into_iter().flat_map(|field| list(spec, field).iter().rev());
+        match all.find(|one| str_of(one, "name") == container) {
+            None => {
+                let text = "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+                errors.push(Error::invalid(&of_this.child("containerName"), container, text));
+            }
+            Some(one) if one["resources"]["requests"].get(resource).is_none() => {
+                let text = "must match the extended resource name of an entry in spec.initContainers.resources.requests \
+                            or spec.containers.resources.requests";
+                errors.push(Error::invalid(&of_this.child("resourceName"), resource, text));
+            }
+            Some(_) => {}
+        }
+        complain(text::dns_label(request), request, &path.child("requestName"), errors);
+        if mappings[..at].iter().any(|other| fields.iter().all(|field| other[*field] == mapping[*field])) {
+            errors.extend(fields.map(|field| Error::duplicate(&of_this.child(field), str_of(mapping, field))));
+        }
+    }
+    match str_of(status, "resourceClaimName") {
+        "" => errors.push(Error::required(&path.child("resourceClaimName"), "")),
+        name => complain(text::dns_subdomain(name), name, &path.child("resourceClaimName"), errors),
+    }
+}
+
+/// Whom containers run as, on the systems that have such users.
+fn users(status: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
+    const ID: &str = "must be between 0 and 2147483647, inclusive";
+    let fields = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
+    for field in fields {
+        for (at, status) in list(status, field).iter().enumerate() {
+            let (user, path) = (&status["user"]["linux"], path.child(field).index(at).child("user.linux"));
+            if !user.is_object() {
+                continue;
+            }
+            match spec["os"]["name"].as_str() {
+                Some("windows") => errors.push(Error::forbidden(&path, "cannot be set for a windows pod")),
+                None | Some("linux") => {
+                    let mut check = |id: &Value, path: &Path| {
+                        let wrong = id.as_i64().filter(|id| !(0..=i64::from(i32::MAX)).contains(id));
+                        errors.extend(wrong.map(|id| Error::invalid(path, id, ID)));
+                    };
+                    check(&user["uid"], &path.child("uid"));
+                    check(&user["gid"], &path.child("gid"));
+                    for (at, group) in list(user, "supplementalGroups").iter().enumerate() {
+                        check(group, &path.child("supplementalGroups").index(at));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// How the devices are that a container has been given.
+fn allocated(status: &Value, container: Option<&Value>, path: &Path, errors: &mut Errors) {
+    const HEALTH: &[&str] = &["Healthy", "Unhealthy", "Unknown"];
+    for (at, given) in list(status, "allocatedResourcesStatus").iter().enumerate() {
+        let (name, path) = (str_of(given, "name"), path.index(at));
+        if let Some(container) = container {
+            let claims = list(&container["resources"], "claims").iter();
+            let (known, text) = match name.strip_prefix("claim:") {
+                Some(wanted) => (
+                    claims.map(|claim| (str_of(claim, "name"), str_of(claim, "request"))).any(|(name, request)| {
+                        if request.is_empty() { name == wanted } else { format!("{name}/{request}") == wanted }
+                    }),
+                    "must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or \
+                     'claim:<claimName>' if request is empty",
+                ),
+                None => (
+                    container["resources"]["requests"].get(name).is_some(),
+                    "must match one of the container's resource requests",
+                ),
+            };
+            if !known {
+                errors.push(Error::invalid(&path.child("name"), name, text));
+            }
+        }
+        let resources = list(given, "resources");
+        for (at, resource) in resources.iter().enumerate() {
+            let (health, path) = (str_of(resource, "health"), path.child("resources").index(at));
+            if !HEALTH.contains(&health) {
+                errors.push(Error::not_supported(&path.child("health"), health, HEALTH));
+            }
+            if resource["message"] == "" {
+                errors.push(Error::required(&path.child("message"), "must be non-empty if specified"));
+            }
+            if resources[..at].iter().any(|other| other["resourceID"] == resource["resourceID"]) {
+                errors.push(Error::duplicate(&path.child("resourceID"), str_of(resource, "resourceID")));
+            }
+        }
+    }
 }
 
 fn generation(holder: &Value, path: &Path, errors: &mut Errors) {
@@ -245,4 +385,76 @@ fn others(resources: &Value) -> Value {
         }
     }
     rest
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_claims_users_and_devices_fits_the_pod() {
+        let told = |status_of_pod: Value| {
+            let container = json!({"name": "c", "resources": {"requests": {"a.io/b": "1"}, "claims": [{"name": "d"}]}});
+            let spec = json!({"containers": [container], "resourceClaims": [{"name": "d"}]});
+            let pod = |status: Value| Object::from_value(json!({"spec": spec, "status": status})).unwrap();
+            let errors = status(&pod(json!({})), &pod(status_of_pod));
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let of = |given: Value| json!({"containerStatuses": [{"name": "c", "allocatedResourcesStatus": [given]}]});
+        assert!(
+            told(of(json!({"name": "claim:d", "resources": [{"resourceID": "r", "health": "Healthy"}]}))).is_empty()
+        );
+        let cases = [
+            (
+                of(json!({"name": "x", "resources": [{"resourceID": "r", "health": "Well"}]})),
+                &[
+                    "status.containerStatuses[0].allocatedResourcesStatus[0].name: Invalid value: \"x\": must match one of the \
+                     container's resource requests",
+                    "status.containerStatuses[0].allocatedResourcesStatus[0].resources[0].health: Unsupported value: \"Well\": \
+                     supported values: \"Healthy\", \"Unhealthy\", \"Unknown\"",
+                ][..],
+            ),
+            (
+                json!({"ephemeralContainerStatuses": [{"allocatedResourcesStatus": [{}]}]}),
+                &[
+                    "status.ephemeralContainerStatuses[0].allocatedResourcesStatus: Forbidden: must not be specified in container \
+                   status",
+                ],
+            ),
+            (
+                json!({"containerStatuses": [{"user": {"linux": {"uid": -1, "gid": 0, "supplementalGroups": [-2]}}}]}),
+                &[
+                    "status.containerStatuses[0].user.linux.uid: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+                    "status.containerStatuses[0].user.linux.supplementalGroups[0]: Invalid value: -2: must be between 0 and \
+                     2147483647, inclusive",
+                ],
+            ),
+            (
+                json!({"resourceClaimStatuses": [{"name": "e"}, {"name": "d"}, {"name": "d"}]}),
+                &[
+                    "status.resourceClaimStatuses[0].name: Invalid value: \"e\": must match the name of an entry in \
+                     `spec.resourceClaims`",
+                    "status.resourceClaimStatuses[2].name: Duplicate value: \"d\"",
+                ],
+            ),
+            (
+                json!({"extendedResourceClaimStatus": {"requestMappings": [
+                    {"containerName": "x", "resourceName": "a.io/b", "requestName": "r"},
+                    {"containerName": "c", "resourceName": "a.io/c", "requestName": "r"}]}}),
+                &[
+                    "status.extendedResourceClaimStatus.requestMappings[0].containerName: Invalid value: \"x\": must match the \
+                     name of an entry in spec.initContainers.name or spec.containers.name",
+                    "status.extendedResourceClaimStatus.requestMappings[1].resourceName: Invalid value: \"a.io/c\": must match \
+                     the extended resource name of an entry in spec.initContainers.resources.requests or \
+                     spec.containers.resources.requests",
+                    "status.extendedResourceClaimStatus.resourceClaimName: Required value",
+                ],
+            ),
+        ];
+        for (status, expected) in cases {
+            assert_eq!(told(status.clone()), expected, "{status}");
+        }
+    }
 }
