@@ -15,8 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::authn::User;
 use crate::authz::bootstrap as roles;
 use crate::endpoints;
+use crate::fields::Manager;
 use crate::handlers::Api;
 use crate::request::{self, ResourceRequest};
+
+/// Who is noted as the manager of what the server writes, and of its objects of flow control.
+const MANAGER: &str = "kube-apiserver";
+const FLOWS_MANAGER: &str = "api-priority-and-fairness-config-producer-v1";
+const FLOWS: &str = "flowcontrol.apiserver.k8s.io";
 
 /// Default objects that are written at the same time.
 const AT_ONCE: usize = 32;
@@ -115,10 +121,7 @@ async fn tell_ready(api: &Api) -> Result<(), Status> {
     let condition = json!({"type": "Ready", "status": "True", "reason": "", "lastTransitionTime": crate::handlers::now(),
         "message": "Kubernetes default Service CIDR is ready"});
     range.set(&["status", "conditions"], vec![condition]);
-    let mut update = request(range.value())?;
-    range.name().clone_into(&mut update.name);
-    update.subresource = "status".to_owned();
-    update.internal = true;
+    let update = status_request(&range)?;
     api.store_changed(&update, range).await
 }
 
@@ -179,7 +182,7 @@ async fn ensure(api: &Api, default: &Value) -> Result<(), Status> {
         _ if wanted.spec.group() == "rbac.authorization.k8s.io" => {
             roles::reconciled(&stored.into_value(), default).and_then(Object::from_value)
         }
-        _ if wanted.spec.group() == "flowcontrol.apiserver.k8s.io" => crate::flow::defaults::mended(&stored, default),
+        _ if wanted.spec.group() == FLOWS => crate::flow::defaults::mended(&stored, default),
         _ => None,
     };
     let Some(mended) = mended else { return Ok(()) };
@@ -188,7 +191,7 @@ async fn ensure(api: &Api, default: &Value) -> Result<(), Status> {
     api.store_changed(&update, mended).await
 }
 
-/// The request, by the server itself, that an object's creation is.
+/// The request, by the server itself, that an object's creation is, with the manager that upstream notes.
 pub(crate) fn request(object: &Value) -> Result<ResourceRequest, Status> {
     let (group_version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
     let spec = crate::registry::RESOURCES
@@ -202,6 +205,18 @@ pub(crate) fn request(object: &Value) -> Result<ResourceRequest, Status> {
     let mut request = request::parse(&crate::registry::Registry::default(), &http::Method::POST, &path, None)?
         .ok_or_else(Status::no_such_path)?;
     request.user = std::sync::Arc::new(User::server());
+    let manager = if spec.group() == FLOWS { FLOWS_MANAGER } else { MANAGER };
+    request.manager = Some(Manager { name: manager.to_owned(), subresource: String::new() });
+    Ok(request)
+}
+
+/// The request, by the server itself, that an update of an object's status is; nobody is noted as its manager.
+pub(crate) fn status_request(object: &Object) -> Result<ResourceRequest, Status> {
+    let mut request = request(object.value())?;
+    object.name().clone_into(&mut request.name);
+    request.subresource = "status".to_owned();
+    request.internal = true;
+    request.manager = None;
     Ok(request)
 }
 

@@ -163,10 +163,7 @@ impl Flow {
         let mut changed = schema.clone();
         let others = list.iter().filter(|one| one["type"] != "Dangling").cloned();
         changed.set(&["status", "conditions"], others.chain([condition]).collect::<Vec<_>>());
-        let mut update = crate::bootstrap::request(changed.value())?;
-        schema.name().clone_into(&mut update.name);
-        update.subresource = "status".to_owned();
-        update.internal = true;
+        let update = crate::bootstrap::status_request(&changed)?;
         api.store_changed(&update, changed).await
     }
 }

@@ -35,6 +35,7 @@ pub mod fields;
 pub mod flow;
 pub mod fuzzing;
 pub mod handlers;
+mod identity;
 pub mod names;
 pub mod negotiate;
 pub mod openapi;

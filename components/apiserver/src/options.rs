@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueEnum};
 use ipnet::IpNet;
 
+mod foreign;
+
 use crate::audit::AuditOptions;
 use crate::authn::oidc::OidcOptions;
 use crate::authn::webhook::TokenWebhookOptions;
 
 /// Serves the Kubernetes API out of etcd.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "kube-apiserver", version = kinit_version::kubernetes())]
+#[command(name = "kube-apiserver", version = kinit_version::kubernetes(), args_override_self = true)]
 pub struct Options {
     /// The address on which to serve
     #[arg(long, default_value = "0.0.0.0")]
@@ -68,9 +70,58 @@ pub struct Options {
     /// How long events are kept
     #[arg(long, default_value = "1h0m0s", value_parser = kinit_duration::flag)]
     pub event_ttl: std::time::Duration,
+    /// The cipher suites of TLS 1.2 that are offered; all that are safe without any
+    #[arg(long, value_delimiter = ',')]
+    pub tls_cipher_suites: Vec<String>,
+    /// The oldest version of TLS that is spoken; none before 1.2 is
+    #[arg(long, value_enum, default_value = "")]
+    pub tls_min_version: MinVersion,
+    /// What clients are told of transport security in each answer: max-age=SECONDS, includeSubDomains, preload
+    #[arg(long, value_delimiter = ',', value_parser = transport_security)]
+    pub strict_transport_security_directives: Vec<String>,
+    /// How long the server goes on after it was told to end, with /readyz saying so
+    #[arg(long, default_value = "0s", value_parser = kinit_duration::flag)]
+    pub shutdown_delay_duration: std::time::Duration,
+    /// The form of the log
+    #[arg(long, value_enum, default_value = "text")]
+    pub logging_format: LoggingFormat,
     /// How much is logged, 0 to 10
     #[arg(short = 'v', long = "v", default_value_t = 0)]
     pub verbosity: u8,
+    /// Flags of upstream's that mean nothing here
+    #[command(flatten)]
+    pub foreign: foreign::Foreign,
+}
+
+/// What `--tls-min-version` may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MinVersion {
+    #[value(name = "")]
+    Unsaid,
+    #[value(name = "VersionTLS10")]
+    Tls10,
+    #[value(name = "VersionTLS11")]
+    Tls11,
+    #[value(name = "VersionTLS12")]
+    Tls12,
+    #[value(name = "VersionTLS13")]
+    Tls13,
+}
+
+/// What `--logging-format` may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LoggingFormat {
+    Text,
+    Json,
+}
+
+/// A directive of RFC 6797, section 6.1, as upstream takes it.
+fn transport_security(text: &str) -> Result<String, String> {
+    let is_age = text.split_once('=').is_some_and(|(name, age)| name == "max-age" && !age.contains('='));
+    if is_age || matches!(text, "includeSubDomains" | "preload") {
+        return Ok(text.to_owned());
+    }
+    Err("allowed values: max-age=expireTime, includeSubDomains, preload".to_owned())
 }
 
 /// How etcd is reached.
@@ -287,6 +338,10 @@ impl kinit_serving::process::LogOptions for Options {
     fn verbosity(&self) -> u8 {
         self.verbosity
     }
+
+    fn json(&self) -> bool {
+        self.logging_format == LoggingFormat::Json
+    }
 }
 
 #[cfg(test)]
@@ -307,5 +362,15 @@ mod tests {
         assert_eq!(options.authorization.modes, [AuthorizationMode::Node, AuthorizationMode::Rbac]);
         assert_eq!(options.kubernetes_service_ip().to_string(), "10.96.0.1");
         assert!(options.allow_privileged);
+    }
+
+    #[test]
+    fn what_is_said_of_transport_security_is_what_the_rfc_has() {
+        for text in ["max-age=31536000", "max-age=", "includeSubDomains", "preload"] {
+            assert_eq!(transport_security(text).as_deref(), Ok(text));
+        }
+        for text in ["", "foo", "max-age", "max-age=1=2", "includesubdomains"] {
+            assert!(transport_security(text).is_err(), "{text}");
+        }
     }
 }

@@ -26,7 +26,7 @@ use kinit_serving::draining::Received;
 use kinit_serving::health::Health;
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
-use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions, Versions};
 use kinit_serving::zpages::{Flags, Pages};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -47,12 +47,12 @@ use crate::flow::classify::{Digest, What};
 use crate::flow::inflight::InFlight;
 use crate::flow::{Admitted, Flow};
 use crate::handlers::{Api, Payload, error_response};
-use crate::options::Options;
+use crate::options::{MinVersion, Options};
 use crate::relay::{self, Relay};
 use crate::request::{ResourceRequest, Verb};
 use crate::routes;
 use crate::storage::Etcd;
-use crate::{aggregate, authn, bootstrap, definitions, negotiate, policy, render, request, services};
+use crate::{aggregate, authn, bootstrap, definitions, identity, negotiate, policy, render, request, services};
 use checks::Conditions;
 use figures::{Figures, Labels};
 use refusal::Asked;
@@ -85,7 +85,16 @@ impl Server {
         let authorities = [&authentication.client_ca_file, &authentication.requestheader_client_ca_file];
         let authorities: Vec<_> = authorities.into_iter().flatten().cloned().collect();
         let client_auth = if authorities.is_empty() { ClientAuth::None } else { ClientAuth::Optional(authorities) };
-        let tls = Tls::new(TlsOptions::http(identity, client_auth))?;
+        if let Some((flag, instead)) = options.foreign.refused() {
+            anyhow::bail!("--{flag}: {instead}");
+        }
+        let versions = match options.tls_min_version {
+            MinVersion::Tls13 => Versions::Tls13,
+            _ => Versions::Both,
+        };
+        let cipher_suites = options.tls_cipher_suites.clone();
+        let tls = Tls::new(TlsOptions { cipher_suites, versions, ..TlsOptions::http(identity, client_auth) })
+            .context("the serving certificate, --tls-cipher-suites and --tls-min-version")?;
         let authenticator = Authenticator::new(&options.authentication)?;
         let admission = Admission::new(&options.admission)?;
         let audit = Audit::new(&options.audit)?;
@@ -99,6 +108,18 @@ impl Server {
 
     /// Serves until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        // Until the delay is over all goes on but readiness, so that nobody is led here any more when it ends.
+        let (ending, shutdown) = (shutdown, CancellationToken::new());
+        let delay = self.options.shutdown_delay_duration;
+        let (told, end) = (ending.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            told.cancelled().await;
+            tokio::time::sleep(delay).await;
+            end.cancel();
+        });
+        for (flag, why) in self.options.foreign.idle() {
+            tracing::warn!("--{flag} has no effect: {why}");
+        }
         let etcd = Etcd::new(&self.options)?;
         let (cache, follow) = Cache::new(etcd.clone(), shutdown.clone());
         let authorizer = Authorizer::new(&self.options.authorization, cache.clone())?;
@@ -124,6 +145,7 @@ impl Server {
         tasks.spawn(authorizer.clone().follow(shutdown.clone()));
         tasks.spawn(authorizer.clone().reload(options.authorization.clone(), shutdown.clone()));
         tasks.spawn(bootstrap::run(api.clone(), address.port(), written, shutdown.clone()));
+        tasks.spawn(identity::run(api.clone(), shutdown.clone()));
         tasks.spawn(definitions::run(api.clone(), shutdown.clone()));
         tasks.spawn(policy::typing::run(api.clone(), shutdown.clone()));
         if let Some(encryption) = api.etcd.encryption() {
@@ -150,14 +172,8 @@ impl Server {
         }
 
         let health = Health::new();
-        let conditions = Conditions {
-            cache,
-            etcd: answered,
-            defaults: bootstrapped,
-            roles: authorizer.fed(),
-            registered,
-            ending: shutdown.clone(),
-        };
+        let conditions =
+            Conditions { cache, etcd: answered, defaults: bootstrapped, roles: authorizer.fed(), registered, ending };
         conditions.add(&health, flow.is_some());
         tasks.spawn(api.authenticator.clone().run(shutdown.clone()));
         metrics.register(|families| api.authenticator.register(families));
@@ -184,6 +200,7 @@ impl Server {
             audit: self.audit,
             figures,
             address: advertised(&options, address),
+            security: transport_security(&options.strict_transport_security_directives),
         };
         listener.serve(front, Limits::default(), shutdown).await;
         while tasks.join_next().await.is_some() {}
@@ -194,6 +211,11 @@ impl Server {
 /// How clients are told to reach this server.
 fn advertised(options: &Options, listening: SocketAddr) -> String {
     SocketAddr::new(options.own_address().unwrap_or(listening.ip()), listening.port()).to_string()
+}
+
+/// The header of directives that have been checked.
+fn transport_security(directives: &[String]) -> Option<HeaderValue> {
+    if directives.is_empty() { None } else { HeaderValue::try_from(directives.join("; ")).ok() }
 }
 
 #[derive(Clone)]
@@ -209,6 +231,8 @@ struct Front {
     audit: Option<Arc<Audit>>,
     figures: Figures,
     address: String,
+    /// What all answers say of transport security.
+    security: Option<HeaderValue>,
 }
 
 impl Service<Request<Incoming>> for Front {
@@ -272,6 +296,9 @@ impl Service<Request<Incoming>> for Front {
             }
             let caching = answer.headers_mut().entry(header::CACHE_CONTROL);
             caching.or_insert(HeaderValue::from_static("no-cache, private"));
+            if let Some(security) = front.security.clone() {
+                answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, security);
+            }
             if let Ok(value) = HeaderValue::try_from(id) {
                 answer.headers_mut().insert("audit-id", value);
             }

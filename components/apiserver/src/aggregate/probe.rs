@@ -192,10 +192,7 @@ pub(super) async fn report(
     let mut changed = service.clone();
     changed.set(&["status", "conditions"], others.chain([condition]).collect::<Vec<_>>());
     changed.remove(&["metadata", "resourceVersion"]);
-    let mut update = crate::bootstrap::request(changed.value())?;
-    service.name().clone_into(&mut update.name);
-    update.subresource = "status".to_owned();
-    update.internal = true;
+    let update = crate::bootstrap::status_request(&changed)?;
     api.store_changed(&update, changed).await
 }
 

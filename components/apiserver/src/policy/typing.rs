@@ -58,10 +58,7 @@ async fn write(api: &Api, mut policy: Object, warnings: Vec<Value>) -> Result<()
     status["observedGeneration"] = generation;
     status["typeChecking"] = if warnings.is_empty() { json!({}) } else { json!({ "expressionWarnings": warnings }) };
     policy.set(&["status"], status);
-    let mut request = crate::bootstrap::request(policy.value())?;
-    policy.name().clone_into(&mut request.name);
-    request.subresource = "status".to_owned();
-    request.internal = true;
+    let request = crate::bootstrap::status_request(&policy)?;
     api.store_changed(&request, policy).await
 }
 

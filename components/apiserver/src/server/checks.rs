@@ -45,6 +45,8 @@ const CHECKS: &[(&str, Scope, Condition)] = &[
     ("poststarthook/crd-informer-synced", Scope::Live, Condition::Cache),
     ("poststarthook/start-system-namespaces-controller", Scope::Live, Condition::Defaults),
     ("poststarthook/start-cluster-authentication-info-controller", Scope::Live, Condition::Defaults),
+    ("poststarthook/start-kube-apiserver-identity-lease-controller", Scope::Live, Condition::Cache),
+    ("poststarthook/start-kube-apiserver-identity-lease-garbage-collector", Scope::Live, Condition::Cache),
     ("poststarthook/storage-readiness", Scope::Live, Condition::Cache),
     ("poststarthook/start-legacy-token-tracking-controller", Scope::Live, Condition::Defaults),
     ("poststarthook/start-service-ip-repair-controllers", Scope::Live, Condition::Cache),
