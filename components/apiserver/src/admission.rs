@@ -10,7 +10,7 @@
 //! Both run again when a write lost the race for its object, because what is admitted is the state that is stored.
 
 mod audiences;
-mod certificates;
+pub(crate) mod certificates;
 mod config;
 mod device_claims;
 mod event_rate;

@@ -54,6 +54,7 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct Field {
     pub name: String,
+    /// Where its colon is.
     pub at: usize,
     pub value: Expr,
     pub optional: bool,

@@ -324,18 +324,10 @@ impl Checker<'_> {
                     );
                     self.issue(field.at, text);
                 }
-                if let Type::Free(given) = &found
-                    && name != "JSONPatch"
-                    && **given != format!("{name}.{}", field.name)
-                {
-                    let text = format!(
-                        "unexpected type name {given:?}, expected {:?}, which matches field name path from root Object type",
-                        format!("{name}.{}", field.name)
-                    );
-                    self.issue(field.at, text);
-                }
             } else {
-                self.issue(field.at, format!("undefined field '{}'", field.name));
+                let found = self.shown(&found);
+                let text = format!("expected type of field '{}' is '' but provided type is '{found}'", field.name);
+                self.issue(field.at, text);
             }
         }
         Type::Free(name.into())

@@ -383,7 +383,9 @@ impl Parser {
             let optional = self.take("?");
             items.push(Item { value: self.expression()?, optional });
             if !self.take(",") {
-                self.expect("]")?;
+                if !self.take("]") {
+                    return Err(self.unexpected("{']', ','}"));
+                }
                 break;
             }
         }
@@ -410,9 +412,8 @@ impl Parser {
         let mut fields = Vec::new();
         while !self.take("}") {
             let optional = self.take("?");
-            let at = self.at();
             let name = self.field_name()?;
-            self.expect(":")?;
+            let at = self.expect(":")?;
             fields.push(Field { name, at, value: self.expression()?, optional });
             if !self.take(",") {
                 self.expect("}")?;

@@ -1,7 +1,6 @@
 //! Requests for certificates.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::field::{Error, Errors, Path};
@@ -35,30 +34,28 @@ const USAGES: &[&str] = &[
     "timestamping",
 ];
 
-/// Whether the first block of PEM in these bytes is a request for a certificate.
-fn is_request(bytes: &[u8]) -> bool {
-    const MARK: &str = "-----";
-    let text = String::from_utf8_lossy(bytes);
-    let mut rest = &*text;
-    while let Some((before, after)) = rest.split_once("-----BEGIN ") {
-        rest = after;
-        let Some((tag, body)) = after.split_once(MARK).filter(|_| before.is_empty() || before.ends_with('\n')) else {
-            continue;
-        };
-        let Some((body, _)) = body.split_once(&format!("\n-----END {tag}{MARK}")) else { continue };
-        let plain: String = body.chars().filter(|letter| !letter.is_whitespace()).collect();
-        if STANDARD.decode(plain).is_ok() {
-            return tag == "CERTIFICATE REQUEST";
-        }
-    }
-    false
+/// The content of the first PEM block in `text`, with the block's type. Lines before it and headers in it are passed over.
+pub fn first_block(text: &str) -> Option<(&str, Vec<u8>)> {
+    const BEGIN: &str = "-----BEGIN ";
+    let starts = text.match_indices(BEGIN).map(|(at, _)| at);
+    let mut starts = starts.filter(|at| *at == 0 || text[..*at].ends_with('\n'));
+    starts.find_map(|at| {
+        let (kind, rest) = text[at + BEGIN.len()..].split_once("-----")?;
+        let end = rest.find(&format!("-----END {kind}-----")).filter(|_| !kind.contains('\n'))?;
+        let lines = rest[..end].lines().filter(|line| !line.contains(": "));
+        let content: String = lines.flat_map(str::chars).filter(|letter| !letter.is_whitespace()).collect();
+        let content = base64::engine::general_purpose::STANDARD.decode(content).ok()?;
+        Some((kind, content))
+    })
 }
 
-/// What is asked for.
+/// What is asked for. What is within the request's PEM block is looked at by whoever can read certificates.
 pub(super) fn request(spec: &Value, path: &Path, errors: &mut Errors) {
-    if !is_request(&STANDARD.decode(str_of(spec, "request")).unwrap_or_default()) {
-        let text = "PEM block type must be CERTIFICATE REQUEST";
-        errors.push(Error::invalid(&path.child("request"), spec["request"].clone(), text));
+    let encoded = str_of(spec, "request");
+    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default();
+    let text = String::from_utf8_lossy(&decoded);
+    if first_block(&text).is_none_or(|(kind, _)| kind != "CERTIFICATE REQUEST") {
+        errors.push(Error::invalid(&path.child("request"), encoded, "PEM block type must be CERTIFICATE REQUEST"));
     }
     let usages: Vec<&str> = list(spec, "usages").iter().filter_map(Value::as_str).collect();
     let of_usages = path.child("usages");
@@ -133,4 +130,26 @@ pub(super) fn status(old: &Object, new: &Object, decides: bool) -> Errors {
         errors.push(Error::forbidden(&Path::new("status.certificate"), text));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_block_of_a_text_counts() {
+        let block = |kind: &str, content: &str| format!("-----BEGIN {kind}-----\n{content}\n-----END {kind}-----\n");
+        for (text, wanted) in [
+            (String::new(), None),
+            ("-----BEGIN A-----".to_owned(), None),
+            (block("A B", "YWJj"), Some(("A B", "abc"))),
+            (format!("x\n{}{}", block("A", "YW\nJj"), block("B", "")), Some(("A", "abc"))),
+            (block("A", "Key: value\n\nYWJj"), Some(("A", "abc"))),
+            (format!("{}{}", block("A", "!"), block("B", "YWJj")), Some(("B", "abc"))),
+            (format!("x {}", block("A", "YWJj")), None),
+        ] {
+            let wanted = wanted.map(|(kind, content)| (kind, content.as_bytes().to_vec()));
+            assert_eq!(first_block(&text), wanted, "{text}");
+        }
+    }
 }

@@ -4,10 +4,10 @@
 //! wrong; the answer lists it all. The rules of a kind are in the file of its group; kinds without rules of their own have
 //! their metadata checked.
 
-mod address;
+pub(crate) mod address;
 mod amounts;
 mod autoscaler;
-mod certificates;
+pub mod certificates;
 mod claim_status;
 mod claims;
 mod claims_of_devices;

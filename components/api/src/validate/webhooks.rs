@@ -25,6 +25,8 @@ pub(super) fn configuration(object: &Object) -> Errors {
     errors
 }
 
+const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+
 fn hook(hook: &Value, path: &Path, errors: &mut Errors) {
     let of_name = path.child("name");
     match str_of(hook, "name") {
@@ -86,8 +88,8 @@ fn known(holder: &Value, field: &str, allowed: &[&str], path: &Path, errors: &mu
     }
 }
 
+/// What a webhook or a policy is asked about: operations, and rules of groups, versions, resources and scope.
 pub(super) fn rule(rule: &Value, path: &Path, errors: &mut Errors) {
-    const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
     let of_operations = path.child("operations");
     let operations = list(rule, "operations");
     if operations.is_empty() {
@@ -103,17 +105,18 @@ pub(super) fn rule(rule: &Value, path: &Path, errors: &mut Errors) {
             errors.push(Error::not_supported(&of_operations.index(at), one, OPERATIONS));
         }
     }
-    for (field, what) in [("apiGroups", "API groups"), ("apiVersions", "API versions"), ("resources", "")] {
+    for (field, what) in [("apiGroups", "API groups"), ("apiVersions", "API versions")] {
         let all = list(rule, field);
         if all.is_empty() {
             errors.push(Error::required(&path.child(field), ""));
         }
-        for (at, _) in all.iter().enumerate().filter(|(_, one)| field != "apiGroups" && **one == "") {
-            errors.push(Error::required(&path.child(field).index(at), ""));
-        }
-        if !what.is_empty() && all.len() > 1 && all.iter().any(|one| one == "*") {
+        if all.len() > 1 && all.iter().any(|one| one == "*") {
             let detail = format!("if '*' is present, must not specify other {what}");
             errors.push(Error::invalid(&path.child(field), rule[field].clone(), detail));
+        }
+        // The group of the oldest kinds has no name.
+        for (at, _) in all.iter().enumerate().filter(|(_, one)| field != "apiGroups" && **one == "") {
+            errors.push(Error::required(&path.child(field).index(at), ""));
         }
     }
     resources(rule, &path.child("resources"), errors);
@@ -122,11 +125,28 @@ pub(super) fn rule(rule: &Value, path: &Path, errors: &mut Errors) {
 
 fn resources(rule: &Value, path: &Path, errors: &mut Errors) {
     let all: Vec<&str> = list(rule, "resources").iter().filter_map(Value::as_str).collect();
+    if all.is_empty() {
+        errors.push(Error::required(path, ""));
+    }
+    for (at, one) in all.iter().enumerate() {
+        if one.is_empty() {
+            errors.push(Error::required(&path.index(at), ""));
+        }
+        let Some((resource, part)) = one.split_once('/') else { continue };
+        for wider in [format!("{resource}/*"), format!("*/{part}")] {
+            if all[..at].contains(&wider.as_str()) {
+                let detail = format!("if '{wider}' is present, must not specify {one}");
+                errors.push(Error::invalid(&path.index(at), *one, detail));
+            }
+        }
+    }
     if all.len() > 1 && all.contains(&"*/*") {
         let detail = "if '*/*' is present, must not specify other resources";
         errors.push(Error::invalid(path, rule["resources"].clone(), detail));
     }
-    if all.contains(&"*") && all.iter().any(|one| *one != "*" && !one.contains('/')) {
+    // Upstream goes by the last resource that is whole.
+    let last = all.iter().rfind(|one| !one.is_empty() && !one.contains('/'));
+    if all.contains(&"*") && last.is_some_and(|one| *one != "*") {
         let detail = "if '*' is present, must not specify other resources without subresources";
         errors.push(Error::invalid(path, rule["resources"].clone(), detail));
     }

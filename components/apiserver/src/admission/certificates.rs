@@ -3,8 +3,11 @@
 use base64::Engine;
 use kinit_api::object::Object;
 use kinit_api::status::Status;
+use kinit_api::validate::certificates::first_block;
 use kinit_api::validate::field::{self, Error, Path};
+use x509_parser::error::X509Error;
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
+use x509_parser::public_key::PublicKey;
 
 use super::{Attributes, Context, Operation};
 use crate::authz::rbac::Ask;
@@ -99,6 +102,32 @@ pub fn readable(attributes: &Attributes<'_>, object: &Object) -> Result<(), Stat
     Err(field::status(GROUP, "CertificateSigningRequest", object.name(), &[error]))
 }
 
+/// What is wrong with the request that a CertificateSigningRequest carries, where it is one at all.
+pub fn request(object: &Object) -> Option<Error> {
+    let encoded = object.str(&["spec", "request"]);
+    let pem = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default();
+    let pem = String::from_utf8_lossy(&pem);
+    let (_, der) = first_block(&pem)?;
+    let wrong = |why| Some(Error::invalid(&Path::new("spec.request"), encoded, why));
+    let Ok((rest, request)) = X509CertificationRequest::from_der(&der) else {
+        return wrong("asn1: structure error: no certificate request");
+    };
+    if !rest.is_empty() {
+        return wrong("asn1: syntax error: trailing data");
+    }
+    let key = request.certification_request_info.subject_pki.parsed().ok();
+    // Keys of RSA that are too short to be checked here are not too short for upstream.
+    let is_short = matches!(&key, Some(PublicKey::RSA(key)) if key.key_size() < 2048);
+    if is_short || request.verify_signature() != Err(X509Error::SignatureVerificationError) {
+        return None;
+    }
+    wrong(match key {
+        Some(PublicKey::RSA(_)) => "crypto/rsa: verification error",
+        Some(PublicKey::EC(_)) => "x509: ECDSA verification failure",
+        _ => "x509: Ed25519 verification failure",
+    })
+}
+
 fn chain(pem: &[u8]) -> Result<(), String> {
     let blocks = pem::parse_many(pem).unwrap_or_default();
     for block in &blocks {
@@ -155,6 +184,27 @@ mod tests {
         ] {
             assert_eq!(chain(pem.as_bytes()).unwrap_err(), why, "{pem}");
         }
+    }
+
+    #[test]
+    fn a_request_is_one_of_certificates_and_signed_by_its_key() {
+        let key = kinit_pki::PrivateKey::generate().unwrap();
+        let text = kinit_pki::CertificateRequest::create(&kinit_pki::Profile::client("a", &[]), &key).unwrap();
+        let der = pem::parse(&text).unwrap().into_contents();
+        let told = |content: &[u8]| {
+            let pem = pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", content));
+            let encoded = base64::engine::general_purpose::STANDARD.encode(pem);
+            let object = Object::from_value(json!({"spec": {"request": encoded}})).unwrap();
+            request(&object).map(|error| error.to_string().rsplit_once("\": ").unwrap().1.to_owned())
+        };
+        assert_eq!(told(&der), None);
+        // The last byte of the subject, which is one letter.
+        let at = der.windows(3).position(|bytes| bytes == [0x0c, 1, b'a']).unwrap() + 2;
+        let mut other = der.clone();
+        other[at] = b'b';
+        assert_eq!(told(&other).as_deref(), Some("x509: ECDSA verification failure"));
+        assert_eq!(told(&[&*der, b"x"].concat()).as_deref(), Some("asn1: syntax error: trailing data"));
+        assert_eq!(told(b"x").as_deref(), Some("asn1: structure error: no certificate request"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::expressions::{Expression, Gives};
 use super::scope;
 use super::set::{Mutation, Policy};
 use super::{GROUP, devices};
+use crate::admission::certificates;
 use crate::registry::ResourceSpec;
 
 const FAILURE_POLICIES: [&str; 2] = ["Fail", "Ignore"];
@@ -21,11 +22,13 @@ const MATCH_POLICIES: [&str; 2] = ["Equivalent", "Exact"];
 const CHANGING: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
+/// What can be changed on its way.
+const CHANGING: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 const MAX_CONDITIONS: usize = 64;
 const MAX_ANNOTATIONS: usize = 20;
 const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
 
-/// Whether an object may be stored, as far as its expressions and what belongs to them go.
+/// Whether an object may be stored, as far as goes what is written in it in other languages: expressions, certificates.
 pub fn check(spec: &ResourceSpec, object: &Object) -> Result<(), Status> {
     let group = spec.group();
     if group == "resource.k8s.io" {
@@ -36,6 +39,10 @@ pub fn check(spec: &ResourceSpec, object: &Object) -> Result<(), Status> {
         let errors = crate::flow::defaults::check(spec.kind(), object);
         return if errors.is_empty() { Ok(()) } else { Err(field::status(group, spec.kind(), object.name(), &errors)) };
     }
+    if (group, spec.kind()) == ("certificates.k8s.io", "CertificateSigningRequest") {
+        let error = certificates::request(object);
+        return error.map_or(Ok(()), |error| Err(field::status(group, spec.kind(), object.name(), &[error])));
+    }
     if group != GROUP {
         return Ok(());
     }
@@ -45,7 +52,7 @@ pub fn check(spec: &ResourceSpec, object: &Object) -> Result<(), Status> {
         "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy" => policy(object, own, &root),
         "ValidatingAdmissionPolicyBinding" => binding(own, &root, true),
         "MutatingAdmissionPolicyBinding" => binding(own, &root, false),
-        "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => webhooks(object),
+        "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => hooks(object),
         _ => Errors::new(),
     };
     if errors.is_empty() { Ok(()) } else { Err(field::status(GROUP, spec.kind(), object.name(), &errors)) }
@@ -383,7 +390,7 @@ fn actions(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// The match conditions of webhooks.
-fn webhooks(object: &Object) -> Errors {
+fn hooks(object: &Object) -> Errors {
     let mut errors = Errors::new();
     let hooks = object.get(&["webhooks"]).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for (index, hook) in hooks.iter().enumerate() {

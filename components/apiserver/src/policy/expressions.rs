@@ -77,6 +77,8 @@ fn compile(source: &str, scope: &Scope, gives: Gives) -> Result<Program, String>
     if gives.fits(program.result()) {
         Ok(program)
     } else {
-        Err(format!("must evaluate to {} but got {}", gives.shown(), program.result()))
+        let found = program.result();
+        let found = if matches!(found, Type::Null) { "null_type".to_owned() } else { found.to_string() };
+        Err(format!("must evaluate to {} but got {found}", gives.shown()))
     }
 }

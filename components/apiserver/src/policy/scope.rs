@@ -94,7 +94,12 @@ pub(super) fn declare(object: &Type, params: Option<&Type>, authorizer: bool, pa
         variables.insert("authorizer".to_owned(), types::AUTHORIZER);
         variables.insert(REQUEST_RESOURCE.to_owned(), types::RESOURCE_CHECK);
     }
-    Scope { variables, structs: if patches { vec!["Object", "JSONPatch"] } else { Vec::new() } }
+    Scope { variables, structs: structs(patches) }
+}
+
+/// The structs that an expression may make.
+pub(super) fn structs(patches: bool) -> Vec<&'static str> {
+    if patches { vec!["Object", "JSONPatch"] } else { Vec::new() }
 }
 
 /// Declares what `variables` has so far.

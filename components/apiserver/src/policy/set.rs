@@ -80,9 +80,14 @@ impl Policy {
         let spec = object.get(&["spec"]).cloned().unwrap_or_default();
         let params = spec["paramKind"].is_object().then_some(params);
         let patches = object.kind() == "MutatingAdmissionPolicy";
-        let mut scope = scope::declare(kind, params, true, patches);
+        let mut scope = scope::declare(kind, params, true, false);
         let (mut variables, mut known) = (Vec::new(), Vec::new());
-        scope::declare_variables(&mut scope, &known);
+        let mut for_messages = scope::declare(kind, params, false, false);
+        // Without any, nobody knows what `variables` is.
+        let has_variables = items(&spec, "variables").next().is_some();
+        if has_variables {
+            scope::declare_variables(&mut scope, &known);
+        }
         for variable in items(&spec, "variables") {
             let name = text(variable, "name").to_owned();
             let expression = Expression::new(text(variable, "expression"), &scope, Gives::Anything);
@@ -91,8 +96,11 @@ impl Policy {
             variables.push((name, expression));
             scope::declare_variables(&mut scope, &known);
         }
-        let mut for_messages = scope::declare(kind, params, false, false);
-        scope::declare_variables(&mut for_messages, &known);
+        if has_variables {
+            scope::declare_variables(&mut for_messages, &known);
+        }
+        // What a mutation gives has types that variables cannot have.
+        scope.structs = scope::structs(patches);
         let validation = |validation: &Value| {
             let message = text(validation, "messageExpression");
             Validation {

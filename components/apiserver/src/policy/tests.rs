@@ -91,7 +91,7 @@ fn wrong_mutating_policies_and_bindings_are_not_stored() {
         (apply("1"), "must evaluate to Object but got int"),
         (apply(""), "spec.mutations[0].applyConfiguration.expression: Required value"),
         (patch("[JSONPatch{op: 1}]"), "expected type of field 'op' is 'string' but provided type is 'int'"),
-        (patch("[JSONPatch{at: 'x'}]"), "undefined field 'at'"),
+        (patch("[JSONPatch{at: 'x'}]"), "expected type of field 'at' is '' but provided type is 'string'"),
         (json!({"patchType": "JSONPatch"}), "must be specified when patchType is JSONPatch"),
         (json!({"patchType": "Other"}), "spec.mutations[0].patchType: Unsupported value"),
         (json!({}), "spec.mutations[0].patchType: Required value"),
