@@ -1,12 +1,20 @@
 //! What is right about an object and still not what its writer may have wanted: clients are told, and the object is stored.
 
+mod addresses;
 mod deprecated;
-mod pods;
+mod network;
+mod overlaps;
+pub mod pods;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::object::Object;
 use crate::validate::text;
+
+const MOUNTABLE: &str = "kubernetes.io/enforce-mountable-secrets";
+const INGRESS_CLASS: &str = "kubernetes.io/ingress.class";
+/// How names end of what a server reads out of files of its own.
+const STATIC: &str = ".static.k8s.io";
 
 /// The warnings about a written object, without `old` about a new one.
 pub fn of(group: &str, kind: &str, old: Option<&Object>, object: &Object) -> Vec<String> {
@@ -22,26 +30,25 @@ pub fn of(group: &str, kind: &str, old: Option<&Object>, object: &Object) -> Vec
         }
         ("", "PodTemplate") => template(object.get(&["template"]).unwrap_or(&none), "template", &mut all),
         ("", "ReplicationController") | ("apps", "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet") => {
-            if old.is_none() && !matches!(kind, "DaemonSet" | "StatefulSet") {
+            if old.is_none() && !matches!(kind, "StatefulSet" | "DaemonSet") {
                 named(object.name(), "Pod names and hostnames", &mut all);
             }
             template(&spec["template"], "spec.template", &mut all);
-            if kind == "StatefulSet" && spec["revisionHistoryLimit"].as_i64().is_some_and(|limit| limit < 0) {
-                let told = "a negative value retains all historical revisions; a value >= 0 is recommended";
-                all.push(format!("spec.revisionHistoryLimit: {told}"));
+            if kind == "StatefulSet" {
+                stateful_set(spec, &mut all);
             }
         }
         ("batch", "Job") => {
             if old.is_none() {
                 named(object.name(), "Pod names and hostnames", &mut all);
             }
-            template(&spec["template"], "spec.template", &mut all);
+            job(spec, "spec", &mut all);
         }
         ("batch", "CronJob") => {
             if old.is_none() {
                 named(object.name(), "Pod names and hostnames", &mut all);
             }
-            template(&spec["jobTemplate"]["spec"]["template"], "spec.jobTemplate.spec.template", &mut all);
+            job(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", &mut all);
         }
         ("", "Service") => service(spec, object, &mut all),
         ("", "PersistentVolume") => deprecated::volume(spec, object, &mut all),
@@ -49,7 +56,24 @@ pub fn of(group: &str, kind: &str, old: Option<&Object>, object: &Object) -> Vec
             if object.get(&["metadata", "annotations", deprecated::CLASS]).is_some() {
                 all.push(deprecated::class_annotation());
             }
-            pods::fractions(&spec["resources"], "spec.resources", "storage", &mut all);
+            pods::storage(spec, "spec", &mut all);
+        }
+        ("", "ServiceAccount") => {
+            let annotated = |object: &Object| object.get(&["metadata", "annotations", MOUNTABLE]).is_some();
+            if annotated(object) && !old.is_some_and(annotated) {
+                let text = "prefer separate namespaces to isolate access to mounted secrets";
+                all.push(format!("metadata.annotations[{MOUNTABLE}]: deprecated in v1.32+; {text}"));
+            }
+        }
+        ("", "Endpoints") => network::endpoints(object, &mut all),
+        ("discovery.k8s.io", "EndpointSlice") => network::slice(old, object, &mut all),
+        ("networking.k8s.io", "NetworkPolicy") => network::policy(spec, &mut all),
+        ("networking.k8s.io", "Ingress") => {
+            let annotated = object.get(&["metadata", "annotations", INGRESS_CLASS]).is_some();
+            if old.is_none() && annotated && spec["ingressClassName"].is_null() {
+                let text = "is deprecated, please use 'spec.ingressClassName' instead";
+                all.push(format!("annotation {INGRESS_CLASS:?} {text}"));
+            }
         }
         ("", "Node") => {
             if spec["configSource"].is_object() {
@@ -58,13 +82,8 @@ pub fn of(group: &str, kind: &str, old: Option<&Object>, object: &Object) -> Vec
             if spec["externalID"].as_str().is_some_and(|id| !id.is_empty()) {
                 all.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
             }
-        }
-        ("storage.k8s.io", "CSIDriver") => {
-            let tokens = spec["tokenRequests"].as_array().is_some_and(|tokens| !tokens.is_empty());
-            if tokens && spec["serviceAccountTokenInSecrets"].is_null() {
-                let told = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
-                            prevent possible logging of tokens in volume attributes";
-                all.push(told.to_owned());
+            for (at, range) in spec["podCIDRs"].as_array().into_iter().flatten().enumerate() {
+                addresses::range(&format!("spec.podCIDRs[{at}]"), range.as_str().unwrap_or_default(), &mut all);
             }
         }
         ("node.k8s.io", "RuntimeClass") => {
@@ -73,6 +92,32 @@ pub fn of(group: &str, kind: &str, old: Option<&Object>, object: &Object) -> Vec
                 all.push(format!("scheduling.nodeSelector: {message}"));
             }
         }
+        ("storage.k8s.io", "StorageClass") => topologies(object, &mut all),
+        ("storage.k8s.io", "CSIStorageCapacity") => {
+            deprecated::node_selector(object.get(&["nodeTopology"]).unwrap_or(&none), "nodeTopology", &mut all);
+        }
+        ("storage.k8s.io", "CSIDriver") => {
+            let requests =
+                |object: &Object| object.get(&["spec", "tokenRequests"]).cloned().filter(|list| *list != json!([]));
+            let asked = requests(object);
+            let is_new = asked.is_some() && old.and_then(requests) != asked;
+            if is_new && spec["serviceAccountTokenInSecrets"].is_null() {
+                let text = "if supported by this CSI driver, set to true to prevent possible logging of tokens in volume \
+                            attributes";
+                all.push(format!("spec.serviceAccountTokenInSecrets is unset; {text}"));
+            }
+        }
+        ("resource.k8s.io", "ResourceSlice") => {
+            let driver = spec["driver"].as_str().unwrap_or_default();
+            if driver != driver.to_lowercase() {
+                let text = format!("driver names should be lowercase; {driver:?} contains uppercase characters");
+                all.push(format!("spec.driver: {text}"));
+            }
+        }
+        ("admissionregistration.k8s.io", _) if object.name().ends_with(STATIC) => {
+            let text = "are reserved for static manifest-based configurations and cannot be managed via the API";
+            all.push(format!("metadata.name: names ending with {STATIC:?} {text}"));
+        }
         _ => {}
     }
     all
@@ -80,6 +125,38 @@ pub fn of(group: &str, kind: &str, old: Option<&Object>, object: &Object) -> Vec
 
 fn template(template: &Value, path: &str, all: &mut Vec<String>) {
     pods::of(&template["spec"], &template["metadata"], path, all);
+}
+
+fn job(spec: &Value, path: &str, all: &mut Vec<String>) {
+    let number = |field: &str| spec[field].as_i64().unwrap_or(0);
+    if spec["completionMode"] == "Indexed" && number("completions") > 100_000 && number("parallelism") > 10_000 {
+        all.push(format!(
+            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+             Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        ));
+    }
+    template(&spec["template"], &format!("{path}.template"), all);
+}
+
+fn stateful_set(spec: &Value, all: &mut Vec<String>) {
+    for (at, claim) in spec["volumeClaimTemplates"].as_array().into_iter().flatten().enumerate() {
+        pods::storage(&claim["spec"], &format!("spec.volumeClaimTemplates[{at}]"), all);
+    }
+    if spec["revisionHistoryLimit"].as_i64().is_some_and(|limit| limit < 0) {
+        let text = "a negative value retains all historical revisions; a value >= 0 is recommended";
+        all.push(format!("spec.revisionHistoryLimit: {text}"));
+    }
+}
+
+fn topologies(class: &Object, all: &mut Vec<String>) {
+    let terms = class.get(&["allowedTopologies"]).and_then(Value::as_array);
+    for (at, term) in terms.into_iter().flatten().enumerate() {
+        for (index, expression) in term["matchLabelExpressions"].as_array().into_iter().flatten().enumerate() {
+            let path = format!("allowedTopologies[{at}].matchLabelExpressions[{index}].key");
+            let key = expression["key"].as_str().unwrap_or_default();
+            all.extend(deprecated::label(key).map(|message| format!("{path}: {message}")));
+        }
+    }
 }
 
 /// A name that becomes a host's should be able to be one.
@@ -99,26 +176,42 @@ fn service(spec: &Value, service: &Object, all: &mut Vec<String>) {
     if service.get(&["metadata", "annotations", HINTS]).is_some() {
         all.push(format!("annotation {HINTS} is deprecated, please use service.kubernetes.io/topology-mode instead"));
     }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let list = |field: &str| -> Vec<String> { spec[field].as_array().into_iter().flatten().map(text).collect() };
     let named = spec["type"] == "ExternalName";
     let headless = spec["type"] == "ClusterIP" && spec["clusterIP"] == "None";
     let has = |field: &str| spec[field].as_str().is_some_and(|text| !text.is_empty());
-    let external = spec["externalIPs"].as_array().is_some_and(|list| !list.is_empty());
-    let told = [
-        (headless && has("loadBalancerIP"), "spec.loadBalancerIP is ignored for headless services"),
-        (headless && external, "spec.externalIPs is ignored for headless services"),
-        (headless && spec["sessionAffinity"] != "None", "spec.SessionAffinity is ignored for headless services"),
-        (
-            external && !headless && !named,
-            "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
-        ),
-        (named && external, "spec.externalIPs is ignored when spec.type is \"ExternalName\""),
-        (!named && has("externalName"), "spec.externalName is ignored when spec.type is not \"ExternalName\""),
-        (
-            spec["trafficDistribution"] == "PreferClose",
-            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
-        ),
-    ];
-    all.extend(told.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned()));
+    let outside = list("externalIPs");
+    let external = !outside.is_empty();
+    let tell = |holds: bool, text: &str, all: &mut Vec<String>| {
+        if holds {
+            all.push(text.to_owned());
+        }
+    };
+    let addressed = |field: &str, texts: &[String], all: &mut Vec<String>| {
+        for (at, text) in texts.iter().enumerate() {
+            addresses::address(&format!("spec.{field}[{at}]"), text, all);
+        }
+    };
+    if !headless && !named {
+        addressed("clusterIPs", &list("clusterIPs"), all);
+    }
+    tell(headless && has("loadBalancerIP"), "spec.loadBalancerIP is ignored for headless services", all);
+    tell(headless && external, "spec.externalIPs is ignored for headless services", all);
+    let sticks = headless && spec["sessionAffinity"] != "None";
+    tell(sticks, "spec.SessionAffinity is ignored for headless services", all);
+    addressed("externalIPs", &outside, all);
+    let going = "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
+    tell(external && !headless && !named, going, all);
+    addresses::address("spec.loadBalancerIP", spec["loadBalancerIP"].as_str().unwrap_or_default(), all);
+    for (at, range) in list("loadBalancerSourceRanges").iter().enumerate() {
+        addresses::range(&format!("spec.loadBalancerSourceRanges[{at}]"), range, all);
+    }
+    tell(named && external, "spec.externalIPs is ignored when spec.type is \"ExternalName\"", all);
+    let nameless = !named && has("externalName");
+    tell(nameless, "spec.externalName is ignored when spec.type is not \"ExternalName\"", all);
+    let close = spec["trafficDistribution"] == "PreferClose";
+    tell(close, "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"", all);
 }
 
 #[cfg(test)]
@@ -182,6 +275,142 @@ mod tests {
                 Some(
                     "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent \
                      possible logging of tokens in volume attributes",
+                ),
+            ),
+            (
+                (
+                    "",
+                    "Pod",
+                    json!({"metadata": {"name": "a", "annotations": {"seccomp.security.alpha.kubernetes.io/pod": "x"}}}),
+                ),
+                Some(
+                    "metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: non-functional in v1.27+; use the \
+                     \"seccompProfile\" field instead",
+                ),
+            ),
+            (
+                (
+                    "",
+                    "PodTemplate",
+                    json!({"template": {
+                        "metadata": {"annotations": {"container.apparmor.security.beta.kubernetes.io/c": "runtime/default"}},
+                        "spec": {"containers": [{"name": "c"}]},
+                    }}),
+                ),
+                Some(
+                    "template.metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; \
+                     use the \"appArmorProfile\" field instead",
+                ),
+            ),
+            (
+                (
+                    "",
+                    "PodTemplate",
+                    json!({"template": {
+                        "metadata": {"annotations": {"container.apparmor.security.beta.kubernetes.io/c": "localhost/p"}},
+                        "spec": {"containers": [{"name": "c"}], "securityContext": {
+                            "appArmorProfile": {"type": "Localhost", "localhostProfile": "p"},
+                        }},
+                    }}),
+                ),
+                None,
+            ),
+            (
+                pod(json!({"overhead": {"memory": "1500m"}})),
+                Some("spec.overhead[memory]: fractional byte value \"1500m\" is invalid, must be an integer"),
+            ),
+            (
+                pod(json!({"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {
+                    "resources": {"requests": {"storage": "1500m"}},
+                }}}}]})),
+                Some(
+                    "spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources.requests[storage]: fractional byte value \
+                     \"1500m\" is invalid, must be an integer",
+                ),
+            ),
+            (
+                pod(json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"preference": {"matchExpressions": [{"key": "a", "values": ["!"]}]}},
+                ]}}})),
+                Some(
+                    "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.\
+                     matchExpressions[0].values[0]: ! is invalid, a valid label must be an empty string or consist of \
+                     alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. \
+                     'MyValue',  or 'my_value',  or '12345', regex used for validation is \
+                     '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+                ),
+            ),
+            (
+                (
+                    "batch",
+                    "Job",
+                    json!({"metadata": {"name": "a"}, "spec": {
+                        "completionMode": "Indexed", "completions": 100_001, "parallelism": 10_001,
+                    }}),
+                ),
+                Some(
+                    "spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+                     Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
+                ),
+            ),
+            (
+                (
+                    "storage.k8s.io",
+                    "StorageClass",
+                    json!({"allowedTopologies": [{"matchLabelExpressions": [
+                        {"key": "beta.kubernetes.io/os"},
+                    ]}]}),
+                ),
+                Some(
+                    "allowedTopologies[0].matchLabelExpressions[0].key: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+                ),
+            ),
+            (
+                (
+                    "networking.k8s.io",
+                    "Ingress",
+                    json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "x"}}}),
+                ),
+                Some(
+                    "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead",
+                ),
+            ),
+            (
+                ("discovery.k8s.io", "EndpointSlice", json!({"addressType": "FQDN"})),
+                Some("spec.addressType: FQDN endpoints are deprecated"),
+            ),
+            (
+                (
+                    "networking.k8s.io",
+                    "NetworkPolicy",
+                    json!({"spec": {"egress": [{"to": [{"ipBlock": {"cidr": "2001:DB8::/32"}}]}]}}),
+                ),
+                Some(
+                    "spec.egress[0].to[0].ipBlock.cidr: IPv6 CIDR value \"2001:DB8::/32\" should be in RFC 5952 canonical \
+                     format (\"2001:db8::/32\")",
+                ),
+            ),
+            (
+                (
+                    "",
+                    "ServiceAccount",
+                    json!({"metadata": {"annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}}),
+                ),
+                Some(
+                    "metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate \
+                     namespaces to isolate access to mounted secrets",
+                ),
+            ),
+            (("", "PersistentVolume", json!({"spec": {"quobyte": {}}})), None),
+            (
+                (
+                    "admissionregistration.k8s.io",
+                    "ValidatingAdmissionPolicy",
+                    json!({"metadata": {"name": "a.static.k8s.io"}}),
+                ),
+                Some(
+                    "metadata.name: names ending with \".static.k8s.io\" are reserved for static manifest-based configurations \
+                     and cannot be managed via the API",
                 ),
             ),
             (

@@ -91,7 +91,10 @@ pub fn prepare_create(request: &ResourceRequest, object: &mut Object, uid: &str,
                 "message": "Local APIServices are always available", "lastTransitionTime": now});
             object.set(&["status", "conditions"], vec![condition]);
         }
-        ("", "pods") => pods::prepare(object),
+        ("", "pods") => {
+            pods::prepare(object);
+            pods::confine(object, &request.warnings);
+        }
         ("", "persistentvolumeclaims") => {
             data_sources(None, object);
             object.set(&["status", "phase"], "Pending");

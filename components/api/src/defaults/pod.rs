@@ -56,6 +56,10 @@ pub(super) fn pod(pod: &mut Map<String, Value>) {
             }
         }
         self::spec(spec);
+        // Only a Pod, too: upstream makes the best of it where a Pod is read, and leaves templates as they are.
+        if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+            spec.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
+        }
     });
     // The address of old is the first of those of now; where they disagree, it is the only one.
     visit(pod, "status", &mut |status| {

@@ -30,6 +30,15 @@ fn assert_holds(whole: &Value, part: &Value, path: &str) {
 }
 
 #[test]
+fn a_negative_period_of_grace_is_one_second_in_a_pod_alone() {
+    let spec = json!({"terminationGracePeriodSeconds": -5, "containers": []});
+    let pod = defaulted("", "v1", "Pod", json!({"spec": spec}));
+    assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 1);
+    let template = defaulted("", "v1", "PodTemplate", json!({"template": {"spec": spec}}));
+    assert_eq!(template["template"]["spec"]["terminationGracePeriodSeconds"], -5);
+}
+
+#[test]
 fn a_pod_is_completed() {
     let pod = defaulted(
         "",

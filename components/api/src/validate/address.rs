@@ -10,7 +10,7 @@ const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::f
 const RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 /// An IPv4 address whose numbers may have zeros in front.
-fn sloppy(text: &str) -> Option<IpAddr> {
+pub(crate) fn sloppy(text: &str) -> Option<IpAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
     }
@@ -68,7 +68,7 @@ pub(super) fn endpoint(text: &str, path: &Path, errors: &mut Errors) {
 
 /// A range: the address, how many bits it has, and how many of them are the same in all addresses of the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Range {
+pub(crate) struct Range {
     pub address: IpAddr,
     pub length: u32,
 }
@@ -93,7 +93,7 @@ impl Range {
     }
 
     /// The bits of the address that the range does not fix.
-    fn rest(self) -> u128 {
+    pub fn rest(self) -> u128 {
         let (number, bits) = self.parts();
         let free = bits - self.length;
         if free == 128 { number } else { number & ((1 << free) - 1) }

@@ -55,7 +55,8 @@ pub(super) fn request(spec: &Value, path: &Path, errors: &mut Errors) {
     let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default();
     let text = String::from_utf8_lossy(&decoded);
     if first_block(&text).is_none_or(|(kind, _)| kind != "CERTIFICATE REQUEST") {
-        errors.push(Error::invalid(&path.child("request"), encoded, "PEM block type must be CERTIFICATE REQUEST"));
+        let shown = spec["request"].clone();
+        errors.push(Error::invalid(&path.child("request"), shown, "PEM block type must be CERTIFICATE REQUEST"));
     }
     let usages: Vec<&str> = list(spec, "usages").iter().filter_map(Value::as_str).collect();
     let of_usages = path.child("usages");

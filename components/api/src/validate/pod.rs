@@ -161,7 +161,8 @@ fn names(spec: &Value, path: &Path, errors: &mut Errors) {
     ];
     for (field, rule) in names {
         let name = str_of(spec, field);
-        if !name.is_empty() {
+        // A class is named or left out; the others may be empty.
+        if !name.is_empty() || (field == "runtimeClassName" && spec[field].is_string()) {
             complain(rule(name), name, &path.child(field), errors);
         }
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::object::Object;
+use crate::validate::text;
 
 /// The annotation that named a claim's class before there was a field.
 pub const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
@@ -17,6 +18,8 @@ const LABELS: &[(&str, &str)] = &[
     ),
     ("failure-domain.beta.kubernetes.io/zone", "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"),
     ("beta.kubernetes.io/instance-type", "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"),
+    ("app.kubernetes.io/created-by", "deprecated since v1.9"),
+    ("scheduler.alpha.kubernetes.io/preferAvoidPods", "deprecated since v1.22; use Taints and Tolerations instead"),
     ("node-role.kubernetes.io/master", "use \"node-role.kubernetes.io/control-plane\" instead"),
 ];
 
@@ -32,6 +35,9 @@ pub const VOLUMES: &[(&str, &str, &str)] = &[
     ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
+
+/// The kinds of [`VOLUMES`] that are told of in PersistentVolumes, in upstream's order.
+const OF_VOLUMES: [&str; 6] = ["cephfs", "photonPersistentDisk", "scaleIO", "storageos", "glusterfs", "rbd"];
 
 /// What is said of a node's label.
 pub fn label(key: &str) -> Option<&'static str> {
@@ -58,7 +64,35 @@ pub fn volume(spec: &Value, volume: &Object, all: &mut Vec<String>) {
                     provisioning.";
         all.push(format!("spec.persistentVolumeReclaimPolicy: {text}"));
     }
-    for (_, shown, text) in VOLUMES.iter().filter(|(field, ..)| spec[*field].is_object()) {
-        all.push(format!("spec.{shown}: {text}"));
+    let terms = spec["nodeAffinity"]["required"]["nodeSelectorTerms"].as_array();
+    for (at, term) in terms.into_iter().flatten().enumerate() {
+        node_term(term, false, &format!("spec.nodeAffinity.required.nodeSelectorTerms[{at}]"), all);
+    }
+    for kind in OF_VOLUMES.iter().filter(|field| spec[**field].is_object()) {
+        let row = VOLUMES.iter().find(|(field, ..)| field == kind);
+        all.extend(row.map(|(_, shown, text)| format!("spec.{shown}: {text}")));
+    }
+}
+
+/// A term of a selector of nodes. `checks` says whether its values are looked at, where they are only preferred.
+pub fn node_term(term: &Value, checks: bool, path: &str, all: &mut Vec<String>) {
+    for (at, expression) in term["matchExpressions"].as_array().into_iter().flatten().enumerate() {
+        let key = expression["key"].as_str().unwrap_or_default();
+        if let Some(message) = label(key) {
+            all.push(format!("{path}.matchExpressions[{at}].key: {key} is {message}"));
+        }
+        let values = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        for (index, value) in values.enumerate().filter(|_| checks) {
+            let path = format!("{path}.matchExpressions[{at}].values[{index}]");
+            all.extend(text::label_value(value).into_iter().map(|why| format!("{path}: {value} is invalid, {why}")));
+        }
+    }
+}
+
+/// A selector of nodes by their labels.
+pub fn node_selector(selector: &Value, path: &str, all: &mut Vec<String>) {
+    node_term(selector, false, path, all);
+    for (key, _) in selector["matchLabels"].as_object().into_iter().flatten() {
+        all.extend(label(key).map(|message| format!("{path}.matchLabels.{key}: {message}")));
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::deprecated;
+use super::{addresses, deprecated, overlaps};
 use crate::quantity::Quantity;
 
 const ANNOTATIONS: &[(&str, &str)] = &[
@@ -15,6 +15,12 @@ const ANNOTATIONS: &[(&str, &str)] = &[
     ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
     ("security.alpha.kubernetes.io/unsafe-sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
 ];
+const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+/// How annotations begin that gave a container its AppArmor profile before there was a field.
+pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+/// Resources that are counted in bytes.
+const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
@@ -33,43 +39,124 @@ pub fn of(spec: &Value, metadata: &Value, at: &str, all: &mut Vec<String>) {
     for (key, message) in ANNOTATIONS.iter().filter(|(key, _)| metadata["annotations"][*key].is_string()) {
         all.push(format!("{}[{key}]: {message}", path("metadata.annotations")));
     }
-    for (at, volume) in list(spec, "volumes").iter().enumerate() {
-        for (_, shown, message) in deprecated::VOLUMES.iter().filter(|(field, ..)| volume[*field].is_object()) {
-            all.push(format!("{}[{at}].{shown}: {message}", path("spec.volumes")));
+    volumes(spec, &path("spec.volumes"), all);
+    overlaps::of(list(spec, "volumes"), all);
+    twice(list(spec, "hostAliases"), "ip", "ip", &path("spec.hostAliases"), all);
+    let secrets = list(spec, "imagePullSecrets");
+    twice(secrets, "name", "name", &path("spec.imagePullSecrets"), all);
+    for (at, _) in secrets.iter().enumerate().filter(|(_, secret)| text(secret, "name").is_empty()) {
+        all.push(format!("{}[{at}].name: invalid empty name \"\"", path("spec.imagePullSecrets")));
+    }
+    for resource in BYTES {
+        fraction(&spec["overhead"][resource], &format!("{}[{resource}]", path("spec.overhead")), all);
+    }
+    if spec["securityContext"]["seccompProfile"].is_null() {
+        old_seccomp(metadata, SECCOMP_POD, &path("metadata.annotations"), all);
+    }
+    let mut containers = Vec::new();
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        for (index, container) in list(spec, field).iter().enumerate() {
+            containers.push((format!("{}[{index}]", path(&format!("spec.{field}"))), container));
         }
     }
-    for volume in list(spec, "volumes") {
-        let bare = |source: &&Value| source.as_object().is_none_or(|kinds| kinds.values().all(Value::is_null));
-        let count = list(&volume["projected"], "sources").iter().filter(bare).count();
-        let told = format!("volume {:?} (Projected) has no sources provided", text(volume, "name"));
-        all.extend(std::iter::repeat_n(told, count));
-    }
-    for (field, name, what) in [("hostAliases", "ip", "ip"), ("imagePullSecrets", "name", "name")] {
-        let mut seen = BTreeSet::new();
-        for (at, item) in list(spec, field).iter().enumerate() {
-            let value = text(item, name);
-            if !seen.insert(value) {
-                all.push(format!("{}[{at}].{name}: duplicate {what} {value:?}", path(&format!("spec.{field}"))));
-            }
-            if field == "imagePullSecrets" && value.is_empty() {
-                all.push(format!("{}[{at}].name: invalid empty name {value:?}", path("spec.imagePullSecrets")));
+    for (place, container) in &containers {
+        let name = text(container, "name");
+        if container["securityContext"]["seccompProfile"].is_null() {
+            old_seccomp(metadata, &format!("{SECCOMP_CONTAINER}{name}"), &path("metadata.annotations"), all);
+        }
+        // A Pod is told where its fields are made of its annotations.
+        if !at.is_empty() && container["securityContext"]["appArmorProfile"].is_null() {
+            let key = format!("{APP_ARMOR}{name}");
+            let profile = metadata["annotations"][&key].as_str().map(app_armor);
+            let of_pod = &spec["securityContext"]["appArmorProfile"];
+            if profile.is_some_and(|profile| of_pod.is_null() || profile.as_ref() != Some(of_pod)) {
+                all.push(old_app_armor(&key, &path("metadata.annotations")));
             }
         }
+        for resource in BYTES {
+            for field in ["limits", "requests"] {
+                let amount = &container["resources"][field][resource];
+                fraction(amount, &format!("{place}.resources.{field}[{resource}]"), all);
+            }
+        }
+        environment(container, place, all);
     }
     let mut ports = Ports::default();
-    for field in ["initContainers", "containers", "ephemeralContainers"] {
-        for (at, container) in list(spec, field).iter().enumerate() {
-            let path = format!("{}[{at}]", path(&format!("spec.{field}")));
-            for resource in ["memory", "ephemeral-storage"] {
-                fractions(&container["resources"], &format!("{path}.resources"), resource, all);
-            }
-            environment(container, &path, all);
-            ports.look(container, &path, all);
-        }
-    }
+    containers.iter().for_each(|(place, container)| ports.look(container, place, all));
+    containers.iter().for_each(|(place, container)| ports.name(container, place, all));
     if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
         let told = "must be >= 0; negative values are invalid and will be treated as 1";
         all.push(format!("{}: {told}", path("spec.terminationGracePeriodSeconds")));
+    }
+    for (kind, when) in [
+        ("podAffinity", REQUIRED),
+        ("podAffinity", PREFERRED),
+        ("podAntiAffinity", REQUIRED),
+        ("podAntiAffinity", PREFERRED),
+    ] {
+        for (at, term) in list(&spec["affinity"][kind], when).iter().enumerate() {
+            let (inner, term) =
+                if when == PREFERRED { (".podAffinityTerm", &term["podAffinityTerm"]) } else { ("", term) };
+            if !term["labelSelector"].is_object() {
+                let path = path(&format!("spec.affinity.{kind}.{when}[{at}]{inner}.labelSelector"));
+                all.push(format!("{path}: a null labelSelector results in matching no pod"));
+            }
+        }
+    }
+    for (at, server) in list(&spec["dnsConfig"], "nameservers").iter().filter_map(Value::as_str).enumerate() {
+        addresses::address(&format!("{}[{at}]", path("spec.dnsConfig.nameservers")), server, all);
+    }
+    for (at, alias) in list(spec, "hostAliases").iter().enumerate() {
+        addresses::address(&format!("{}[{at}].ip", path("spec.hostAliases")), text(alias, "ip"), all);
+    }
+}
+
+fn volumes(spec: &Value, path: &str, all: &mut Vec<String>) {
+    for (at, volume) in list(spec, "volumes").iter().enumerate() {
+        for (field, shown, message) in deprecated::VOLUMES {
+            // Upstream looks at claims between the older kinds and these.
+            if *field == "cephfs" {
+                let claim = &volume["ephemeral"]["volumeClaimTemplate"]["spec"];
+                storage(claim, &format!("{path}[{at}].ephemeral.volumeClaimTemplate.spec"), all);
+            }
+            if volume[*field].is_object() {
+                all.push(format!("{path}[{at}].{shown}: {message}"));
+            }
+        }
+    }
+}
+
+/// Things of a list that are called the same.
+fn twice(items: &[Value], field: &str, what: &str, path: &str, all: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    for (at, item) in items.iter().enumerate() {
+        let value = text(item, field);
+        if !seen.insert(value) {
+            all.push(format!("{path}[{at}].{field}: duplicate {what} {value:?}"));
+        }
+    }
+}
+
+fn old_seccomp(metadata: &Value, key: &str, path: &str, all: &mut Vec<String>) {
+    if metadata["annotations"][key].is_string() {
+        all.push(format!("{path}[{key}]: non-functional in v1.27+; use the \"seccompProfile\" field instead"));
+    }
+}
+
+/// What is told of an annotation for AppArmor.
+pub fn old_app_armor(key: &str, path: &str) -> String {
+    format!("{path}[{key}]: deprecated since v1.30; use the \"appArmorProfile\" field instead")
+}
+
+/// The field that an annotation for AppArmor stands for; none where it says nothing that a field can.
+pub fn app_armor(annotation: &str) -> Option<Value> {
+    match annotation {
+        "unconfined" => Some(json!({"type": "Unconfined"})),
+        "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
+        other => {
+            let profile = other.strip_prefix("localhost/").filter(|profile| !profile.is_empty())?;
+            Some(json!({"type": "Localhost", "localhostProfile": profile}))
+        }
     }
 }
 
@@ -85,23 +172,7 @@ fn placement(spec: &Value, path: &str, all: &mut Vec<String>) {
     let preferred =
         preferred.map(|(at, term)| (format!("{of_nodes}.{PREFERRED}[{at}].preference"), &term["preference"]));
     for (path, term) in required.chain(preferred) {
-        for (at, expression) in list(term, "matchExpressions").iter().enumerate() {
-            let key = text(expression, "key");
-            if let Some(message) = deprecated::label(key) {
-                all.push(format!("{path}.matchExpressions[{at}].key: {key} is {message}"));
-            }
-        }
-    }
-    let unselective = "labelSelector: a null labelSelector results in matching no pod";
-    for kind in ["podAffinity", "podAntiAffinity"] {
-        let (terms, of_pods) = (&spec["affinity"][kind], format!("{path}.affinity.{kind}"));
-        for (at, _) in list(terms, REQUIRED).iter().enumerate().filter(|(_, term)| !term["labelSelector"].is_object()) {
-            all.push(format!("{of_pods}.{REQUIRED}[{at}].{unselective}"));
-        }
-        let lacks = |term: &Value| !term["podAffinityTerm"]["labelSelector"].is_object();
-        for (at, _) in list(terms, PREFERRED).iter().enumerate().filter(|(_, term)| lacks(term)) {
-            all.push(format!("{of_pods}.{PREFERRED}[{at}].podAffinityTerm.{unselective}"));
-        }
+        deprecated::node_term(term, path.ends_with("preference"), &path, all);
     }
     for (at, constraint) in list(spec, "topologySpreadConstraints").iter().enumerate() {
         let path = format!("{path}.topologySpreadConstraints[{at}]");
@@ -116,15 +187,17 @@ fn placement(spec: &Value, path: &str, all: &mut Vec<String>) {
 }
 
 /// Parts of bytes, which there are none of.
-pub fn fractions(resources: &Value, path: &str, name: &str, all: &mut Vec<String>) {
-    for field in ["limits", "requests"] {
-        let amount = resources[field][name].as_str().and_then(|text| text.parse::<Quantity>().ok());
-        if let Some(amount) = amount.filter(|amount| amount.milli_value() % 1000 != 0) {
-            all.push(format!(
-                "{path}.{field}[{name}]: fractional byte value {:?} is invalid, must be an integer",
-                amount.to_string()
-            ));
-        }
+fn fraction(amount: &Value, path: &str, all: &mut Vec<String>) {
+    let amount = amount.as_str().and_then(|text| text.parse::<Quantity>().ok());
+    if let Some(amount) = amount.filter(|amount| amount.milli_value() % 1000 != 0) {
+        all.push(format!("{path}: fractional byte value {:?} is invalid, must be an integer", amount.to_string()));
+    }
+}
+
+/// What a claim asks for.
+pub fn storage(spec: &Value, path: &str, all: &mut Vec<String>) {
+    for field in ["requests", "limits"] {
+        fraction(&spec["resources"][field]["storage"], &format!("{path}.resources.{field}[storage]"), all);
     }
 }
 
@@ -179,7 +252,13 @@ impl<'a> Ports<'a> {
                 };
                 all.push(format!("{path}: {how} port definition with {other}"));
             }
-            others.push((path.clone(), port));
+            others.push((path, port));
+        }
+    }
+
+    fn name(&mut self, container: &'a Value, path: &str, all: &mut Vec<String>) {
+        for (at, port) in list(container, "ports").iter().enumerate() {
+            let path = format!("{path}.ports[{at}]");
             let name = text(port, "name");
             match self.names.get(name) {
                 _ if name.is_empty() => {}

@@ -10,9 +10,9 @@ use super::{Attributes, Context, Operation};
 const UNLIKE: &str = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead";
 
 fn class_of(context: &Context<'_>, attributes: &Attributes<'_>, pod: &Object) -> Result<Option<Object>, Status> {
-    let name = pod.str(&["spec", "runtimeClassName"]);
+    let Some(name) = pod.get(&["spec", "runtimeClassName"]).and_then(Value::as_str) else { return Ok(None) };
     if name.is_empty() {
-        return Ok(None);
+        return Err(Status::failed("resource name may not be empty"));
     }
     let found = context.cache.find("node.k8s.io", "runtimeclasses", "", name).and_then(|entry| entry.object());
     let missing = || attributes.forbidden(format!("pod rejected: RuntimeClass {name:?} not found"));

@@ -22,8 +22,6 @@ const MATCH_POLICIES: [&str; 2] = ["Equivalent", "Exact"];
 const CHANGING: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
-/// What can be changed on its way.
-const CHANGING: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 const MAX_CONDITIONS: usize = 64;
 const MAX_ANNOTATIONS: usize = 20;
 const MAX_VALUE_EXPRESSION: usize = 5 * 1024;

@@ -2,7 +2,10 @@
 
 use kinit_api::object::Object;
 use kinit_api::quantity::Quantity;
+use kinit_api::warnings::pods::{APP_ARMOR, app_armor, old_app_armor};
 use serde_json::{Map, Value, json};
+
+use crate::fields::Warnings;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -35,6 +38,40 @@ pub fn prepare(pod: &mut Object) {
     let constraints = pod.get_mut(&["spec", "topologySpreadConstraints"]).and_then(Value::as_array_mut);
     for constraint in constraints.into_iter().flatten() {
         follow(constraint, &labels);
+    }
+}
+
+/// Gives the containers of a new Pod the AppArmor profiles that annotations name, and tells what of it has a field now. What
+/// annotates a container that has a profile already is looked at when the Pod is checked.
+pub fn confine(pod: &mut Object, warnings: &Warnings) {
+    if pod.str(&["spec", "os", "name"]) == "windows" {
+        return;
+    }
+    let annotations = pod.get(&["metadata", "annotations"]).and_then(Value::as_object).cloned().unwrap_or_default();
+    if !annotations.keys().any(|key| key.starts_with(APP_ARMOR)) {
+        return;
+    }
+    let of_pod = pod.get(&["spec", "securityContext", "appArmorProfile"]).cloned();
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        let Some(containers) = pod.get_mut(&["spec", field]).and_then(Value::as_array_mut) else { continue };
+        for container in containers {
+            let key = format!("{APP_ARMOR}{}", container["name"].as_str().unwrap_or_default());
+            let has_profile = !container["securityContext"]["appArmorProfile"].is_null();
+            let Some(annotation) = annotations.get(&key).and_then(Value::as_str).filter(|_| !has_profile) else {
+                continue;
+            };
+            let profile = app_armor(annotation);
+            if profile.is_some() && profile == of_pod {
+                continue;
+            }
+            if let Some(profile) = profile {
+                if container["securityContext"].is_null() {
+                    container["securityContext"] = json!({});
+                }
+                container["securityContext"]["appArmorProfile"] = profile;
+            }
+            warnings.add(old_app_armor(&key, "metadata.annotations"));
+        }
     }
 }
 
@@ -89,6 +126,35 @@ mod tests {
 
     fn object(value: Value) -> Object {
         Object::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn annotations_for_app_armor_become_fields() {
+        let made = |annotation: &str, of_pod: Value, own: Value| {
+            let key = format!("{APP_ARMOR}c");
+            let mut pod = object(json!({"metadata": {"annotations": {key: annotation}}, "spec": {
+                "securityContext": {"appArmorProfile": of_pod},
+                "containers": [{"name": "c", "securityContext": {"appArmorProfile": own}}],
+            }}));
+            let warnings = Warnings::default();
+            confine(&mut pod, &warnings);
+            let mut headers = http::HeaderMap::new();
+            warnings.write(&mut headers);
+            let container = pod.get(&["spec", "containers"]).unwrap()[0].clone();
+            (container["securityContext"]["appArmorProfile"].clone(), headers.len())
+        };
+        let profile = |kind: &str| json!({"type": kind});
+        let local = json!({"type": "Localhost", "localhostProfile": "p"});
+        for (annotation, of_pod, own, wanted, warned) in [
+            ("runtime/default", Value::Null, Value::Null, profile("RuntimeDefault"), 1),
+            ("localhost/p", Value::Null, Value::Null, local, 1),
+            ("unconfined", profile("RuntimeDefault"), Value::Null, profile("Unconfined"), 1),
+            ("runtime/default", profile("RuntimeDefault"), Value::Null, Value::Null, 0),
+            ("runtime/default", Value::Null, profile("Unconfined"), profile("Unconfined"), 0),
+            ("odd", Value::Null, Value::Null, Value::Null, 1),
+        ] {
+            assert_eq!(made(annotation, of_pod, own), (wanted, warned), "{annotation}");
+        }
     }
 
     #[test]
