@@ -147,6 +147,11 @@ impl Error {
         blocking.contains(&self.reason)
     }
 
+    /// Whether this is about a field, or something within it.
+    pub(super) fn is_within(&self, path: &str) -> bool {
+        self.field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
+
     pub fn too_many(path: &Path, count: usize, most: usize) -> Self {
         let items = if most == 1 { "item" } else { "items" };
         let detail = format!("must have at most {most} {items}");

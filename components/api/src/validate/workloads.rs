@@ -159,11 +159,9 @@ fn selected(kind: &str, shown: &str, object: &Object, spec: &Value, path: &Path,
     }
 }
 
-/// That the selector, where there is one, selects the template's Pods.
+/// That the selector selects the template's Pods; none selects nothing.
 pub(super) fn matches(spec: &Value, path: &Path, errors: &mut Errors) {
-    if spec["selector"].is_object() {
-        matches_template(&selects(&spec["selector"]), spec, path, errors);
-    }
+    matches_template(&selects(&spec["selector"]), spec, path, errors);
 }
 
 fn matches_template(selects: &Selects, spec: &Value, path: &Path, errors: &mut Errors) {
