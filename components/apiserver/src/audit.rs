@@ -29,6 +29,7 @@ use batch::{Batch, Batches};
 use event::Event;
 use log::{Log, Rotation};
 use policy::Policy;
+pub use trail::Said;
 pub use trail::Trail;
 
 /// What is noted, and where.

@@ -196,7 +196,9 @@ pub fn now() -> String {
 /// The answer of a deed that has no object.
 fn success(code: u16) -> Response<Body> {
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code});
-    json_response(StatusCode::from_u16(code).unwrap_or(StatusCode::OK), status.to_string())
+    let mut response = json_response(StatusCode::from_u16(code).unwrap_or(StatusCode::OK), status.to_string());
+    response.extensions_mut().insert(crate::audit::Said(status));
+    response
 }
 
 /// A JSON answer.

@@ -178,6 +178,9 @@ pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object
     }
     let (policy, wrong) = Policy::of(&with_defaults(&namespace.labels().to_map(), &configuration.pod_security));
     if wrong.is_empty() && policy == Policy::default() {
+        if enforced {
+            request.annotations.add("pod-security.kubernetes.io/enforce-policy", policy.enforce.to_string());
+        }
         return Ok(());
     }
     let tree = object.value();

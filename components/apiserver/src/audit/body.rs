@@ -8,7 +8,8 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::{HeaderMap, header};
 use http_body::{Frame, SizeHint};
-use kinit_api::protobuf;
+use kinit_api::object::Object;
+use kinit_api::{defaults, protobuf, strict};
 use kinit_serving::{Body, BoxError};
 use serde_json::Value;
 
@@ -24,6 +25,19 @@ pub fn tree(content_type: &str, bytes: &[u8]) -> Option<Value> {
         "application/yaml" | "application/apply-patch+yaml" => serde_yaml::from_slice(bytes).ok(),
         _ => serde_json::from_slice(bytes).ok(),
     }
+}
+
+/// An object as a server has it that decoded it: without what its kind does not have, and with defaults. Custom kinds are as
+/// they are; `None` where it is none of its kind.
+pub fn decoded(tree: Value) -> Option<Value> {
+    let mut object = Object::from_value(tree)?;
+    let (api_version, kind) = (object.api_version().to_owned(), object.kind().to_owned());
+    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    if let Some(schema) = kinit_schema::kind(group, version, &kind) {
+        strict::conform(object.map_mut(), schema).ok()?;
+        defaults::apply(group, version, &kind, &mut object);
+    }
+    Some(object.into_value())
 }
 
 /// The tree of an answer.
@@ -120,5 +134,15 @@ mod tests {
         assert!(receiver.try_recv().is_err());
         drop(body);
         assert!(receiver.try_recv().is_ok());
+    }
+
+    #[test]
+    fn objects_are_noted_with_their_defaults() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "other": 1});
+        let noted = decoded(secret).unwrap();
+        assert_eq!(noted, json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "type": "Opaque"}));
+        assert_eq!(decoded(json!({"apiVersion": "v1", "kind": "Secret", "data": 1})), None);
+        let custom = json!({"apiVersion": "x.io/v1", "kind": "Foo", "spec": {"a": 1}});
+        assert_eq!(decoded(custom.clone()), Some(custom));
     }
 }

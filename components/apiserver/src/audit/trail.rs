@@ -35,6 +35,10 @@ pub struct Trail {
     pub annotations: Annotations,
 }
 
+/// What an answer says that is a Status of success, for the event.
+#[derive(Clone, Debug)]
+pub struct Said(pub Value);
+
 impl Trail {
     /// Begins with what the request's head says.
     pub fn new<B>(audit: &Arc<Audit>, id: &str, request: &Request<B>) -> Self {
@@ -113,12 +117,21 @@ impl Trail {
         let is_patch = self.asked.verb == "patch";
         if whole || self.asked.verb == "create" && content_type.starts_with(crate::negotiate::PROTOBUF) {
             let Some(mut tree) = body::tree(content_type, bytes) else { return };
-            if !is_patch {
-                self.names(&tree);
+            if self.asked.verb.starts_with("delete") {
+                // Options are noted in the form in which upstream has them inside.
+                if let Some(map) = tree.as_object_mut() {
+                    map.insert("apiVersion".into(), "meta.k8s.io/__internal".into());
+                    map.insert("kind".into(), "DeleteOptions".into());
+                }
+            } else if !is_patch {
                 if let (Some((version, kind)), Some(map)) = (named, tree.as_object_mut()) {
                     map.entry("apiVersion").or_insert_with(|| version.into());
                     map.entry("kind").or_insert_with(|| kind.into());
                 }
+                // What cannot be decoded is not noted.
+                let Some(decoded) = body::decoded(tree) else { return };
+                tree = decoded;
+                self.names(&tree);
             }
             if whole {
                 self.strip(&mut tree);
@@ -159,10 +172,13 @@ impl Trail {
         let lasts = self.asked.verb == "watch"
             || !self.asked.resource.is_empty() && STREAMS.contains(&self.asked.subresource.as_str());
         let code = response.status().as_u16();
-        self.event.response_status = Some(match response.extensions().get::<Status>() {
-            // What no handler answers has no more than a code.
-            Some(status) if !status.is_no_such_path() => untyped(status.to_value()),
-            _ => json!({"metadata": {}, "code": code}),
+        let said = response.extensions().get::<Said>().map(|said| untyped(with_code(said.0.clone(), code)));
+        self.event.response_status = said.or_else(|| {
+            Some(match response.extensions().get::<Status>() {
+                // What no handler answers has no more than a code.
+                Some(status) if !status.is_no_such_path() => untyped(status.to_value()),
+                _ => json!({"metadata": {}, "code": code}),
+            })
         });
         if lasts {
             if self.notes(Level::RequestResponse) {

@@ -12,6 +12,7 @@ use super::read::{Attempt, Base};
 use super::write::ATTEMPTS;
 use super::{Api, Payload, body, filter, json_response, now, object_response, paging, within};
 use crate::admission::{Attributes, Operation};
+use crate::audit::Said;
 use crate::render::{Item, List};
 use crate::request::ResourceRequest;
 use crate::storage::WriteError;
@@ -162,7 +163,9 @@ fn deleted(request: &ResourceRequest, object: &Object) -> Response<Body> {
         details["group"] = spec.group().into();
     }
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-    json_response(StatusCode::OK, status.to_string())
+    let mut response = json_response(StatusCode::OK, status.to_string());
+    response.extensions_mut().insert(Said(status));
+    response
 }
 
 #[cfg(test)]

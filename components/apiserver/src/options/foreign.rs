@@ -71,6 +71,7 @@ const FLAGS: &[(&str, Fate)] = &[
     ("etcd-readycheck-timeout", Idle(ASKED_ANYWAY)),
     ("etcd-servers-overrides", Only(NONE, "all kinds are kept by the etcd of --etcd-servers")),
     ("external-hostname", Idle("clients are told --advertise-address")),
+    ("feature-gates", Only(NONE, "features are those that v1.36 has on by default")),
     ("goaway-chance", Idle("clients keep their connections until the server ends")),
     ("http2-max-streams-per-connection", Idle("a connection has as many streams as the protocol's library lets")),
     ("kubelet-timeout", Idle("a kubelet is waited for as long as the request may take")),
