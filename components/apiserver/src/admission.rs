@@ -30,7 +30,7 @@ mod storage;
 pub use config::Configuration;
 pub use service_account::WARN_ONLY_SECONDS;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use kinit_api::object::Object;
@@ -260,14 +260,31 @@ pub struct Admission {
     quotas: Option<quota::Quotas>,
 }
 
+/// What is wrong with the names of plugins that options switch, in upstream's words.
+fn misnamed(options: &AdmissionOptions) -> Vec<String> {
+    let (on, off) = (&options.enable_admission_plugins, &options.disable_admission_plugins);
+    let known = |name: &String| PLUGINS.iter().any(|plugin| plugin.name == name);
+    let mut problems = Vec::new();
+    for (flag, names) in [("enable-admission-plugins", on), ("disable-admission-plugins", off)] {
+        let unknown = names.iter().filter(|name| !known(name));
+        problems.extend(unknown.map(|name| format!("{flag} plugin {name:?} is unknown")));
+    }
+    let both: BTreeSet<&str> = on.iter().filter(|name| off.contains(name)).map(String::as_str).collect();
+    if !both.is_empty() {
+        let both = Vec::from_iter(both).join(" ");
+        problems.push(format!("[{both}] in enable-admission-plugins and disable-admission-plugins overlapped"));
+    }
+    problems
+}
+
 impl Admission {
     /// The error names a plugin that does not exist.
     pub fn new(options: &AdmissionOptions) -> anyhow::Result<Self> {
-        let named = options.enable_admission_plugins.iter().chain(&options.disable_admission_plugins);
-        let known = |name: &str| PLUGINS.iter().any(|plugin| plugin.name == name);
-        if let Some(unknown) = named.clone().find(|name| !known(name)) {
-            let all: Vec<&str> = PLUGINS.iter().map(|plugin| plugin.name).collect();
-            anyhow::bail!("there is no admission plugin {unknown:?}; there are {}", all.join(", "));
+        let problems = misnamed(options);
+        match &*problems {
+            [] => {}
+            [one] => anyhow::bail!("{one}"),
+            all => anyhow::bail!("[{}]", all.join(", ")),
         }
         let unserved = |name: &&String| PLUGINS.iter().any(|plugin| plugin.name == **name && !plugin.served);
         if let Some(name) = options.enable_admission_plugins.iter().find(unserved) {
@@ -385,7 +402,19 @@ mod tests {
         assert_eq!(mutators(&["--enable-admission-plugins=NodeRestriction"]), default + 1);
         assert_eq!(mutators(&["--disable-admission-plugins=Priority"]), default - 1);
         let error = Admission::new(&options(&["--enable-admission-plugins=Nothing"])).err().unwrap();
-        assert!(error.to_string().contains("\"Nothing\""), "{error}");
+        assert_eq!(error.to_string(), "enable-admission-plugins plugin \"Nothing\" is unknown");
+        for (flags, wanted) in [
+            (
+                ["--enable-admission-plugins=Priority", "--disable-admission-plugins=Priority"],
+                "[Priority] in enable-admission-plugins and disable-admission-plugins overlapped",
+            ),
+            (
+                ["--enable-admission-plugins=A", "--disable-admission-plugins=B"],
+                "[enable-admission-plugins plugin \"A\" is unknown, disable-admission-plugins plugin \"B\" is unknown]",
+            ),
+        ] {
+            assert_eq!(Admission::new(&options(&flags)).err().unwrap().to_string(), wanted);
+        }
         let error = Admission::new(&options(&["--enable-admission-plugins=ImagePolicyWebhook"])).err().unwrap();
         assert!(error.to_string().contains("ImagePolicyWebhook is not served"), "{error}");
         Admission::new(&options(&["--disable-admission-plugins=ImagePolicyWebhook"])).unwrap();

@@ -101,8 +101,12 @@ pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, event: &Object)
     };
     match context.configuration.event_rates.spend(key, Instant::now()).as_slice() {
         [] => Ok(()),
-        reached => Err(Status::too_many_requests(reached.join(", "))),
+        reached => Err(refused(reached)),
     }
+}
+
+fn refused(reached: &[String]) -> Status {
+    Status::too_many_requests(format!("Too many requests: {}", reached.join(", ")))
 }
 
 #[cfg(test)]
@@ -119,6 +123,8 @@ mod tests {
             |user: &str, at: u64| rates.spend(|_| user.to_owned(), start + Duration::from_millis(at)).is_empty();
         assert!((0..3).all(|_| spend("a", 0)));
         assert!(!spend("a", 0) && spend("b", 0), "each has its own");
+        let told = refused(&rates.spend(|_| "a".to_owned(), start));
+        assert_eq!((told.code, &*told.message), (429, "Too many requests: limit reached on type User for key a"));
         assert!(!spend("a", 400) && spend("a", 900) && !spend("a", 950));
         assert!(EventRates::new(Vec::new()).is_err());
         let never = Limit { r#type: Kind::Server, qps: 0, burst: 1, cache_size: 0 };

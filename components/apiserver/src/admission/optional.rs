@@ -76,6 +76,16 @@ pub fn tolerate_devices(_: &Context<'_>, attributes: &Attributes<'_>, pod: &mut 
     Ok(())
 }
 
+/// The labels of a selector such as `a=b,c=d`; the error is upstream's.
+fn pairs(selector: &str) -> Result<Vec<(&str, &str)>, String> {
+    let terms = selector.split(',').map(str::trim).filter(|term| !term.is_empty());
+    let read = terms.map(|term| match term.split_once('=') {
+        Some((key, value)) if !value.contains('=') => Ok((key.trim(), value.trim())),
+        _ => Err(format!("invalid selector: [{}]", term.replace('=', " "))),
+    });
+    read.collect()
+}
+
 /// PodNodeSelector: an annotation of the namespace keeps its Pods to nodes.
 pub fn select_nodes(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Object) -> Result<(), Status> {
     const ANNOTATION: &str = "scheduler.alpha.kubernetes.io/node-selector";
@@ -85,9 +95,7 @@ pub fn select_nodes(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mu
     let found = context.cache.find("", "namespaces", "", &attributes.request.namespace);
     let Some(namespace) = found.and_then(|entry| entry.object()) else { return Ok(()) };
     let text = namespace.str(&["metadata", "annotations", ANNOTATION]);
-    for term in text.split(',').map(str::trim).filter(|term| !term.is_empty()) {
-        let (key, value) = term.split_once('=').unwrap_or((term, ""));
-        let (key, value) = (key.trim(), value.trim());
+    for (key, value) in pairs(text).map_err(Status::failed)? {
         let own = pod.get(&["spec", "nodeSelector", key]).and_then(Value::as_str);
         if own.is_some_and(|own| own != value) {
             let why = "pod node label selector conflicts with its namespace node label selector";
@@ -145,4 +153,17 @@ pub fn owners(context: &Context<'_>, attributes: &Attributes<'_>, object: &Objec
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespaces_selector_is_of_labels() {
+        assert_eq!(pairs("a=b, c = d,").unwrap(), [("a", "b"), ("c", "d")]);
+        assert_eq!(pairs("").unwrap(), []);
+        assert_eq!(pairs("a in b").unwrap_err(), "invalid selector: [a in b]");
+        assert_eq!(pairs("a=b=c").unwrap_err(), "invalid selector: [a b c]");
+    }
 }

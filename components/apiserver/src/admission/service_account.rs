@@ -71,7 +71,17 @@ fn uses_secrets(spec: &Value) -> bool {
         items(&container["env"]).iter().any(|one| one["valueFrom"].get("secretKeyRef").is_some())
             || items(&container["envFrom"]).iter().any(|one| one.get("secretRef").is_some())
     };
-    items(&spec["volumes"]).iter().any(|volume| volume.get("secret").is_some()) || containers.iter().any(in_env)
+    let in_volume = |volume: &Value| {
+        let kinds = volume.as_object().into_iter().flatten().map(|(_, kind)| kind);
+        let named = |kind: &Value| kind["secretRef"].is_object() || kind["nodePublishSecretRef"].is_object();
+        volume.get("secret").is_some()
+            || volume.get("azureFile").is_some()
+            || items(&volume["projected"]["sources"]).iter().any(|source| source["secret"].is_object())
+            || kinds.into_iter().any(named)
+    };
+    !items(&spec["imagePullSecrets"]).is_empty()
+        || items(&spec["volumes"]).iter().any(in_volume)
+        || containers.iter().any(in_env)
 }
 
 fn volume_name() -> String {
@@ -120,6 +130,10 @@ mod tests {
         for (spec, uses) in [
             (json!({"containers": [{"name": "c", "env": [{"name": "A", "value": "b"}]}]}), false),
             (json!({"volumes": [{"name": "v", "secret": {}}]}), true),
+            (json!({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "s"}}]}}]}), true),
+            (json!({"volumes": [{"name": "v", "projected": {"sources": [{"configMap": {"name": "s"}}]}}]}), false),
+            (json!({"volumes": [{"name": "v", "csi": {"nodePublishSecretRef": {"name": "s"}}}]}), true),
+            (json!({"imagePullSecrets": [{"name": "s"}]}), true),
             (json!({"containers": [{"envFrom": [{"configMapRef": {}}, {"secretRef": {"name": "s"}}]}]}), true),
             (json!({"initContainers": [{"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s"}}}]}]}), true),
         ] {
