@@ -1,5 +1,6 @@
 //! `/metrics` in the Prometheus text format: a component's own families and the process's figures.
 
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use http::{HeaderValue, StatusCode, header};
@@ -34,7 +35,7 @@ impl Metrics {
             return Some(text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded\n"));
         }
         // The registry ends its text with the OpenMetrics end mark; the process's families come before it.
-        let families = out.trim_end_matches("# EOF\n");
+        let families = classic(out.trim_end_matches("# EOF\n"));
         Some(shown(format!("{families}{}", self.process())))
     }
 
@@ -53,6 +54,28 @@ impl Metrics {
             process_start()
         )
     }
+}
+
+/// OpenMetrics' text as the text format 0.0.4 has it: there a counter's family bears the name that its samples have, `_total`
+/// included, or the samples are of no type.
+fn classic(text: &str) -> String {
+    let counters: HashSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut out = String::with_capacity(text.len() + counters.len() * 16);
+    for line in text.lines() {
+        let described = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "));
+        match described.and_then(|rest| rest.split_once(' ')).filter(|(name, _)| counters.contains(name)) {
+            Some((name, rest)) => {
+                out.push_str(&line[.."# HELP ".len()]);
+                out.push_str(name);
+                out.push_str("_total ");
+                out.push_str(rest);
+            }
+            None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// An answer of figures, which tells when the process began so that counters that began anew are known for it.
@@ -106,5 +129,24 @@ mod tests {
         assert!((now - 86_400..=now + 1).contains(&process_start()), "{}", process_start());
         assert!(Metrics::default().respond("/healthz").is_none());
         assert!(Metrics::default().respond("/metrics").is_some_and(|response| response.status() == 200));
+    }
+
+    #[test]
+    fn a_counter_is_described_by_the_name_of_its_samples() {
+        use prometheus_client::metrics::counter::Counter;
+        use prometheus_client::metrics::gauge::Gauge;
+        let metrics = Metrics::default();
+        metrics.register(|families| {
+            families.register("asked", "Questions", Counter::<u64>::default());
+            families.register("asked_now", "Questions open", Gauge::<i64>::default());
+        });
+        let text = {
+            let mut out = String::new();
+            prometheus_client::encoding::text::encode(&mut out, &metrics.registry.lock()).unwrap();
+            classic(out.trim_end_matches("# EOF\n"))
+        };
+        let expected = "# HELP asked_total Questions.\n# TYPE asked_total counter\nasked_total 0\n\
+                        # HELP asked_now Questions open.\n# TYPE asked_now gauge\nasked_now 0\n";
+        assert_eq!(text, expected);
     }
 }
