@@ -33,8 +33,8 @@ struct Lexer<'a> {
     issues: Vec<Issue>,
 }
 
-/// The tokens of a source, the last of them the end.
-pub(crate) fn tokens(source: &str) -> Result<Vec<Spot>, Vec<Issue>> {
+/// The tokens of a source, the last of them the end, and what is no token.
+pub(crate) fn tokens(source: &str) -> (Vec<Spot>, Vec<Issue>) {
     let characters: Vec<char> = source.chars().collect();
     let mut lexer = Lexer { source: &characters, at: 0, issues: Vec::new() };
     let mut found = Vec::new();
@@ -45,7 +45,7 @@ pub(crate) fn tokens(source: &str) -> Result<Vec<Spot>, Vec<Issue>> {
             break;
         }
     }
-    if lexer.issues.is_empty() { Ok(found) } else { Err(lexer.issues) }
+    (found, lexer.issues)
 }
 
 impl Lexer<'_> {
@@ -221,9 +221,10 @@ impl Lexer<'_> {
         }
     }
 
+    /// A number that is none is a token nevertheless.
     fn invalid(&mut self, at: usize, text: &str) -> Option<Token> {
         self.issues.push(Issue { at, text: text.to_owned() });
-        None
+        Some(Token::Const(Const::Null))
     }
 
     fn string(&mut self, prefix: usize, raw: bool, bytes: bool) -> Option<Token> {
@@ -233,7 +234,7 @@ impl Lexer<'_> {
         let triple = self.peek(1) == quote && self.peek(2) == quote;
         let width = if triple { 3 } else { 1 };
         self.at += width;
-        let (mut text, mut octets) = (String::new(), Vec::new());
+        let (mut text, mut octets, mut unreadable) = (String::new(), Vec::new(), false);
         let mut put = |character: char, octet: Option<u8>| match octet {
             Some(octet) if bytes => octets.push(octet),
             _ if bytes => octets.extend(character.encode_utf8(&mut [0; 4]).bytes()),
@@ -258,10 +259,16 @@ impl Lexer<'_> {
                 }
                 continue;
             }
-            match self.escape(bytes) {
+            // A code point is no byte, which is found once the string has ended.
+            let unescaped = bytes && matches!(self.peek(0), 'u' | 'U');
+            unreadable |= unescaped;
+            match self.escape(bytes && !unescaped) {
                 Some((character, octet)) => put(character, octet),
                 None => return self.fail(start),
             }
+        }
+        if unreadable {
+            return self.invalid(start, "unable to unescape string");
         }
         Some(Token::Const(if bytes { Const::Bytes(octets) } else { Const::String(text) }))
     }
@@ -294,8 +301,10 @@ impl Lexer<'_> {
     fn code(&mut self, digits: usize, radix: u32, octet: bool) -> Option<(char, Option<u8>)> {
         let mut number = 0u32;
         for _ in 0..digits {
-            number = number.checked_mul(radix)?.checked_add(self.peek(0).to_digit(radix)?)?;
-            self.at += 1;
+            let digit = self.peek(0).to_digit(radix);
+            // What is no digit is told of with what stands before it.
+            self.at = (self.at + 1).min(self.source.len());
+            number = number.checked_mul(radix)?.checked_add(digit?)?;
         }
         if octet {
             return Some(('\0', Some(u8::try_from(number).ok()?)));

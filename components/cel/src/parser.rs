@@ -75,9 +75,19 @@ fn depth_below(kind: &Kind) -> usize {
     }
 }
 
+/// What an expression can begin with, as upstream's grammar lists it.
+const OPERAND: &str =
+    "'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER";
+
 struct Parser {
     tokens: Vec<Spot>,
     position: usize,
+    /// What was wrong and could be passed over.
+    issues: Vec<Issue>,
+    /// Nothing was read since something was wrong, so nothing more is told.
+    recovering: bool,
+    /// What else the place of an operand takes, among those of [`OPERAND`].
+    also: Option<&'static str>,
     nesting: usize,
     maker: Maker,
 }
@@ -89,15 +99,20 @@ pub fn parse(source: &str) -> Result<(Expr, usize), CompileError> {
         let text = format!("expression code point size exceeds limit: size: {}, limit {MAX_LENGTH}", source.len());
         return Err(fail(vec![Issue { at: 0, text }]));
     }
-    let tokens = lexer::tokens(source).map_err(fail)?;
-    let mut parser = Parser { tokens, position: 0, nesting: 0, maker: Maker::default() };
+    let (tokens, issues) = lexer::tokens(source);
+    let mut parser =
+        Parser { tokens, position: 0, issues, recovering: false, also: None, nesting: 0, maker: Maker::default() };
     let tree = parser.expression().and_then(|tree| match parser.peek() {
         Token::End => Ok(tree),
-        _ => Err(parser.unexpected("<EOF>")),
+        _ => Err(parser.unexpected("<EOF>", &Token::End)),
     });
     match tree {
-        Ok(tree) => Ok((tree, parser.maker.next)),
-        Err(issue) => Err(fail(vec![issue])),
+        Ok(tree) if parser.issues.is_empty() => Ok((tree, parser.maker.next)),
+        Ok(_) => Err(fail(parser.issues)),
+        Err(issue) => {
+            parser.report(issue);
+            Err(fail(parser.issues))
+        }
     }
 }
 
@@ -115,30 +130,98 @@ impl Parser {
         if spot.token != Token::End {
             self.position += 1;
         }
+        self.recovering = false;
         spot
+    }
+
+    /// The token after the next one.
+    fn second(&self) -> &Token {
+        &self.tokens[(self.position + 1).min(self.tokens.len() - 1)].token
+    }
+
+    fn report(&mut self, issue: Issue) {
+        if !self.recovering {
+            self.issues.push(issue);
+        }
+        self.recovering = true;
     }
 
     fn take(&mut self, mark: &str) -> bool {
         let found = matches!(self.peek(), Token::Mark(found) if *found == mark);
         if found {
             self.position += 1;
+            self.recovering = false;
         }
         found
     }
 
+    /// A mark that has to stand here. One that is missing where all ends, or that a single token stands before, is told of, and
+    /// the rest is looked at as well.
     fn expect(&mut self, mark: &'static str) -> Parsed<usize> {
         let at = self.at();
-        if self.take(mark) { Ok(at) } else { Err(self.unexpected(&format!("'{mark}'"))) }
+        if self.take(mark) {
+            return Ok(at);
+        }
+        let closes = matches!(mark, ")" | "]");
+        if *self.second() == Token::Mark(mark) {
+            let issue = self.unexpected(&format!("'{mark}'"), &Token::Mark(mark));
+            self.report(issue);
+            self.advance();
+            self.advance();
+            return Ok(at);
+        }
+        if closes && *self.peek() == Token::End {
+            self.report(Issue { at, text: format!("Syntax error: missing '{mark}' at '<EOF>'") });
+            return Ok(at);
+        }
+        Err(self.unexpected(&format!("'{mark}'"), &Token::Mark(mark)))
     }
 
-    fn unexpected(&self, wanted: &str) -> Issue {
+    /// The end of a list or a map, after an item.
+    fn close(&mut self, mark: &'static str) -> Parsed<()> {
+        if self.take(mark) { Ok(()) } else { Err(self.unexpected(&format!("{{'{mark}', ','}}"), &Token::Mark(mark))) }
+    }
+
+    /// What is told of a token that is not what is wanted: it is too much where what is wanted comes behind it.
+    fn unexpected(&self, wanted: &str, behind: &Token) -> Issue {
         let spot = &self.tokens[self.position];
-        let text = if spot.token == Token::End || wanted != "<EOF>" {
-            format!("Syntax error: mismatched input '{}' expecting {wanted}", spot.text)
-        } else {
-            format!("Syntax error: extraneous input '{}' expecting {wanted}", spot.text)
+        let extraneous = spot.token != Token::End && self.second() == behind;
+        let what = if extraneous { "extraneous" } else { "mismatched" };
+        Issue { at: spot.at, text: format!("Syntax error: {what} input '{}' expecting {wanted}", spot.text) }
+    }
+
+    /// Passes over what is no operand: told of and left out where one comes behind it, else an operand is made up where
+    /// something may stand that comes after one.
+    fn no_operand(&mut self) -> Parsed<Expr> {
+        let spot = self.tokens[self.position].clone();
+        let wanted = match self.also.take() {
+            // The lists are in the order of the grammar's tokens.
+            Some(")") => format!("{{{}}}", OPERAND.replacen("'(', ", "'(', ')', ", 1)),
+            Some("?") => format!("{{{}}}", OPERAND.replacen("'!', ", "'!', '?', ", 1)),
+            _ => format!("{{{OPERAND}}}"),
         };
-        Issue { at: spot.at, text }
+        let begins = |token: &Token| match token {
+            Token::Const(_) | Token::Ident(_) => true,
+            Token::Mark(mark) => matches!(*mark, "[" | "{" | "(" | "." | "-" | "!"),
+            Token::Quoted(_) | Token::End => false,
+        };
+        let extraneous = spot.token != Token::End && begins(self.second());
+        let what = if extraneous { "extraneous" } else { "mismatched" };
+        let text = format!("Syntax error: {what} input '{}' expecting {wanted}", spot.text);
+        let issue = Issue { at: spot.at, text };
+        if extraneous {
+            self.report(issue);
+            self.position += 1;
+            return self.unary();
+        }
+        // An operator may follow what is made up here, once.
+        let follows = matches!(&spot.token, Token::Mark(mark)
+            if matches!(*mark, "in" | "==" | "!=" | "<" | "<=" | ">" | ">=" | "+" | "*" | "/" | "%" | "&&" | "||"));
+        if self.recovering || !(follows || spot.token == Token::End) {
+            return Err(issue);
+        }
+        self.report(issue);
+        self.node(spot.at, Kind::Const(Const::Null))
     }
 
     fn node(&mut self, at: usize, kind: Kind) -> Parsed<Expr> {
@@ -272,7 +355,12 @@ impl Parser {
                 if optional {
                     let name = self.node(at, Kind::Const(Const::String(field)))?;
                     node = self.call(at, "_?._", vec![node, name])?;
-                } else if !quoted && matches!(self.peek(), Token::Mark("(")) {
+                } else if quoted {
+                    return Err(Issue {
+                        at: self.tokens[self.position - 1].at,
+                        text: "unsupported syntax: '`'".to_owned(),
+                    });
+                } else if matches!(self.peek(), Token::Mark("(")) {
                     let open = self.advance().at;
                     let args = self.arguments(")")?;
                     node = match macros::expand(&mut self.maker, open, Some(&node), &field, &args)? {
@@ -284,6 +372,7 @@ impl Parser {
                 }
             } else if self.take("[") {
                 let function = if self.take("?") { "_[?_]" } else { "_[_]" };
+                self.also = if function == "_[_]" { Some("?") } else { None };
                 let index = self.expression()?;
                 self.expect("]")?;
                 node = self.call(at, function, vec![node, index])?;
@@ -313,15 +402,22 @@ impl Parser {
             }
             _ => {
                 let spot = &self.tokens[self.position];
-                Err(Issue {
-                    at: spot.at,
-                    text: format!("Syntax error: no viable alternative at input '.{}'", spot.text),
-                })
+                let shown = if spot.token == Token::End { "" } else { spot.text.as_str() };
+                Err(Issue { at: spot.at, text: format!("Syntax error: no viable alternative at input '.{shown}'") })
             }
         }
     }
 
     fn primary(&mut self) -> Parsed<Expr> {
+        let begins = match self.peek() {
+            Token::Const(_) | Token::Ident(_) => true,
+            Token::Mark(mark) => matches!(*mark, "." | "(" | "[" | "{"),
+            Token::Quoted(_) | Token::End => false,
+        };
+        if !begins {
+            return self.no_operand();
+        }
+        self.also = None;
         let spot = self.advance();
         match spot.token {
             Token::Const(Const::Int(i64::MIN)) => Err(Issue { at: spot.at, text: "invalid int literal".to_owned() }),
@@ -338,15 +434,7 @@ impl Parser {
                 Ok(inner)
             }
             Token::Mark("[") => self.list(spot.at),
-            Token::Mark("{") => self.map(spot.at),
-            _ => {
-                let wanted = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, \
-                              STRING, BYTES, IDENTIFIER}";
-                Err(Issue {
-                    at: spot.at,
-                    text: format!("Syntax error: mismatched input '{}' expecting {wanted}", spot.text),
-                })
-            }
+            _ => self.map(spot.at),
         }
     }
 
@@ -367,6 +455,7 @@ impl Parser {
 
     fn arguments(&mut self, close: &'static str) -> Parsed<Vec<Expr>> {
         let mut args = Vec::new();
+        self.also = Some(")");
         while !self.take(close) {
             args.push(self.expression()?);
             if !self.take(",") {
@@ -383,9 +472,7 @@ impl Parser {
             let optional = self.take("?");
             items.push(Item { value: self.expression()?, optional });
             if !self.take(",") {
-                if !self.take("]") {
-                    return Err(self.unexpected("{']', ','}"));
-                }
+                self.close("]")?;
                 break;
             }
         }
@@ -400,7 +487,7 @@ impl Parser {
             self.expect(":")?;
             entries.push(Entry { key, value: self.expression()?, optional });
             if !self.take(",") {
-                self.expect("}")?;
+                self.close("}")?;
                 break;
             }
         }
@@ -416,7 +503,7 @@ impl Parser {
             let at = self.expect(":")?;
             fields.push(Field { name, at, value: self.expression()?, optional });
             if !self.take(",") {
-                self.expect("}")?;
+                self.close("}")?;
                 break;
             }
         }

@@ -45,25 +45,45 @@ fn cell(kind: &str, value: &Value, now: Timestamp) -> Value {
     match kind {
         "integer" => match value.as_i64() {
             Some(number) => number.into(),
-            #[expect(clippy::cast_possible_truncation, reason = "a cell of whole numbers has no fraction")]
-            None => value.as_f64().map_or(Value::Null, |number| (number as i64).into()),
+            None => value.as_f64().map_or(Value::Null, |number| whole(number).into()),
         },
         "number" if value.is_number() => value.clone(),
         "boolean" if value.is_boolean() => value.clone(),
         "date" => value.as_str().map_or(Value::Null, |time| match time.parse::<Timestamp>() {
             Ok(_) => age(time, now).into(),
+            Err(_) if matches!(time, "" | "null") => "<unknown>".into(),
             Err(_) => "<invalid>".into(),
         }),
         "string" => match value {
             Value::String(text) => text.clone().into(),
-            Value::Null => Value::Null,
+            Value::Null => "<no value>".into(),
+            Value::Number(number) if number.is_f64() => number.as_f64().map_or(Value::Null, |it| real(it).into()),
             other => other.to_string().into(),
         },
         _ => Value::Null,
     }
 }
 
-/// The first value that a JSONPath finds: fields, `[0]`, `[*]`, `['name']` and `[?(@.field=="value")]`.
+/// The whole part of a number; of one that is too large, what upstream's machines make of it.
+#[expect(clippy::cast_possible_truncation, reason = "a cell of whole numbers has no fraction")]
+fn whole(number: f64) -> i64 {
+    // The greatest integer is no float, and the next one is too large already.
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number) { number as i64 } else { i64::MIN }
+}
+
+/// A number as Go prints one: with an exponent from a million on, and below 0.0001.
+fn real(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let Ok(exponent) = exponent.parse::<i32>() else { return scientific };
+    if (-4..6).contains(&exponent) || number == 0.0 {
+        return format!("{number}");
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// The first value that a JSONPath finds: fields, `..` and `*`, `[0]`, `[0:2]`, `[*]`, `['name']` and `[?(@.field=="value")]`.
 fn find<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     let mut found = vec![object];
     let mut rest = path;
@@ -73,6 +93,9 @@ fn find<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
             let step = inner[..end].trim();
             rest = &inner[end + 1..];
             found = found.into_iter().flat_map(|value| index(value, step)).collect();
+        } else if let Some(after) = rest.strip_prefix("..") {
+            rest = after;
+            found = found.into_iter().flat_map(descendants).collect();
         } else {
             let field = rest.strip_prefix('.').unwrap_or(rest);
             let mut end = field.len();
@@ -86,12 +109,25 @@ fn find<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
             }
             let name = field[..end].replace('\\', "");
             rest = &field[end..];
-            if !name.is_empty() {
+            if name == "*" {
+                found = found.into_iter().flat_map(|value| index(value, "*")).collect();
+            } else if !name.is_empty() {
                 found = found.into_iter().filter_map(|value| value.get(&name)).collect();
             }
         }
     }
     found.into_iter().next()
+}
+
+/// A value and all that is within it.
+fn descendants(value: &Value) -> Vec<&Value> {
+    let mut all = vec![value];
+    let mut next = 0;
+    while let Some(value) = all.get(next).copied() {
+        all.extend(index(value, "*"));
+        next += 1;
+    }
+    all
 }
 
 /// Where a bracket ends; those in quotes do not count.
@@ -117,24 +153,54 @@ fn index<'a>(value: &'a Value, step: &str) -> Vec<&'a Value> {
         };
     }
     if let Some(name) = step.strip_prefix('\'').and_then(|step| step.strip_suffix('\'')) {
-        return value.get(name).into_iter().collect();
+        // What is in quotes is a path of its own, as upstream reads it: a dot in a name has to be escaped here, too.
+        return find(value, &format!(".{name}")).into_iter().collect();
     }
     if let Some(test) = step.strip_prefix("?(").and_then(|step| step.strip_suffix(')')) {
-        let Some((path, wanted)) = test.split_once("==") else { return Vec::new() };
-        let path = path.trim().trim_start_matches('@');
-        let wanted = wanted.trim().trim_matches(['"', '\'']);
-        let fits = |item: &&Value| match find(item, path) {
-            Some(Value::String(text)) => text == wanted,
-            Some(other) => serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| wanted == *other),
-            None => false,
-        };
+        let operator = ["==", "!=", "<=", ">=", "<", ">"].into_iter().filter_map(|it| Some((test.find(it)?, it))).min();
+        let Some((at, operator)) = operator else { return Vec::new() };
+        let path = test[..at].trim().trim_start_matches('@');
+        let wanted = test[at + operator.len()..].trim().trim_matches(['"', '\'']);
+        let fits = |item: &&Value| find(item, path).is_some_and(|found| compares(found, operator, wanted));
         return list.iter().filter(fits).collect();
+    }
+    if let Some((start, end)) = step.split_once(':') {
+        let length = i64::try_from(list.len()).unwrap_or(i64::MAX);
+        let bound = |text: &str, or: i64| {
+            let at = if text.trim().is_empty() { Some(or) } else { text.trim().parse::<i64>().ok() };
+            at.and_then(|at| usize::try_from(if at < 0 { at + length } else { at }.min(length)).ok())
+        };
+        let (Some(start), Some(end)) = (bound(start, 0), bound(end, length)) else { return Vec::new() };
+        return list.get(start..end.max(start)).unwrap_or_default().iter().collect();
     }
     let at = step.parse::<i64>().ok().and_then(|at| {
         let length = i64::try_from(list.len()).ok()?;
         usize::try_from(if at < 0 { at + length } else { at }).ok()
     });
     at.and_then(|at| list.get(at)).into_iter().collect()
+}
+
+/// Whether a value is to another as the operator says.
+fn compares(found: &Value, operator: &str, wanted: &str) -> bool {
+    let order = match found {
+        Value::String(text) => Some(text.as_str().cmp(wanted)),
+        Value::Number(number) => {
+            let wanted = wanted.parse::<f64>().ok();
+            number.as_f64().zip(wanted).and_then(|(found, wanted)| found.partial_cmp(&wanted))
+        }
+        other => {
+            let same = serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| wanted == *other);
+            same.then_some(std::cmp::Ordering::Equal)
+        }
+    };
+    order.is_some_and(|order| match operator {
+        "==" => order.is_eq(),
+        "!=" => order.is_ne(),
+        "<=" => order.is_le(),
+        ">=" => order.is_ge(),
+        "<" => order.is_lt(),
+        _ => order.is_gt(),
+    })
 }
 
 #[cfg(test)]
@@ -145,7 +211,7 @@ mod tests {
     fn cells_are_found_by_their_paths() {
         let object = json!({
             "metadata": {"name": "a", "annotations": {"x.y/z": "1"}},
-            "spec": {"n": 3, "on": true, "list": [{"k": 1}, {"k": 2}]},
+            "spec": {"n": 3, "on": true, "null": null, "real": 12_345_678.9, "minus": -5.0, "large": 1e21, "empty": "", "list": [{"k": 1}, {"k": 2}]},
             "status": {"conditions": [{"type": "A", "status": "No"}, {"type": "Ready", "status": "Yes"}]},
         });
         let cases = [
@@ -155,7 +221,19 @@ mod tests {
             ("boolean", ".spec.on", json!(true)),
             ("integer", ".spec.list[-1].k", json!(2)),
             ("integer", ".spec.list[*].k", json!(1)),
-            ("string", ".metadata.annotations['x.y/z']", json!("1")),
+            ("string", ".metadata.annotations['x.y/z']", Value::Null),
+            ("string", ".metadata.annotations['x\\.y/z']", json!("1")),
+            ("string", ".spec.list[0:2]", json!("{\"k\":1}")),
+            ("integer", ".spec.list[?(@.k>1)].k", json!(2)),
+            ("string", ".spec.list[?(@.k!=1)].k", json!("2")),
+            ("integer", "..k", json!(1)),
+            ("string", ".metadata.annotations.*", json!("1")),
+            ("string", ".spec.null", json!("<no value>")),
+            ("integer", ".spec.null", Value::Null),
+            ("string", ".spec.real", json!("1.23456789e+07")),
+            ("string", ".spec.minus", json!("-5")),
+            ("integer", ".spec.large", json!(i64::MIN)),
+            ("date", ".spec.empty", json!("<unknown>")),
             ("string", ".metadata.annotations.x\\.y/z", json!("1")),
             ("string", ".spec.none", Value::Null),
             ("date", ".metadata.name", json!("<invalid>")),

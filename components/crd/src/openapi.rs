@@ -18,7 +18,7 @@ impl Dialect {
         match self {
             Self::V2 => with(reference, "description", description),
             // A reference stands alone in version 3.
-            Self::V3 => json!({"allOf": [reference], "default": {}, "description": description}),
+            Self::V3 => json!({"allOf": [reference], "description": description}),
         }
     }
 }
@@ -127,7 +127,7 @@ fn below(value: &mut Value, dialect: Dialect) {
 
 /// Takes out what version 2 does not have, and what its clients cannot cope with.
 fn older(map: &mut Map<String, Value>) {
-    for name in ["allOf", "oneOf", "anyOf", "not"] {
+    for name in ["allOf", "oneOf", "anyOf", "not", "default"] {
         map.remove(name);
     }
     let is = |map: &Map<String, Value>, name: &str| map.get(name) == Some(&Value::Bool(true));
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn version_2_leaves_out_what_its_clients_take_wrong() {
         let schema = json!({"type": "object", "properties": {
-            "a": {"type": "string", "nullable": true}, "b": {"anyOf": [{"type": "integer"}], "x-kubernetes-int-or-string": true},
+            "s": {"type": "string", "default": "x"}, "a": {"type": "string", "nullable": true}, "b": {"anyOf": [{"type": "integer"}], "x-kubernetes-int-or-string": true},
             "c": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"x": {"type": "string"}}},
             "d": {"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"spec": {"type": "object"}}}}});
         let old = published(schema.clone(), Dialect::V2);
@@ -199,6 +199,11 @@ mod tests {
         assert!(fields["metadata"]["$ref"].as_str().unwrap().starts_with("#/definitions/"));
         let new = published(schema, Dialect::V3);
         assert_eq!(new["properties"]["a"]["nullable"], true);
+        assert_eq!(
+            (&fields["s"], &new["properties"]["s"]),
+            (&json!({"type": "string"}), &json!({"type": "string", "default": "x"}))
+        );
+        assert_eq!(new["properties"]["metadata"].get("default"), None);
         let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
         let kind = json!([{"group": "example.com", "version": "v1", "kind": "Foo"}]);
         let expected = json!({"type": "object", "x-kubernetes-group-version-kind": kind});

@@ -140,7 +140,10 @@ impl Api {
             }
         }
         // What was there is told, as a list of it is.
-        let metadata = json!({"resourceVersion": revision.to_string()});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if request.spec.custom.is_some() {
+            metadata["continue"] = "".into();
+        }
         List { spec: request.spec.clone(), metadata, items }.respond(request.format)
     }
 }

@@ -64,7 +64,11 @@ impl Api {
                 .await?
             }
             _ => {
-                Change::known(body::media(payload), true)?;
+                if custom_scale(&request.spec).is_some() {
+                    Change::known(body::media(payload), false).map_err(|_| super::write::untold_patch())?;
+                } else {
+                    Change::known(body::media(payload), true)?;
+                }
                 fields::check_options(request, false)?;
                 let (change, facts) = Change::read(payload, kinit_schema::kind("autoscaling", "v1", "Scale"))?;
                 self.rescale(request, facts, None, |current| {
@@ -214,9 +218,13 @@ fn scale_object(object: &Object, revision: i64, wanted: i64, have: i64, selector
             "resourceVersion": revision.to_string(),
             "creationTimestamp": object.get(&["metadata", "creationTimestamp"]),
         },
-        "spec": {"replicas": wanted},
+        "spec": {},
         "status": {"replicas": have},
     });
+    // None is not told of, as in upstream's type.
+    if wanted != 0 {
+        scale["spec"]["replicas"] = wanted.into();
+    }
     if let Some(selector) = selector {
         scale["status"]["selector"] = selector.into();
     }
@@ -266,5 +274,7 @@ mod tests {
         assert_eq!(selector(&object(json!({"app": "web"}))), "app=web");
         let spec = crate::registry::find("apps", "v1", "deployments").unwrap().1;
         assert_eq!(scale_of(spec, &object(json!({})), 7)["spec"]["replicas"], 3);
+        let none = Object::from_value(json!({"spec": {"replicas": 0}})).unwrap();
+        assert_eq!(scale_of(spec, &none, 7)["spec"], json!({}));
     }
 }

@@ -161,6 +161,12 @@ fn shown(object: &Object) -> &str {
     }
 }
 
+/// What is told of a patch of a custom resource in a media type that it is not patched in.
+pub(super) fn untold_patch() -> Status {
+    let types = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    Status::unsupported_media_type(types)
+}
+
 impl Api {
     pub(super) async fn create(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
         let mut object = view::stored(&request.spec, body::object(request, payload)?);
@@ -308,8 +314,7 @@ impl Api {
         }
         let schema = fields::builtin(&request.spec);
         if let Err(status) = Change::known(body::media(payload), schema.is_some()) {
-            let types = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
-            return Err(if schema.is_some() { status } else { Status::unsupported_media_type(types) });
+            return Err(if schema.is_some() { status } else { untold_patch() });
         }
         fields::check_options(request, false)?;
         let (change, facts) = Change::read(payload, schema)?;
@@ -408,7 +413,8 @@ impl Api {
         let mut new = make(&old)?;
         let expected = new.resource_version();
         let says = !matches!(expected, "" | "0");
-        if !says && !request.internal && request.verb == Verb::Update && strategy::lives::versioned(spec) {
+        let changes = matches!(request.verb, Verb::Update | Verb::Patch);
+        if !says && !request.internal && changes && strategy::lives::versioned(spec) {
             let error = ("FieldValueInvalid", "metadata.resourceVersion".to_owned(), UNVERSIONED.to_owned());
             return Err(Status::invalid(spec.group(), spec.resource(), &request.name, &[error]));
         }
