@@ -243,6 +243,10 @@ mod tests {
         );
         assert_eq!(one.message, "Pod \"p\" is invalid: spec.containers: Required value");
         assert_eq!(one.to_value()["details"]["causes"][0]["field"], "spec.containers");
+        let same = ("FieldValueInvalid", "spec".to_owned(), "Invalid value: no".to_owned());
+        let twice = Status::invalid("", "Pod", "p", &[same.clone(), same]);
+        assert_eq!(twice.message, "Pod \"p\" is invalid: spec: Invalid value: no");
+        assert_eq!(twice.details.unwrap()["causes"].as_array().map(Vec::len), Some(2));
         assert_eq!(Status::unavailable("etcd").to_value()["code"], 503);
         assert_eq!(Status::failed("no").to_value().get("reason"), None);
         assert_eq!(Status::out_of_service("no").to_value().get("details"), None);

@@ -85,7 +85,7 @@ pub fn create(request: &ResourceRequest, object: &Object) -> Result<(), Status> 
         );
         return Err(Status::forbidden(spec.group(), spec.resource(), object.name(), text));
     }
-    validate::custom(spec.group(), spec.kind(), None, object, custom.version().check(None, object))?;
+    validate::custom(spec.group(), spec.kind(), None, object, custom.version().check(None, object, &mut Vec::new()))?;
     warn_of_finalizers(request, None, object);
     Ok(())
 }
@@ -156,8 +156,13 @@ pub fn update(request: &ResourceRequest, old: &Object, new: &Object) -> Result<(
         return Ok(());
     };
     let version = custom.version();
-    let errors =
-        if request.subresource == "status" { version.check_status(old, new) } else { version.check(Some(old), new) };
+    let mut stood = Vec::new();
+    let errors = if request.subresource == "status" {
+        version.check_status(old, new, &mut stood)
+    } else {
+        version.check(Some(old), new, &mut stood)
+    };
+    stood.iter().for_each(|error| request.warnings.add(error.to_string()));
     validate::custom(spec.group(), spec.kind(), Some(old), new, errors)?;
     warn_of_finalizers(request, Some(old), new);
     Ok(())

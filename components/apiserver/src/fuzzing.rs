@@ -208,8 +208,8 @@ pub fn definition(input: &[u8]) {
     for version in &read.versions {
         let mut object = object.clone();
         if version.conform(&mut object, read.preserve_unknown).is_ok() {
-            let _ = version.check(None, &object);
-            let _ = version.check(Some(&object), &object);
+            let _ = version.check(None, &object, &mut Vec::new());
+            let _ = version.check(Some(&object), &object, &mut Vec::new());
         }
     }
 }

@@ -149,8 +149,9 @@ impl Version {
         }
     }
 
-    /// What is wrong with an object; with `old`, what has not changed is not looked at again.
-    pub fn check(&self, old: Option<&Object>, new: &Object) -> Errors {
+    /// What is wrong with an object; with `old`, what has not changed is not looked at again, and `stood` gets what rules say of
+    /// it nevertheless.
+    pub fn check(&self, old: Option<&Object>, new: &Object, stood: &mut Errors) -> Errors {
         let mut errors = Errors::new();
         let Some(schema) = self.schema.as_deref() else { return errors };
         let (tree, before) = (new.value(), old.map(Object::value));
@@ -165,12 +166,12 @@ impl Version {
             status_scale(new, scale, &mut errors);
         }
         self.lists(tree, before, schema, &mut errors);
-        self.rules(tree, before, &mut errors);
+        self.rules(tree, before, stood, &mut errors);
         errors
     }
 
     /// [`Version::check`] of a write of the status.
-    pub fn check_status(&self, old: &Object, new: &Object) -> Errors {
+    pub fn check_status(&self, old: &Object, new: &Object, stood: &mut Errors) -> Errors {
         let mut errors = Errors::new();
         let Some(schema) = self.schema.as_deref() else { return errors };
         if let (Some(status), Some(own)) = (new.get(&["status"]), schema.properties.get("status")) {
@@ -183,19 +184,19 @@ impl Version {
         }
         let (tree, before) = (new.value(), old.value());
         self.lists(tree, Some(before), schema, &mut errors);
-        self.rules(tree, Some(before), &mut errors);
+        self.rules(tree, Some(before), stood, &mut errors);
         errors
     }
 
     /// What the rules say, unless the object is so wrong that they could not be evaluated.
-    fn rules(&self, new: &Value, old: Option<&Value>, errors: &mut Errors) {
+    fn rules(&self, new: &Value, old: Option<&Value>, stood: &mut Errors, errors: &mut Errors) {
         let Some(rules) = self.rules.0.as_ref() else { return };
         if errors.iter().any(Error::blocks_rules) {
             let text = "some validation rules were not checked because the object was invalid; correct the existing \
                         errors to complete validation";
             errors.push(Error::invalid(&Path::default(), Value::Null, text));
         } else {
-            errors.extend(rules.validate(&Path::default(), new, old));
+            errors.extend(rules.validate(&Path::default(), new, old, stood));
         }
     }
 

@@ -104,6 +104,11 @@ impl Error {
         Self::duplicate_detailed(path, value, "")
     }
 
+    /// [`Error::duplicate`] of an object or a list that is not shown.
+    pub fn duplicate_whole(path: &Path) -> Self {
+        Self::new("FieldValueDuplicate", "Duplicate value", path, Shown::Nothing, "")
+    }
+
     pub fn not_found(path: &Path, value: impl Into<Value>) -> Self {
         Self::not_found_detailed(path, value, "")
     }

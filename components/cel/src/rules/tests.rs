@@ -9,7 +9,7 @@ fn checked(schema: &Json) -> Vec<String> {
 
 fn wrong(schema: &Json, new: &Json, old: Option<&Json>) -> Vec<String> {
     let validator = Validator::new(schema, true).expect("the schema has rules");
-    validator.validate(&Path::default(), new, old).iter().map(ToString::to_string).collect()
+    validator.validate(&Path::default(), new, old, &mut Vec::new()).iter().map(ToString::to_string).collect()
 }
 
 /// A schema of an object with these properties in `spec`, and these rules on it.
@@ -88,10 +88,11 @@ fn messages_say_what_failed_and_where() {
         json!([
             {"rule": "self.x > 0", "messageExpression": "'x is ' + string(self.x)", "fieldPath": ".x"},
             {"rule": "self.s == 'a'", "message": "  s must be a ", "reason": "FieldValueForbidden"},
+            {"rule": "self.s == 'a'", "message": "not shown", "reason": "FieldValueDuplicate"},
         ]),
     );
     let found = wrong(&schema, &json!({"spec": {"x": -1, "s": "b"}}), None);
-    assert_eq!(found, ["spec.x: Invalid value: x is -1", "spec: Forbidden: s must be a"]);
+    assert_eq!(found, ["spec.x: Invalid value: x is -1", "spec: Forbidden: s must be a", "spec: Duplicate value"]);
     let found = wrong(&schema, &json!({"spec": {"s": "a"}}), None);
     assert!(found[0].contains("no such key: x evaluating rule: self.x > 0"), "{found:?}");
 }
@@ -160,4 +161,20 @@ fn what_lists_are_made_into_costs_what_upstream_estimates() {
     ] {
         assert_eq!(told(rule) > 0, refused, "{rule}");
     }
+}
+
+#[test]
+fn items_with_keys_may_change_places_and_what_stood_is_told() {
+    let list = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+        "items": {"type": "object", "properties": {"k": {"type": "string"}}},
+        "x-kubernetes-validations": [{"rule": "self.size() < 2"}]});
+    let schema = spec(json!({"l": list}), json!([]));
+    let of = |keys: &[&str]| json!({"spec": {"l": keys.iter().map(|key| json!({"k": key})).collect::<Vec<_>>()}});
+    assert_eq!(wrong(&schema, &of(&["b", "a"]), Some(&of(&["a", "b"]))), Vec::<String>::new());
+    assert_eq!(wrong(&schema, &of(&["b", "c"]), Some(&of(&["a", "b"]))).len(), 1);
+    let mut stood = Vec::new();
+    let validator = Validator::new(&schema, true).unwrap();
+    let errors = validator.validate(&Path::default(), &of(&["b", "a"]), Some(&of(&["a", "b"])), &mut stood);
+    let stood: Vec<String> = stood.iter().map(ToString::to_string).collect();
+    assert_eq!((errors.len(), stood), (0, vec!["spec.l: Invalid value: failed rule: self.size() < 2".to_owned()]));
 }

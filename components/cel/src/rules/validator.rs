@@ -44,6 +44,8 @@ impl Pair<'_> {
 
 struct Run {
     errors: Errors,
+    /// What is wrong, and was so before.
+    stood: Errors,
     budget: i64,
 }
 
@@ -96,12 +98,15 @@ impl Validator {
         Some(Self { rules, decl: decl.clone(), kind, items, values, properties, all_of, keys })
     }
 
-    /// What the rules say against an object, which replaces `old`.
-    pub fn validate(&self, path: &Path, new: &Json, old: Option<&Json>) -> Errors {
-        let mut run = Run { errors: Vec::new(), budget: i64::try_from(OBJECT_BUDGET).unwrap_or(i64::MAX) };
+    /// What the rules say against an object, which replaces `old`; `stood` gets what they said before and say no more, which
+    /// upstream warns of.
+    pub fn validate(&self, path: &Path, new: &Json, old: Option<&Json>, stood: &mut Errors) -> Errors {
+        let mut run =
+            Run { errors: Vec::new(), stood: Vec::new(), budget: i64::try_from(OBJECT_BUDGET).unwrap_or(i64::MAX) };
         let pair = Pair { new, old, before: old, unchanged: false };
         // Running out of the budget ends it, and is among the errors.
         let _ = self.check(path, pair, &mut run);
+        stood.extend(run.stood);
         run.errors
     }
 
@@ -143,6 +148,17 @@ impl Validator {
             validator.check(&path.index(index), Pair { new, old, before, unchanged }, run)?;
         }
         Some(())
+    }
+
+    /// Whether what is wrong was so before, and is let stand. Items with keys may change places.
+    fn stands(&self, pair: Pair<'_>) -> bool {
+        let moved = |before: &Json| match (pair.new, before) {
+            (Json::Array(new), Json::Array(old)) if self.keys.is_some() && new.len() == old.len() => {
+                new.iter().all(|item| self.same_item(item, before) == Some(item))
+            }
+            _ => false,
+        };
+        pair.stands() || pair.before.is_some_and(moved)
     }
 
     /// The item of a list that has the keys of this one.
@@ -207,7 +223,7 @@ impl Validator {
                     continue;
                 }
             }
-            let stands = !compiled.uses_old_self && pair.stands();
+            let stands = !compiled.uses_old_self && self.stands(pair);
             let at = if compiled.field_path.is_empty() { path.clone() } else { path.child(&compiled.field_path) };
             let mut detail = None;
             if let Some(Ok(program)) = &compiled.message {
@@ -222,9 +238,8 @@ impl Validator {
                 }
             }
             let detail = detail.unwrap_or_else(|| rule.default_message());
-            if !stands {
-                run.errors.push(self.refusal(&at, pair.new, rule.reason.as_deref(), &detail));
-            }
+            let refusal = self.refusal(&at, pair.new, rule.reason.as_deref(), &detail);
+            if stands { run.stood.push(refusal) } else { run.errors.push(refusal) }
         }
         Some(())
     }
@@ -234,6 +249,7 @@ impl Validator {
         match reason {
             Some("FieldValueForbidden") => Error::forbidden(path, detail),
             Some("FieldValueRequired") => Error::required(path, detail),
+            Some("FieldValueDuplicate") if whole => Error::duplicate_whole(path),
             Some("FieldValueDuplicate") => Error::duplicate(path, value.clone()),
             _ if whole => Error::invalid_whole(path, detail),
             _ => Error::invalid(path, value.clone(), detail),

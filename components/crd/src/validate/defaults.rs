@@ -45,10 +45,10 @@ fn one(raw: &Value, is_resource: bool, path: &Path, errors: &mut Errors) {
         return;
     }
     let Some(rules) = Validator::new(raw, false) else { return };
-    let mut wrong = rules.validate(path, value, Some(value));
+    let mut wrong = rules.validate(path, value, Some(value), &mut Vec::new());
     if wrong.is_empty() {
         // Some rules look at what was before only where there was something.
-        wrong = rules.validate(path, value, None);
+        wrong = rules.validate(path, value, None, &mut Vec::new());
     }
     errors.extend(wrong);
 }
