@@ -124,8 +124,11 @@ pub fn respond(
     }
     let format = negotiate::document(headers, query, None);
     let format =
-        format.ok_or_else(|| Status::not_acceptable(&negotiate::Encoding::ALL.map(negotiate::Encoding::media)));
-    render::document(format?, &document)
+        format.ok_or_else(|| Status::not_acceptable(&negotiate::Encoding::ALL.map(negotiate::Encoding::media)))?;
+    if format.encoding == negotiate::Encoding::Json && !format.pretty && document["resources"].is_array() {
+        return Ok(render::answer(format, StatusCode::OK, in_order(&document).into()));
+    }
+    render::document(format, &document)
 }
 
 /// The document with a tag by which a client that has it already is told so.
@@ -152,6 +155,30 @@ fn tagged(document: &Value, format: Format, headers: &HeaderMap) -> Result<Respo
         headers.insert(header::ETAG, tag);
     }
     Ok(response)
+}
+
+/// A list of resources as JSON whose fields come in upstream's order, which scripts that look for text in it count on.
+fn in_order(list: &Value) -> String {
+    const LIST: [&str; 3] = ["kind", "apiVersion", "groupVersion"];
+    const RESOURCE: [&str; 10] = [
+        "name",
+        "singularName",
+        "namespaced",
+        "group",
+        "version",
+        "kind",
+        "verbs",
+        "shortNames",
+        "categories",
+        "storageVersionHash",
+    ];
+    let fields = |object: &Value, names: &[&str]| {
+        let present = names.iter().filter(|name| !object[**name].is_null());
+        present.map(|name| format!("{name:?}:{}", object[*name])).collect::<Vec<_>>().join(",")
+    };
+    let rows = list["resources"].as_array().into_iter().flatten();
+    let rows: Vec<String> = rows.map(|row| format!("{{{}}}", fields(row, &RESOURCE))).collect();
+    format!("{{{},\"resources\":[{}]}}\n", fields(list, &LIST), rows.join(","))
 }
 
 /// The rows that are served, and what other servers serve.
@@ -397,6 +424,19 @@ mod tests {
 
     fn served() -> Served<'static> {
         Served(Registry::default().rows(), Vec::new())
+    }
+
+    #[test]
+    fn lists_of_resources_are_written_in_upstreams_order() {
+        let row = |name: &str| {
+            json!({"name": name, "kind": "A", "verbs": ["get"], "singularName": "", "namespaced": true,
+            "shortNames": ["x"], "categories": ["all"], "group": "g", "version": "v1", "storageVersionHash": "h"})
+        };
+        let list = json!({"kind": "APIResourceList", "groupVersion": "v1", "resources": [row("a"), row("b/c")]});
+        let written = in_order(&list);
+        assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), list, "nothing is lost");
+        let first = r#"{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"a","singularName":"","namespaced":true,"group":"g","version":"v1","kind":"A","verbs":["get"],"shortNames":["x"],"categories":["all"],"storageVersionHash":"h"},{"#;
+        assert!(written.starts_with(first), "{written}");
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub fn document(format: Format, document: &Value) -> Result<Response<Body>, Stat
 }
 
 /// An answer of bytes that are in the client's format.
-fn answer(format: Format, status: StatusCode, bytes: Bytes) -> Response<Body> {
+pub fn answer(format: Format, status: StatusCode, bytes: Bytes) -> Response<Body> {
     let compressed = format.gzip && bytes.len() > COMPRESSED_FROM;
     let mut response = Response::new(full(if compressed { gzip(&bytes) } else { bytes }));
     *response.status_mut() = status;

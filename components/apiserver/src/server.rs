@@ -47,7 +47,7 @@ use crate::flow::classify::{Digest, What};
 use crate::flow::inflight::InFlight;
 use crate::flow::{Admitted, Flow};
 use crate::handlers::{Api, Payload, error_response};
-use crate::options::{MinVersion, Options};
+use crate::options::{AuthenticationOptions, AuthorizationMode, MinVersion, Options};
 use crate::relay::{self, Relay};
 use crate::request::{ResourceRequest, Verb};
 use crate::routes;
@@ -95,7 +95,7 @@ impl Server {
         let cipher_suites = options.tls_cipher_suites.clone();
         let tls = Tls::new(TlsOptions { cipher_suites, versions, ..TlsOptions::http(identity, client_auth) })
             .context("the serving certificate, --tls-cipher-suites and --tls-min-version")?;
-        let authenticator = Authenticator::new(&options.authentication)?;
+        let authenticator = Authenticator::new(&named_users(&options))?;
         let admission = Admission::new(&options.admission)?;
         let audit = Audit::new(&options.audit)?;
         Ok(Self { options, flags, tls, authenticator, admission, audit, address: watch::channel(None).0 })
@@ -308,6 +308,20 @@ impl Service<Request<Incoming>> for Front {
             })
         })
     }
+}
+
+/// What the flags say of authentication. Where everybody may do everything, nobody is let in without a name.
+fn named_users(options: &Options) -> AuthenticationOptions {
+    let mut authentication = options.authentication.clone();
+    let modes = &options.authorization.modes;
+    let opens_all = modes.contains(&AuthorizationMode::AlwaysAllow) || modes.is_empty();
+    if opens_all && options.authorization.config.is_none() && authentication.authentication_config.is_none() {
+        tracing::warn!(
+            "--anonymous-auth is taken for false, as the authorization mode is AlwaysAllow; choose another mode"
+        );
+        authentication.anonymous_auth = Some(false);
+    }
+    authentication
 }
 
 impl Front {

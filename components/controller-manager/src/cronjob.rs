@@ -63,7 +63,7 @@ pub fn finished(job: &Job) -> Option<(&str, i64)> {
 }
 
 /// What the schedule asks for now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Due {
     /// The latest time that has come and was not served.
     missed: Option<Timestamp>,
@@ -109,6 +109,7 @@ async fn reconcile(actor: &Actor, cron: &CronJob, own: Vec<Arc<Job>>) -> Result<
     let namespace = cron.metadata.namespace.clone().unwrap_or_default();
     let api: Api<Job> = Api::namespaced(actor.client(), &namespace);
     let spec = cron.spec.clone();
+    let warn = |reason: &'static str, text: String| actor.events.say(About::object(cron), Kind::Warning, reason, text);
     let ended = |kind: &str| -> Vec<&Arc<Job>> {
         own.iter().filter(|job| finished(job).is_some_and(|(how, _)| how == kind)).collect()
     };
@@ -125,17 +126,25 @@ async fn reconcile(actor: &Actor, cron: &CronJob, own: Vec<Arc<Job>>) -> Result<
     let (zone, schedule) = match (zone, Schedule::parse(&spec.schedule)) {
         (Ok(zone), Ok(schedule)) => (zone, schedule),
         (Err(error), _) => {
-            tracing::warn!(cron = cron.metadata.name, %error, "the time zone is not known here");
+            warn("UnknownTimeZone", format!("invalid timeZone: {:?}: {error}", spec.time_zone.unwrap_or_default()));
             return Ok(None);
         }
         (_, Err(error)) => {
-            tracing::warn!(cron = cron.metadata.name, error, "the schedule cannot be read");
+            warn("UnparseableSchedule", format!("unparseable schedule: {:?} : {error}", spec.schedule));
             return Ok(None);
         }
     };
     let now = Timestamp::now().to_zoned(zone.clone());
     let made = cron.metadata.creation_timestamp.as_ref().map_or(now.timestamp(), |time| time.0);
     let due = due(&schedule, &last.unwrap_or(made).to_zoned(zone), &now, spec.starting_deadline_seconds);
+    if due == Due::default() {
+        // Its fields can be read, and no day has them all.
+        let text = format!(
+            "invalid schedule: {} : time difference between two schedules is less than 1 second",
+            spec.schedule
+        );
+        warn("InvalidSchedule", text);
+    }
     if let Some(time) = due.missed.filter(|_| spec.suspend != Some(true) && cron.metadata.deletion_timestamp.is_none())
     {
         match spec.concurrency_policy.as_deref() {
@@ -250,6 +259,8 @@ mod tests {
         assert_eq!(all.next, Some(Duration::from_secs(50 * 60)));
         assert_eq!(due(&hourly, &begin, &now, Some(60)).missed, None);
         assert_eq!(due(&hourly, &at("2027-01-01T03:00:00Z"), &now, None).missed, None);
+        let never = Schedule::parse("59 23 31 2 *").unwrap();
+        assert_eq!(due(&never, &begin, &now, None), Due::default());
         let minutely = Schedule::parse("* * * * *").unwrap();
         let long = due(&minutely, &at("2020-01-01T00:00:00Z"), &now, None);
         assert!(long.missed.is_some() && long.next.is_some());

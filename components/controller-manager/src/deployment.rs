@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::context::{Actor, Context};
 use crate::{pods, write};
 use plan::{Goal, Size};
-use sets::{DESIRED, MAX, REVISION};
+use sets::{DESIRED, EARLIER, MAX, REVISION};
 
 pub use plan::part;
 
@@ -223,6 +223,11 @@ impl Shell<'_> {
         let set = self.own[newest].clone();
         let mut annotations = sets::inherited(self.deployment);
         annotations.insert(REVISION.into(), revision.to_string());
+        if revision > sets::revision(&set)
+            && let Some(earlier) = sets::earlier(&set)
+        {
+            annotations.insert(EARLIER.into(), earlier);
+        }
         let there = set.metadata.annotations.clone().unwrap_or_default();
         let least = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
         let wanted_least = self.spec.min_ready_seconds.unwrap_or(0);

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::context::{Actor, Context};
@@ -123,23 +123,29 @@ fn corrected(node: &Node, ready: &str) -> Option<Vec<Taint>> {
     (taints != present).then_some(taints)
 }
 
+/// The conditions of a silent node that do not say yet that nothing is known of it.
+fn unknown(node: &Node, now: &str) -> Vec<Value> {
+    let told = node.status.iter().flat_map(|status| status.conditions.iter().flatten()).collect::<Vec<_>>();
+    let made = node.metadata.creation_timestamp.as_ref();
+    let of_kind = |kind: &&str| match told.iter().find(|one| one.type_ == *kind) {
+        Some(condition) if condition.status == "Unknown" => None,
+        Some(_) => Some(json!({"type": kind, "status": "Unknown", "reason": "NodeStatusUnknown",
+            "message": "Kubelet stopped posting node status.", "lastTransitionTime": now})),
+        None => Some(json!({"type": kind, "status": "Unknown", "reason": "NodeStatusNeverUpdated",
+            "message": "Kubelet never posted node status.", "lastHeartbeatTime": made, "lastTransitionTime": now})),
+    };
+    ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"].iter().filter_map(of_kind).collect()
+}
+
 async fn treat(actor: &Actor, node: &Node, name: &str, silent: bool) -> Result<(), kube::Error> {
     let api: Api<Node> = Api::all(actor.client());
-    let status = ready_status(node);
-    let mut ready = status;
+    let mut ready = ready_status(node);
     if silent {
         ready = "Unknown";
-        if status != "Unknown" {
+        let unknown = unknown(node, &Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        if !unknown.is_empty() {
             tracing::warn!(node = name, "the node is silent");
-            let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let conditions: Vec<_> = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"]
-                .iter()
-                .map(|kind| {
-                    json!({"type": kind, "status": "Unknown", "reason": "NodeStatusUnknown",
-                        "message": "Kubelet stopped posting node status.", "lastTransitionTime": now})
-                })
-                .collect();
-            let patch = json!({"status": {"conditions": conditions}});
+            let patch = json!({"status": {"conditions": unknown}});
             api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
         }
     }
@@ -237,6 +243,21 @@ mod tests {
     fn taint(seconds: i64) -> Taint {
         let at = Timestamp::from_second(seconds).unwrap();
         serde_json::from_value(json!({"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": at.to_string()})).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_silent_node() {
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": "n", "creationTimestamp": "2027-01-01T00:00:00Z"},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "PIDPressure", "status": "Unknown"}]},
+        }))
+        .unwrap();
+        let told = |one: &Value| (one["type"].clone(), one["reason"].clone(), one["lastHeartbeatTime"].clone());
+        let never = |kind: &str| (json!(kind), json!("NodeStatusNeverUpdated"), json!("2027-01-01T00:00:00Z"));
+        assert_eq!(
+            unknown(&node, "2027-01-01T00:01:00Z").iter().map(told).collect::<Vec<_>>(),
+            [(json!("Ready"), json!("NodeStatusUnknown"), Value::Null), never("MemoryPressure"), never("DiskPressure")]
+        );
     }
 
     #[test]

@@ -8,6 +8,10 @@ use super::{Attributes, Context, Operation};
 
 /// Sets the priority that the Pod's class stands for.
 pub fn priority(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Object) -> Result<(), Status> {
+    if attributes.is("pods") && attributes.operation == Operation::Update {
+        keep_priority(attributes.old, pod);
+        return Ok(());
+    }
     if !attributes.is("pods") || attributes.operation != Operation::Create {
         return Ok(());
     }
@@ -42,6 +46,16 @@ pub fn priority(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Ob
     pod.set(&["spec", "priority"], value);
     pod.set(&["spec", "preemptionPolicy"], policy);
     Ok(())
+}
+
+/// A Pod keeps the priority that it was given where its writer does not know of it.
+fn keep_priority(old: Option<&Object>, pod: &mut Object) {
+    for field in ["priority", "preemptionPolicy"] {
+        let kept = old.and_then(|old| old.get(&["spec", field])).filter(|_| pod.get(&["spec", field]).is_none());
+        if let Some(kept) = kept.cloned() {
+            pod.set(&["spec", field], kept);
+        }
+    }
 }
 
 /// The class of Pods that name none: of several, the one of the lowest value.
@@ -115,4 +129,23 @@ pub fn topology(context: &Context<'_>, attributes: &Attributes<'_>, object: &mut
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_keeps_the_priority_that_it_does_not_know_of() {
+        let object = |spec: Value| Object::from_value(json!({"spec": spec})).unwrap();
+        let old = object(json!({"priority": 7, "preemptionPolicy": "Never"}));
+        for (sent, expected) in [
+            (json!({}), json!({"priority": 7, "preemptionPolicy": "Never"})),
+            (json!({"priority": 8}), json!({"priority": 8, "preemptionPolicy": "Never"})),
+        ] {
+            let mut pod = object(sent);
+            keep_priority(Some(&old), &mut pod);
+            assert_eq!(pod.get(&["spec"]), Some(&expected), "what differs is left for validation");
+        }
+    }
 }

@@ -19,13 +19,17 @@ pub const REVISION: &str = "deployment.kubernetes.io/revision";
 pub const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 /// Annotation with how many pods there might be then.
 pub const MAX: &str = "deployment.kubernetes.io/max-replicas";
+/// Annotation with the numbers that a set's template had before, the last one last.
+pub const EARLIER: &str = "deployment.kubernetes.io/revision-history";
+/// Characters that such a history may have; beyond, the oldest numbers go.
+const EARLIER_LENGTH: usize = 2000;
 /// Annotations that are the Deployment's own.
 const OWN: &[&str] = &[
     "kubectl.kubernetes.io/last-applied-configuration",
     REVISION,
     DESIRED,
     MAX,
-    "deployment.kubernetes.io/revision-history",
+    EARLIER,
     "deprecated.deployment.rollback.to",
 ];
 /// Sets without pods that are kept if the Deployment does not say.
@@ -36,6 +40,18 @@ pub const NAMES: u32 = 8;
 /// The number of a set's template.
 pub fn revision(set: &ReplicaSet) -> i64 {
     set.metadata.annotations.as_ref().and_then(|all| all.get(REVISION)?.parse().ok()).unwrap_or(0)
+}
+
+/// The numbers that a set's template has had, once it gets another than the one it has.
+pub fn earlier(set: &ReplicaSet) -> Option<String> {
+    let annotations = set.metadata.annotations.as_ref()?;
+    let own = annotations.get(REVISION)?;
+    let history = annotations.get(EARLIER).map(String::as_str).unwrap_or_default();
+    let mut numbers: Vec<&str> = history.split(',').filter(|number| !number.is_empty()).chain([own.as_str()]).collect();
+    while numbers.len() > 1 && numbers.iter().map(|number| number.len() + 1).sum::<usize>() > EARLIER_LENGTH + 1 {
+        numbers.remove(0);
+    }
+    Some(numbers.join(","))
 }
 
 /// The set of a template, whatever its hash label says; the oldest, if there are several. They are in the order of their age.
@@ -141,6 +157,18 @@ mod tests {
         let own = [Arc::new(ReplicaSet::default()), Arc::new(made)];
         assert_eq!(find_new(&own, &spec.template), Some(1));
         assert_eq!(find_new(&own, &PodTemplateSpec { spec: Some(Default::default()), ..spec.template }), None);
+    }
+
+    #[test]
+    fn a_set_that_comes_back_keeps_the_numbers_it_had() {
+        let set = |annotations: Value| -> ReplicaSet {
+            serde_json::from_value(json!({"metadata": {"annotations": annotations}})).unwrap()
+        };
+        assert_eq!(earlier(&set(json!({}))), None);
+        assert_eq!(earlier(&set(json!({REVISION: "1"}))).as_deref(), Some("1"));
+        assert_eq!(earlier(&set(json!({REVISION: "3", EARLIER: "1"}))).as_deref(), Some("1,3"));
+        let long = earlier(&set(json!({REVISION: "9999", EARLIER: vec!["1234"; 400].join(",")}))).unwrap();
+        assert!(long.len() == 1999 && long.ends_with(",9999"), "{}", long.len());
     }
 
     #[test]
