@@ -1,0 +1,69 @@
+//! Rows that several components have, in the groups in which upstream's components take them.
+
+use crate::foreign::{Row, idle, only};
+
+/// Values that leave a switch off.
+pub const OFF: &[&str] = &["", "false"];
+/// Values that leave a switch on.
+pub const ON: &[&str] = &["true"];
+/// No value at all.
+pub const NONE: &[&str] = &[""];
+
+/// Why profiling does nothing.
+pub const NO_RUNTIME: &str = "there is no Go runtime to look into; /debug/pprof is never served";
+const OWN_LOG: &str = "the log is written line by line, in one stream";
+const OWN_METRICS: &str = "metrics and their labels are what they are";
+const ONE_VERSION: &str = "one version is all that this program can be";
+const NO_DELAY: &str = "requests are sent as they come; the API server's fairness holds back whom it must";
+
+/// What is logged, and how.
+pub const LOGS: &[Row] = &[
+    idle("log-flush-frequency", OWN_LOG),
+    idle("log-json-info-buffer-size", OWN_LOG),
+    idle("log-json-split-stream", OWN_LOG).switch(),
+    idle("log-text-info-buffer-size", OWN_LOG),
+    idle("log-text-split-stream", OWN_LOG).switch(),
+    idle("vmodule", "it names files of Go; RUST_LOG says the level of each module"),
+];
+
+/// Which metrics are shown.
+pub const METRICS: &[Row] = &[
+    idle("allow-metric-labels", OWN_METRICS),
+    idle("allow-metric-labels-manifest", OWN_METRICS),
+    idle("disabled-metrics", OWN_METRICS),
+    HIDDEN_METRICS,
+];
+
+/// The one of [`METRICS`] that kube-proxy has, too.
+pub const HIDDEN_METRICS: Row = idle("show-hidden-metrics-for-version", OWN_METRICS);
+
+/// Looking into the process.
+pub const PROFILING: &[Row] = &[idle("profiling", NO_RUNTIME).switch(), idle("contention-profiling", NO_RUNTIME).switch()];
+
+/// Which version a component behaves as.
+pub const VERSIONS: &[Row] = &[
+    only("emulated-version", &["", "1.36", "v1.36", "kube=1.36", "kube=v1.36", "kube:1.36"], ONE_VERSION),
+    idle("min-compatibility-version", ONE_VERSION),
+];
+
+/// The secure port, but for its address, its certificate, and what TLS is spoken.
+pub const SERVING: &[Row] = &[
+    idle("cert-dir", "a certificate that is made stays in memory; give --tls-cert-file and --tls-private-key-file"),
+    only("disable-http2-serving", OFF, "a client that wants HTTP/1.1 offers that alone"),
+    idle("http2-max-streams-per-connection", "a connection has as many streams as the protocol's library lets"),
+    only("permit-address-sharing", OFF, "one process listens at an address"),
+    only("permit-port-sharing", OFF, "one process listens at a port"),
+    CURVES,
+    only("tls-sni-cert-key", NONE, "one certificate is served; have it name all of the server's names"),
+];
+
+/// The key exchanges of TLS.
+pub const CURVES: Row = idle("tls-curve-preferences", "the safe ones are offered in the library's order");
+
+/// Connections to the API server.
+pub const CLIENT: &[Row] = &[
+    idle("kube-api-burst", NO_DELAY),
+    idle("kube-api-content-type", "requests are JSON, which every API server takes"),
+    idle("kube-api-qps", NO_DELAY),
+    only("master", NONE, "give --kubeconfig, whose cluster names the API server"),
+];
