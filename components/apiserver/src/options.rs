@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
 use ipnet::IpNet;
+use kinit_flags::Common;
+use kinit_serving::tls::TlsFlags;
 
 mod foreign;
+mod runtime;
 
 use crate::audit::AuditOptions;
 use crate::authn::oidc::OidcOptions;
@@ -14,7 +17,7 @@ use crate::authn::webhook::TokenWebhookOptions;
 
 /// Serves the Kubernetes API out of etcd.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "kube-apiserver", version = kinit_version::kubernetes(), args_override_self = true)]
+#[command(name = "kube-apiserver", args_override_self = true)]
 pub struct Options {
     /// The address on which to serve
     #[arg(long, default_value = "0.0.0.0")]
@@ -70,49 +73,22 @@ pub struct Options {
     /// How long events are kept
     #[arg(long, default_value = "1h0m0s", value_parser = kinit_duration::flag)]
     pub event_ttl: std::time::Duration,
-    /// The cipher suites of TLS 1.2 that are offered; all that are safe without any
-    #[arg(long, value_delimiter = ',')]
-    pub tls_cipher_suites: Vec<String>,
-    /// The oldest version of TLS that is spoken; none before 1.2 is
-    #[arg(long, value_enum, default_value = "")]
-    pub tls_min_version: MinVersion,
+    #[command(flatten)]
+    pub tls: TlsFlags,
+    /// What is served beyond what is by default, or less; nothing is: [group/]version[/resource]=true or false, api/ga, api/beta, api/alpha
+    #[arg(long, value_delimiter = ',', value_parser = runtime::parse)]
+    pub runtime_config: Vec<String>,
     /// What clients are told of transport security in each answer: max-age=SECONDS, includeSubDomains, preload
     #[arg(long, value_delimiter = ',', value_parser = transport_security)]
     pub strict_transport_security_directives: Vec<String>,
     /// How long the server goes on after it was told to end, with /readyz saying so
     #[arg(long, default_value = "0s", value_parser = kinit_duration::flag)]
     pub shutdown_delay_duration: std::time::Duration,
-    /// The form of the log
-    #[arg(long, value_enum, default_value = "text")]
-    pub logging_format: LoggingFormat,
-    /// How much is logged, 0 to 10
-    #[arg(short = 'v', long = "v", default_value_t = 0)]
-    pub verbosity: u8,
+    #[command(flatten)]
+    pub common: Common,
     /// Flags of upstream's that mean nothing here
     #[command(flatten)]
     pub foreign: foreign::Foreign,
-}
-
-/// What `--tls-min-version` may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MinVersion {
-    #[value(name = "")]
-    Unsaid,
-    #[value(name = "VersionTLS10")]
-    Tls10,
-    #[value(name = "VersionTLS11")]
-    Tls11,
-    #[value(name = "VersionTLS12")]
-    Tls12,
-    #[value(name = "VersionTLS13")]
-    Tls13,
-}
-
-/// What `--logging-format` may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LoggingFormat {
-    Text,
-    Json,
 }
 
 /// A directive of RFC 6797, section 6.1, as upstream takes it.
@@ -336,11 +312,11 @@ impl Options {
 
 impl kinit_serving::process::LogOptions for Options {
     fn verbosity(&self) -> u8 {
-        self.verbosity
+        self.common.verbosity
     }
 
     fn json(&self) -> bool {
-        self.logging_format == LoggingFormat::Json
+        self.common.json()
     }
 }
 

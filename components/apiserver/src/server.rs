@@ -26,7 +26,7 @@ use kinit_serving::draining::Received;
 use kinit_serving::health::Health;
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
-use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions, Versions};
+use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
 use kinit_serving::zpages::{Flags, Pages};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -47,7 +47,7 @@ use crate::flow::classify::{Digest, What};
 use crate::flow::inflight::InFlight;
 use crate::flow::{Admitted, Flow};
 use crate::handlers::{Api, Payload, error_response};
-use crate::options::{AuthenticationOptions, AuthorizationMode, MinVersion, Options};
+use crate::options::{AuthenticationOptions, AuthorizationMode, Options};
 use crate::relay::{self, Relay};
 use crate::request::{ResourceRequest, Verb};
 use crate::routes;
@@ -85,16 +85,10 @@ impl Server {
         let authorities = [&authentication.client_ca_file, &authentication.requestheader_client_ca_file];
         let authorities: Vec<_> = authorities.into_iter().flatten().cloned().collect();
         let client_auth = if authorities.is_empty() { ClientAuth::None } else { ClientAuth::Optional(authorities) };
-        if let Some((flag, instead)) = options.foreign.refused() {
-            anyhow::bail!("--{flag}: {instead}");
-        }
-        let versions = match options.tls_min_version {
-            MinVersion::Tls13 => Versions::Tls13,
-            _ => Versions::Both,
-        };
-        let cipher_suites = options.tls_cipher_suites.clone();
-        let tls = Tls::new(TlsOptions { cipher_suites, versions, ..TlsOptions::http(identity, client_auth) })
-            .context("the serving certificate, --tls-cipher-suites and --tls-min-version")?;
+        options.foreign.settle()?;
+        let mut tls = TlsOptions::http(identity, client_auth);
+        options.tls.apply(&mut tls);
+        let tls = Tls::new(tls).context("the serving certificate, --tls-cipher-suites and --tls-min-version")?;
         let authenticator = Authenticator::new(&named_users(&options))?;
         let admission = Admission::new(&options.admission)?;
         let audit = Audit::new(&options.audit)?;
@@ -117,9 +111,6 @@ impl Server {
             tokio::time::sleep(delay).await;
             end.cancel();
         });
-        for (flag, why) in self.options.foreign.idle() {
-            tracing::warn!("--{flag} has no effect: {why}");
-        }
         let etcd = Etcd::new(&self.options)?;
         let (cache, follow) = Cache::new(etcd.clone(), shutdown.clone());
         let authorizer = Authorizer::new(&self.options.authorization, cache.clone())?;

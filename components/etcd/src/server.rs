@@ -150,9 +150,6 @@ impl Server {
         for note in &options.notes {
             tracing::warn!("{note}");
         }
-        for (flag, why) in options.foreign.idle() {
-            tracing::warn!(flag, why, "a flag has no effect here");
-        }
         Ok(Self { config: Config::new(options)?, ready: watch::Sender::new(None) })
     }
 

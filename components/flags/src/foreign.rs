@@ -96,7 +96,7 @@ pub trait Table {
 
 /// What must not be passed over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("--{flag}={value}: {instead}")]
+#[error("--{flag} cannot be {value:?} here: {instead}")]
 pub struct Refused {
     /// The flag's name.
     pub flag: &'static str,
@@ -312,13 +312,13 @@ mod tests {
     #[test]
     fn other_values_are_refused_with_what_to_do_instead() {
         for (flags, expected) in [
-            (&["--loud"][..], "--loud=true: whisper"),
-            (&["--loud=1"], "--loud=1: whisper"),
-            (&["--loud=false", "--loud=true"], "--loud=true: whisper"),
-            (&["--tongue=C"], "--tongue=C: speak Go"),
-            (&["--most=many"], "--most=many: it must be a number"),
-            (&["--on=perhaps"], "--on=perhaps: write it as true or false"),
-            (&["--kept=cpu"], "--kept=cpu: it must be name=value,..."),
+            (&["--loud"][..], "--loud cannot be \"true\" here: whisper"),
+            (&["--loud=1"], "--loud cannot be \"1\" here: whisper"),
+            (&["--loud=false", "--loud=true"], "--loud cannot be \"true\" here: whisper"),
+            (&["--tongue=C"], "--tongue cannot be \"C\" here: speak Go"),
+            (&["--most=many"], "--most cannot be \"many\" here: it must be a number"),
+            (&["--on=perhaps"], "--on cannot be \"perhaps\" here: write it as true or false"),
+            (&["--kept=cpu"], "--kept cannot be \"cpu\" here: it must be name=value,..."),
         ] {
             assert_eq!(read(flags).settle().map_err(|refused| refused.to_string()), Err(expected.to_owned()));
         }

@@ -38,7 +38,8 @@ pub const METRICS: &[Row] = &[
 pub const HIDDEN_METRICS: Row = idle("show-hidden-metrics-for-version", OWN_METRICS);
 
 /// Looking into the process.
-pub const PROFILING: &[Row] = &[idle("profiling", NO_RUNTIME).switch(), idle("contention-profiling", NO_RUNTIME).switch()];
+pub const PROFILING: &[Row] =
+    &[idle("profiling", NO_RUNTIME).switch(), idle("contention-profiling", NO_RUNTIME).switch()];
 
 /// Which version a component behaves as.
 pub const VERSIONS: &[Row] = &[

@@ -1,10 +1,15 @@
 //! The `main` of every component: options, logging, signals, the runtime and the exit code.
 
 use std::future::Future;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use std::ffi::OsString;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgMatches, Command, Parser};
+use kinit_flags::go;
+use kinit_flags::version::{self, Asked};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -48,16 +53,49 @@ where
     F: FnOnce(O, Flags, CancellationToken) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
-    let command = command::<O>();
-    let mut matches = command.clone().get_matches();
-    let flags = Flags::of(&command, &matches);
+    let (flags, mut matches) = read(O::command(), std::env::args_os()).unwrap_or_else(|error| error.exit());
+    if let Some(words) = matches.get_one(VERSION).and_then(said) {
+        // Nothing is left to be done if nobody reads it.
+        let _ = writeln!(std::io::stdout(), "{words}");
+        return ExitCode::SUCCESS;
+    }
     let options = O::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
     start(options, |options, shutdown| run(options, flags, shutdown))
 }
 
-/// What `--version` says begins with the name that Kubernetes' own components give there: by it kubeadm finds a kubelet's version.
-fn command<O: Parser>() -> clap::Command {
-    O::command().display_name("Kubernetes")
+const VERSION: &str = "version";
+
+/// Reads a command line as upstream's components read theirs. With `--version` nothing else has to be there.
+fn read(command: Command, arguments: impl IntoIterator<Item = OsString>) -> Result<(Flags, ArgMatches), clap::Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().map(go::dashes).collect();
+    let version = Arg::new(VERSION)
+        .long(VERSION)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .value_name("WHAT")
+        .value_parser(ValueParser::new(version::parse))
+        .help("Says the version and ends; with raw, all of it; a version of the same three numbers is reported from then on");
+    let mut command = go::switches(command).disable_version_flag(true).args_override_self(true).arg(version);
+    let asks = |argument: &OsString| argument.to_str().is_some_and(|text| text.split('=').next() == Some("--version"));
+    if arguments.iter().any(asks) {
+        command = command.mut_args(|arg| arg.required(false));
+    }
+    let matches = command.clone().try_get_matches_from(arguments)?;
+    if let Some(Asked::Report(version)) = matches.get_one(VERSION) {
+        kinit_version::report(version);
+    }
+    Ok((Flags::of(&command, &matches), matches))
+}
+
+/// What is said in answer to `--version`. It begins with the name that Kubernetes' own components give there: by it kubeadm finds
+/// a kubelet's version.
+fn said(asked: &Asked) -> Option<String> {
+    match asked {
+        Asked::Version => Some(format!("Kubernetes {}", kinit_version::kubernetes())),
+        Asked::Raw => Some(version::raw()),
+        Asked::Nothing | Asked::Report(_) => None,
+    }
 }
 
 /// [`main`] for options that come together in a way of their own.
@@ -145,17 +183,46 @@ pub fn shutdown_token() -> std::io::Result<CancellationToken> {
 
 #[cfg(test)]
 mod tests {
-    #[derive(Debug, clap::Parser)]
-    #[command(name = "kubelet", version = "v1.36.0")]
-    struct Options {}
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    #[command(name = "kubelet")]
+    struct Options {
+        #[arg(long, required = true)]
+        needed: Option<String>,
+        #[arg(long)]
+        on: bool,
+    }
+
+    fn given(arguments: &[&str]) -> Result<(Flags, ArgMatches), clap::Error> {
+        read(Options::command(), std::iter::once("kubelet").chain(arguments.iter().copied()).map(OsString::from))
+    }
 
     #[test]
     fn the_version_is_said_as_kubernetes_components_say_it() {
-        let error =
-            super::command::<Options>().try_get_matches_from(["kubelet", "--version"]).expect_err("it ends there");
-        assert_eq!(error.to_string(), "Kubernetes v1.36.0\n");
-        let error =
-            super::command::<Options>().try_get_matches_from(["kubelet", "--bogus"]).expect_err("it is unknown");
-        assert!(error.to_string().contains("Usage: kubelet"), "{error}");
+        let own = kinit_version::kubernetes();
+        let words = |arguments: &[&str]| given(arguments).ok()?.1.get_one(VERSION).and_then(said);
+        assert_eq!(words(&["--version"]), Some(format!("Kubernetes {own}")));
+        assert_eq!(words(&["--version=true", "--on"]), Some(format!("Kubernetes {own}")));
+        assert!(words(&["--version=raw"]).is_some_and(|words| words.starts_with("version.Info{")));
+        assert_eq!(words(&["--version=false", "--needed=x"]), None);
+    }
+
+    #[test]
+    fn command_lines_are_read_as_upstream_reads_them() {
+        for (arguments, words) in [
+            (&["--bogus"][..], "Usage: kubelet"),
+            (&["--on"], "--needed"),
+            (&["--version=v1.2.3"], "must match major/minor/patch"),
+            (&["--needed=x", "--on", "false"], "unexpected argument 'false'"),
+        ] {
+            let error = given(arguments).expect_err("refused").to_string();
+            assert!(error.contains(words), "{arguments:?}: {error}");
+        }
+        let (_, matches) = given(&["--needed=x", "--needed=y_z", "--on=T", "--on=0"]).expect("the last counts");
+        assert_eq!(matches.get_one::<String>("needed").map(String::as_str), Some("y_z"));
+        assert_eq!(matches.get_one::<bool>("on"), Some(&false));
     }
 }

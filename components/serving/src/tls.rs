@@ -13,6 +13,10 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_util::sync::CancellationToken;
 
+mod flags;
+
+pub use flags::{MinVersion, TlsFlags};
+
 /// How often the files are looked at; a rotated certificate is served at most this much later.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -46,8 +46,8 @@ pub enum ConfigError {
     Duration { flag: &'static str, value: String },
     #[error("--{0} must be more than nothing")]
     NoTime(&'static str),
-    #[error("--{0} has no meaning here: {1}")]
-    Foreign(&'static str, &'static str),
+    #[error(transparent)]
+    Foreign(#[from] kinit_flags::Refused),
     #[error("--tls-min-version is newer than --tls-max-version")]
     Versions,
     #[error("--cipher-suites choose among those of TLS 1.2, which --tls-min-version leaves out")]
@@ -158,9 +158,7 @@ impl Config {
     /// Checks the options.
     pub fn new(options: Options) -> Result<Self, ConfigError> {
         let Options { member, clustering, security, auth, monitoring, features, foreign, .. } = options;
-        if let Some((flag, instead)) = foreign.refused() {
-            return Err(ConfigError::Foreign(flag, instead));
-        }
+        foreign.settle()?;
         let features = Features::new(&features)?;
         let peer_urls = clustering.initial_advertise_peer_urls;
         let initial_cluster = initial_cluster(&member.name, &clustering.initial_cluster, &peer_urls)?;
@@ -340,7 +338,7 @@ mod tests {
             (&["--client-cert-auth"], "--trusted-ca-file"),
             (&["--watch-progress-notify-interval=soon"], "no duration"),
             (&["--watch-progress-notify-interval=0"], "more than nothing"),
-            (&["--enable-pprof"], "--enable-pprof has no meaning"),
+            (&["--enable-pprof"], "--enable-pprof cannot be \"true\" here"),
             (&["--unsafe-no-fsync=true"], "on the disk"),
             (&["--discovery-endpoints=http://h:1"], "--initial-cluster"),
             (&["--logger=capnslog"], "zap"),

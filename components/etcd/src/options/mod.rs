@@ -8,13 +8,11 @@ mod member;
 mod security;
 mod source;
 mod tool;
-mod values;
 mod watching;
 
-use std::any::TypeId;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Command, CommandFactory, FromArgMatches, Parser};
 
 pub use foreign::Foreign;
 pub use member::{ClusterState, Clustering, CompactionMode, Member, ReadOnly};
@@ -70,20 +68,7 @@ fn version() -> String {
 
 /// The flags. Switches may stand alone or have a value, as Go's do.
 fn command() -> Command {
-    Options::command().mut_args(|arg| {
-        if arg.get_value_parser().type_id() == TypeId::of::<bool>() {
-            // What is off without a word is so by an action that takes no value.
-            let off = matches!(arg.get_action(), ArgAction::SetTrue) && arg.get_default_values().is_empty();
-            let arg = if off { arg.default_value("false") } else { arg };
-            arg.action(ArgAction::Set)
-                .value_parser(values::boolean)
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true")
-        } else {
-            arg
-        }
-    })
+    kinit_flags::go::switches(Options::command())
 }
 
 impl Options {
