@@ -1,20 +1,22 @@
 //! Nodes that went silent: their conditions become unknown, they are tainted, and pods that do not tolerate it are
-//! deleted in time.
+//! deleted in time, as fast as [`zones`] lets.
+
+mod zones;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint, Toleration};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::context::{Actor, Context};
 use crate::pods;
+use zones::{Limits, Zones};
 
 const PERIOD: Duration = Duration::from_secs(1);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -37,26 +39,45 @@ pub async fn run(context: Arc<Context>) {
     caches.leases.synced().await;
     caches.pods.synced().await;
     // When a node was last heard of, by this clock: those of the nodes are not compared with it.
-    let heard: Mutex<HashMap<String, (String, Instant)>> = Mutex::default();
+    let mut heard: HashMap<String, (String, Instant)> = HashMap::new();
+    let options = &context.options;
+    let mut zones = Zones::new(Limits {
+        rate: options.node_eviction_rate,
+        secondary: options.secondary_node_eviction_rate,
+        large: options.large_cluster_size_threshold,
+        threshold: options.unhealthy_zone_threshold,
+    });
     loop {
-        for node in caches.nodes.list() {
+        let now = Instant::now();
+        let nodes = caches.nodes.list();
+        heard.retain(|name, _| nodes.iter().any(|node| node.metadata.name.as_ref() == Some(name)));
+        let mut standing = Vec::with_capacity(nodes.len());
+        for node in &nodes {
             let name = node.metadata.name.clone().unwrap_or_default();
             let lease = caches.leases.get(&format!("{LEASES}/{name}"));
             let beat =
-                format!("{:?} {:?}", lease.and_then(|lease| lease.spec.as_ref()?.renew_time.clone()), heartbeat(&node));
-            let silent = {
-                let mut heard = heard.lock();
-                let entry = heard.entry(name.clone()).or_insert_with(|| (beat.clone(), Instant::now()));
-                if entry.0 != beat {
-                    *entry = (beat, Instant::now());
-                }
-                entry.1.elapsed() > context.options.node_monitor_grace_period
-            };
-            if let Err(error) = treat(&actor, &node, &name, silent).await {
+                format!("{:?} {:?}", lease.and_then(|lease| lease.spec.as_ref()?.renew_time.clone()), heartbeat(node));
+            let entry = heard.entry(name).or_insert_with(|| (beat.clone(), now));
+            if entry.0 != beat {
+                *entry = (beat, now);
+            }
+            let has_begun = ready_condition(node).is_some();
+            let grace = if has_begun { options.node_monitor_grace_period } else { options.node_startup_grace_period };
+            let silent = now.duration_since(entry.1) > grace;
+            standing.push((node, silent, if silent { "Unknown" } else { ready_status(node) }));
+        }
+        let judged = standing.iter().filter(|(node, ..)| !zones::is_left_out(node));
+        if zones.look(judged.map(|(node, _, ready)| (zones::zone_of(node), *ready == "True"))) {
+            tracing::info!("some nodes are ready again: all have as long as a silent one to be heard of");
+            heard.values_mut().for_each(|(_, since)| *since = now);
+        }
+        for (node, silent, ready) in standing {
+            let name = node.metadata.name.as_deref().unwrap_or_default();
+            if let Err(error) = treat(&actor, node, silent, ready, &mut zones).await {
                 tracing::debug!(node = name, %error, "cannot update the node");
             }
-            if silent || ready_status(&node) != "True" {
-                mark_pods(&context, &actor, &name).await;
+            if ready != "True" {
+                mark_pods(&context, &actor, name).await;
             }
         }
         evict(&context, &actor).await;
@@ -67,23 +88,28 @@ pub async fn run(context: Arc<Context>) {
     }
 }
 
+fn ready_condition(node: &Node) -> Option<&NodeCondition> {
+    node.status.as_ref()?.conditions.as_ref()?.iter().find(|one| one.type_ == "Ready")
+}
+
 fn heartbeat(node: &Node) -> Option<Timestamp> {
-    let conditions = node.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|one| one.type_ == "Ready")?.last_heartbeat_time.as_ref().map(|time| time.0)
+    ready_condition(node)?.last_heartbeat_time.as_ref().map(|time| time.0)
 }
 
+/// What the node says of itself; nothing before its kubelet has spoken.
 fn ready_status(node: &Node) -> &str {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().find(|one| one.type_ == "Ready").map_or("Unknown", |one| one.status.as_str())
+    ready_condition(node).map_or("", |one| one.status.as_str())
 }
 
-/// The taints that a node is to have by its condition: key and effect.
-fn wanted(node: &Node, ready: &str, unschedulable: bool) -> Vec<(&'static str, &'static str)> {
-    let mut all = match ready {
-        "True" => Vec::new(),
-        "False" => vec![(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")],
-        _ => vec![(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")],
+/// The taints that a node is to have by its condition: key and effect. Whether its pods are to leave is `emptied`.
+fn wanted(node: &Node, ready: &str, emptied: bool, unschedulable: bool) -> Vec<(&'static str, &'static str)> {
+    let taint = match ready {
+        "True" | "" => None,
+        "False" => Some(NOT_READY),
+        _ => Some(UNREACHABLE),
     };
+    let mut all: Vec<_> = taint.map(|taint| (taint, "NoSchedule")).into_iter().collect();
+    all.extend(taint.filter(|_| emptied).map(|taint| (taint, "NoExecute")));
     if unschedulable {
         all.push((UNSCHEDULABLE, "NoSchedule"));
     }
@@ -95,12 +121,14 @@ fn wanted(node: &Node, ready: &str, unschedulable: bool) -> Vec<(&'static str, &
 }
 
 /// The node's taints as they should be; `None` when they are.
-fn corrected(node: &Node, ready: &str) -> Option<Vec<Taint>> {
+fn corrected(node: &Node, ready: &str, emptied: bool) -> Option<Vec<Taint>> {
     let spec = node.spec.clone().unwrap_or_default();
     let present = spec.taints.unwrap_or_default();
-    let wanted = wanted(node, ready, spec.unschedulable.unwrap_or(false));
+    let wanted = wanted(node, ready, emptied, spec.unschedulable.unwrap_or(false));
+    // With what a node was born stays until it has spoken, or is silent for too long.
     let ours = |taint: &Taint| {
-        [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&taint.key.as_str())
+        (!ready.is_empty() && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str()))
+            || taint.key == UNSCHEDULABLE
             || PRESSURES.iter().any(|(_, key)| *key == taint.key)
     };
     let mut taints: Vec<Taint> = present
@@ -137,11 +165,21 @@ fn unknown(node: &Node, now: &str) -> Vec<Value> {
     ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"].iter().filter_map(of_kind).collect()
 }
 
-async fn treat(actor: &Actor, node: &Node, name: &str, silent: bool) -> Result<(), kube::Error> {
+/// Whether a node that is not ready loses its pods: it does so already, or it is its turn.
+fn is_emptied(node: &Node, ready: &str, zones: &mut Zones) -> bool {
+    if matches!(ready, "True" | "") || zones.stopped() {
+        return false;
+    }
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let strong = taints.filter(|taint| taint.effect == "NoExecute").map(|taint| taint.key.as_str());
+    strong.clone().any(|key| key == NOT_READY || key == UNREACHABLE)
+        || zones.permits(&zones::zone_of(node), Instant::now())
+}
+
+async fn treat(actor: &Actor, node: &Node, silent: bool, ready: &str, zones: &mut Zones) -> Result<(), kube::Error> {
     let api: Api<Node> = Api::all(actor.client());
-    let mut ready = ready_status(node);
+    let name = node.metadata.name.as_deref().unwrap_or_default();
     if silent {
-        ready = "Unknown";
         let unknown = unknown(node, &Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         if !unknown.is_empty() {
             tracing::warn!(node = name, "the node is silent");
@@ -149,7 +187,8 @@ async fn treat(actor: &Actor, node: &Node, name: &str, silent: bool) -> Result<(
             api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
         }
     }
-    if let Some(taints) = corrected(node, ready) {
+    let emptied = is_emptied(node, ready, zones);
+    if let Some(taints) = corrected(node, ready, emptied) {
         // The version makes sure that nobody else's taint is lost.
         let patch =
             json!({"metadata": {"resourceVersion": node.metadata.resource_version}, "spec": {"taints": taints}});
@@ -285,14 +324,16 @@ mod tests {
         .unwrap();
         let names =
             |taints: Vec<Taint>| taints.iter().map(|one| format!("{}:{}", one.key, one.effect)).collect::<Vec<_>>();
-        assert_eq!(names(corrected(&node, "True").unwrap()), ["mine:NoSchedule"]);
+        assert_eq!(names(corrected(&node, "True", false).unwrap()), ["mine:NoSchedule"]);
+        assert!(corrected(&node, "False", false).is_none(), "it is not this node's turn");
+        assert!(corrected(&node, "", false).is_none(), "it has not spoken yet");
         let wanted =
             ["mine:NoSchedule", "node.kubernetes.io/not-ready:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"];
-        assert_eq!(names(corrected(&node, "False").unwrap()), wanted);
+        assert_eq!(names(corrected(&node, "False", true).unwrap()), wanted);
         let full: Node =
             serde_json::from_value(json!({"status": {"conditions": [{"type": "DiskPressure", "status": "True"},
             {"type": "MemoryPressure", "status": "False"}]}}))
             .unwrap();
-        assert_eq!(names(corrected(&full, "True").unwrap()), ["node.kubernetes.io/disk-pressure:NoSchedule"]);
+        assert_eq!(names(corrected(&full, "True", false).unwrap()), ["node.kubernetes.io/disk-pressure:NoSchedule"]);
     }
 }

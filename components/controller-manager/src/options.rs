@@ -60,6 +60,21 @@ pub struct Options {
     /// Bits of the prefix of each node's IPv6 range [default: 64]
     #[arg(long, value_name = "BITS")]
     pub node_cidr_mask_size_ipv6: Option<u8>,
+    /// Nodes of a zone a second that lose their pods, once they are not ready
+    #[arg(long, value_name = "RATE", default_value_t = 0.1)]
+    pub node_eviction_rate: f64,
+    /// The same in a large zone much of which is not ready; in a small one no node loses its pods then
+    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
+    pub secondary_node_eviction_rate: f64,
+    /// Zones of more nodes are large
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    pub large_cluster_size_threshold: usize,
+    /// The part of a zone's nodes that are not ready from which on it is much
+    #[arg(long, value_name = "PART", default_value_t = 0.55)]
+    pub unhealthy_zone_threshold: f64,
+    /// How long a node may say nothing after it has come
+    #[arg(long, value_name = "DURATION", default_value = "1m0s", value_parser = kinit_duration::flag)]
+    pub node_startup_grace_period: Duration,
     /// How long a node may say nothing before it counts as gone
     #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = kinit_duration::flag)]
     pub node_monitor_grace_period: Duration,
