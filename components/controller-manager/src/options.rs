@@ -1,13 +1,20 @@
-//! The command line: those of the flags that kubeadm uses.
+//! The command line: upstream's flags.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser};
+use kinit_flags::Common;
+use kinit_runtime::leader::{Candidate, Times};
+use kinit_serving::tls::TlsFlags;
+
+mod foreign;
+
+pub use foreign::Foreign;
 
 /// kube-controller-manager runs the loops that bring a cluster to where its objects say it should be.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "kube-controller-manager", version = kinit_version::kubernetes())]
+#[command(name = "kube-controller-manager")]
 pub struct Options {
     /// Give each new node a range of pod addresses
     #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set)]
@@ -78,9 +85,6 @@ pub struct Options {
     /// How long a node may say nothing before it counts as gone
     #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = kinit_duration::flag)]
     pub node_monitor_grace_period: Duration,
-    /// Accepted; there is nothing to profile
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub profiling: bool,
     /// How many pods that ended are kept; none are deleted if it is 0 or less
     #[arg(long, value_name = "COUNT", default_value_t = 12_500, allow_hyphen_values = true)]
     pub terminated_pod_gc_threshold: i64,
@@ -99,14 +103,66 @@ pub struct Options {
     /// Whether each controller acts under a service account of its own
     #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set)]
     pub use_service_account_credentials: bool,
-    /// How much to log
-    #[arg(short = 'v', long = "v", default_value_t = 0, value_name = "LEVEL")]
-    pub verbosity: u8,
+    /// Certificate of the secure port; one is made when there is none
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub election: Election,
+    #[command(flatten)]
+    pub tls: TlsFlags,
+    #[command(flatten)]
+    pub common: Common,
+    /// Flags of upstream's that have no code here
+    #[command(flatten)]
+    pub foreign: Foreign,
 }
 
 impl kinit_serving::process::LogOptions for Options {
     fn verbosity(&self) -> u8 {
-        self.verbosity
+        self.common.verbosity
+    }
+
+    fn json(&self) -> bool {
+        self.common.json()
+    }
+}
+
+/// By which Lease replicas elect a leader, and how often they try.
+#[derive(Debug, Clone, Args)]
+pub struct Election {
+    /// How long a leader that says nothing stays leader
+    #[arg(long = "leader-elect-lease-duration", value_name = "DURATION", default_value = "15s", value_parser = kinit_duration::flag)]
+    pub lease_duration: Duration,
+    /// A leader that could not renew for this long gives up
+    #[arg(long = "leader-elect-renew-deadline", value_name = "DURATION", default_value = "10s", value_parser = kinit_duration::flag)]
+    pub renew_deadline: Duration,
+    /// The pause between two tries
+    #[arg(long = "leader-elect-retry-period", value_name = "DURATION", default_value = "2s", value_parser = kinit_duration::flag)]
+    pub retry_period: Duration,
+    /// Name of the Lease
+    #[arg(long = "leader-elect-resource-name", value_name = "NAME", default_value = "kube-controller-manager")]
+    pub resource_name: String,
+    /// Namespace of the Lease
+    #[arg(long = "leader-elect-resource-namespace", value_name = "NAME", default_value = "kube-system")]
+    pub resource_namespace: String,
+}
+
+impl Election {
+    /// Who this host's manager is when it wants to lead.
+    pub fn candidate(&self, host: &str) -> anyhow::Result<Candidate> {
+        let times = Times { life: self.lease_duration, patience: self.renew_deadline, renew: self.retry_period };
+        anyhow::ensure!(
+            times.life > times.patience && times.patience > times.renew && !times.renew.is_zero(),
+            "--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline, and that longer than \
+             --leader-elect-retry-period"
+        );
+        let mut candidate = Candidate::new(&self.resource_name, host);
+        candidate.namespace.clone_from(&self.resource_namespace);
+        candidate.times = times;
+        Ok(candidate)
     }
 }
 
@@ -127,6 +183,18 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lease_is_what_the_flags_say() {
+        let options = |more: &[&str]| Options::parse_from(["x", "--kubeconfig=k"].iter().chain(more)).election;
+        let usual = options(&[]).candidate("h").expect("the defaults");
+        assert_eq!((usual.name.as_str(), usual.namespace.as_str()), ("kube-controller-manager", "kube-system"));
+        assert_eq!(usual.times, Times::default());
+        let own = options(&["--leader-elect-resource-name=a", "--leader-elect-lease-duration=1m"]);
+        let own = own.candidate("h").expect("one of its own");
+        assert_eq!((own.name.as_str(), own.times.life), ("a", Duration::from_secs(60)));
+        assert!(options(&["--leader-elect-lease-duration=5s"]).candidate("h").is_err());
+    }
 
     #[test]
     fn controllers_are_chosen_by_name() {

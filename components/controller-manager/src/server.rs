@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use kinit_runtime::leader::{Candidate, lead};
+use kinit_runtime::leader::lead;
 use kinit_serving::health::Health;
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
@@ -121,6 +121,7 @@ impl Server {
                 anyhow::bail!("--controllers: there is no controller {plain:?}; there are *, {}", all.join(", "));
             }
         }
+        options.foreign.settle()?;
         Ok(Self { options, flags })
     }
 
@@ -130,8 +131,13 @@ impl Server {
         // One provider for all of TLS; a test that boots several components has set it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let address: SocketAddr = format!("{}:{}", options.bind_address, options.secure_port).parse()?;
-        let names = vec!["localhost".into(), "127.0.0.1".into()];
-        let tls = Tls::new(TlsOptions::http(Identity::SelfSigned { names }, ClientAuth::None))?;
+        let identity = match (&options.tls_cert_file, &options.tls_private_key_file) {
+            (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
+            _ => Identity::SelfSigned { names: vec!["localhost".into(), "127.0.0.1".into()] },
+        };
+        let mut tls = TlsOptions::http(identity, ClientAuth::None);
+        options.tls.apply(&mut tls);
+        let tls = Tls::new(tls)?;
         let listener = Listener::bind(address, Some(tls)).await?;
         tokio::spawn(serve(listener, self.flags, shutdown.clone()));
         let client = kinit_runtime::from_kubeconfig(&options.kubeconfig).await?;
@@ -139,7 +145,7 @@ impl Server {
         let mut work = shutdown.clone();
         if options.leader_elect {
             let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-            let candidate = Candidate::new("kube-controller-manager", &host);
+            let candidate = options.election.candidate(&host)?;
             match lead(client.clone(), candidate, &shutdown).await {
                 Some(token) => work = token,
                 None => return Ok(()),

@@ -160,8 +160,7 @@ impl<T> Foreign<T> {
         self.given.iter().any(|(row, _)| matches!(row.fate, Fate::Field(..)))
     }
 
-    /// Writes the flags that are fields into the configuration, where they overrule what it has. A map's entries come beside
-    /// those that are there.
+    /// Writes the flags that are fields into the configuration, where they overrule what it has, maps as a whole.
     pub fn fill(&self, configuration: &mut Value) -> Result<(), Refused> {
         for (row, value) in &self.given {
             let Fate::Field(path, shape) = row.fate else { continue };
@@ -174,10 +173,7 @@ impl<T> Foreign<T> {
                 }
                 place = &mut place[step];
             }
-            match (place, read) {
-                (Value::Object(there), Value::Object(more)) => there.extend(more),
-                (place, read) => *place = read,
-            }
+            *place = read;
         }
         Ok(())
     }
@@ -334,7 +330,7 @@ mod tests {
         assert_eq!(given.fill(&mut configuration), Ok(()));
         let expected = json!({
             "on": true, "names": ["a", "b", "c"], "word": "",
-            "limits": {"most": -5, "kept": {"cpu": "2", "pid": "9", "memory.available": "5%"}},
+            "limits": {"most": -5, "kept": {"cpu": "2", "memory.available": "5%"}},
         });
         assert_eq!(configuration, expected);
     }

@@ -61,6 +61,37 @@ pub const SERVING: &[Row] = &[
 /// The key exchanges of TLS.
 pub const CURVES: Row = idle("tls-curve-preferences", "the safe ones are offered in the library's order");
 
+/// Why nobody is asked who a client of the secure port is.
+const LOOPBACK: &str = "nobody is authenticated: health is shown to all, and the rest to this host alone";
+
+/// Who clients of the secure port of a controller manager or scheduler are, but for the files that kubeadm names.
+pub const AUTH: &[Row] = &[
+    idle("authentication-skip-lookup", LOOPBACK).switch(),
+    idle("authentication-token-webhook-cache-ttl", LOOPBACK),
+    idle("authentication-tolerate-lookup-failure", LOOPBACK).switch(),
+    only(
+        "authorization-always-allow-paths",
+        &["", "/healthz", "/healthz,/readyz,/livez", "/healthz,/livez,/readyz"],
+        "health is shown to all, and metrics to this host alone",
+    ),
+    idle("authorization-webhook-cache-authorized-ttl", LOOPBACK),
+    idle("authorization-webhook-cache-unauthorized-ttl", LOOPBACK),
+    idle("requestheader-allowed-names", LOOPBACK),
+    idle("requestheader-extra-headers-prefix", LOOPBACK),
+    idle("requestheader-group-headers", LOOPBACK),
+    idle("requestheader-uid-headers", LOOPBACK),
+    idle("requestheader-username-headers", LOOPBACK),
+];
+
+/// CAs of clients of the secure port.
+pub const CLIENT_CAS: &[Row] = &[idle("client-ca-file", LOOPBACK), idle("requestheader-client-ca-file", LOOPBACK)];
+
+/// Why flags of cAdvisor do nothing.
+pub const NO_CADVISOR: &str = "figures of containers come from the runtime and the kernel, and not from cAdvisor";
+
+/// Flags of cAdvisor that came into kube-proxy, too.
+pub const CADVISOR_HOST: &[Row] = &[idle("boot-id-file", NO_CADVISOR), idle("machine-id-file", NO_CADVISOR)];
+
 /// Connections to the API server.
 pub const CLIENT: &[Row] = &[
     idle("kube-api-burst", NO_DELAY),

@@ -8,6 +8,7 @@ use kinit_duration::Span;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::options::Foreign;
 
 /// The configuration. Fields that are not listed are accepted and have no effect; a warning names them.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,6 +49,10 @@ pub struct Configuration {
     pub tls_cert_file: Option<PathBuf>,
     /// Its key.
     pub tls_private_key_file: Option<PathBuf>,
+    /// The cipher suites of TLS 1.2 that are offered; all that are safe without any.
+    pub tls_cipher_suites: Vec<String>,
+    /// The oldest version of TLS that is spoken, by upstream's name; none before 1.2 is.
+    pub tls_min_version: String,
     /// Whether `/logs` shows the host's logs.
     pub enable_system_log_handler: bool,
     /// Used part of the image disk in percent from which unused images are removed.
@@ -178,6 +183,8 @@ impl Default for Configuration {
             rotate_certificates: false,
             tls_cert_file: None,
             tls_private_key_file: None,
+            tls_cipher_suites: Vec::new(),
+            tls_min_version: String::new(),
             enable_system_log_handler: true,
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
@@ -204,15 +211,29 @@ impl Default for Configuration {
 }
 
 impl Configuration {
-    /// Reads a file.
-    pub fn load(path: &Path) -> Result<Self> {
+    /// Reads a file; the command line's fields overrule what it has.
+    pub fn load(path: &Path, flags: &Foreign) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
-        Self::parse(&text).map_err(|reason| Error::Invalid { path: path.to_owned(), reason })
+        Self::overruled(&text, flags).map_err(|reason| Error::Invalid { path: path.to_owned(), reason })
+    }
+
+    /// From the command line alone.
+    pub fn of_flags(flags: &Foreign) -> Result<Self, String> {
+        let mut config = Self::overruled("kind: KubeletConfiguration", flags)?;
+        if !flags.has_fields() {
+            config.document = serde_json::Value::Null;
+        }
+        Ok(config)
     }
 
     /// Parses a document.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let value: serde_json::Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        Self::overruled(text, &Foreign::default())
+    }
+
+    fn overruled(text: &str, flags: &Foreign) -> Result<Self, String> {
+        let mut value: serde_json::Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        flags.fill(&mut value).map_err(|refused| refused.to_string())?;
         let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or_default();
         if kind != "KubeletConfiguration" {
             return Err(format!("its kind is {kind:?}, not KubeletConfiguration"));

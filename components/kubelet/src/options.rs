@@ -1,13 +1,18 @@
-//! The command line: those of the kubelet's flags that kubeadm uses.
+//! The command line: the kubelet's flags.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use kinit_flags::Common;
+
+mod foreign;
+
+pub use foreign::Foreign;
 
 /// kubelet runs pods on a node of a Kubernetes cluster.
 #[derive(Debug, Clone, Default, Parser)]
-#[command(name = "kubelet", version = kinit_version::kubernetes())]
+#[command(name = "kubelet")]
 pub struct Options {
     /// File with a KubeletConfiguration
     #[arg(long, value_name = "FILE")]
@@ -39,13 +44,19 @@ pub struct Options {
     /// Folder of certificates
     #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet/pki")]
     pub cert_dir: PathBuf,
-    /// How much to log
-    #[arg(short = 'v', long = "v", default_value_t = 0, value_name = "LEVEL")]
-    pub verbosity: u8,
+    #[command(flatten)]
+    pub common: Common,
+    /// Flags of upstream's that have no code here
+    #[command(flatten)]
+    pub foreign: Foreign,
 }
 
 impl kinit_serving::process::LogOptions for Options {
     fn verbosity(&self) -> u8 {
-        self.verbosity
+        self.common.verbosity
+    }
+
+    fn json(&self) -> bool {
+        self.common.json()
     }
 }

@@ -31,9 +31,10 @@ pub struct Server {
 impl Server {
     /// Reads the configuration and the host. `flags` are what the process was started with.
     pub fn new(options: Options, flags: Flags) -> anyhow::Result<Self> {
+        options.foreign.settle()?;
         let mut config = match &options.config {
-            Some(path) => Configuration::load(path)?,
-            None => Configuration::default(),
+            Some(path) => Configuration::load(path, &options.foreign)?,
+            None => Configuration::of_flags(&options.foreign).map_err(anyhow::Error::msg)?,
         };
         if let Some(endpoint) = &options.container_runtime_endpoint {
             config.container_runtime_endpoint = endpoint.clone();

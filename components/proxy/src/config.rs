@@ -8,6 +8,11 @@ use kinit_duration::Span;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::options::Foreign;
+
+const VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
+const KIND: &str = "KubeProxyConfiguration";
+
 /// KubeProxyConfiguration v1alpha1. Fields of type [`Value`] are accepted, because upstream's tools write all of them, and
 /// say something about programs or modes that are not these; fields that are not named here are refused.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -130,13 +135,23 @@ impl Configuration {
         Self::parse(&text).with_context(|| format!("{} cannot be used", path.display()))
     }
 
+    /// From the command line alone.
+    pub fn of_flags(flags: &Foreign) -> anyhow::Result<Self> {
+        let mut tree = serde_json::json!({"apiVersion": VERSION, "kind": KIND});
+        flags.fill(&mut tree)?;
+        Self::of(tree).context("the command line")
+    }
+
     fn parse(text: &str) -> anyhow::Result<Self> {
+        Self::of(serde_yaml::from_str(text)?)
+    }
+
+    fn of(mut tree: Value) -> anyhow::Result<Self> {
         // What is null is not there.
-        let mut tree: Value = serde_yaml::from_str(text)?;
         drop_nulls(&mut tree);
         let config: Self = serde_json::from_value(tree)?;
         anyhow::ensure!(
-            config.api_version == "kubeproxy.config.k8s.io/v1alpha1" && config.kind == "KubeProxyConfiguration",
+            config.api_version == VERSION && config.kind == KIND,
             "it is a {} {}, and not a kubeproxy.config.k8s.io/v1alpha1 KubeProxyConfiguration",
             config.api_version,
             config.kind

@@ -3,10 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use kinit_flags::Common;
+
+mod foreign;
+
+pub use foreign::Foreign;
 
 /// kube-proxy has a node's kernel send packets for Services to their endpoints.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "kube-proxy", version = kinit_version::kubernetes())]
+#[command(name = "kube-proxy")]
 pub struct Options {
     /// File with a KubeProxyConfiguration
     #[arg(long, value_name = "FILE")]
@@ -23,13 +28,19 @@ pub struct Options {
     /// Take all rules away and end
     #[arg(long)]
     pub cleanup: bool,
-    /// How much to log
-    #[arg(short = 'v', long = "v", default_value_t = 0, value_name = "LEVEL")]
-    pub verbosity: u8,
+    #[command(flatten)]
+    pub common: Common,
+    /// Flags of upstream's that have no code here
+    #[command(flatten)]
+    pub foreign: Foreign,
 }
 
 impl kinit_serving::process::LogOptions for Options {
     fn verbosity(&self) -> u8 {
-        self.verbosity
+        self.common.verbosity
+    }
+
+    fn json(&self) -> bool {
+        self.common.json()
     }
 }

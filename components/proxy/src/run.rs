@@ -48,10 +48,14 @@ pub struct Server {
 impl Server {
     /// Reads the configuration. `flags` are what the process was started with.
     pub fn new(options: Options, flags: Flags) -> anyhow::Result<Self> {
+        options.foreign.settle()?;
         let mut config = match &options.config {
             Some(path) => Configuration::load(path)?,
-            None => Configuration::default(),
+            None => Configuration::of_flags(&options.foreign)?,
         };
+        if options.config.is_some() && options.foreign.has_fields() {
+            tracing::warn!("flags that are fields of the configuration have no effect beside --config");
+        }
         if let Some(range) = options.cluster_cidr.clone().filter(|_| options.config.is_none()) {
             config.cluster_cidr = range;
         }

@@ -10,7 +10,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::options::Foreign;
 use crate::profile::Args;
+
+const VERSION: &str = "kubescheduler.config.k8s.io/v1";
+const KIND: &str = "KubeSchedulerConfiguration";
 
 /// KubeSchedulerConfiguration v1. Fields of type [`Value`] say how much work is done at once or how it is watched, and
 /// change no decision: this scheduler always looks at all nodes. Fields that are not named here are refused.
@@ -331,17 +335,30 @@ impl ScoringStrategy {
 }
 
 impl Configuration {
-    /// Reads a file; errors name it.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
+    /// Reads a file, if there is one; errors name it. The command line's fields overrule what it has.
+    pub fn load(path: Option<&Path>, flags: &Foreign) -> anyhow::Result<Self> {
+        let Some(path) = path else {
+            let mut tree = serde_json::json!({"apiVersion": VERSION, "kind": KIND});
+            flags.fill(&mut tree)?;
+            return Self::of(tree).context("the command line");
+        };
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{} cannot be used", path.display()))
+        let tree = serde_yaml::from_str(&text).map_err(anyhow::Error::from).and_then(|mut tree| {
+            flags.fill(&mut tree)?;
+            Self::of(tree)
+        });
+        tree.with_context(|| format!("{} cannot be used", path.display()))
     }
 
     /// Parses a document.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let config: Self = serde_yaml::from_str(text)?;
+        Self::of(serde_yaml::from_str(text)?)
+    }
+
+    fn of(tree: Value) -> anyhow::Result<Self> {
+        let config: Self = serde_json::from_value(tree)?;
         ensure!(
-            config.api_version == "kubescheduler.config.k8s.io/v1" && config.kind == "KubeSchedulerConfiguration",
+            config.api_version == VERSION && config.kind == KIND,
             "it is a {} {}, and not a kubescheduler.config.k8s.io/v1 KubeSchedulerConfiguration",
             config.api_version,
             config.kind

@@ -4,10 +4,16 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
+use kinit_flags::Common;
+use kinit_serving::tls::TlsFlags;
+
+mod foreign;
+
+pub use foreign::Foreign;
 
 /// kube-scheduler gives each pod of a Kubernetes cluster a node.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "kube-scheduler", version = kinit_version::kubernetes())]
+#[command(name = "kube-scheduler")]
 pub struct Options {
     /// File with a KubeSchedulerConfiguration
     #[arg(long, value_name = "FILE")]
@@ -36,13 +42,21 @@ pub struct Options {
     /// Whether to wait for the Lease kube-system/kube-scheduler
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub leader_elect: Option<bool>,
-    /// How much to log
-    #[arg(short = 'v', long = "v", default_value_t = 0, value_name = "LEVEL")]
-    pub verbosity: u8,
+    #[command(flatten)]
+    pub tls: TlsFlags,
+    #[command(flatten)]
+    pub common: Common,
+    /// Flags of upstream's that have no code here
+    #[command(flatten)]
+    pub foreign: Foreign,
 }
 
 impl kinit_serving::process::LogOptions for Options {
     fn verbosity(&self) -> u8 {
-        self.verbosity
+        self.common.verbosity
+    }
+
+    fn json(&self) -> bool {
+        self.common.json()
     }
 }

@@ -40,7 +40,8 @@ pub struct Server {
 impl Server {
     /// Reads the configuration. `flags` are what the process was started with.
     pub fn new(options: Options, flags: Flags) -> anyhow::Result<Self> {
-        let config = options.config.as_deref().map(Configuration::load).transpose()?.unwrap_or_default();
+        options.foreign.settle()?;
+        let config = Configuration::load(options.config.as_deref(), &options.foreign)?;
         let profiles = Profile::all(&config)?;
         Ok(Self { options, flags, config, profiles })
     }
@@ -91,7 +92,9 @@ impl Server {
             (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
             _ => Identity::SelfSigned { names: vec!["localhost".into(), "127.0.0.1".into()] },
         };
-        let tls = Tls::new(TlsOptions::http(identity, ClientAuth::None))?;
+        let mut tls = TlsOptions::http(identity, ClientAuth::None);
+        self.options.tls.apply(&mut tls);
+        let tls = Tls::new(tls)?;
         let address = SocketAddr::new(self.options.bind_address, self.options.secure_port);
         let listener = Listener::bind(address, Some(tls)).await?;
         let health = Health::new();

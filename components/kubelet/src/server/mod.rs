@@ -13,13 +13,14 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use kinit_pki::Certificate;
 use kinit_serving::listener::{Limits, Listener};
 use kinit_serving::metrics::Metrics;
-use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use kinit_serving::tls::{ClientAuth, Identity, MinVersion, Tls, TlsFlags, TlsOptions};
 use kinit_serving::zpages::{Flags, Pages};
 use kinit_serving::{Body, text};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +71,9 @@ pub async fn bind(context: &Context, options: &Options) -> anyhow::Result<Listen
     let ca = config.authentication.x509.client_ca_file.clone().filter(|path| path.exists());
     let clients = ca.map_or(ClientAuth::None, |path| ClientAuth::Optional(vec![path]));
     let mut options = TlsOptions::http(identity, clients);
+    let tls_min_version = MinVersion::from_str(&config.tls_min_version, false)
+        .map_err(|_| anyhow::anyhow!("tlsMinVersion {:?} is not known", config.tls_min_version))?;
+    TlsFlags { tls_cipher_suites: config.tls_cipher_suites.clone(), tls_min_version }.apply(&mut options);
     // Streams are upgraded connections, which only HTTP/1.1 has.
     options.alpn = vec![b"http/1.1".to_vec()];
     let address: SocketAddr = format!("{}:{}", config.address, config.port).parse()?;
