@@ -14,6 +14,7 @@ pub(crate) mod certificates;
 mod config;
 mod device_claims;
 mod event_rate;
+pub(crate) mod figures;
 mod limits;
 mod namespaces;
 mod node;
@@ -32,10 +33,12 @@ pub use service_account::WARN_ONLY_SECONDS;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use kinit_api::object::Object;
 use kinit_api::status::{Status, qualified};
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry as Families;
 
 use crate::authz::Authorizer;
 use crate::cache::Cache;
@@ -47,6 +50,7 @@ use crate::request::ResourceRequest;
 use crate::storage::Etcd;
 use crate::strategy::DeleteOptions;
 use crate::webhook::dispatch::{Rounds, Webhooks};
+use figures::{ADMIT, Figures, Times, VALIDATE};
 
 /// What is being done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,20 +168,27 @@ struct Plugin {
     served: bool,
     mutate: Option<Mutator>,
     validate: Option<Validator>,
+    /// The operations that upstream calls it for, and counts it in.
+    of: &'static [Operation],
 }
 
 impl Plugin {
     const fn on(name: &'static str) -> Self {
-        Self { name, default: true, served: true, mutate: None, validate: None }
+        Self { name, default: true, served: true, mutate: None, validate: None, of: ALL }
     }
 
     const fn off(name: &'static str) -> Self {
-        Self { name, default: false, served: true, mutate: None, validate: None }
+        Self { name, default: false, served: true, mutate: None, validate: None, of: ALL }
     }
 
     /// A plugin that upstream has and this server has not.
     const fn unserved(name: &'static str) -> Self {
-        Self { name, default: false, served: false, mutate: None, validate: None }
+        Self { name, default: false, served: false, mutate: None, validate: None, of: ALL }
+    }
+
+    const fn of(mut self, operations: &'static [Operation]) -> Self {
+        self.of = operations;
+        self
     }
 
     const fn mutates(mut self, mutate: Mutator) -> Self {
@@ -190,6 +201,12 @@ impl Plugin {
         self
     }
 }
+
+const ALL: &[Operation] = &[Operation::Create, Operation::Update, Operation::Delete, Operation::Connect];
+const WRITES: &[Operation] = &[Operation::Create, Operation::Update, Operation::Delete];
+const CHANGES: &[Operation] = &[Operation::Create, Operation::Update];
+const CREATIONS: &[Operation] = &[Operation::Create];
+const UPDATES: &[Operation] = &[Operation::Update];
 
 const MUTATING_POLICIES: &str = "MutatingAdmissionPolicy";
 const VALIDATING_POLICIES: &str = "ValidatingAdmissionPolicy";
@@ -204,39 +221,39 @@ const EVENT_RATES: &str = "EventRateLimit";
 const PLUGINS: &[Plugin] = &[
     Plugin::off("AlwaysAdmit"),
     Plugin::unserved("NamespaceAutoProvision"),
-    Plugin::on("NamespaceLifecycle").mutates(namespaces::lifecycle),
+    Plugin::on("NamespaceLifecycle").of(WRITES).mutates(namespaces::lifecycle),
     Plugin::off("NamespaceExists"),
-    Plugin::off("LimitPodHardAntiAffinityTopology").validates(optional::limit_anti_affinity),
-    Plugin::on("LimitRanger").mutates(limits::defaults).validates(limits::check),
-    Plugin::on("ServiceAccount").mutates(service_account::admit),
-    Plugin::off("NodeRestriction").mutates(node::restrict),
-    Plugin::on("TaintNodesByCondition").mutates(node::taint),
-    Plugin::off("AlwaysPullImages").mutates(optional::pull_always),
+    Plugin::off("LimitPodHardAntiAffinityTopology").of(CHANGES).validates(optional::limit_anti_affinity),
+    Plugin::on("LimitRanger").of(CHANGES).mutates(limits::defaults).validates(limits::check),
+    Plugin::on("ServiceAccount").of(CHANGES).mutates(service_account::admit),
+    Plugin::off("NodeRestriction").of(WRITES).mutates(node::restrict),
+    Plugin::on("TaintNodesByCondition").of(CREATIONS).mutates(node::taint),
+    Plugin::off("AlwaysPullImages").of(CHANGES).mutates(optional::pull_always),
     Plugin::unserved("ImagePolicyWebhook"),
-    Plugin::on("PodSecurity").validates(pod_security::check),
-    Plugin::off("PodNodeSelector").mutates(optional::select_nodes),
-    Plugin::on("Priority").mutates(pods::priority).validates(pods::one_default),
-    Plugin::on("DefaultTolerationSeconds").mutates(pods::tolerations),
+    Plugin::on("PodSecurity").of(CHANGES).validates(pod_security::check),
+    Plugin::off("PodNodeSelector").of(CREATIONS).mutates(optional::select_nodes),
+    Plugin::on("Priority").of(WRITES).mutates(pods::priority).validates(pods::one_default),
+    Plugin::on("DefaultTolerationSeconds").of(CHANGES).mutates(pods::tolerations),
     Plugin::unserved("PodTolerationRestriction"),
-    Plugin::off(EVENT_RATES).validates(event_rate::check),
-    Plugin::off("ExtendedResourceToleration").mutates(optional::tolerate_devices),
-    Plugin::on("DefaultStorageClass").mutates(storage::default_class),
-    Plugin::on("StorageObjectInUseProtection").mutates(storage::protect),
+    Plugin::off(EVENT_RATES).of(CHANGES).validates(event_rate::check),
+    Plugin::off("ExtendedResourceToleration").of(CHANGES).mutates(optional::tolerate_devices),
+    Plugin::on("DefaultStorageClass").of(CREATIONS).mutates(storage::default_class),
+    Plugin::on("StorageObjectInUseProtection").of(CREATIONS).mutates(storage::protect),
     Plugin::on("PodGroupProtection"),
-    Plugin::off("OwnerReferencesPermissionEnforcement").validates(optional::owners),
-    Plugin::on("PersistentVolumeClaimResize").validates(storage::resize),
-    Plugin::on("RuntimeClass").mutates(runtime_class::set).validates(runtime_class::check),
-    Plugin::on("CertificateApproval").validates(certificates::approval),
-    Plugin::on("CertificateSigning").validates(certificates::signing),
-    Plugin::on("ClusterTrustBundleAttest").validates(certificates::attestation),
-    Plugin::on("CertificateSubjectRestriction").validates(certificates::subject),
-    Plugin::on("DefaultIngressClass").mutates(storage::default_ingress),
-    Plugin::off("DenyServiceExternalIPs").validates(optional::deny_external),
-    Plugin::on("PodTopologyLabels").mutates(pods::topology),
+    Plugin::off("OwnerReferencesPermissionEnforcement").of(CHANGES).validates(optional::owners),
+    Plugin::on("PersistentVolumeClaimResize").of(UPDATES).validates(storage::resize),
+    Plugin::on("RuntimeClass").of(CREATIONS).mutates(runtime_class::set).validates(runtime_class::check),
+    Plugin::on("CertificateApproval").of(UPDATES).validates(certificates::approval),
+    Plugin::on("CertificateSigning").of(UPDATES).validates(certificates::signing),
+    Plugin::on("ClusterTrustBundleAttest").of(CHANGES).validates(certificates::attestation),
+    Plugin::on("CertificateSubjectRestriction").of(CREATIONS).validates(certificates::subject),
+    Plugin::on("DefaultIngressClass").of(CREATIONS).mutates(storage::default_ingress),
+    Plugin::off("DenyServiceExternalIPs").of(CHANGES).validates(optional::deny_external),
+    Plugin::on("PodTopologyLabels").of(CREATIONS).mutates(pods::topology),
     Plugin::on("PodGroupWorkloadExists"),
-    Plugin::on("NodeDeclaredFeatureValidator").validates(node_bound::features),
+    Plugin::on("NodeDeclaredFeatureValidator").of(UPDATES).validates(node_bound::features),
     Plugin::on("JobValidation"),
-    Plugin::on("PodResizeValidator").validates(node_bound::resize),
+    Plugin::on("PodResizeValidator").of(UPDATES).validates(node_bound::resize),
     Plugin::on(MUTATING_POLICIES),
     Plugin::on(MUTATING_WEBHOOKS),
     Plugin::on(VALIDATING_POLICIES),
@@ -245,19 +262,35 @@ const PLUGINS: &[Plugin] = &[
     Plugin::off("AlwaysDeny").validates(optional::deny),
 ];
 
+/// What a plugin does in one of the phases.
+#[derive(Clone)]
+struct Step<F> {
+    run: F,
+    of: &'static [Operation],
+    times: Arc<Times>,
+}
+
+impl<F> Step<F> {
+    /// It did its part since `began`; returns when it was ready.
+    fn note(&self, operation: Operation, refused: bool, began: Instant) -> Instant {
+        if self.of.contains(&operation) { self.times.note(operation, refused, began) } else { began }
+    }
+}
+
 /// The plugins that run.
 #[derive(Clone)]
 pub struct Admission {
     configuration: Arc<Configuration>,
-    mutators: Arc<[Mutator]>,
-    validators: Arc<[Validator]>,
+    mutators: Arc<[Step<Mutator>]>,
+    validators: Arc<[Step<Validator>]>,
     policies: Policies,
     webhooks: Webhooks,
-    mutating_policies: bool,
-    validating_policies: bool,
-    mutating_webhooks: bool,
-    validating_webhooks: bool,
-    quotas: Option<quota::Quotas>,
+    mutating_policies: Option<Arc<Times>>,
+    validating_policies: Option<Arc<Times>>,
+    mutating_webhooks: Option<Arc<Times>>,
+    validating_webhooks: Option<Arc<Times>>,
+    quotas: Option<(quota::Quotas, Arc<Times>)>,
+    figures: Figures,
 }
 
 /// What is wrong with the names of plugins that options switch, in upstream's words.
@@ -301,18 +334,44 @@ impl Admission {
         let off: HashSet<&str> = options.disable_admission_plugins.iter().map(String::as_str).collect();
         let runs = |plugin: &&Plugin| (plugin.default || on.contains(plugin.name)) && !off.contains(plugin.name);
         let running = || PLUGINS.iter().filter(runs);
+        let mut timed = Vec::new();
+        let mut times = |name: &'static str, step: &'static str| {
+            let times = Arc::<Times>::default();
+            timed.push((name, step, times.clone()));
+            times
+        };
+        let mutators = running()
+            .filter_map(|plugin| Some(Step { run: plugin.mutate?, of: plugin.of, times: times(plugin.name, ADMIT) }));
+        let mutators = mutators.collect();
+        let validators = running().filter_map(|plugin| {
+            Some(Step { run: plugin.validate?, of: plugin.of, times: times(plugin.name, VALIDATE) })
+        });
+        let validators = validators.collect();
+        let mut outside =
+            |name: &'static str, step| running().any(|plugin| plugin.name == name).then(|| times(name, step));
+        let mutating_policies = outside(MUTATING_POLICIES, ADMIT);
+        let mutating_webhooks = outside(MUTATING_WEBHOOKS, ADMIT);
+        let validating_policies = outside(VALIDATING_POLICIES, VALIDATE);
+        let validating_webhooks = outside(VALIDATING_WEBHOOKS, VALIDATE);
+        let quotas = outside(QUOTA, VALIDATE).map(|times| (quota::Quotas::default(), times));
         Ok(Self {
             configuration,
-            mutators: running().filter_map(|plugin| plugin.mutate).collect(),
-            validators: running().filter_map(|plugin| plugin.validate).collect(),
+            mutators,
+            validators,
             policies: Policies::default(),
             webhooks: Webhooks::default(),
-            mutating_policies: running().any(|plugin| plugin.name == MUTATING_POLICIES),
-            validating_policies: running().any(|plugin| plugin.name == VALIDATING_POLICIES),
-            mutating_webhooks: running().any(|plugin| plugin.name == MUTATING_WEBHOOKS),
-            validating_webhooks: running().any(|plugin| plugin.name == VALIDATING_WEBHOOKS),
-            quotas: running().any(|plugin| plugin.name == QUOTA).then(quota::Quotas::default),
+            mutating_policies,
+            validating_policies,
+            mutating_webhooks,
+            validating_webhooks,
+            quotas,
+            figures: Figures::new(timed),
         })
+    }
+
+    pub fn register(&self, families: &mut Families) {
+        self.figures.register(families);
+        self.webhooks.figures.register(families);
     }
 
     /// What plugins are told.
@@ -328,8 +387,26 @@ impl Admission {
         attributes: &Attributes<'_>,
         object: &mut Object,
     ) -> Result<bool, Status> {
-        let plugins =
-            |object: &mut Object| self.mutators.iter().try_for_each(|plugin| plugin(context, attributes, object));
+        let began = Instant::now();
+        let done = self.mutate_by_all(context, attributes, object).await;
+        self.figures.admit().note(attributes.operation, done.is_err(), began);
+        done
+    }
+
+    async fn mutate_by_all(
+        &self,
+        context: &Context<'_>,
+        attributes: &Attributes<'_>,
+        object: &mut Object,
+    ) -> Result<bool, Status> {
+        let plugins = |object: &mut Object| {
+            let mut began = Instant::now();
+            self.mutators.iter().try_for_each(|plugin| {
+                let done = (plugin.run)(context, attributes, object);
+                began = plugin.note(attributes.operation, done.is_err(), began);
+                done
+            })
+        };
         plugins(object)?;
         let mut rounds = Rounds::default();
         let mut of_policies = policy::Rounds::default();
@@ -351,11 +428,21 @@ impl Admission {
         rounds: &mut Rounds,
         of_policies: &mut policy::Rounds,
     ) -> Result<(), Status> {
-        if self.mutating_policies {
-            rounds.changed |= self.policies.mutate(context, attributes, object, of_policies).await?;
+        let operation = attributes.operation;
+        // No policy is about what is on its way out, and upstream does not count them there either.
+        if let Some(times) = &self.mutating_policies {
+            let began = Instant::now();
+            let done = self.policies.mutate(context, attributes, object, of_policies).await;
+            if operation != Operation::Delete {
+                times.note(operation, done.is_err(), began);
+            }
+            rounds.changed |= done?;
         }
-        if self.mutating_webhooks {
-            self.webhooks.mutate(context, attributes, object, rounds).await?;
+        if let Some(times) = &self.mutating_webhooks {
+            let began = Instant::now();
+            let done = self.webhooks.mutate(context, attributes, object, rounds).await;
+            times.note(operation, done.is_err(), began);
+            done?;
         }
         Ok(())
     }
@@ -367,22 +454,48 @@ impl Admission {
         attributes: &Attributes<'_>,
         object: &Object,
     ) -> Result<(), Status> {
+        let began = Instant::now();
+        let done = self.validate_by_all(context, attributes, object).await;
+        self.figures.validate().note(attributes.operation, done.is_err(), began);
+        done
+    }
+
+    async fn validate_by_all(
+        &self,
+        context: &Context<'_>,
+        attributes: &Attributes<'_>,
+        object: &Object,
+    ) -> Result<(), Status> {
+        let operation = attributes.operation;
         // Not a plugin, because nobody may switch it off.
         rbac::escalation(context, attributes, object)?;
         certificates::readable(attributes, object)?;
         device_claims::check(context, attributes, object).await?;
-        self.validators.iter().try_for_each(|plugin| plugin(context, attributes, object))?;
-        if self.validating_policies {
-            self.policies.validate(context, attributes, object).await?;
+        let mut began = Instant::now();
+        self.validators.iter().try_for_each(|plugin| {
+            let done = (plugin.run)(context, attributes, object);
+            began = plugin.note(operation, done.is_err(), began);
+            done
+        })?;
+        if let Some(times) = &self.validating_policies {
+            let done = self.policies.validate(context, attributes, object).await;
+            began = times.note(operation, done.is_err(), began);
+            done?;
         }
-        if self.validating_webhooks {
-            self.webhooks.validate(context, attributes, object).await?;
+        if let Some(times) = &self.validating_webhooks {
+            let done = self.webhooks.validate(context, attributes, object).await;
+            began = times.note(operation, done.is_err(), began);
+            done?;
         }
         // Last, because what is refused afterwards would have been charged.
-        match &self.quotas {
-            Some(quotas) => quotas.charge(context, attributes, object).await,
-            None => Ok(()),
+        if let Some((quotas, times)) = &self.quotas {
+            let done = quotas.charge(context, attributes, object).await;
+            if CHANGES.contains(&operation) {
+                times.note(operation, done.is_err(), began);
+            }
+            done?;
         }
+        Ok(())
     }
 }
 

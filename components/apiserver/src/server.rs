@@ -3,9 +3,13 @@
 mod acting;
 mod checks;
 mod deadline;
+#[cfg(test)]
+mod families_tests;
 mod figures;
 mod paths;
+mod peak;
 mod refusal;
+mod stored;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -54,9 +58,12 @@ use crate::routes;
 use crate::storage::Etcd;
 use crate::{aggregate, authn, bootstrap, definitions, identity, negotiate, policy, render, request, services};
 use checks::Conditions;
-use figures::{Figures, Labels};
+pub(crate) use figures::Running;
+use figures::{Figures, Ongoing};
+use peak::Executing;
 use refusal::Asked;
 pub(crate) use refusal::Refusal;
+use stored::Stored;
 
 /// The largest body that is read; upstream's limit.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -154,6 +161,9 @@ impl Server {
         let metrics = Metrics::default();
         let figures = Figures::default();
         metrics.register(|families| figures.register(families));
+        let stored = Stored::new(cache.clone());
+        metrics.register(|families| stored.register(families));
+        metrics.register(|families| api.admission.register(families));
         let seats = options.max_requests_inflight + options.max_mutating_requests_inflight;
         let inflight = InFlight::new(options.max_requests_inflight, options.max_mutating_requests_inflight);
         let flow = options.enable_priority_and_fairness.then(|| Flow::new(cache.clone(), seats));
@@ -190,6 +200,7 @@ impl Server {
             pages: Arc::new(Pages::new("apiserver", Some(self.flags), paths::begin())),
             audit: self.audit,
             figures,
+            stored,
             address: advertised(&options, address),
             security: transport_security(&options.strict_transport_security_directives),
         };
@@ -221,6 +232,7 @@ struct Front {
     pages: Arc<Pages>,
     audit: Option<Arc<Audit>>,
     figures: Figures,
+    stored: Stored,
     address: String,
     /// What all answers say of transport security.
     security: Option<HeaderValue>,
@@ -235,7 +247,7 @@ impl Service<Request<Incoming>> for Front {
         let front = self.clone();
         let request = request.map(Received::new);
         Box::pin(async move {
-            let mut seat = None;
+            let mut course = Course::default();
             let id = audit_id(request.headers());
             let mut trail = front.audit.as_ref().map(|audit| Trail::new(audit, &id, &request));
             let asked = Asked::of(&request);
@@ -244,16 +256,16 @@ impl Service<Request<Incoming>> for Front {
             let (method, uri) = (request.method(), request.uri());
             let wanted = request::parse(&front.api.cache.registry(), method, uri.path(), uri.query());
             let known = wanted.as_ref().ok().and_then(Option::as_ref);
-            let labels = Labels::of(known, method, uri.path());
+            course.ongoing = front.figures.begin(known, method, uri.path(), request.headers());
             let limit = deadline::of(known, method, uri, front.api.options.request_timeout);
             let answering = async {
                 match limit.clone()? {
                     Some(limit) => {
                         let answer =
-                            tokio::time::timeout(limit, front.answer(request, wanted, &mut seat, &mut trail)).await;
+                            tokio::time::timeout(limit, front.answer(request, wanted, &mut course, &mut trail)).await;
                         answer.unwrap_or_else(|_| Err(deadline::passed().into()))
                     }
-                    None => front.answer(request, wanted, &mut seat, &mut trail).await,
+                    None => front.answer(request, wanted, &mut course, &mut trail).await,
                 }
             };
             let answered = AssertUnwindSafe(answering).catch_unwind().await;
@@ -271,9 +283,7 @@ impl Service<Request<Incoming>> for Front {
                     Refusal::Said(Status { message: message.to_owned(), ..Status::internal("") }).response()
                 }
             };
-            if let Some(labels) = labels {
-                front.figures.note(labels, answer.status(), began.elapsed());
-            }
+            let Course { seat, ongoing, reached, dropped, executing } = course;
             if let Some(seat) = seat {
                 seat.write(answer.headers_mut());
             }
@@ -285,6 +295,14 @@ impl Service<Request<Incoming>> for Front {
             if let Ok(Some(limit)) = limit {
                 answer = deadline::bound(answer, began + limit);
             }
+            if let Some(ongoing) = ongoing {
+                if reached {
+                    answer = ongoing.answered(answer);
+                } else if dropped {
+                    ongoing.dropped();
+                }
+            }
+            drop(executing);
             let caching = answer.headers_mut().entry(header::CACHE_CONTROL);
             caching.or_insert(HeaderValue::from_static("no-cache, private"));
             if let Some(security) = front.security.clone() {
@@ -316,13 +334,13 @@ fn named_users(options: &Options) -> AuthenticationOptions {
 }
 
 impl Front {
-    /// Answers a request, of which `wanted` is what its path was read as; its seat is kept in `seat` until the answer's body
+    /// Answers a request, of which `wanted` is what its path was read as; its seat is kept in `course` until the answer's body
     /// begins, and `trail` is told what it does.
     async fn answer(
         &self,
-        request: Request<Received>,
+        mut request: Request<Received>,
         wanted: Result<Option<ResourceRequest>, Status>,
-        seat: &mut Option<Admitted>,
+        course: &mut Course,
         trail: &mut Option<Trail>,
     ) -> Result<Response<Body>, Refusal> {
         let peer = request.extensions().get::<Peer>();
@@ -337,18 +355,19 @@ impl Front {
         let user = self.acting(user?, &request, trail).await?;
         let path = request.uri().path();
         if let Some(service) = self.aggregator.takes(path) {
-            self.permits(&user, request.method(), request.uri(), seat, trail).await?;
+            self.permits(&user, request.method(), request.uri(), course, trail).await?;
             return self.aggregator.relay(&service, &user, request).await;
         }
         if wanted.is_err() {
             // What is not there is told only to those who might have had it.
-            self.permits(&user, request.method(), request.uri(), seat, trail).await?;
+            self.permits(&user, request.method(), request.uri(), course, trail).await?;
         }
         let Some(mut wanted) = wanted? else {
             let verb = request.method().as_str().to_lowercase();
-            self.seat(&user, &verb, What::Path(path), seat).await?;
+            self.seat(&user, &verb, What::Path(path), course).await?;
             let checked = self.api.authorizer.check_path(&user, &verb, path).await;
             self.decided(trail, &user, &Ask::Path { verb: &verb, path }, checked)?;
+            course.reached = true;
             return Ok(self.describe(&request).await?);
         };
         wanted.user = Arc::new(user);
@@ -356,7 +375,7 @@ impl Front {
             let (group, resource) = (wanted.spec.group(), wanted.spec.resource());
             let namespace = wanted.authorized_namespace();
             let what = What::Resource { group, resource, subresource: &wanted.subresource, namespace };
-            self.seat(&wanted.user, wanted.verb.as_str(), what, seat).await?;
+            self.seat(&wanted.user, wanted.verb.as_str(), what, course).await?;
         }
         let checked = self.api.authorizer.check_request(&wanted.user, &wanted).await;
         self.decided(trail, &wanted.user, &wanted.ask(), checked)?;
@@ -371,10 +390,15 @@ impl Front {
             if wanted.subresource != "log" {
                 self.api.connect(&wanted).await?;
             }
+            course.reached = true;
+            if let Some(running) = course.ongoing.as_ref().and_then(Ongoing::running) {
+                request.extensions_mut().insert(running);
+            }
             return Ok(self.relay.answer(&wanted, request).await?);
         }
         routes::negotiable(&wanted, request.headers())?;
         wanted.format = negotiate::accept(&wanted, request.headers())?;
+        course.reached = true;
         wanted.manager = Some(Manager::of(&wanted, request.headers()));
         let (parts, body) = request.into_parts();
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -397,7 +421,7 @@ impl Front {
         user: &User,
         method: &http::Method,
         uri: &http::Uri,
-        seat: &mut Option<Admitted>,
+        course: &mut Course,
         trail: &Option<Trail>,
     ) -> Result<(), Refusal> {
         let path = uri.path();
@@ -405,13 +429,13 @@ impl Front {
         let asked = aggregate::path::parse(method, &decoded, uri.query());
         if asked.resource.is_empty() || path.starts_with("/openapi/") {
             let verb = method.as_str().to_lowercase();
-            self.seat(user, &verb, What::Path(path), seat).await?;
+            self.seat(user, &verb, What::Path(path), course).await?;
             let checked = self.api.authorizer.check_path(user, &verb, path).await;
             return self.decided(trail, user, &Ask::Path { verb: &verb, path }, checked);
         }
         let aggregate::path::Asked { verb, group, resource, namespace, name, .. } = asked;
         let what = What::Resource { group, resource, subresource: &asked.subresource, namespace };
-        self.seat(user, verb, what, seat).await?;
+        self.seat(user, verb, what, course).await?;
         let ask = Ask::Resource { verb, group, resource, subresource: &asked.subresource, name, namespace };
         let checked = self.api.authorizer.check(user, &ask, "").await;
         self.decided(trail, user, &ask, checked)
@@ -434,16 +458,30 @@ impl Front {
     }
 
     /// A seat for a request, if seats are given out.
-    async fn seat(&self, user: &User, verb: &str, what: What<'_>, seat: &mut Option<Admitted>) -> Result<(), Refusal> {
+    async fn seat(&self, user: &User, verb: &str, what: What<'_>, course: &mut Course) -> Result<(), Refusal> {
         let digest = Digest { user, verb, what };
-        match &self.flow {
-            Some(flow) => flow.admit(&digest, seat).await.map_err(Refusal::Said),
-            None => {
-                *seat = self.inflight.admit(&digest).map_err(Refusal::Said)?;
-                Ok(())
-            }
-        }
+        let found = match &self.flow {
+            Some(flow) => flow.admit(&digest, &mut course.seat).await,
+            None => self.inflight.admit(&digest).map(|seat| course.seat = seat),
+        };
+        course.dropped = found.is_err();
+        let subresource = if let What::Resource { subresource, .. } = digest.what { subresource } else { "" };
+        course.executing = self.figures.executes(verb, subresource).filter(|_| found.is_ok());
+        found.map_err(Refusal::Said)
     }
+}
+
+/// How far a request has come.
+#[derive(Default)]
+struct Course {
+    seat: Option<Admitted>,
+    /// Nothing for what is not counted.
+    ongoing: Option<Ongoing>,
+    /// Whether it has come to what answers it; upstream counts none that was refused before.
+    reached: bool,
+    /// Whether there was no seat for it.
+    dropped: bool,
+    executing: Option<Executing>,
 }
 
 /// The name of a request in the audit log: the client's, or a new one.

@@ -20,8 +20,8 @@ use crate::registry::{self, Registry, ResourceSpec};
 
 use kinit_etcd_api::mvcc::KeyValue;
 use kinit_etcd_api::rpc::{
-    self, compare, kv_client::KvClient, lease_client::LeaseClient, request_op, response_op, watch_client::WatchClient,
-    watch_request,
+    self, compare, kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient, request_op,
+    response_op, watch_client::WatchClient, watch_request,
 };
 
 /// A stored value and the revision that wrote it.
@@ -191,6 +191,12 @@ impl Etcd {
         let request = rpc::RangeRequest { key, keys_only: true, ..Default::default() };
         let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
         Ok(answer.header.unwrap_or_default().revision)
+    }
+
+    /// How many bytes the database's file measures.
+    pub async fn size(&self) -> Result<i64, Status> {
+        let answer = MaintenanceClient::new(self.channel.clone()).status(rpc::StatusRequest {}).await;
+        Ok(answer.map_err(failed)?.into_inner().db_size)
     }
 
     /// Everything in a range as it was at a revision, 0 for now; returns the revision. Read by pages, all at one revision;

@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 
 use super::target::{Endpoint, Security};
 use crate::options::KubeletOptions;
+use crate::server::Running;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -187,14 +188,16 @@ pub fn switched(response: &Response<Incoming>) -> bool {
 }
 
 /// Answers the client as the backend did, and joins the two connections.
-pub fn join(request: Request<Received>, mut response: Response<Incoming>) -> Response<Body> {
+pub fn join(mut request: Request<Received>, mut response: Response<Incoming>) -> Response<Body> {
     let mut reply = Response::new(kinit_serving::full(""));
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     reply.headers_mut().clone_from(response.headers());
+    let running = request.extensions_mut().remove::<Running>();
     let (ours, theirs) = (hyper::upgrade::on(request), hyper::upgrade::on(&mut response));
     tokio::spawn(async move {
         let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
         kinit_serving::join::join(TokioIo::new(ours), TokioIo::new(theirs)).await;
+        drop(running);
     });
     reply
 }

@@ -11,6 +11,7 @@ use kinit_serving::draining::Received;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::websocket;
+use crate::server::Running;
 
 /// How a log is put into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +38,15 @@ pub fn wanted(headers: &HeaderMap) -> Option<Format> {
 }
 
 /// Answers with the body in messages.
-pub fn answer(request: Request<Received>, format: Format, body: Incoming) -> Response<Body> {
+pub fn answer(mut request: Request<Received>, format: Format, body: Incoming) -> Response<Body> {
     let reply = websocket::accepted(request.headers(), format.protocol);
+    let running = request.extensions_mut().remove::<Running>();
     tokio::spawn(async move {
         let Ok(client) = hyper::upgrade::on(request).await else { return };
         if let Err(error) = send(TokioIo::new(client), format, body).await {
             tracing::debug!(%error, "a log ended early");
         }
+        drop(running);
     });
     reply
 }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::query::Streams;
 use super::{spdy, websocket};
+use crate::server::Running;
 
 /// The subprotocol that is translated; older ones go to the kubelet as they are.
 pub const PROTOCOL: &str = "v5.channel.k8s.io";
@@ -91,7 +92,8 @@ pub async fn refusal(response: http::Response<Incoming>) -> Status {
 
 /// Carries the conversation of a client whose upgrade was accepted. `kubelet` is what became of the kubelet's side: a
 /// refusal is told to the client as the outcome.
-pub async fn run(request: Request<Received>, kubelet: Result<http::Response<Incoming>, Status>, streams: Streams) {
+pub async fn run(mut request: Request<Received>, kubelet: Result<http::Response<Incoming>, Status>, streams: Streams) {
+    let _running = request.extensions_mut().remove::<Running>();
     let Ok(client) = hyper::upgrade::on(request).await else { return };
     let client = TokioIo::new(client);
     let upgraded = match kubelet {

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::websocket;
+use crate::server::Running;
 
 /// What a subprotocol begins with whose messages carry SPDY.
 const PREFIX: &str = "SPDY/3.1+";
@@ -27,7 +28,8 @@ pub fn agreed(inner: &str) -> String {
 }
 
 /// Carries bytes until the kubelet has said all or the client is gone.
-pub async fn run(request: Request<Received>, mut response: http::Response<Incoming>) {
+pub async fn run(mut request: Request<Received>, mut response: http::Response<Incoming>) {
+    let _running = request.extensions_mut().remove::<Running>();
     let (client, kubelet) = tokio::join!(hyper::upgrade::on(request), hyper::upgrade::on(&mut response));
     let (Ok(client), Ok(kubelet)) = (client, kubelet) else { return };
     if let Err(error) = carry(TokioIo::new(client), TokioIo::new(kubelet)).await {

@@ -1,73 +1,82 @@
-//! How many requests there were and how long they took, under upstream's names.
+//! How many requests there were, what they were about and how long they took, under upstream's names.
+//!
+//! A request finds its [`Row`] once, when it begins; all families are written from the rows when somebody reads them.
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::task::{Context, Poll};
 
-use http::{Method, StatusCode};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use kinit_serving::{Body, BoxError};
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
+use super::peak::{Executing, Kind, Peak};
 use crate::request::{ResourceRequest, STREAMS, Verb};
 
-/// Upstream's bounds, in seconds.
+/// Upstream's bounds of durations, in seconds.
 const SECONDS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
     45.0, 60.0,
 ];
+/// Upstream's bounds of sizes, in bytes.
+const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// The endpoints that are counted though they are no resources.
 const HEALTH: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+/// The cluster's own clients, which are told apart from all others by what they call themselves.
+const SYSTEM: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "cluster-policy-controller"];
 
 /// What a request is about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct Labels {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct About<'a> {
     verb: &'static str,
     dry_run: &'static str,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
+    group: Cow<'a, str>,
+    version: Cow<'a, str>,
+    resource: Cow<'a, str>,
+    subresource: Cow<'a, str>,
     scope: &'static str,
     component: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
-    #[prometheus(flatten)]
-    asked: Labels,
-    code: u16,
-}
-
-impl Labels {
+impl<'a> About<'a> {
     /// Those of a request, of which `wanted` is what its path was read as; nothing for what upstream does not count.
-    pub fn of(wanted: Option<&ResourceRequest>, method: &Method, path: &str) -> Option<Self> {
-        let component = "apiserver";
+    fn of(wanted: Option<&'a ResourceRequest>, method: &Method, path: &'a str, headers: &HeaderMap) -> Option<Self> {
         let Some(wanted) = wanted else {
             let path = HEALTH.into_iter().find(|own| *own == path)?;
+            let none = Cow::Borrowed("");
             return Some(Self {
-                verb: if *method == Method::GET { "GET" } else { "other" },
+                verb: verb(method),
                 dry_run: "",
-                group: String::new(),
-                version: String::new(),
-                resource: String::new(),
-                subresource: path.to_owned(),
+                group: none.clone(),
+                version: none.clone(),
+                resource: none,
+                subresource: Cow::Borrowed(path),
                 scope: "",
-                component,
+                component: "",
             });
         };
-        let connects = STREAMS.contains(&wanted.subresource.as_str());
+        let applies = || headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/apply-patch+yaml");
         let verb = match wanted.verb {
-            _ if connects => "CONNECT",
-            Verb::Get => "GET",
+            _ if STREAMS.contains(&wanted.subresource.as_str()) => "CONNECT",
             Verb::List => "LIST",
             Verb::Watch => "WATCH",
-            Verb::Create => "POST",
-            Verb::Update => "PUT",
-            Verb::Patch => "PATCH",
-            Verb::Delete => "DELETE",
-            Verb::DeleteCollection => "DELETECOLLECTION",
-            Verb::None => "other",
+            Verb::Patch if applies() => "APPLY",
+            _ => verb(method),
         };
         let scope = match (wanted.name.as_str(), wanted.verb) {
             ("", Verb::Create) => "resource",
@@ -75,100 +84,317 @@ impl Labels {
             ("", _) => "namespace",
             _ => "resource",
         };
+        let dry_run = match wanted.dry_run.as_slice() {
+            [] => "",
+            all if all.iter().all(|one| one == "All") => "All",
+            _ => "invalid",
+        };
         Some(Self {
             verb,
-            dry_run: if wanted.parameter("dryRun") == "All" { "All" } else { "" },
-            group: wanted.spec.group().to_owned(),
-            version: wanted.spec.version().to_owned(),
-            resource: wanted.spec.resource().to_owned(),
-            subresource: wanted.subresource.clone(),
+            dry_run,
+            group: Cow::Borrowed(wanted.spec.group()),
+            version: Cow::Borrowed(wanted.spec.version()),
+            resource: Cow::Borrowed(wanted.spec.resource()),
+            subresource: Cow::Borrowed(&wanted.subresource),
             scope,
-            component,
+            component: "apiserver",
         })
+    }
+
+    fn owned(self) -> About<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        About {
+            verb: self.verb,
+            dry_run: self.dry_run,
+            group: own(self.group),
+            version: own(self.version),
+            resource: own(self.resource),
+            subresource: own(self.subresource),
+            scope: self.scope,
+            component: self.component,
+        }
     }
 
     /// Whether it lasts as long as its client likes.
     fn lasts(&self) -> bool {
         matches!(self.verb, "WATCH" | "CONNECT")
     }
+
+    /// The labels of families that do not tell trials apart.
+    fn labels(&self) -> [(&'static str, &str); 7] {
+        [
+            ("verb", self.verb),
+            ("group", &self.group),
+            ("version", &self.version),
+            ("resource", &self.resource),
+            ("subresource", &self.subresource),
+            ("scope", self.scope),
+            ("component", self.component),
+        ]
+    }
+
+    fn with_trials(&self) -> [(&'static str, &str); 8] {
+        let [verb, rest @ ..] = self.labels();
+        let [group, version, resource, subresource, scope, component] = rest;
+        [verb, ("dry_run", self.dry_run), group, version, resource, subresource, scope, component]
+    }
+}
+
+/// A method as upstream counts it.
+fn verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::CONNECT => "CONNECT",
+        _ => "other",
+    }
+}
+
+/// How requests ended: with which code, and for which of the cluster's own clients.
+type Ending = (u16, &'static str);
+
+/// What is known of all requests about the same.
+#[derive(Debug)]
+struct Row {
+    endings: Mutex<Vec<(Ending, u64)>>,
+    seconds: Histogram,
+    /// Only of reads, as upstream has it.
+    sizes: Option<Histogram>,
+    running: AtomicI64,
+    /// Whether it is an API that is on its way out.
+    deprecated: AtomicBool,
+}
+
+impl Row {
+    fn new(about: &About<'_>) -> Self {
+        let sized = matches!(about.verb, "GET" | "LIST");
+        Self {
+            endings: Mutex::default(),
+            seconds: Histogram::new(SECONDS),
+            sizes: sized.then(|| Histogram::new(BYTES)),
+            running: AtomicI64::new(0),
+            deprecated: AtomicBool::new(false),
+        }
+    }
+
+    fn count(&self, ending: Ending) {
+        let mut endings = self.endings.lock();
+        match endings.iter_mut().find(|(own, _)| *own == ending) {
+            Some((_, count)) => *count += 1,
+            None => endings.push((ending, 1)),
+        }
+    }
+
+    /// Whether any request has ended that was about it.
+    fn used(&self) -> bool {
+        !self.endings.lock().is_empty()
+    }
 }
 
 /// The families. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Figures {
-    total: Family<Answered, Counter>,
-    seconds: Family<Labels, Histogram, fn() -> Histogram>,
-}
-
-impl Default for Figures {
-    fn default() -> Self {
-        Self { total: Family::default(), seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)) }
-    }
+    rows: Arc<RwLock<HashMap<About<'static>, Arc<Row>>>>,
+    peak: Arc<Peak>,
 }
 
 impl Figures {
     pub fn register(&self, families: &mut Registry) {
-        families.register(
-            "apiserver_request",
-            "Requests by what they were about and how they ended",
-            self.total.clone(),
-        );
-        let help = "How long requests took that are no watch and no stream";
-        families.register("apiserver_request_duration_seconds", help, self.seconds.clone());
+        families.register_collector(Box::new(self.clone()));
     }
 
-    /// A request was answered.
-    pub fn note(&self, labels: Labels, code: StatusCode, took: Duration) {
-        if !labels.lasts() {
-            self.seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    /// A request begins.
+    pub fn begin(
+        &self,
+        wanted: Option<&ResourceRequest>,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Option<Ongoing> {
+        let about = About::of(wanted, method, path, headers)?;
+        let named = wanted.is_some_and(|wanted| !wanted.selected("metadata.name").is_empty());
+        let runs = about.lasts().then(|| {
+            // A watch of one object is told apart here alone.
+            let scope = if named { "resource" } else { about.scope };
+            Running::new(self.row(About { scope, dry_run: "", ..about.clone() }))
+        });
+        let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let name = agent.and_then(|agent| agent.split_once('/')).map_or("", |(name, _)| name);
+        let client = SYSTEM.into_iter().find(|own| *own == name).unwrap_or_default();
+        let row = self.row(about);
+        if wanted.is_some_and(|wanted| wanted.spec.deprecation().is_some()) {
+            row.deprecated.store(true, Ordering::Relaxed);
         }
-        self.total.get_or_create(&Answered { asked: labels, code: code.as_u16() }).inc();
+        Some(Ongoing { row, client, began: Instant::now(), runs })
+    }
+
+    /// A request has its seat and is executed as long as what this returns lives. What lasts is not counted.
+    pub fn executes(&self, verb: &str, subresource: &str) -> Option<Executing> {
+        let lasts = verb == "watch" || STREAMS.contains(&subresource);
+        let kind = if matches!(verb, "get" | "list") { Kind::ReadOnly } else { Kind::Mutating };
+        (!lasts).then(|| Peak::enter(&self.peak, kind))
+    }
+
+    fn row(&self, about: About<'_>) -> Arc<Row> {
+        if let Some(row) = known(&self.rows.read(), &about) {
+            return row;
+        }
+        let row = Arc::new(Row::new(&about));
+        self.rows.write().entry(about.owned()).or_insert(row).clone()
+    }
+}
+
+fn known<'a>(rows: &HashMap<About<'a>, Arc<Row>>, about: &About<'a>) -> Option<Arc<Row>> {
+    rows.get(about).cloned()
+}
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let rows = self.rows.read();
+        let used = || rows.iter().filter(|(_, row)| row.used());
+        let help = "Requests by what they were about and how they ended";
+        let mut family = encoder.encode_descriptor("apiserver_request", help, None, MetricType::Counter)?;
+        for (about, row) in used() {
+            for ((code, client), count) in row.endings.lock().iter() {
+                let ending = [("code", code.to_string()), ("system_client", (*client).to_owned())];
+                ConstCounter::new(*count).encode(family.encode_family(&(about.with_trials(), ending))?)?;
+            }
+        }
+        let help = "How long requests took";
+        let mut family =
+            encoder.encode_descriptor("apiserver_request_duration_seconds", help, None, MetricType::Histogram)?;
+        for (about, row) in used() {
+            row.seconds.encode(family.encode_family(&about.with_trials())?)?;
+        }
+        let help = "How many bytes were answered to reads";
+        let mut family = encoder.encode_descriptor("apiserver_response_sizes", help, None, MetricType::Histogram)?;
+        for (about, row) in used().filter(|(about, _)| about.dry_run.is_empty()) {
+            if let Some(sizes) = &row.sizes {
+                sizes.encode(family.encode_family(&about.labels())?)?;
+            }
+        }
+        let help = "Watches and streams that are open";
+        let mut family = encoder.encode_descriptor("apiserver_longrunning_requests", help, None, MetricType::Gauge)?;
+        for (about, row) in rows.iter().filter(|(about, _)| about.lasts() && about.dry_run.is_empty()) {
+            let running = row.running.load(Ordering::Relaxed);
+            ConstGauge::new(running).encode(family.encode_family(&about.labels())?)?;
+        }
+        let help = "APIs on their way out that somebody asked for";
+        let mut family =
+            encoder.encode_descriptor("apiserver_requested_deprecated_apis", help, None, MetricType::Gauge)?;
+        let deprecated = used().filter(|(_, row)| row.deprecated.load(Ordering::Relaxed));
+        let named = deprecated.map(|(about, _)| {
+            let [_, group, version, resource, subresource, ..] = about.labels();
+            [group, version, resource, subresource, ("removed_release", "")]
+        });
+        for labels in named.collect::<BTreeSet<_>>() {
+            ConstGauge::new(1i64).encode(family.encode_family(&labels)?)?;
+        }
+        self.peak.encode(&mut encoder)
+    }
+}
+
+/// A watch or a stream that is open until the last clone is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    _place: Arc<Place>,
+}
+
+#[derive(Debug)]
+struct Place(Arc<Row>);
+
+impl Running {
+    fn new(row: Arc<Row>) -> Self {
+        row.running.fetch_add(1, Ordering::Relaxed);
+        Self { _place: Arc::new(Place(row)) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request that has not been answered.
+pub(super) struct Ongoing {
+    row: Arc<Row>,
+    client: &'static str,
+    began: Instant,
+    runs: Option<Running>,
+}
+
+impl Ongoing {
+    /// What a stream keeps that goes on after its answer.
+    pub fn running(&self) -> Option<Running> {
+        self.runs.clone()
+    }
+
+    /// It was turned away because there were too many.
+    pub fn dropped(self) {
+        self.row.count((StatusCode::TOO_MANY_REQUESTS.as_u16(), ""));
+    }
+
+    /// It was answered: an answer that is there is noted at once, and one that is sent bit by bit when its end is sent.
+    pub fn answered(self, answer: Response<Body>) -> Response<Body> {
+        let code = answer.status().as_u16();
+        let mut noting = Noting { ongoing: self, code, bytes: 0 };
+        if let Some(bytes) = answer.body().size_hint().exact() {
+            noting.bytes = bytes;
+            return answer;
+        }
+        answer.map(|body| Counted { body, noting }.boxed_unsync())
+    }
+}
+
+/// Notes a request when it is dropped.
+struct Noting {
+    ongoing: Ongoing,
+    code: u16,
+    bytes: u64,
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        let Ongoing { row, client, began, .. } = &self.ongoing;
+        row.count((self.code, client));
+        row.seconds.observe(began.elapsed().as_secs_f64());
+        if let Some(sizes) = &row.sizes {
+            sizes.observe(self.bytes as f64);
+        }
+    }
+}
+
+/// A body whose bytes are counted.
+struct Counted {
+    body: Body,
+    noting: Noting,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.noting.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::registry::Registry as Rows;
-    use crate::request;
-
-    /// Labels as upstream's server has them for the same requests.
-    #[test]
-    fn requests_are_counted_by_what_they_are_about() {
-        let figures = Figures::default();
-        let (get, post) = (Method::GET, Method::POST);
-        for (method, path, query) in [
-            (&get, "/api/v1/namespaces/a/pods", None),
-            (&get, "/api/v1/pods", Some("watch=1")),
-            (&post, "/apis/apps/v1/namespaces/a/deployments", Some("dryRun=All")),
-            (&get, "/api/v1/namespaces/a/pods/b/log", None),
-            (&get, "/livez", None),
-            (&get, "/nothing", None),
-        ] {
-            let wanted = request::parse(&Rows::default(), method, path, query).unwrap();
-            if let Some(labels) = Labels::of(wanted.as_ref(), method, path) {
-                figures.note(labels, StatusCode::OK, Duration::from_millis(7));
-            }
-        }
-        let mut registry = Registry::default();
-        figures.register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let counted: Vec<&str> = text.lines().filter(|line| line.starts_with("apiserver_request_total{")).collect();
-        assert_eq!(counted.len(), 5, "{text}");
-        for line in [
-            "verb=\"LIST\",dry_run=\"\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",scope=\"namespace\"",
-            "verb=\"WATCH\",dry_run=\"\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",scope=\"cluster\"",
-            "verb=\"POST\",dry_run=\"All\",group=\"apps\",version=\"v1\",resource=\"deployments\",subresource=\"\",scope=\"resource\"",
-            "verb=\"CONNECT\",dry_run=\"\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"log\",scope=\"resource\"",
-            "verb=\"GET\",dry_run=\"\",group=\"\",version=\"\",resource=\"\",subresource=\"/livez\",scope=\"\"",
-        ] {
-            assert!(
-                counted.iter().any(|own| own.contains(line) && own.ends_with("code=\"200\"} 1")),
-                "{line}: {counted:?}"
-            );
-        }
-        let timed = text.lines().filter(|line| line.starts_with("apiserver_request_duration_seconds_count{"));
-        assert_eq!(timed.count(), 3, "what lasts is not timed");
-    }
-}
+#[path = "figures_tests.rs"]
+mod tests;

@@ -32,6 +32,9 @@ impl Front {
             return Err(Status::method_not_allowed());
         }
         let answer = self.health.respond(path, query).or_else(|| Metrics::indicators(path, &self.health));
+        if path == "/metrics" {
+            self.stored.measure(&self.api.etcd).await;
+        }
         let answer = answer.or_else(|| self.metrics.respond(path));
         if let Some(answer) = answer.or_else(|| self.pages.respond(path, query, request.headers())) {
             return Ok(answer);

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use kinit_api::object::Object;
 use kinit_api::patch::operations;
@@ -14,6 +15,7 @@ use super::client::Client;
 use super::forms::{self, Forms};
 use super::hooks::{self, Hook, Hooks};
 use super::review::{self, Answer};
+use crate::admission::figures::OfWebhooks;
 use crate::admission::{Attributes, Context, Operation};
 use crate::registry::Spec;
 use crate::{custom, fields};
@@ -22,6 +24,7 @@ use crate::{custom, fields};
 #[derive(Clone)]
 pub struct Webhooks {
     pub client: Client,
+    pub figures: OfWebhooks,
     mutating: Arc<Hooks>,
     validating: Arc<Hooks>,
 }
@@ -74,6 +77,7 @@ impl Default for Webhooks {
     fn default() -> Self {
         Self {
             client: Client::default(),
+            figures: OfWebhooks::default(),
             mutating: Arc::new(Hooks::new("mutatingwebhookconfigurations")),
             validating: Arc::new(Hooks::new("validatingwebhookconfigurations")),
         }
@@ -166,8 +170,29 @@ impl Webhooks {
         futures::future::join_all(asked).await.into_iter().collect()
     }
 
-    /// Asks one webhook, and notes what it says beside its answer.
+    /// Asks one webhook, and notes how long that took.
     async fn ask(
+        &self,
+        context: &Context<'_>,
+        attributes: &Attributes<'_>,
+        hook: &Hook,
+        request: &Value,
+        mutating: bool,
+    ) -> Result<Answer, Failure> {
+        let began = Instant::now();
+        let said = self.answer(context, attributes, hook, request, mutating).await;
+        // What its policy lets pass is not rejected.
+        let refused = match &said {
+            Ok(_) => false,
+            Err(Failure::Calling(_)) => !hook.fails_open,
+            Err(Failure::Refused(_)) => true,
+        };
+        self.figures.note(&hook.name, mutating, attributes.operation, refused, began);
+        said
+    }
+
+    /// Asks one webhook, and notes what it says beside its answer.
+    async fn answer(
         &self,
         context: &Context<'_>,
         attributes: &Attributes<'_>,
