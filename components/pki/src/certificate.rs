@@ -11,7 +11,7 @@ use rcgen::{
 };
 use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -163,7 +163,8 @@ impl Certificate {
             dns_names: Vec::new(),
             ips: Vec::new(),
             usages: Vec::new(),
-            is_ca: parsed.is_ca(),
+            // The first version has no extension that could tell; whoever is trusted by one takes it for a CA.
+            is_ca: parsed.is_ca() || parsed.version() == X509Version::V1,
             not_before: time(parsed.validity().not_before.timestamp())?,
             not_after: time(parsed.validity().not_after.timestamp())?,
         };
@@ -264,4 +265,22 @@ pub(crate) fn usages(server: bool, client: bool) -> Vec<Usage> {
         .into_iter()
         .filter_map(|(on, usage)| on.then_some(usage))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_the_first_version_is_taken_for_a_ca() {
+        const OLD: &str = "-----BEGIN CERTIFICATE-----\n\
+            MIIBGDCBvwIUP7z9tJIpIat94/PbjoiP12x4K0cwCgYIKoZIzj0EAwIwDjEMMAoG\n\
+            A1UEAwwDb2xkMCAXDTI2MTEyMjE0MDAwN1oYDzIxMjYxMDI5MTQwMDA3WjAOMQww\n\
+            CgYDVQQDDANvbGQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARk/m2Dq/OiCZBJ\n\
+            JTZZpBvoJ7Cu6hvCWNfYMv0OA4ZUVsNwelDVeplrZE9cixuOR4J4DFdETNF97FH+\n\
+            Y0YQnzmLMAoGCCqGSM49BAMCA0gAMEUCIDp7AB4nbIGCbwLdGnm3PxagUvDC7Io0\n\
+            OSg0ANgQ0dRZAiEA8L6k2EY4uBtiPM79hnARTY3H04QGB6jdC3Zrfp1Uogc=\n\
+            -----END CERTIFICATE-----";
+        assert!(Certificate::from_pem(OLD, "old").unwrap().is_ca);
+    }
 }
