@@ -441,7 +441,7 @@ impl Admission {
         if let Some(times) = &self.mutating_webhooks {
             let began = Instant::now();
             let done = self.webhooks.mutate(context, attributes, object, rounds).await;
-            times.note(operation, done.is_err(), began);
+            attributes.request.delays.add(times.note(operation, done.is_err(), began).duration_since(began));
             done?;
         }
         Ok(())
@@ -484,7 +484,9 @@ impl Admission {
         }
         if let Some(times) = &self.validating_webhooks {
             let done = self.webhooks.validate(context, attributes, object).await;
-            began = times.note(operation, done.is_err(), began);
+            let ended = times.note(operation, done.is_err(), began);
+            attributes.request.delays.add(ended.duration_since(began));
+            began = ended;
             done?;
         }
         // Last, because what is refused afterwards would have been charged.

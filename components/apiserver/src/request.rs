@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::IntErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http::Method;
 use kinit_api::status::Status;
@@ -18,6 +20,20 @@ use crate::routes::{self, Place};
 
 /// Subresources that are streams: they last as long as the client likes, take no seats, and are passed on as they come.
 pub const STREAMS: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
+/// How long a request waited for what is not the server's own: a seat, and webhooks. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Delays(Arc<AtomicU64>);
+
+impl Delays {
+    pub fn add(&self, waited: Duration) {
+        self.0.fetch_add(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
 
 /// A request for a resource.
 #[derive(Clone, Debug)]
@@ -46,6 +62,7 @@ pub struct ResourceRequest {
     pub warnings: Warnings,
     /// What the audit log is to be told of it.
     pub annotations: Annotations,
+    pub delays: Delays,
     /// Whether the server writes on the way of another request, which admission has looked at.
     pub internal: bool,
 }
@@ -222,6 +239,7 @@ pub fn parse(
         manager: None,
         warnings: Warnings::default(),
         annotations: Annotations::default(),
+        delays: Delays::default(),
         internal: false,
     }))
 }

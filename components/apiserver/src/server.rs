@@ -460,10 +460,14 @@ impl Front {
     /// A seat for a request, if seats are given out.
     async fn seat(&self, user: &User, verb: &str, what: What<'_>, course: &mut Course) -> Result<(), Refusal> {
         let digest = Digest { user, verb, what };
+        let arrived = Instant::now();
         let found = match &self.flow {
             Some(flow) => flow.admit(&digest, &mut course.seat).await,
             None => self.inflight.admit(&digest).map(|seat| course.seat = seat),
         };
+        if let Some(ongoing) = &course.ongoing {
+            ongoing.waited(arrived.elapsed());
+        }
         course.dropped = found.is_err();
         let subresource = if let What::Resource { subresource, .. } = digest.what { subresource } else { "" };
         course.executing = self.figures.executes(verb, subresource).filter(|_| found.is_ok());

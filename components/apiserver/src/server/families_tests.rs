@@ -20,8 +20,8 @@ use crate::request;
 use crate::storage::Etcd;
 
 const REQUEST: &str = "component group resource scope subresource verb version";
-/// The stable families of v1.36's API server: name, type, labels, and bounds where it is a histogram.
-const STABLE: [(&str, &str, &str, &str); 11] = [
+/// The stable families of v1.36's API server, and the one that its indicators of service are reckoned from: name, type, labels, and bounds where it is a histogram.
+const STABLE: [(&str, &str, &str, &str); 12] = [
     (
         "apiserver_admission_controller_admission_duration_seconds",
         "histogram",
@@ -47,6 +47,12 @@ const STABLE: [(&str, &str, &str, &str); 11] = [
         "histogram",
         "component dry_run group resource scope subresource verb version",
         "0.005 0.025 0.05 0.1 0.2 0.4 0.6 0.8 1 1.25 1.5 2 3 4 5 6 8 10 15 20 30 45 60 +Inf",
+    ),
+    (
+        "apiserver_request_sli_duration_seconds",
+        "histogram",
+        REQUEST,
+        "0.05 0.1 0.2 0.4 0.6 0.8 1 1.25 1.5 2 3 4 5 6 8 10 15 20 30 45 60 +Inf",
     ),
     (
         "apiserver_request_total",

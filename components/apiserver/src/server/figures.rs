@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode, header};
@@ -26,7 +27,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::peak::{Executing, Kind, Peak};
-use crate::request::{ResourceRequest, STREAMS, Verb};
+use crate::request::{Delays, ResourceRequest, STREAMS, Verb};
 
 /// Upstream's bounds of durations, in seconds.
 const SECONDS: [f64; 23] = [
@@ -161,6 +162,8 @@ type Ending = (u16, &'static str);
 struct Row {
     endings: Mutex<Vec<(Ending, u64)>>,
     seconds: Histogram,
+    /// Without what it waited for others; only of what was not a trial.
+    own_seconds: Option<Histogram>,
     /// Only of reads, as upstream has it.
     sizes: Option<Histogram>,
     running: AtomicI64,
@@ -174,6 +177,7 @@ impl Row {
         Self {
             endings: Mutex::default(),
             seconds: Histogram::new(SECONDS),
+            own_seconds: about.dry_run.is_empty().then(|| Histogram::new(SECONDS.into_iter().skip(2))),
             sizes: sized.then(|| Histogram::new(BYTES)),
             running: AtomicI64::new(0),
             deprecated: AtomicBool::new(false),
@@ -228,7 +232,8 @@ impl Figures {
         if wanted.is_some_and(|wanted| wanted.spec.deprecation().is_some()) {
             row.deprecated.store(true, Ordering::Relaxed);
         }
-        Some(Ongoing { row, client, began: Instant::now(), runs })
+        let delays = wanted.map(|wanted| wanted.delays.clone()).unwrap_or_default();
+        Some(Ongoing { row, client, began: Instant::now(), delays, runs })
     }
 
     /// A request has its seat and is executed as long as what this returns lives. What lasts is not counted.
@@ -268,6 +273,14 @@ impl Collector for Figures {
             encoder.encode_descriptor("apiserver_request_duration_seconds", help, None, MetricType::Histogram)?;
         for (about, row) in used() {
             row.seconds.encode(family.encode_family(&about.with_trials())?)?;
+        }
+        let help = "How long requests took beside waiting for seats and webhooks";
+        let mut family =
+            encoder.encode_descriptor("apiserver_request_sli_duration_seconds", help, None, MetricType::Histogram)?;
+        for (about, row) in used() {
+            if let Some(seconds) = &row.own_seconds {
+                seconds.encode(family.encode_family(&about.labels())?)?;
+            }
         }
         let help = "How many bytes were answered to reads";
         let mut family = encoder.encode_descriptor("apiserver_response_sizes", help, None, MetricType::Histogram)?;
@@ -324,6 +337,7 @@ pub(super) struct Ongoing {
     row: Arc<Row>,
     client: &'static str,
     began: Instant,
+    delays: Delays,
     runs: Option<Running>,
 }
 
@@ -331,6 +345,11 @@ impl Ongoing {
     /// What a stream keeps that goes on after its answer.
     pub fn running(&self) -> Option<Running> {
         self.runs.clone()
+    }
+
+    /// It waited for its seat.
+    pub fn waited(&self, waited: Duration) {
+        self.delays.add(waited);
     }
 
     /// It was turned away because there were too many.
@@ -359,9 +378,13 @@ struct Noting {
 
 impl Drop for Noting {
     fn drop(&mut self) {
-        let Ongoing { row, client, began, .. } = &self.ongoing;
+        let Ongoing { row, client, began, delays, .. } = &self.ongoing;
         row.count((self.code, client));
-        row.seconds.observe(began.elapsed().as_secs_f64());
+        let took = began.elapsed();
+        row.seconds.observe(took.as_secs_f64());
+        if let Some(seconds) = &row.own_seconds {
+            seconds.observe(took.saturating_sub(delays.total()).as_secs_f64());
+        }
         if let Some(sizes) = &row.sizes {
             sizes.observe(self.bytes as f64);
         }

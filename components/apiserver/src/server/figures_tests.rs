@@ -90,12 +90,30 @@ async fn requests_are_counted_by_what_they_are_about() {
     let text = text(&figures);
     let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
     assert_eq!(lines("apiserver_request_duration_seconds_count{"), 9);
+    assert_eq!(lines("apiserver_request_sli_duration_seconds_count{"), 7, "trials have none");
     assert_eq!(lines("apiserver_response_sizes_sum{verb=\"LIST\""), 2);
     assert_eq!(lines("apiserver_response_sizes_count{"), 3, "reads alone have sizes");
     let deprecated = "apiserver_requested_deprecated_apis{group=\"\",version=\"v1\",resource=\"endpoints\",\
                       subresource=\"\",removed_release=\"\"} 1";
     assert!(text.contains(deprecated), "{text}");
     assert_eq!(lines("apiserver_requested_deprecated_apis{"), 1);
+}
+
+/// What was waited for others is no fault of the server's.
+#[tokio::test(start_paused = true)]
+async fn waiting_for_others_is_not_the_servers_own_time() {
+    let figures = Figures::default();
+    let ongoing = begin(&figures, &Method::POST, "/api/v1/namespaces/a/pods", &[]).unwrap();
+    tokio::time::advance(Duration::from_secs(5)).await;
+    ongoing.waited(Duration::from_secs(3));
+    drop(ongoing.answered(Response::new(kinit_serving::full(""))));
+    let text = text(&figures);
+    let sum = |family: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{family}_sum{{"))).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    assert_eq!(sum("apiserver_request_duration_seconds"), 5.0);
+    assert_eq!(sum("apiserver_request_sli_duration_seconds"), 2.0);
 }
 
 /// What is answered bit by bit is counted at its end, and until then it is open.
