@@ -46,9 +46,13 @@ impl Metrics {
 
     /// The process's own families, for components that write the rest themselves.
     pub fn process(&self) -> String {
-        let (resident, cpu) = process_usage();
+        let (resident, virtual_size, cpu) = process_usage();
+        let (open, most) = process_files();
         format!(
             "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes {resident}\n\
+             # TYPE process_virtual_memory_bytes gauge\nprocess_virtual_memory_bytes {virtual_size}\n\
+             # TYPE process_open_fds gauge\nprocess_open_fds {open}\n\
+             # TYPE process_max_fds gauge\nprocess_max_fds {most}\n\
              # TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total {cpu:.2}\n\
              # TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {}\n",
             process_start()
@@ -86,20 +90,29 @@ fn shown(figures: String) -> http::Response<Body> {
     answer
 }
 
-/// Resident bytes and CPU seconds of this process, zero where /proc cannot be read.
-fn process_usage() -> (u64, f64) {
+/// How many files this process has open, and how many it may have; zero where /proc cannot be read.
+fn process_files() -> (usize, u64) {
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count());
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let most =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
+    (open, most.unwrap_or_default())
+}
+
+/// Resident and virtual bytes and CPU seconds of this process, zero where /proc cannot be read.
+fn process_usage() -> (u64, u64, f64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|value| value.trim().trim_end_matches(" kB").parse::<u64>().ok())
-        .map_or(0, |kilobytes| kilobytes * 1024);
+    let bytes = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        let kilobytes = value.and_then(|value| value.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kilobytes.map_or(0, |kilobytes| kilobytes * 1024)
+    };
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The command's name may hold blanks, so fields are counted from its closing parenthesis: utime and stime are the
     // 12th and 13th after it, in ticks of 10 ms.
     let after = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let ticks: u64 = after.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    (resident, ticks as f64 / 100.0)
+    (bytes("VmRSS:"), bytes("VmSize:"), ticks as f64 / 100.0)
 }
 
 /// When this process began, in seconds since 1970; zero where /proc cannot be read.
@@ -123,8 +136,10 @@ mod tests {
 
     #[test]
     fn the_process_uses_memory() {
-        let (resident, _) = process_usage();
-        assert!(resident > 0);
+        let (resident, virtual_size, _) = process_usage();
+        assert!(resident > 0 && virtual_size >= resident);
+        let (open, most) = process_files();
+        assert!(open > 0 && most >= open as u64);
         let now = jiff::Timestamp::now().as_second();
         assert!((now - 86_400..=now + 1).contains(&process_start()), "{}", process_start());
         assert!(Metrics::default().respond("/healthz").is_none());

@@ -36,7 +36,7 @@ const SECONDS: [f64; 23] = [
 ];
 /// Upstream's bounds of sizes, in bytes.
 const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
-/// The endpoints that are counted though they are no resources.
+/// The endpoints that are counted though they are no resources; so are the documents of OpenAPI v3, under one name.
 const HEALTH: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 /// The cluster's own clients, which are told apart from all others by what they call themselves.
 const SYSTEM: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "cluster-policy-controller"];
@@ -58,7 +58,11 @@ impl<'a> About<'a> {
     /// Those of a request, of which `wanted` is what its path was read as; nothing for what upstream does not count.
     fn of(wanted: Option<&'a ResourceRequest>, method: &Method, path: &'a str, headers: &HeaderMap) -> Option<Self> {
         let Some(wanted) = wanted else {
-            let path = HEALTH.into_iter().find(|own| *own == path)?;
+            let path = match path {
+                "/openapi/v3" => "openapi/v3",
+                _ if path.starts_with("/openapi/v3/") => "openapi/v3/",
+                _ => HEALTH.into_iter().find(|own| *own == path)?,
+            };
             let none = Cow::Borrowed("");
             return Some(Self {
                 verb: verb(method),
@@ -162,7 +166,7 @@ type Ending = (u16, &'static str);
 struct Row {
     endings: Mutex<Vec<(Ending, u64)>>,
     seconds: Histogram,
-    /// Without what it waited for others; only of what was not a trial.
+    /// Without what it waited for others; of trials and of what lasts there is none.
     own_seconds: Option<Histogram>,
     /// Only of reads, as upstream has it.
     sizes: Option<Histogram>,
@@ -173,11 +177,13 @@ struct Row {
 
 impl Row {
     fn new(about: &About<'_>) -> Self {
-        let sized = matches!(about.verb, "GET" | "LIST");
+        // Upstream goes by what the endpoint is for: a watch is asked for where lists are, and pages are read.
+        let sized = matches!(about.verb, "GET" | "LIST" | "WATCH") || about.component.is_empty();
+        let own = about.dry_run.is_empty() && !about.lasts();
         Self {
             endings: Mutex::default(),
             seconds: Histogram::new(SECONDS),
-            own_seconds: about.dry_run.is_empty().then(|| Histogram::new(SECONDS.into_iter().skip(2))),
+            own_seconds: own.then(|| Histogram::new(SECONDS.into_iter().skip(2))),
             sizes: sized.then(|| Histogram::new(BYTES)),
             running: AtomicI64::new(0),
             deprecated: AtomicBool::new(false),

@@ -27,7 +27,7 @@ type Case = (Method, &'static str, &'static [(&'static str, &'static str)], Opti
 #[tokio::test]
 async fn requests_are_counted_by_what_they_are_about() {
     let figures = Figures::default();
-    let cases: [Case; 10] = [
+    let cases: [Case; 11] = [
         (
             Method::GET,
             "/api/v1/namespaces/a/pods",
@@ -72,6 +72,7 @@ async fn requests_are_counted_by_what_they_are_about() {
         ),
         (Method::GET, "/livez", &[], Some(["GET", "", "", "", "", "/livez", "", "", "200", ""])),
         (Method::POST, "/healthz", &[], Some(["POST", "", "", "", "", "/healthz", "", "", "200", ""])),
+        (Method::GET, "/openapi/v3/api/v1", &[], Some(["GET", "", "", "", "", "openapi/v3/", "", "", "200", ""])),
         (Method::GET, "/version", &[], None),
     ];
     let names = "verb dry_run group version resource subresource scope component code system_client";
@@ -89,10 +90,10 @@ async fn requests_are_counted_by_what_they_are_about() {
     }
     let text = text(&figures);
     let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
-    assert_eq!(lines("apiserver_request_duration_seconds_count{"), 9);
-    assert_eq!(lines("apiserver_request_sli_duration_seconds_count{"), 7, "trials have none");
+    assert_eq!(lines("apiserver_request_duration_seconds_count{"), 10);
+    assert_eq!(lines("apiserver_request_sli_duration_seconds_count{"), 6, "trials and what lasts have none");
     assert_eq!(lines("apiserver_response_sizes_sum{verb=\"LIST\""), 2);
-    assert_eq!(lines("apiserver_response_sizes_count{"), 3, "reads alone have sizes");
+    assert_eq!(lines("apiserver_response_sizes_count{"), 6, "reads alone have sizes");
     let deprecated = "apiserver_requested_deprecated_apis{group=\"\",version=\"v1\",resource=\"endpoints\",\
                       subresource=\"\",removed_release=\"\"} 1";
     assert!(text.contains(deprecated), "{text}");
