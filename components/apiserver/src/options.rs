@@ -157,6 +157,9 @@ pub struct AuthenticationOptions {
     /// Who issues ServiceAccount tokens: the first signs, all are accepted
     #[arg(long)]
     pub service_account_issuer: Vec<String>,
+    /// Where clients find the keys of the first issuer, if not at this server's /openid/v1/jwks
+    #[arg(long, value_name = "URL", value_parser = jwks_uri)]
+    pub service_account_jwks_uri: Option<String>,
     /// PEM files with public or private keys that ServiceAccount tokens are checked with
     #[arg(long)]
     pub service_account_key_file: Vec<PathBuf>,
@@ -263,6 +266,15 @@ pub struct AdmissionOptions {
     pub default_unreachable_toleration_seconds: i64,
 }
 
+fn jwks_uri(text: &str) -> Result<String, String> {
+    let parsed = url::Url::parse(text).map_err(|error| format!("must be a valid URL: {error}"))?;
+    if parsed.scheme() == "https" {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("requires https scheme, parsed as: {text}"))
+    }
+}
+
 /// How kubelets are reached.
 #[derive(Clone, Debug, Args)]
 pub struct KubeletOptions {
@@ -323,6 +335,13 @@ impl kinit_serving::process::LogOptions for Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_found_over_https_alone() {
+        assert_eq!(jwks_uri("https://a/b").as_deref(), Ok("https://a/b"));
+        assert_eq!(jwks_uri("http://a").unwrap_err(), "requires https scheme, parsed as: http://a");
+        assert!(jwks_uri("a b").unwrap_err().starts_with("must be a valid URL: "));
+    }
 
     #[test]
     fn ranges_are_read() {

@@ -33,6 +33,8 @@ pub struct Tokens {
     verifiers: Vec<Verifier>,
     issuers: Vec<String>,
     audiences: Vec<String>,
+    /// Where the public keys are, if not at this server.
+    jwks_uri: Option<String>,
 }
 
 struct Signer {
@@ -63,7 +65,7 @@ impl Tokens {
         }
         let issuers = options.service_account_issuer.clone();
         let audiences = if options.api_audiences.is_empty() { issuers.clone() } else { options.api_audiences.clone() };
-        Ok(Self { signer, verifiers, issuers, audiences })
+        Ok(Self { signer, verifiers, issuers, audiences, jwks_uri: options.service_account_jwks_uri.clone() })
     }
 
     /// The audiences that this API is.
@@ -124,8 +126,9 @@ impl Tokens {
         let issuer = self.issuers.first().filter(|issuer| issuer.starts_with("https://"))?;
         let mut algorithms: Vec<&Value> = self.verifiers.iter().map(|verifier| &verifier.jwk["alg"]).collect();
         algorithms.dedup();
+        let jwks_uri = self.jwks_uri.clone().unwrap_or_else(|| format!("https://{server}/openid/v1/jwks"));
         Some(json!({
-            "issuer": issuer, "jwks_uri": format!("https://{server}/openid/v1/jwks"),
+            "issuer": issuer, "jwks_uri": jwks_uri,
             "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": algorithms,
         }))
@@ -375,6 +378,16 @@ mod tests {
             "--service-account-issuer=https://cluster".to_owned(),
         ]);
         Tokens::new(&options.authentication).unwrap()
+    }
+
+    #[test]
+    fn keys_are_found_here_or_where_the_flag_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tokens = tokens(folder.path());
+        let found = |tokens: &Tokens| tokens.discovery("h:1").unwrap()["jwks_uri"].clone();
+        assert_eq!(found(&tokens), "https://h:1/openid/v1/jwks");
+        tokens.jwks_uri = Some("https://keys.example.com/jwks".to_owned());
+        assert_eq!(found(&tokens), "https://keys.example.com/jwks");
     }
 
     fn object(value: Value) -> Object {
