@@ -321,6 +321,23 @@ fn version() -> Value {
     })
 }
 
+/// Labels of `kubernetes_build_info`, and what `/version` says under each.
+pub fn build_labels() -> Vec<(&'static str, String)> {
+    const NAMES: [(&str, &str); 9] = [
+        ("build_date", "buildDate"),
+        ("compiler", "compiler"),
+        ("git_commit", "gitCommit"),
+        ("git_tree_state", "gitTreeState"),
+        ("git_version", "gitVersion"),
+        ("go_version", "goVersion"),
+        ("major", "major"),
+        ("minor", "minor"),
+        ("platform", "platform"),
+    ];
+    let said = version();
+    NAMES.into_iter().map(|(label, field)| (label, said[field].as_str().unwrap_or_default().to_owned())).collect()
+}
+
 /// What can be done with a resource's objects.
 pub fn verbs(spec: &ResourceSpec) -> &'static [&'static str] {
     match (spec.storage, spec.resource()) {

@@ -20,8 +20,8 @@ use crate::request;
 use crate::storage::Etcd;
 
 const REQUEST: &str = "component group resource scope subresource verb version";
-/// The stable families of v1.36's API server, and the one that its indicators of service are reckoned from: name, type, labels, and bounds where it is a histogram.
-const STABLE: [(&str, &str, &str, &str); 12] = [
+/// The stable families of v1.36's API server, and those that everybody knows though they are none (service indicators, the build): name, type, labels, and bounds where it is a histogram.
+const STABLE: [(&str, &str, &str, &str); 13] = [
     (
         "apiserver_admission_controller_admission_duration_seconds",
         "histogram",
@@ -64,6 +64,12 @@ const STABLE: [(&str, &str, &str, &str); 12] = [
     ("apiserver_response_sizes", "histogram", REQUEST, "1000 10000 100000 1000000 10000000 100000000 1000000000 +Inf"),
     ("apiserver_storage_objects", "gauge", "resource", ""),
     ("apiserver_storage_size_bytes", "gauge", "storage_cluster_id", ""),
+    (
+        "kubernetes_build_info",
+        "gauge",
+        "build_date compiler git_commit git_tree_state git_version go_version major minor platform",
+        "",
+    ),
 ];
 
 #[derive(Default)]

@@ -312,6 +312,9 @@ impl Collector for Figures {
         for labels in named.collect::<BTreeSet<_>>() {
             ConstGauge::new(1i64).encode(family.encode_family(&labels)?)?;
         }
+        let help = "The version that this is, which is always 1";
+        let mut family = encoder.encode_descriptor("kubernetes_build_info", help, None, MetricType::Gauge)?;
+        ConstGauge::new(1i64).encode(family.encode_family(&crate::discovery::build_labels())?)?;
         self.peak.encode(&mut encoder)
     }
 }
