@@ -166,7 +166,7 @@ type Ending = (u16, &'static str);
 struct Row {
     endings: Mutex<Vec<(Ending, u64)>>,
     seconds: Histogram,
-    /// Without what it waited for others; of trials and of what lasts there is none.
+    /// Without what it waited for others; of trials and of watches there is none.
     own_seconds: Option<Histogram>,
     /// Only of reads, as upstream has it.
     sizes: Option<Histogram>,
@@ -179,7 +179,7 @@ impl Row {
     fn new(about: &About<'_>) -> Self {
         // Upstream goes by what the endpoint is for: a watch is asked for where lists are, and pages are read.
         let sized = matches!(about.verb, "GET" | "LIST" | "WATCH") || about.component.is_empty();
-        let own = about.dry_run.is_empty() && !about.lasts();
+        let own = about.dry_run.is_empty() && about.verb != "WATCH";
         Self {
             endings: Mutex::default(),
             seconds: Histogram::new(SECONDS),

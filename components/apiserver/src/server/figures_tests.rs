@@ -91,7 +91,7 @@ async fn requests_are_counted_by_what_they_are_about() {
     let text = text(&figures);
     let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
     assert_eq!(lines("apiserver_request_duration_seconds_count{"), 10);
-    assert_eq!(lines("apiserver_request_sli_duration_seconds_count{"), 6, "trials and what lasts have none");
+    assert_eq!(lines("apiserver_request_sli_duration_seconds_count{"), 7, "trials and watches have none");
     assert_eq!(lines("apiserver_response_sizes_sum{verb=\"LIST\""), 2);
     assert_eq!(lines("apiserver_response_sizes_count{"), 6, "reads alone have sizes");
     let deprecated = "apiserver_requested_deprecated_apis{group=\"\",version=\"v1\",resource=\"endpoints\",\
