@@ -56,12 +56,6 @@ pub struct Payload {
     pub bytes: Bytes,
 }
 
-/// Resources that are on their way out, and what whoever asks for them is told.
-const DEPRECATED: &[(&str, &str, &str)] = &[
-    ("", "componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),
-    ("", "endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
-];
-
 impl Api {
     /// Does what `request` asks. Errors are the `Status` that the client gets.
     pub async fn handle(&self, request: &ResourceRequest, payload: Payload) -> Result<Response<Body>, Status> {
@@ -69,9 +63,6 @@ impl Api {
             return Err(Status::unavailable("the watch cache has not been filled yet"));
         }
         check_subresource(request)?;
-        if let Some((.., text)) = DEPRECATED.iter().find(|(group, resource, _)| request.spec.is(group, resource)) {
-            request.warnings.add(*text);
-        }
         if request.spec.storage == Storage::Never {
             return self.answer_only(request, &payload).await;
         }
