@@ -32,7 +32,7 @@ use crate::authz::Authorizer;
 use crate::cache::Cache;
 use crate::convert::Converter;
 use crate::options::Options;
-use crate::registry::{ResourceSpec, Storage, subresource};
+use crate::registry::{Storage, subresource};
 use crate::request::{ResourceRequest, Verb};
 use crate::routes;
 use crate::storage::Etcd;
@@ -155,7 +155,7 @@ fn check_subresource(request: &ResourceRequest) -> Result<(), Status> {
     let spec = &request.spec;
     let allowed = match request.subresource.as_str() {
         "" => request.verb != Verb::Create || request.name.is_empty(),
-        "status" | "scale" if has_own(spec, &request.subresource) => {
+        part if spec.has_own(part) => {
             matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch)
         }
         name => {
@@ -169,14 +169,6 @@ fn check_subresource(request: &ResourceRequest) -> Result<(), Status> {
         }
     };
     if allowed { Ok(()) } else { Err(Status::method_not_allowed()) }
-}
-
-/// Whether a resource's row says that it has `status`, or a definition that it has `scale`.
-fn has_own(spec: &ResourceSpec, subresource: &str) -> bool {
-    match subresource {
-        "status" => spec.status,
-        _ => spec.custom.as_ref().is_some_and(|custom| custom.version().scale.is_some()),
-    }
 }
 
 /// The time as objects have it: UTC, to the second.

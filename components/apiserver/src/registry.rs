@@ -215,6 +215,15 @@ impl ResourceSpec {
         self.storage != Storage::Never || self.is("", "componentstatuses")
     }
 
+    /// Whether its row says that it has `status`, or its definition that it has `scale`. A custom resource has no other parts.
+    pub fn has_own(&self, subresource: &str) -> bool {
+        match subresource {
+            "status" => self.status,
+            "scale" => self.custom.as_ref().is_some_and(|custom| custom.version().scale.is_some()),
+            _ => false,
+        }
+    }
+
     /// Whether it is one of the two forms of events.
     pub fn is_event(&self) -> bool {
         self.custom.is_none() && self.resource == "events"

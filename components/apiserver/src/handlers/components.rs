@@ -5,20 +5,23 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use http::Response;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use kinit_api::selector::{FieldSelector, LabelSelector};
 use kinit_api::status::Status;
 use kinit_serving::Body;
 use serde_json::{Value, json};
 
 use super::Api;
-use crate::relay::backend::{self, Backend};
+use crate::relay::backend;
 use crate::relay::target::{Endpoint, Security};
 use crate::render::{self, Item, List};
 use crate::request::{ResourceRequest, Verb};
 
 /// A component is given so long to answer, as upstream gives it.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes that a component may say of itself, as many as upstream reads.
+const MOST_SAID: usize = 10 << 10;
 
 /// What is known of a component: whether it is well, and what it says; or why it cannot be asked.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl Api {
     pub(super) async fn component_statuses(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
         let item = async |(name, port): &(&str, Option<u16>)| {
             let found = match port {
-                Some(port) => self.ask_component(*port).await,
+                Some(port) => ask_component(*port).await,
                 None => self.ask_etcd().await,
             };
             Item::Made(described(name, &found).to_string().into())
@@ -64,24 +67,23 @@ impl Api {
             Err(_) => Found::Unreached("context deadline exceeded".to_owned()),
         }
     }
+}
 
-    async fn ask_component(&self, port: u16) -> Found {
-        let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port, security: Security::Tls };
-        let failed = |why: String| Found::Ill(format!("Get \"https://127.0.0.1:{port}/healthz\": {why}"));
-        let asked = async {
-            let backend = Backend::new(self.options.kubelet.clone()).map_err(|error| format!("{error:#}"))?;
-            let question = backend::get(&endpoint, "/healthz").map_err(|status| status.message)?;
-            let answer = backend.send(&endpoint, question).await?;
-            let code = answer.status();
-            let body = answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-            Ok::<_, String>((code, String::from_utf8_lossy(&body).into_owned()))
-        };
-        match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(Ok((code, text))) if code.is_success() => Found::Well(text),
-            Ok(Ok((code, _))) => Found::Ill(format!("HTTP probe failed with statuscode: {}", code.as_u16())),
-            Ok(Err(why)) => failed(why),
-            Err(_) => failed("context deadline exceeded".to_owned()),
-        }
+async fn ask_component(port: u16) -> Found {
+    let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port, security: Security::Tls };
+    let failed = |why: String| Found::Ill(format!("Get \"https://127.0.0.1:{port}/healthz\": {why}"));
+    let asked = async {
+        let answer = backend::ask_unchecked(&endpoint, "/healthz").await?;
+        let code = answer.status();
+        let body = Limited::new(answer.into_body(), MOST_SAID).collect().await;
+        let body = body.map_err(|error| error.to_string())?.to_bytes();
+        Ok::<_, String>((code, String::from_utf8_lossy(&body).into_owned()))
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok((code, text))) if code.is_success() => Found::Well(text),
+        Ok(Ok((code, _))) => Found::Ill(format!("HTTP probe failed with statuscode: {}", code.as_u16())),
+        Ok(Err(why)) => failed(why),
+        Err(_) => failed("context deadline exceeded".to_owned()),
     }
 }
 

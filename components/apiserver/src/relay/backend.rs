@@ -49,28 +49,49 @@ impl Backend {
 
     /// Sends a request and gives the answer's head; its body follows as it comes. The error says what failed.
     pub async fn send(&self, endpoint: &Endpoint, request: Request<Body>) -> Result<Response<Incoming>, String> {
-        let target = authority(endpoint);
-        let connected =
-            tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((endpoint.host.as_str(), endpoint.port))).await;
-        let stream = connected.map_err(|_| format!("dial tcp {target}: i/o timeout"))?;
-        let stream = stream.map_err(|error| format!("dial tcp {target}: {}", in_go(&error)))?;
-        let _ = stream.set_nodelay(true);
+        let stream = connect(endpoint).await?;
         let config = match endpoint.security {
             Security::Plain => return exchange(stream, request).await,
             Security::Tls => self.unchecked.clone(),
             Security::Kubelet => self.kubelet(true)?,
             Security::UncheckedKubelet => self.kubelet(false)?,
         };
-        let name = ServerName::try_from(endpoint.host.clone()).map_err(|error| error.to_string())?;
-        let connector = tokio_rustls::TlsConnector::from(config);
-        let secured = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
-        let secured = secured.map_err(|_| format!("{target}: the TLS handshake took too long"))?;
-        exchange(secured.map_err(|error| refusal(&error))?, request).await
+        secured(endpoint, stream, config, request).await
     }
 
     fn kubelet(&self, check: bool) -> Result<Arc<ClientConfig>, String> {
         kubelet_tls(&self.options, check).map(Arc::new).map_err(|error| format!("{error:#}"))
     }
+}
+
+/// Asks somebody over TLS for a path, whoever vouches for its certificate. The error says what failed.
+pub async fn ask_unchecked(endpoint: &Endpoint, path: &str) -> Result<Response<Incoming>, String> {
+    let request = get(endpoint, path).map_err(|status| status.message)?;
+    let config = unchecked().map_err(|error| format!("{error:#}"))?;
+    secured(endpoint, connect(endpoint).await?, Arc::new(config), request).await
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<TcpStream, String> {
+    let target = authority(endpoint);
+    let connected =
+        tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((endpoint.host.as_str(), endpoint.port))).await;
+    let stream = connected.map_err(|_| format!("dial tcp {target}: i/o timeout"))?;
+    let stream = stream.map_err(|error| format!("dial tcp {target}: {}", in_go(&error)))?;
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+async fn secured(
+    endpoint: &Endpoint,
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+    request: Request<Body>,
+) -> Result<Response<Incoming>, String> {
+    let name = ServerName::try_from(endpoint.host.clone()).map_err(|error| error.to_string())?;
+    let connector = tokio_rustls::TlsConnector::from(config);
+    let secured = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
+    let secured = secured.map_err(|_| format!("{}: the TLS handshake took too long", authority(endpoint)))?;
+    exchange(secured.map_err(|error| refusal(&error))?, request).await
 }
 
 /// Why a connection could not be made, as Go tells it.

@@ -75,6 +75,11 @@ impl<'a> About<'a> {
                 component: "",
             });
         };
+        // Anybody may ask for any part of a custom resource: one that there is not is told apart by nobody, and kept by nobody.
+        let part = wanted.subresource.as_str();
+        if wanted.spec.custom.is_some() && !part.is_empty() && !wanted.spec.has_own(part) {
+            return None;
+        }
         let applies = || headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/apply-patch+yaml");
         let verb = match wanted.verb {
             _ if STREAMS.contains(&wanted.subresource.as_str()) => "CONNECT",
@@ -225,9 +230,9 @@ impl Figures {
         headers: &HeaderMap,
     ) -> Option<Ongoing> {
         let about = About::of(wanted, method, path, headers)?;
-        let named = wanted.is_some_and(|wanted| !wanted.selected("metadata.name").is_empty());
         let runs = about.lasts().then(|| {
             // A watch of one object is told apart here alone.
+            let named = wanted.is_some_and(|wanted| !wanted.selected("metadata.name").is_empty());
             let scope = if named { "resource" } else { about.scope };
             Running::new(self.row(About { scope, dry_run: "", ..about.clone() }))
         });

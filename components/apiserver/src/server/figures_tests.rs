@@ -141,3 +141,29 @@ async fn what_lasts_is_open_until_its_end() {
     let text = text(&figures);
     assert!(text.contains("verb=\"LIST\"") && text.contains("code=\"429\",system_client=\"\"} 1"), "{text}");
 }
+
+/// Nobody fills the server's memory by asking for parts that there are not.
+#[test]
+fn only_parts_that_a_custom_resource_has_are_told_apart() {
+    let definition = serde_json::json!({
+        "metadata": {"name": "foos.example.com", "uid": "u"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "versions": [
+            {"name": "v1", "served": true, "storage": true, "subresources": {"status": {}}},
+        ]},
+        "status": {
+            "acceptedNames": {"plural": "foos", "kind": "Foo"},
+            "conditions": [{"type": "Established", "status": "True"}],
+        },
+    });
+    let definition = kinit_api::object::Object::from_value(definition).unwrap();
+    let rows = Rows::default().with(kinit_crd::definition::Definition::read(&definition));
+    let figures = Figures::default();
+    let counted = |part: &str| {
+        let path = format!("/apis/example.com/v1/namespaces/a/foos/b{part}");
+        let wanted = request::parse(&rows, &Method::GET, &path, None).unwrap();
+        figures.begin(wanted.as_ref(), &Method::GET, &path, &HeaderMap::new()).is_some()
+    };
+    assert!(counted("") && counted("/status"));
+    assert!(!counted("/scale") && (0..100).all(|at| !counted(&format!("/part{at}"))));
+    assert_eq!(figures.rows.read().len(), 2);
+}
