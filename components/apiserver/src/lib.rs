@@ -13,6 +13,7 @@
 //! is in the `kinit-api` crate, as functions of trees: decoding, defaults, the one form in which objects are kept, merging,
 //! validation. [`admission`] stands between defaults and validation, and asks [`webhook`]s. [`aggregate`] passes on what other
 //! servers serve, and [`flow`] gives every request a seat.
+//! Whom the server connects to itself, for [`webhook`]s and proxies, it reaches by one way of dialling.
 //! [`audit`] notes what was done, and [`encryption`] stands between objects and their bytes in etcd.
 
 pub mod admission;
@@ -28,6 +29,7 @@ pub mod convert;
 mod corpus;
 pub mod custom;
 pub mod definitions;
+mod dial;
 pub mod discovery;
 pub mod encryption;
 pub mod endpoints;

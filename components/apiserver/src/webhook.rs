@@ -1,11 +1,10 @@
 //! Webhooks: servers that the cluster's configuration names, which are asked about objects.
 //!
-//! [`client`] speaks to them, [`target`] finds and [`dial`] reaches them, [`answer`] is what they answer. Admission's: [`hooks`] knows which there are and what they want to be
-//! asked about, [`forms`] in which version, [`review`] is what is said, [`dispatch`] asks.
+//! [`client`] speaks to them, [`target`] finds them, [`answer`] is what they answer. Admission's: [`hooks`] knows which there
+//! are and what they want to be asked about, [`forms`] in which version, [`review`] is what is said, [`dispatch`] asks.
 
 pub mod answer;
 pub mod client;
-pub mod dial;
 pub mod dispatch;
 pub mod forms;
 pub mod hooks;

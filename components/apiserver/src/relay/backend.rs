@@ -1,6 +1,5 @@
 //! Speaking HTTP/1.1 to a kubelet, a pod or a node, and joining two upgraded connections.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::target::{Endpoint, Security};
+use crate::dial;
 use crate::options::KubeletOptions;
 use crate::server::Running;
 
@@ -72,13 +72,8 @@ pub async fn ask_unchecked(endpoint: &Endpoint, path: &str) -> Result<Response<I
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<TcpStream, String> {
-    let target = authority(endpoint);
-    let connected =
-        tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((endpoint.host.as_str(), endpoint.port))).await;
-    let stream = connected.map_err(|_| format!("dial tcp {target}: i/o timeout"))?;
-    let stream = stream.map_err(|error| format!("dial tcp {target}: {}", in_go(&error)))?;
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+    let dialled = tokio::time::timeout(CONNECT_TIMEOUT, dial::dial(&endpoint.host, endpoint.port)).await;
+    dialled.map_err(|_| format!("dial tcp {}: i/o timeout", authority(endpoint)))?
 }
 
 async fn secured(
@@ -92,18 +87,6 @@ async fn secured(
     let secured = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
     let secured = secured.map_err(|_| format!("{}: the TLS handshake took too long", authority(endpoint)))?;
     exchange(secured.map_err(|error| refusal(&error))?, request).await
-}
-
-/// Why a connection could not be made, as Go tells it.
-pub fn in_go(error: &io::Error) -> String {
-    let why = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused",
-        io::ErrorKind::HostUnreachable => "no route to host",
-        io::ErrorKind::NetworkUnreachable => "network is unreachable",
-        io::ErrorKind::TimedOut => "connection timed out",
-        _ => return error.to_string(),
-    };
-    format!("connect: {why}")
 }
 
 /// `host:port`, with brackets where the host is an IPv6 address.

@@ -21,7 +21,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 
 use super::answer::Answer;
-use super::dial;
+use crate::dial;
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 8 << 20;

@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::relay::backend::in_go;
-
 const RESOLVERS: &str = "/etc/resolv.conf";
 
 /// A connection to one of the host's addresses; the error is that of the first.
@@ -28,6 +26,18 @@ pub async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
         }
     }
     Err(first.unwrap_or_else(|| format!("dial tcp: lookup {host}: no such host")))
+}
+
+/// Why a connection could not be made, as Go tells it.
+fn in_go(error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::HostUnreachable => "no route to host",
+        io::ErrorKind::NetworkUnreachable => "network is unreachable",
+        io::ErrorKind::TimedOut => "connection timed out",
+        _ => return error.to_string(),
+    };
+    format!("connect: {why}")
 }
 
 async fn unknown(host: &str, error: &io::Error) -> String {
