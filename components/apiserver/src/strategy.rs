@@ -202,7 +202,7 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
             }
         }
         "cleanup" => only(old, new, &["status"], &["finalizers"]),
-        "finalize" => only(old, new, &["spec", "finalizers"], &[]),
+        "finalize" => only(old, new, &["spec", "finalizers"], FREE_METADATA),
         "ephemeralcontainers" => only(old, new, &["spec", "ephemeralContainers"], &[]),
         "approval" => {
             only(old, new, &["status", "conditions"], FREE_METADATA);

@@ -53,6 +53,10 @@ pub(super) fn whole(kind: &str, object: &Object) -> Errors {
                 errors.push(Error::required(&path.child("selector"), ""));
             }
             not_negative(&spec, "replicas", &path, &mut errors);
+            if spec["template"].is_null() {
+                errors.push(Error::required(&path.child("template"), ""));
+                return errors;
+            }
             let selector = serde_json::json!({"matchLabels": spec["selector"]});
             // Of the keys and values of a plain map nothing is asked.
             let selector = LabelSelector::from_object(&selector).map_or(Selects::Unknown, Selects::By);

@@ -55,6 +55,14 @@ pub struct Exemptions {
     pub namespaces: Vec<String>,
 }
 
+impl Exemptions {
+    /// Whether a Pod, or a template of one, is of a runtime class whose Pods no standard is asked of.
+    pub fn has_class(&self, pod: &serde_json::Value) -> bool {
+        let class = pod["spec"]["runtimeClassName"].as_str();
+        class.is_some_and(|class| self.runtime_classes.iter().any(|own| own == class))
+    }
+}
+
 /// What all plugins are told.
 #[derive(Debug, Default)]
 pub struct Configuration {

@@ -215,7 +215,9 @@ impl Api {
             custom::create(request, &object)?;
             strategy::check_name(spec, &object)?;
             policy::check::check(spec, &object)?;
-            self.admit(&attributes, &object).await?;
+            // What only looks knows the name that was generated.
+            let name = object.name().to_owned();
+            self.admit(&Attributes::new(Operation::Create, request, &name, None), &object).await?;
             custom::as_stored(spec, &mut object);
             strategy::check_unversioned(&object)?;
             if request.is_dry_run() {

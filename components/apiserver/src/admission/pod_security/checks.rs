@@ -10,7 +10,7 @@ use super::{Level, restricted};
 pub(super) struct Pod<'a> {
     pub annotations: &'a Value,
     pub spec: &'a Value,
-    pub minor: u32,
+    pub minor: u64,
 }
 
 pub(super) type Found = Option<(String, String)>;
@@ -20,16 +20,16 @@ type Check = fn(&Pod<'_>) -> Found;
 struct Row {
     level: Level,
     id: &'static str,
-    since: u32,
+    since: u64,
     overrides: &'static str,
     check: Check,
 }
 
-const fn baseline(id: &'static str, since: u32, check: Check) -> Row {
+const fn baseline(id: &'static str, since: u64, check: Check) -> Row {
     Row { level: Level::Baseline, id, since, overrides: "", check }
 }
 
-const fn strict(id: &'static str, since: u32, overrides: &'static str, check: Check) -> Row {
+const fn strict(id: &'static str, since: u64, overrides: &'static str, check: Check) -> Row {
     Row { level: Level::Restricted, id, since, overrides, check }
 }
 
@@ -95,8 +95,9 @@ pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// The items between quotes; what they have of quotes themselves stays as it is.
 pub(super) fn quoted<'a>(list: impl IntoIterator<Item = &'a String>) -> String {
-    list.into_iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ")
+    list.into_iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ")
 }
 
 /// `container "a"` or `containers "a", "b"`.
@@ -336,7 +337,7 @@ fn seccomp(pod: &Pod<'_>) -> Found {
 
 fn sysctls(pod: &Pod<'_>) -> Found {
     /// Names, and the version that first allows them.
-    const ALLOWED: &[(&str, u32)] = &[
+    const ALLOWED: &[(&str, u64)] = &[
         ("kernel.shm_rmid_forced", 0),
         ("net.ipv4.ip_local_port_range", 0),
         ("net.ipv4.tcp_syncookies", 0),
