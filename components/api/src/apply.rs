@@ -128,6 +128,28 @@ pub fn update(schema: Option<Schema<'_>>, old: Option<&Object>, new: &mut Object
     }
 }
 
+/// Notes that a field was there before anybody applied, where it is there and nobody owns it: the number of replicas, for who
+/// applies a Scale.
+pub fn claim(live: &mut Object, path: &[&str], writer: Writer<'_>) {
+    const FIELDS: &[&str] = &["metadata", "managedFields"];
+    let mut managers = Managers::decode(live.get(FIELDS)).unwrap_or_default();
+    let set = Set::of_path(path);
+    if live.get(path).is_none() || managers.0.values().any(|owned| !owned.set.common(&set).is_empty()) {
+        return;
+    }
+    let version = writer.api_version.to_owned();
+    let id = Id {
+        manager: BEFORE_APPLY.to_owned(),
+        applies: false,
+        version: version.clone(),
+        subresource: writer.subresource.to_owned(),
+    };
+    managers.0.insert(id, Owned { version, time: None, set });
+    if let Some(entries) = managers.encode() {
+        live.set(FIELDS, entries);
+    }
+}
+
 fn note(schema: Option<Schema<'_>>, old: Option<&Object>, new: &Object, managers: &mut Managers, writer: Writer<'_>) {
     let nothing = Object::default();
     let found = walk::compare_objects(Node::root(schema), old.unwrap_or(&nothing).map(), new.map());
@@ -213,10 +235,8 @@ pub fn apply(
     set.member = false;
     strip(&mut set);
     let last_config = config.clone();
-    for path in writer.reset {
-        set.remove(path, true);
-        config.remove(path);
-    }
+    // What this way of writing does not set is merged like all else, but is nobody's: the kind's strategy undoes it.
+    writer.reset.iter().for_each(|path| set.remove(path, true));
     let config = config.into_value();
 
     let managers = live.and_then(|live| live.get(&["metadata", "managedFields"]));
@@ -240,7 +260,10 @@ pub fn apply(
     if let Some(before) = &before {
         merged = versions::prune(node, &merged, before, &set, &managers, writer).unwrap_or(merged);
     }
-    let own = Difference::of(walk::compare(node, Some(&current), Some(&merged)));
+    let mut own = Difference::of(walk::compare(node, Some(&current), Some(&merged)));
+    for set in [&mut own.changed, &mut own.removed] {
+        writer.reset.iter().for_each(|path| set.remove(path, true));
+    }
     let views = Views::new(writer, &own, &managers, || (current.clone(), merged.clone()));
     let mut conflicts = conflicts(&managers, &views);
     if writer.manager == KUBECTL && !conflicts.is_empty() {
@@ -288,7 +311,9 @@ pub fn configure(schema: Option<Schema<'_>>, live: &Value, config: &Value) -> Re
 /// The lists and objects in a value that can only be set as a whole.
 fn find_atomics(node: Node<'_>, value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
-        Value::Object(_) | Value::Array(_) if matches!(node, Node::Leaf) => found.push(path.to_owned()),
+        Value::Object(_) | Value::Array(_) if matches!(node, Node::Leaf | Node::Whole(_)) => {
+            found.push(path.to_owned())
+        }
         Value::Object(map) => {
             for (name, value) in map {
                 if let Some(inner) = node.field(name) {
@@ -321,7 +346,7 @@ fn last_applied(node: Node<'_>, live: &Value, api_version: &str) -> Option<Vec<S
     if before["apiVersion"] != api_version {
         return None;
     }
-    let mut set = walk::fields(node, &before).ok()?;
+    let mut set = walk::present(node, &before);
     let found = walk::compare(node, Some(&before), Some(live));
     set.subtract(&found.removed.clone());
     set.subtract(&found.changed());

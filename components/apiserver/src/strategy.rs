@@ -239,7 +239,7 @@ fn metadata_with_status(spec: &ResourceSpec) -> &'static [&'static str] {
 /// The fields that a way of writing leaves as they are, so that who writes this way cannot own them.
 pub fn reset_by(spec: &ResourceSpec, subresource: &str) -> Vec<&'static [&'static str]> {
     let mut fields: Vec<&[&str]> = match (spec.group(), spec.resource(), subresource) {
-        (_, _, "scale") => vec![],
+        (_, _, "scale") | ("", "pods", "ephemeralcontainers" | "resize") => vec![],
         ("certificates.k8s.io", "certificatesigningrequests", "") => vec![&["spec"], &["status"]],
         ("certificates.k8s.io", "certificatesigningrequests", "status") => vec![&["spec"], &["status", "conditions"]],
         ("certificates.k8s.io", "certificatesigningrequests", _) => vec![&["spec"], &["status", "certificate"]],

@@ -22,7 +22,7 @@ fn place(schema: &Schema) -> Structure {
         return Structure::Plain(Plain::Any);
     }
     match schema.kind.as_str() {
-        "object" if schema.atomic => Structure::Leaf,
+        "object" if schema.atomic => Structure::Whole(Box::new(object(schema))),
         "object" => object(schema),
         "array" => match (schema.list, &schema.items) {
             (ListType::Set, _) => Structure::Values,
@@ -31,6 +31,7 @@ fn place(schema: &Schema) -> Structure {
                 let keys = schema.keys.iter().map(|key| (key.clone(), default(key))).collect();
                 Structure::Elements(Elements { keys, element: Box::new(place(items)) })
             }
+            (_, Some(items)) => Structure::List(Box::new(place(items))),
             _ => Structure::Leaf,
         },
         "" => Structure::Free,

@@ -56,8 +56,10 @@ fn merge_lists(node: Node<'_>, live: &[Value], config: &[Value]) -> Vec<Value> {
             }
         }
         let Some(item) = config.get(right) else { break };
-        let before = old.iter().position(|name| *name == new[right]);
-        merged.push(merge(node.element(), before.map(|at| &live[at]), item));
+        // What stands there twice is not merged with.
+        let mut same = old.iter().enumerate().filter(|(_, name)| **name == new[right]);
+        let before = same.next().filter(|_| same.next().is_none());
+        merged.push(merge(node.element(), before.map(|(at, _)| &live[at]), item));
         if wanted.peek() == Some(&&new[right]) {
             wanted.next();
             if old.get(left) == Some(&new[right]) {

@@ -13,6 +13,10 @@ use crate::patch::{go_text, go_type};
 pub enum Structure {
     /// As a whole.
     Leaf,
+    /// As a whole, of parts that have a structure: an atomic object, or one of its lists.
+    Whole(Box<Structure>),
+    /// A list that is owned as a whole.
+    List(Box<Structure>),
     /// A plain value.
     Plain(Plain),
     /// Without a schema: objects field by field, lists as a whole.
@@ -46,6 +50,8 @@ impl Structure {
     fn node(&self) -> Node<'_> {
         match self {
             Self::Leaf => Node::Leaf,
+            Self::Whole(inner) => Node::Whole(Whole::Own(inner)),
+            Self::List(element) => Node::Whole(Whole::OwnList(element)),
             Self::Plain(plain) => Node::Plain(*plain),
             Self::Free => Node::Free,
             Self::Type(schema) => Node::Struct(schema),
@@ -110,6 +116,30 @@ fn go_syntax(value: &Value) -> String {
     }
 }
 
+/// What something that is owned as a whole is made of.
+#[derive(Clone, Copy)]
+pub enum Whole<'a> {
+    Struct(&'static Type),
+    Map(&'static Field),
+    /// A list of elements of the field.
+    List(&'static Field),
+    Own(&'a Structure),
+    OwnList(&'a Structure),
+}
+
+impl<'a> Whole<'a> {
+    /// How it would be owned part by part, or, of a list, how each element would: the types are the same.
+    pub fn parts(self) -> Result<Node<'a>, Node<'a>> {
+        match self {
+            Self::Struct(schema) => Ok(Node::Struct(schema)),
+            Self::Map(field) => Ok(Node::Map(field)),
+            Self::Own(structure) => Ok(structure.node()),
+            Self::List(field) => Err(of_element(field)),
+            Self::OwnList(element) => Err(element.node()),
+        }
+    }
+}
+
 /// A place in an object.
 #[derive(Clone, Copy)]
 pub enum Node<'a> {
@@ -117,6 +147,8 @@ pub enum Node<'a> {
     Leaf,
     /// A plain value.
     Plain(Plain),
+    /// Owned as a whole, and made of parts that have types of their own.
+    Whole(Whole<'a>),
     Struct(&'static Type),
     /// A map whose values are elements of the field.
     Map(&'static Field),
@@ -162,7 +194,7 @@ impl<'a> Node<'a> {
             Self::Map(field) => Some(of_element(field)),
             Self::Free => Some(Self::Free),
             Self::Object(fields) => fields.named.get(name).or(fields.rest.as_deref()).map(Structure::node),
-            Self::Leaf | Self::Plain(_) | Self::Values | Self::Items(..) | Self::Elements(_) => None,
+            Self::Leaf | Self::Plain(_) | Self::Whole(_) | Self::Values | Self::Items(..) | Self::Elements(_) => None,
         }
     }
 
@@ -219,7 +251,8 @@ impl<'a> Node<'a> {
     /// What the elements of a list here are.
     pub fn element(self) -> Self {
         match self {
-            Self::Items(schema, _) if !schema.atomic => Self::Struct(schema),
+            Self::Items(schema, _) if schema.atomic => Self::Whole(Whole::Struct(schema)),
+            Self::Items(schema, _) => Self::Struct(schema),
             Self::Elements(elements) => elements.element.node(),
             _ => Self::Leaf,
         }
@@ -291,13 +324,15 @@ fn is_plain_struct(field: &Field) -> bool {
 }
 
 fn of_field(field: &'static Field) -> Node<'static> {
-    if field.atomic {
-        return Node::Leaf;
-    }
     match (field.shape, field.list) {
+        (Shape::One, _) if field.atomic => {
+            field.message().map_or(of_element(field), |schema| Node::Whole(Whole::Struct(schema)))
+        }
+        (Shape::Map, _) if field.atomic => Node::Whole(Whole::Map(field)),
+        (Shape::List, _) if field.atomic => Node::Whole(Whole::List(field)),
         (Shape::One, _) => of_element(field),
         (Shape::Map, _) => Node::Map(field),
-        (Shape::List, ListType::Atomic) => Node::Leaf,
+        (Shape::List, ListType::Atomic) => Node::Whole(Whole::List(field)),
         (Shape::List, ListType::Set) => Node::Values,
         (Shape::List, ListType::Map(keys)) => field.message().map_or(Node::Leaf, |schema| Node::Items(schema, keys)),
     }
@@ -315,7 +350,9 @@ fn of_element(field: &'static Field) -> Node<'static> {
             | Scalar::PropsOrStrings,
         ) => Node::Leaf,
         Element::Scalar(scalar) => Node::Plain(Plain::of(scalar)),
-        Element::Message(reference) if reference.get().atomic && !field.granular => Node::Leaf,
+        Element::Message(reference) if reference.get().atomic && !field.granular => {
+            Node::Whole(Whole::Struct(reference.get()))
+        }
         Element::Message(reference) => Node::Struct(reference.get()),
     }
 }

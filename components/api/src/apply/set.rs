@@ -99,7 +99,17 @@ impl Set {
         }
     }
 
-    /// The members as paths in the form of messages: `.spec.containers[name="a"].image`.
+    /// A set of one path of field names.
+    pub fn of_path(path: &[&str]) -> Self {
+        let mut set = Self { member: true, ..Self::default() };
+        for name in path.iter().rev() {
+            set = Self { member: false, children: BTreeMap::from([(format!("f:{name}"), set)]) };
+        }
+        set
+    }
+
+    /// The members as paths in the form of messages, `.spec.containers[name="a"].image`: in each place first its own, then
+    /// what is below them.
     pub fn paths(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.collect(&mut String::new(), &mut found);
@@ -107,9 +117,8 @@ impl Set {
     }
 
     fn collect(&self, path: &mut String, found: &mut Vec<String>) {
-        if self.member && !path.is_empty() {
-            found.push(path.clone());
-        }
+        let members = self.children.iter().filter(|(_, child)| child.member);
+        found.extend(members.map(|(name, _)| format!("{path}{}", shown(name))));
         for (name, child) in &self.children {
             let length = path.len();
             path.push_str(&shown(name));
@@ -176,7 +185,7 @@ mod tests {
         let fields =
             json!({"f:a": {".": {}, "f:b": {}}, "f:c": {"k:{\"name\":\"x\"}": {".": {}, "f:d": {}}, "v:1": {}}});
         assert_eq!(set(fields.clone()).encode(), fields);
-        let paths = [".a", ".a.b", ".c[name=\"x\"]", ".c[name=\"x\"].d", ".c[=1]"];
+        let paths = [".a", ".a.b", ".c[name=\"x\"]", ".c[=1]", ".c[name=\"x\"].d"];
         assert_eq!(set(fields).paths(), paths);
     }
 

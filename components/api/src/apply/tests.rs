@@ -366,3 +366,78 @@ fn managers_own_fields_of_the_version_that_they_write_in() {
     let free = toys.write(Some(&old), v1(30, "red"), "one", false).unwrap();
     assert_eq!(owned(&free, "gone"), Value::Null);
 }
+
+#[test]
+fn what_is_owned_as_a_whole_has_types_too() {
+    let slice = kinit_schema::kind("discovery.k8s.io", "v1", "EndpointSlice").map(Schema::Type);
+    let cases = [
+        (json!({"endpoints": "a"}), ".endpoints: expected list, got &{a}"),
+        (json!({"endpoints": ["a"]}), ".endpoints[0]: expected map, got &{a}"),
+        (json!({"endpoints": [{"addresses": "a"}]}), ".endpoints[0].addresses: expected list, got &{a}"),
+        (json!({"endpoints": [{"hints": {}, "x": 1}]}), ".endpoints[0].x: field not declared in schema"),
+        (
+            json!({"endpoints": [{"addresses": ["a", "a"]}]}),
+            ".endpoints[0].addresses: duplicate entries for key [=\"a\"]",
+        ),
+        (json!({"ports": [{"port": "1"}]}), ".ports[0].port: expected numeric (int or float), got string"),
+    ];
+    for (fields, why) in cases {
+        let error = walk::fields(Node::root(slice), &fields).unwrap_err();
+        assert_eq!(error, why, "{fields}");
+    }
+    let whole = json!({"endpoints": [{"addresses": ["a"]}, null], "ports": null});
+    let set = walk::fields(Node::root(slice), &whole).unwrap();
+    assert_eq!(set.encode(), json!({"f:endpoints": {}, "f:ports": {}}));
+}
+
+#[test]
+fn what_stands_twice_is_compared_as_one() {
+    let schema = Node::root(deployment());
+    let containers = |images: &[&str]| {
+        let list: Vec<Value> = images.iter().map(|image| json!({"name": "c", "image": image})).collect();
+        containers(list.into())
+    };
+    let below = |set: &Set| {
+        let path = ["f:spec", "f:template", "f:spec", "f:containers", "k:{\"name\":\"c\"}"];
+        path.iter().try_fold(set, |set, name| set.children.get(*name)).map(|set| (set.member, set.children.len()))
+    };
+    // Two states, and how many fields are added, modified and removed below the element, which may be so itself.
+    let cases = [
+        (&["a", "b"][..], &["a", "b"][..], [None, None, None]),
+        (&["a", "b"], &["b", "a"], [None, Some((true, 0)), None]),
+        (&["a", "b"], &["a"], [Some((true, 3)), None, Some((true, 0))]),
+        (&["a"], &["a", "b"], [Some((true, 0)), None, Some((true, 3))]),
+        (&["a", "b"], &[], [None, None, Some((true, 0))]),
+    ];
+    for (old, new, expected) in cases {
+        let found = walk::compare(schema, Some(&containers(old)), Some(&containers(new)));
+        let seen = [&found.added, &found.modified, &found.removed].map(below);
+        assert_eq!(seen, expected, "{old:?} {new:?}");
+    }
+    let merged = merge::merge(schema, Some(&containers(&["a", "b"])), &containers(&["c"]));
+    assert_eq!(merged, containers(&["c"]));
+}
+
+#[test]
+fn what_a_way_of_writing_does_not_set_is_merged_and_is_nobodys() {
+    let made = applied(None, json!({"spec": {"replicas": 1}, "status": {"replicas": 2}}), "m", false).unwrap();
+    assert_eq!(made.get(&["status"]), Some(&json!({"replicas": 2})));
+    assert_eq!(owned(&made, "m"), json!({"f:spec": {"f:replicas": {}}}));
+    let other = applied(Some(&made), json!({"status": {"replicas": 3}}), "n", false).unwrap();
+    assert_eq!(other.get(&["status"]), Some(&json!({"replicas": 3})));
+    assert_eq!(owned(&other, "n"), Value::Null);
+}
+
+#[test]
+fn a_place_that_nobody_owns_was_there_before() {
+    let mut live = config(json!({"spec": {"replicas": 1}}));
+    let scale = Writer { subresource: "scale", ..writer("m") };
+    claim(&mut live, &["spec", "replicas"], scale);
+    assert_eq!(owned(&live, BEFORE_APPLY), json!({"f:spec": {"f:replicas": {}}}));
+    let mut live = applied(None, json!({"spec": {"replicas": 1}}), "n", false).unwrap();
+    let before = live.clone();
+    claim(&mut live, &["spec", "replicas"], scale);
+    assert_eq!(live, before);
+    claim(&mut live, &["spec", "paused"], scale);
+    assert_eq!(live, before);
+}

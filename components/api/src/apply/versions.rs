@@ -126,11 +126,11 @@ pub(super) fn prune(
         // What is gone comes back where somebody owns it in this version.
         let back = in_version(merged, node, version, writer, |node, value| {
             let mut kept = match writer.versions.filter(|_| *version != writer.api_version) {
-                Some(versions) => walk::fields(node, &versions.view(&pruned, version)?).ok()?,
-                None => walk::fields(node, &pruned).ok()?,
+                Some(versions) => walk::present(node, &versions.view(&pruned, version)?),
+                None => walk::present(node, &pruned),
             };
             kept.add(owned);
-            let all = walk::fields(node, value).ok()?;
+            let all = walk::present(node, value);
             merge::prune(node, value, &all, &kept);
             Some(())
         });

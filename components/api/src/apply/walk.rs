@@ -1,10 +1,10 @@
 //! Which fields an object has, and in which two differ.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::node::Node;
+use super::node::{Node, Whole};
 use super::set::{Set, shown};
 use crate::patch::go_text;
 
@@ -45,6 +45,7 @@ fn fields_of(node: Node<'_>, value: &Value, path: &str, errors: &mut Vec<String>
                 match node.element_name(item) {
                     Ok(name) if set.children.contains_key(&name) => {
                         errors.push(format!("{path}: duplicate entries for key {}", shown(&name)));
+                        set.put(name, Set { member: true, ..Set::default() });
                     }
                     Ok(name) => {
                         let mut child = fields_of(node.element(), item, &format!("{path}{}", shown(&name)), errors);
@@ -65,9 +66,32 @@ fn fields_of(node: Node<'_>, value: &Value, path: &str, errors: &mut Vec<String>
             errors.extend(plain.mismatch(value).map(|why| format!("{path}: {why}")));
             set.member = true;
         }
+        (Node::Whole(whole), value) => {
+            inspect(whole, value, path, errors);
+            set.member = true;
+        }
         (Node::Leaf | Node::Free, _) => set.member = true,
     }
     set
+}
+
+/// What is wrong within something that is owned as a whole.
+fn inspect(whole: Whole<'_>, value: &Value, path: &str, errors: &mut Vec<String>) {
+    match (whole.parts(), value) {
+        (Ok(node), value) => drop(fields_of(node, value, path, errors)),
+        (Err(_), Value::Null) => {}
+        (Err(element), Value::Array(list)) => {
+            for (at, item) in list.iter().enumerate() {
+                fields_of(element, item, &format!("{path}[{at}]"), errors);
+            }
+        }
+        (Err(_), other) => errors.push(format!("{path}: expected list, got &{{{}}}", go_text(other))),
+    }
+}
+
+/// The fields of what is there already, whatever is wrong with it.
+pub fn present(node: Node<'_>, value: &Value) -> Set {
+    fields_of(node, value, "", &mut Vec::new())
 }
 
 /// How one object differs from another.
@@ -150,15 +174,16 @@ pub fn compare(node: Node<'_>, old: Option<&Value>, new: Option<&Value>) -> Comp
         let maps = [old, new].map(|value| value.and_then(Value::as_object));
         compare_maps(node, maps[0], maps[1], &mut found);
     } else if matches!(node, Node::Items(..) | Node::Elements(_) | Node::Values) && both(Value::is_array) {
-        let lists = [old, new].map(|value| {
-            let items = value.and_then(Value::as_array).into_iter().flatten();
-            items.filter_map(|item| Some((node.element_name(item).ok()?, item))).collect::<Vec<_>>()
-        });
-        let get = |list: &[(String, &'_ Value)], name: &str| list.iter().position(|(other, _)| other == name);
-        let names: BTreeSet<&String> = lists.iter().flatten().map(|(name, _)| name).collect();
-        for name in names {
-            let [old, new] = [&lists[0], &lists[1]].map(|list| get(list, name).map(|at| list[at].1));
-            found.put(name, compare(node.element(), old, new));
+        let mut items: BTreeMap<String, [Vec<&Value>; 2]> = BTreeMap::new();
+        for (side, list) in [old, new].into_iter().enumerate() {
+            for item in list.and_then(Value::as_array).into_iter().flatten() {
+                if let Ok(name) = node.element_name(item) {
+                    items.entry(name).or_default()[side].push(item);
+                }
+            }
+        }
+        for (name, [old, new]) in items {
+            found.put(&name, compare_elements(node.element(), &old, &new));
         }
     } else {
         return Comparison::leaf(old, new);
@@ -166,5 +191,27 @@ pub fn compare(node: Node<'_>, old: Option<&Value>, new: Option<&Value>) -> Comp
     // A composite that comes or goes does so itself, as well as all that is in it.
     found.added.member |= old.is_none();
     found.removed.member |= new.is_none();
+    found
+}
+
+/// Compares the elements of one name. What stands in a list twice is owned as a whole, and not merged.
+fn compare_elements(node: Node<'_>, old: &[&Value], new: &[&Value]) -> Comparison {
+    let mut found = Comparison::default();
+    match (old, new) {
+        ([] | [_], [] | [_]) => return compare(node, old.first().copied(), new.first().copied()),
+        ([_, _, ..], [_, _, ..]) => found.modified.member = old != new,
+        ([_, _, ..], _) => {
+            if let [only] = new {
+                found = compare(node, None, Some(only));
+            }
+            found.removed.member = true;
+        }
+        (_, _) => {
+            if let [only] = old {
+                found = compare(node, Some(only), None);
+            }
+            found.added.member = true;
+        }
+    }
     found
 }

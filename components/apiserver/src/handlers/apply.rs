@@ -127,15 +127,27 @@ pub(super) fn onto(
 ) -> Result<Object, ApplyError> {
     let spec = &request.spec;
     let (version, now) = (spec.api_version(), now());
-    let writer = Writer {
-        manager: &manager.name,
-        api_version: &version,
-        subresource: &manager.subresource,
-        now: &now,
-        reset,
-        versions: versions.map(|versions| versions as &dyn apply::Versions),
-    };
+    let versions = versions.map(|versions| versions as &dyn apply::Versions);
+    let writer = Writer { reset, versions, ..writer(manager, &version, &now) };
     apply::apply(fields::schema(spec), live, config.clone(), writer, request.flag("force"))
+}
+
+/// What `config` makes of the object that is there, where the request sees one field of it alone.
+pub(super) fn onto_field(
+    request: &ResourceRequest,
+    live: &Object,
+    config: &Object,
+    manager: &Manager,
+    path: &[&str],
+) -> Result<Object, ApplyError> {
+    let mut live = live.clone();
+    apply::claim(&mut live, path, writer(manager, &request.spec.api_version(), &now()));
+    onto(request, Some(&live), config, manager, None, &[])
+}
+
+fn writer<'a>(manager: &'a Manager, api_version: &'a str, now: &'a str) -> Writer<'a> {
+    let subresource = &manager.subresource;
+    Writer { manager: &manager.name, api_version, subresource, now, reset: &[], versions: None }
 }
 
 /// What `config` makes of the object that is there, as it is to be stored.

@@ -160,7 +160,7 @@ fn applied(
     if let Some(wanted) = wanted {
         config.set(path, wanted.clone());
     }
-    apply::onto(request, Some(live), &config, manager, None, &[]).map_err(|error| {
+    apply::onto_field(request, live, &config, manager, path).map_err(|error| {
         let kept = format!(".{}", path.join("."));
         let error = match error {
             // A Scale's own place and version are what its clients know.
