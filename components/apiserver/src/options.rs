@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use kinit_flags::Common;
 use kinit_serving::tls::TlsFlags;
 
+mod address;
 mod foreign;
 mod runtime;
 
@@ -307,6 +308,15 @@ fn port_range(text: &str) -> Result<PortRange, String> {
 }
 
 impl Options {
+    /// Fills in what others are told of this server where it is not given, as upstream's server does when it starts.
+    pub fn complete(&mut self) {
+        let given = self.advertise_address.filter(|address| !address.is_unspecified());
+        self.advertise_address = given.or_else(|| address::advertised(self.bind_address));
+        if self.advertise_address.is_none() {
+            tracing::warn!("no default route leads to an address of this host; give --advertise-address");
+        }
+    }
+
     /// The address that others reach this server at: what is advertised, else what it listens on.
     pub fn own_address(&self) -> Option<IpAddr> {
         self.advertise_address.or_else(|| (!self.bind_address.is_unspecified()).then_some(self.bind_address))

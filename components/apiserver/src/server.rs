@@ -83,7 +83,8 @@ pub struct Server {
 
 impl Server {
     /// Reads certificates; errors name the file. `flags` are what the process was started with.
-    pub fn new(options: Options, flags: Flags) -> anyhow::Result<Self> {
+    pub fn new(mut options: Options, flags: Flags) -> anyhow::Result<Self> {
+        options.complete();
         let identity = match (&options.tls_cert_file, &options.tls_private_key_file) {
             (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
             _ => Identity::SelfSigned { names: vec!["localhost".into(), "127.0.0.1".into()] },

@@ -109,12 +109,17 @@ pub(crate) fn authority_params(common_name: &str) -> Result<CertificateParams> {
 
 /// Gives `params` a random positive 63-bit serial number and a life of `validity` from `now`, backdated a little.
 pub(crate) fn stamp(params: &mut CertificateParams, now: Timestamp, validity: Duration) {
+    live(params, now, validity);
+    params.not_before -= BACKDATE;
+}
+
+/// Gives `params` a random positive 63-bit serial number and a life of `validity` that begins at `from`.
+pub(crate) fn live(params: &mut CertificateParams, from: Timestamp, validity: Duration) {
     let serial = rand::random::<u64>() >> 1 | 1;
     params.serial_number = Some(SerialNumber::from(serial));
-    let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-    params.not_before = epoch + Duration::from_secs(seconds.saturating_sub(BACKDATE.as_secs()));
-    params.not_after = epoch + Duration::from_secs(seconds) + validity;
+    let seconds = u64::try_from(from.as_second()).unwrap_or(0);
+    params.not_before = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+    params.not_after = params.not_before + validity;
 }
 
 fn dedup<T: Clone + PartialEq>(items: &[T]) -> Vec<T> {
