@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueEnum};
 use ipnet::IpNet;
 use kinit_flags::Common;
-use kinit_serving::tls::TlsFlags;
+use kinit_serving::tls::{CertificateFlags, TlsFlags};
 
 mod address;
 mod foreign;
@@ -29,12 +29,11 @@ pub struct Options {
     /// The address at which the cluster reaches this server; it becomes an endpoint of the Service default/kubernetes
     #[arg(long)]
     pub advertise_address: Option<IpAddr>,
-    /// The serving certificate; self-signed where it is not given
-    #[arg(long, requires = "tls_private_key_file")]
-    pub tls_cert_file: Option<PathBuf>,
-    /// The serving certificate's key
-    #[arg(long, requires = "tls_cert_file")]
-    pub tls_private_key_file: Option<PathBuf>,
+    /// The folder in which a certificate is kept that is made as --tls-cert-file is not given; it is in memory where this is empty
+    #[arg(long, value_name = "DIR", default_value = "/var/run/kubernetes")]
+    pub cert_dir: String,
+    #[command(flatten)]
+    pub certificate: CertificateFlags,
     #[command(flatten)]
     pub etcd: EtcdOptions,
     #[command(flatten)]

@@ -30,7 +30,7 @@ use kinit_serving::draining::Received;
 use kinit_serving::health::Health;
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
-use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use kinit_serving::tls::{ClientAuth, Holder, Tls, TlsOptions};
 use kinit_serving::zpages::{Flags, Pages};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -85,10 +85,15 @@ impl Server {
     /// Reads certificates; errors name the file. `flags` are what the process was started with.
     pub fn new(mut options: Options, flags: Flags) -> anyhow::Result<Self> {
         options.complete();
-        let identity = match (&options.tls_cert_file, &options.tls_private_key_file) {
-            (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
-            _ => Identity::SelfSigned { names: vec!["localhost".into(), "127.0.0.1".into()] },
+        let holder = Holder {
+            pair: "apiserver",
+            host: &options.own_address().unwrap_or(options.bind_address).to_string(),
+            names: &["kubernetes.default.svc", "kubernetes.default", "kubernetes"],
+            addresses: &[options.kubernetes_service_ip()],
+            bind: options.bind_address,
         };
+        let identity = options.certificate.identity(&options.cert_dir, &holder, jiff::Timestamp::now());
+        let identity = identity.context("error creating self-signed certificates")?;
         let authentication = &options.authentication;
         let authorities = [&authentication.client_ca_file, &authentication.requestheader_client_ca_file];
         let authorities: Vec<_> = authorities.into_iter().flatten().cloned().collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use kinit_flags::Common;
 use kinit_runtime::leader::{Candidate, Times};
-use kinit_serving::tls::TlsFlags;
+use kinit_serving::tls::{CertificateFlags, TlsFlags};
 
 mod foreign;
 
@@ -103,12 +103,11 @@ pub struct Options {
     /// Whether each controller acts under a service account of its own
     #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set)]
     pub use_service_account_credentials: bool,
-    /// Certificate of the secure port; one is made when there is none
-    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
-    pub tls_cert_file: Option<PathBuf>,
-    /// Key of the certificate
-    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
-    pub tls_private_key_file: Option<PathBuf>,
+    /// The folder in which a certificate is kept that is made as --tls-cert-file is not given; it is in memory where this is empty
+    #[arg(long, value_name = "DIR", default_value = "")]
+    pub cert_dir: String,
+    #[command(flatten)]
+    pub certificate: CertificateFlags,
     #[command(flatten)]
     pub election: Election,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use kinit_runtime::leader::lead;
 use kinit_serving::health::Health;
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
-use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use kinit_serving::tls::{ClientAuth, Holder, Tls, TlsOptions};
 use kinit_serving::zpages::{Flags, Pages};
 use tokio_util::sync::CancellationToken;
 
@@ -131,10 +131,15 @@ impl Server {
         // One provider for all of TLS; a test that boots several components has set it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let address: SocketAddr = format!("{}:{}", options.bind_address, options.secure_port).parse()?;
-        let identity = match (&options.tls_cert_file, &options.tls_private_key_file) {
-            (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
-            _ => Identity::SelfSigned { names: vec!["localhost".into(), "127.0.0.1".into()] },
+        let local = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        let holder = Holder {
+            pair: "kube-controller-manager",
+            host: "localhost",
+            names: &[],
+            addresses: &local,
+            bind: address.ip(),
         };
+        let identity = options.certificate.identity(&options.cert_dir, &holder, jiff::Timestamp::now())?;
         let mut tls = TlsOptions::http(identity, ClientAuth::None);
         options.tls.apply(&mut tls);
         let tls = Tls::new(tls)?;

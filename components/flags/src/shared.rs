@@ -49,7 +49,6 @@ pub const VERSIONS: &[Row] = &[
 
 /// The secure port, but for its address, its certificate, and what TLS is spoken.
 pub const SERVING: &[Row] = &[
-    idle("cert-dir", "a certificate that is made stays in memory; give --tls-cert-file and --tls-private-key-file"),
     only("disable-http2-serving", OFF, "a client that wants HTTP/1.1 offers that alone"),
     idle("http2-max-streams-per-connection", "a connection has as many streams as the protocol's library lets"),
     only("permit-address-sharing", OFF, "one process listens at an address"),

@@ -1,4 +1,4 @@
-//! TLS without anybody to vouch: towards servers that are probed, and for serving before the cluster has signed.
+//! TLS without anybody to vouch, towards servers that are probed.
 
 use std::sync::Arc;
 
@@ -17,22 +17,4 @@ pub fn anyone() -> TlsConnector {
         .with_custom_certificate_verifier(any_server(provider))
         .with_no_client_auth();
     TlsConnector::from(Arc::new(config))
-}
-
-/// A certificate that nobody vouches for and its key, both in PEM.
-pub fn self_signed(names: Vec<String>) -> Result<(String, String), kinit_pki::Error> {
-    let now = jiff::Timestamp::now();
-    let name = names.first().cloned().unwrap_or_default();
-    let (addresses, dns_names): (Vec<String>, Vec<String>) =
-        names.into_iter().partition(|name| name.parse::<std::net::IpAddr>().is_ok());
-    let profile = kinit_pki::Profile {
-        common_name: name.clone(),
-        dns_names,
-        ips: addresses.iter().filter_map(|address| address.parse().ok()).collect(),
-        usages: vec![kinit_pki::Usage::Server],
-        ..Default::default()
-    };
-    let authority = kinit_pki::Authority::create(&format!("{name}-ca"), now)?;
-    let (certificate, key) = authority.issue(&profile, now, kinit_pki::certificate::LEAF_VALIDITY)?;
-    Ok((certificate.to_pem(), key.to_pem()))
 }

@@ -62,7 +62,10 @@ mod tests {
         assert_eq!(leaf.common_name, "192.0.2.2@1800000000");
         assert_eq!(authority.common_name, "192.0.2.2-ca@1800000000");
         assert_eq!(leaf.dns_names, ["kubernetes"]);
-        assert_eq!(leaf.ips.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.2", "10.0.0.1", "127.0.0.1"]);
+        assert_eq!(
+            leaf.ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["192.0.2.2", "10.0.0.1", "127.0.0.1"]
+        );
         assert_eq!((leaf.usages.as_slice(), leaf.is_ca, authority.is_ca), (&[Usage::Server][..], false, true));
         assert!(leaf.is_signed_by(authority) && authority.is_signed_by(authority));
         for one in &chain {

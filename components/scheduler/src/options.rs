@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 use kinit_flags::Common;
-use kinit_serving::tls::TlsFlags;
+use kinit_serving::tls::{CertificateFlags, TlsFlags};
 
 mod foreign;
 
@@ -33,12 +33,11 @@ pub struct Options {
     /// Port of health and metrics, by HTTPS
     #[arg(long, value_name = "PORT", default_value_t = 10259)]
     pub secure_port: u16,
-    /// Certificate of the secure port; one is made when there is none
-    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
-    pub tls_cert_file: Option<PathBuf>,
-    /// Key of the certificate
-    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
-    pub tls_private_key_file: Option<PathBuf>,
+    /// The folder in which a certificate is kept that is made as --tls-cert-file is not given; it is in memory where this is empty
+    #[arg(long, value_name = "DIR", default_value = "")]
+    pub cert_dir: String,
+    #[command(flatten)]
+    pub certificate: CertificateFlags,
     /// Whether to wait for the Lease kube-system/kube-scheduler
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub leader_elect: Option<bool>,

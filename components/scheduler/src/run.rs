@@ -1,7 +1,7 @@
 //! The shell around the core.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use kinit_runtime::leader::{self, Candidate};
 use kinit_serving::health::{Health, Scope};
 use kinit_serving::listener::{Limits, Listener, Peer};
 use kinit_serving::metrics::Metrics;
-use kinit_serving::tls::{ClientAuth, Identity, Tls, TlsOptions};
+use kinit_serving::tls::{ClientAuth, Holder, Tls, TlsOptions};
 use kinit_serving::zpages::{Flags, Pages};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -88,10 +88,15 @@ impl Server {
         synced: &Arc<AtomicBool>,
         metrics: &Metrics,
     ) -> anyhow::Result<impl FnOnce(CancellationToken) -> futures::future::BoxFuture<'static, ()>> {
-        let identity = match (&self.options.tls_cert_file, &self.options.tls_private_key_file) {
-            (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
-            _ => Identity::SelfSigned { names: vec!["localhost".into(), "127.0.0.1".into()] },
+        let local = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        let holder = Holder {
+            pair: "kube-scheduler",
+            host: "localhost",
+            names: &[],
+            addresses: &local,
+            bind: self.options.bind_address,
         };
+        let identity = self.options.certificate.identity(&self.options.cert_dir, &holder, jiff::Timestamp::now())?;
         let mut tls = TlsOptions::http(identity, ClientAuth::None);
         self.options.tls.apply(&mut tls);
         let tls = Tls::new(tls)?;

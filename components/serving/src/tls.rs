@@ -10,12 +10,14 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 
 mod flags;
+mod own;
 
 pub use flags::{MinVersion, TlsFlags};
+pub use own::{CertificateFlags, Holder, keep};
 
 /// How often the files are looked at; a rotated certificate is served at most this much later.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
@@ -33,6 +35,10 @@ pub enum TlsError {
     Pair { cert: PathBuf, key: PathBuf, source: rustls::Error },
     #[error("cannot make a self-signed certificate: {0}")]
     SelfSigned(String),
+    #[error("cannot make a self-signed certificate: {0}")]
+    Made(#[from] kinit_pki::Error),
+    #[error("error reading {path}, certificate and key must be supplied as a pair")]
+    Half { path: PathBuf },
     #[error("the cipher suite {0:?} is not known or not safe; known are {1}")]
     Suite(String, String),
     #[error("{path}: not usable as a list of revoked certificates: {reason}")]
@@ -44,8 +50,16 @@ pub enum TlsError {
 pub enum Identity {
     /// PEM files: a chain, leaf first, and its private key (PKCS#8, SEC1 or PKCS#1).
     Files { cert: PathBuf, key: PathBuf },
-    /// A certificate made at start for these DNS names and addresses; clients cannot verify it.
-    SelfSigned { names: Vec<String> },
+    /// A chain and its key in PEM that were made at start and are nowhere else.
+    Made { chain: String, key: String },
+}
+
+impl Identity {
+    /// One that is made now for this name or address alone, and nowhere kept.
+    pub fn made(host: &str) -> Result<Self, TlsError> {
+        let (chain, key) = kinit_pki::self_signed(host, &[], &[], jiff::Timestamp::now())?;
+        Ok(Self::Made { chain, key })
+    }
 }
 
 /// What is asked of clients.
@@ -180,9 +194,15 @@ fn build(options: &TlsOptions) -> Result<ServerConfig, TlsError> {
     };
     let (chain, key, names) = match &options.identity {
         Identity::Files { cert, key } => (read_certificates(cert)?, read_key(key)?, (cert.clone(), key.clone())),
-        Identity::SelfSigned { names } => {
-            let (chain, key) = self_signed(names)?;
-            (chain, key, (PathBuf::from("self-signed certificate"), PathBuf::from("its key")))
+        Identity::Made { chain, key } => {
+            let (cert, path) = (PathBuf::from("the certificate that was made"), PathBuf::from("its key"));
+            let bad = |path: &Path| {
+                let path = path.to_owned();
+                |source| TlsError::Pem { path, source }
+            };
+            let chain =
+                CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().map_err(bad(&cert))?;
+            (chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(bad(&path))?, (cert, path))
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(|source| TlsError::Pair {
@@ -266,11 +286,4 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
 /// The first private key of a PEM file.
 pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem { path: path.to_owned(), source })
-}
-
-fn self_signed(names: &[String]) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-    let made =
-        rcgen::generate_simple_self_signed(names.to_vec()).map_err(|error| TlsError::SelfSigned(error.to_string()))?;
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    Ok((vec![made.cert.der().clone()], key.into()))
 }

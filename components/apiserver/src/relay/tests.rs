@@ -32,7 +32,7 @@ where
 
 /// A kubelet that knows one container: it says what it was asked, and echoes the stream that it is given.
 async fn kubelet() -> Endpoint {
-    let identity = Identity::SelfSigned { names: vec!["127.0.0.1".into()] };
+    let identity = Identity::made("127.0.0.1").unwrap();
     let tls = Tls::new(TlsOptions::http(identity, ClientAuth::None)).unwrap();
     let address = serve(Some(tls), |mut request| async move {
         let path = request.uri().to_string();

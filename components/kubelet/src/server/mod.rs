@@ -20,7 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use kinit_pki::Certificate;
 use kinit_serving::listener::{Limits, Listener};
 use kinit_serving::metrics::Metrics;
-use kinit_serving::tls::{ClientAuth, Identity, MinVersion, Tls, TlsFlags, TlsOptions};
+use kinit_serving::tls::{ClientAuth, Identity, MinVersion, Tls, TlsFlags, TlsOptions, keep};
 use kinit_serving::zpages::{Flags, Pages};
 use kinit_serving::{Body, text};
 use tokio_util::sync::CancellationToken;
@@ -49,20 +49,26 @@ struct Api {
     pages: Pages,
 }
 
-/// Binds the port. The certificate is the configured one, or the one in `kubelet-server-current.pem`: signed by the
-/// cluster once that was asked for, and self-signed until then. A newer one is served when it is there.
+/// Binds the port. The certificate is the configured one. Without it, it is the one in `kubelet-server-current.pem` where the cluster
+/// is asked for one, signed by nobody else until it has signed, or else the one in `kubelet.crt`, which is made once for the host's
+/// name. A newer one is served when it is there.
 pub async fn bind(context: &Context, options: &Options) -> anyhow::Result<Listener> {
     let config = &context.config;
     let identity = match (&config.tls_cert_file, &config.tls_private_key_file) {
         (Some(cert), Some(key)) => Identity::Files { cert: cert.clone(), key: key.clone() },
+        _ if !config.server_tls_bootstrap => {
+            let (cert, key) = (options.cert_dir.join("kubelet.crt"), options.cert_dir.join("kubelet.key"));
+            keep(&cert, &key, || Ok(kinit_pki::self_signed(&context.host_name, &[], &[], jiff::Timestamp::now())?))?;
+            Identity::Files { cert, key }
+        }
         _ => {
             let store = Store::server(&options.cert_dir);
             let newest = store.newest();
             // One that the cluster has signed stays until it has signed another.
             let fits = |own: &Certificate| covers(own, &[], &[context.node_ip]) || store.signed().is_some();
             if !newest.as_ref().is_some_and(fits) {
-                let names = vec![context.host_name.clone(), context.node_ip.to_string()];
-                let (certificate, key) = crate::tls::self_signed(names)?;
+                let now = jiff::Timestamp::now();
+                let (certificate, key) = kinit_pki::self_signed(&context.host_name, &[], &[context.node_ip], now)?;
                 store.put(&certificate, &key)?;
             }
             Identity::Files { cert: store.current(), key: store.current() }

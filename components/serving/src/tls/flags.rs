@@ -69,7 +69,7 @@ mod tests {
     fn server(flags: &[&str]) -> Result<Versions, String> {
         let all = std::iter::once("x").chain(flags.iter().copied());
         let flags = Options::try_parse_from(all).map_err(|error| error.to_string())?.tls;
-        let identity = Identity::SelfSigned { names: vec!["localhost".into()] };
+        let identity = Identity::made("localhost").unwrap();
         let mut options = TlsOptions::http(identity, ClientAuth::None);
         flags.apply(&mut options);
         let versions = options.versions;
