@@ -149,7 +149,10 @@ pub fn of_claim(claim: &Value) -> Amounts {
         ("persistentvolumeclaims".to_owned(), count(1)),
         ("requests.storage".to_owned(), storage),
     ]);
-    if let Some(class) = spec["storageClassName"].as_str().filter(|class| !class.is_empty()) {
+    // The annotation of old counts before the field.
+    let annotated = &claim["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"];
+    let class = annotated.as_str().or_else(|| spec["storageClassName"].as_str());
+    if let Some(class) = class.filter(|class| !class.is_empty()) {
         all.insert(format!("{class}.storageclass.storage.k8s.io/persistentvolumeclaims"), count(1));
         all.insert(format!("{class}.storageclass.storage.k8s.io/requests.storage"), storage);
     }
@@ -457,6 +460,9 @@ mod tests {
         let service = json!({"spec": {"type": "NodePort", "ports": [{"port": 1}, {"port": 2}]}});
         assert_eq!(get(&of_service(&service), "services.nodeports"), "2");
         let claim = json!({"spec": {"storageClassName": "fast", "resources": {"requests": {"storage": "5Gi"}}}});
+        let mut annotated = claim.clone();
+        annotated["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"] = "slow".into();
+        assert!(of_claim(&annotated).contains_key("slow.storageclass.storage.k8s.io/requests.storage"));
         assert_eq!(get(&of_claim(&claim), "fast.storageclass.storage.k8s.io/requests.storage"), "5Gi");
     }
 }

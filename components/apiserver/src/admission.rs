@@ -19,6 +19,7 @@ mod limits;
 mod namespaces;
 mod node;
 mod node_bound;
+mod node_selector;
 mod optional;
 mod pod_security;
 mod pods;
@@ -27,6 +28,7 @@ mod rbac;
 mod runtime_class;
 mod service_account;
 mod storage;
+mod tolerations;
 
 pub use config::Configuration;
 pub use service_account::WARN_ONLY_SECONDS;
@@ -89,6 +91,7 @@ impl Annotations {
 }
 
 /// One write, as plugins see it. In a deletion the object that they get is the stored one, which is to go.
+#[derive(Clone, Copy)]
 pub struct Attributes<'a> {
     pub operation: Operation,
     pub request: &'a ResourceRequest,
@@ -98,11 +101,13 @@ pub struct Attributes<'a> {
     pub old: Option<&'a Object>,
     /// How a deletion is to be done.
     pub deletion: Option<&'a DeleteOptions>,
+    /// What refusals call the object, where its name has been generated since.
+    pub told: Option<&'a str>,
 }
 
 impl<'a> Attributes<'a> {
     pub fn new(operation: Operation, request: &'a ResourceRequest, name: &'a str, old: Option<&'a Object>) -> Self {
-        Self { operation, request, name, old, deletion: None }
+        Self { operation, request, name, old, deletion: None, told: None }
     }
 
     /// Whether the write is of this resource of the core group itself or, with a name after a slash, of a subresource.
@@ -138,12 +143,8 @@ impl<'a> Attributes<'a> {
     pub fn forbidden(&self, why: impl std::fmt::Display) -> Status {
         let spec = &self.request.spec;
         let what = qualified(spec.group(), spec.resource());
-        Status::forbidden(
-            spec.group(),
-            spec.resource(),
-            self.name,
-            format!("{what} {:?} is forbidden: {why}", self.name),
-        )
+        let name = self.told.unwrap_or(self.name);
+        Status::forbidden(spec.group(), spec.resource(), name, format!("{what} {name:?} is forbidden: {why}"))
     }
 }
 
@@ -214,27 +215,28 @@ const MUTATING_WEBHOOKS: &str = "MutatingAdmissionWebhook";
 const VALIDATING_WEBHOOKS: &str = "ValidatingAdmissionWebhook";
 const QUOTA: &str = "ResourceQuota";
 const EVENT_RATES: &str = "EventRateLimit";
+const AUTO_PROVISION: &str = "NamespaceAutoProvision";
 
 /// Every plugin in upstream's order: its name, whether it is on by default, and what it does. A row that does nothing
 /// stands for what is done elsewhere (what waits for an answer has a place of its own in [`Admission`]), or for what
 /// upstream does behind a feature gate that is off.
 const PLUGINS: &[Plugin] = &[
     Plugin::off("AlwaysAdmit"),
-    Plugin::unserved("NamespaceAutoProvision"),
+    Plugin::off(AUTO_PROVISION).of(CREATIONS),
     Plugin::on("NamespaceLifecycle").of(WRITES).mutates(namespaces::lifecycle),
     Plugin::off("NamespaceExists"),
     Plugin::off("LimitPodHardAntiAffinityTopology").of(CHANGES).validates(optional::limit_anti_affinity),
     Plugin::on("LimitRanger").of(CHANGES).mutates(limits::defaults).validates(limits::check),
-    Plugin::on("ServiceAccount").of(CHANGES).mutates(service_account::admit),
+    Plugin::on("ServiceAccount").of(CHANGES).mutates(service_account::admit).validates(service_account::check),
     Plugin::off("NodeRestriction").of(WRITES).mutates(node::restrict),
     Plugin::on("TaintNodesByCondition").of(CREATIONS).mutates(node::taint),
     Plugin::off("AlwaysPullImages").of(CHANGES).mutates(optional::pull_always),
     Plugin::unserved("ImagePolicyWebhook"),
     Plugin::on("PodSecurity").of(CHANGES).validates(pod_security::check),
-    Plugin::off("PodNodeSelector").of(CREATIONS).mutates(optional::select_nodes),
+    Plugin::off("PodNodeSelector").of(CREATIONS).mutates(node_selector::set).validates(node_selector::check),
     Plugin::on("Priority").of(WRITES).mutates(pods::priority).validates(pods::one_default),
     Plugin::on("DefaultTolerationSeconds").of(CHANGES).mutates(pods::tolerations),
-    Plugin::unserved("PodTolerationRestriction"),
+    Plugin::off("PodTolerationRestriction").of(CHANGES).mutates(tolerations::give).validates(tolerations::check),
     Plugin::off(EVENT_RATES).of(CHANGES).validates(event_rate::check),
     Plugin::off("ExtendedResourceToleration").of(CHANGES).mutates(optional::tolerate_devices),
     Plugin::on("DefaultStorageClass").of(CREATIONS).mutates(storage::default_class),
@@ -290,6 +292,7 @@ pub struct Admission {
     mutating_webhooks: Option<Arc<Times>>,
     validating_webhooks: Option<Arc<Times>>,
     quotas: Option<(quota::Quotas, Arc<Times>)>,
+    provisions: Option<Arc<Times>>,
     figures: Figures,
 }
 
@@ -353,6 +356,7 @@ impl Admission {
         let mutating_webhooks = outside(MUTATING_WEBHOOKS, ADMIT);
         let validating_policies = outside(VALIDATING_POLICIES, VALIDATE);
         let validating_webhooks = outside(VALIDATING_WEBHOOKS, VALIDATE);
+        let provisions = outside(AUTO_PROVISION, ADMIT);
         let quotas = outside(QUOTA, VALIDATE).map(|times| (quota::Quotas::default(), times));
         Ok(Self {
             configuration,
@@ -365,6 +369,7 @@ impl Admission {
             mutating_webhooks,
             validating_webhooks,
             quotas,
+            provisions,
             figures: Figures::new(timed),
         })
     }
@@ -372,6 +377,18 @@ impl Admission {
     pub fn register(&self, families: &mut Families) {
         self.figures.register(families);
         self.webhooks.figures.register(families);
+    }
+
+    /// Whether what is written into a namespace that does not exist makes it.
+    pub fn provisions(&self, request: &ResourceRequest) -> bool {
+        self.provisions.is_some() && !request.is_dry_run()
+    }
+
+    /// What came of making a namespace since `began`.
+    pub fn note_provision(&self, refused: bool, began: Instant) {
+        if let Some(times) = &self.provisions {
+            times.note(Operation::Create, refused, began);
+        }
     }
 
     /// What plugins are told.
@@ -455,7 +472,9 @@ impl Admission {
         object: &Object,
     ) -> Result<(), Status> {
         let began = Instant::now();
-        let done = self.validate_by_all(context, attributes, object).await;
+        let creates = attributes.operation == Operation::Create && attributes.request.subresource.is_empty();
+        let told = Some(object.name()).filter(|name| creates && !name.is_empty());
+        let done = self.validate_by_all(context, &Attributes { told, ..*attributes }, object).await;
         self.figures.validate().note(attributes.operation, done.is_err(), began);
         done
     }

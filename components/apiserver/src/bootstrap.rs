@@ -20,7 +20,7 @@ use crate::handlers::Api;
 use crate::request::{self, ResourceRequest};
 
 /// Who is noted as the manager of what the server writes, and of its objects of flow control.
-const MANAGER: &str = "kube-apiserver";
+pub(crate) const MANAGER: &str = "kube-apiserver";
 const FLOWS_MANAGER: &str = "api-priority-and-fairness-config-producer-v1";
 const FLOWS: &str = "flowcontrol.apiserver.k8s.io";
 

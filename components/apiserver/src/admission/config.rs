@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::event_rate::{EventRates, Limit};
+use super::node_selector::Selectors;
+use super::tolerations::Tolerations;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -46,6 +48,23 @@ struct PodSecurityFile {
     exemptions: Exemptions,
 }
 
+#[derive(Debug, Default, Deserialize)]
+struct NodeSelectorFile {
+    #[serde(default, rename = "podNodeSelectorPluginConfig")]
+    selectors: Selectors,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct TolerationFile {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    default: Vec<serde_json::Value>,
+    #[serde(default)]
+    whitelist: Vec<serde_json::Value>,
+}
+
 /// Whose Pods no standard is asked of.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
@@ -70,6 +89,8 @@ pub struct Configuration {
     pub pod_security: BTreeMap<String, String>,
     pub exempt: Exemptions,
     pub event_rates: EventRates,
+    pub node_selectors: Selectors,
+    pub tolerations: Tolerations,
 }
 
 impl Configuration {
@@ -86,12 +107,12 @@ impl Configuration {
         let mut all = Self::default();
         for entry in file.plugins {
             let value = match (entry.path, entry.configuration) {
-                (Some(path), _) => {
+                (_, Some(value)) => value,
+                (Some(path), None) => {
                     let path = folder.join(path);
                     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
                     serde_yaml::from_str(&text).with_context(|| path.display().to_string())?
                 }
-                (None, Some(value)) => value,
                 (None, None) => continue,
             };
             all.add(&entry.name, value).with_context(|| format!("plugin {}", entry.name))?;
@@ -121,7 +142,19 @@ impl Configuration {
                 expect(&file.api_version, &file.kind, "eventratelimit.admission.k8s.io/v1alpha1", "Configuration")?;
                 self.event_rates = EventRates::new(file.limits)?;
             }
-            _ => bail!("it takes no configuration in this API server"),
+            "PodNodeSelector" => {
+                // A form of its own, without a version; upstream takes what it cannot read for nothing.
+                let file: NodeSelectorFile = serde_yaml::from_value(value).unwrap_or_default();
+                self.node_selectors = file.selectors;
+            }
+            "PodTolerationRestriction" => {
+                let file: TolerationFile = serde_yaml::from_value(value)?;
+                let version = "podtolerationrestriction.admission.k8s.io/v1alpha1";
+                expect(&file.api_version, &file.kind, version, "Configuration")?;
+                self.tolerations = Tolerations { default: file.default, allowed: file.whitelist };
+            }
+            // Who takes none is told nothing, as upstream has it.
+            _ => {}
         }
         Ok(())
     }
@@ -159,8 +192,16 @@ mod tests {
             (all.exempt.namespaces.as_slice(), all.exempt.runtime_classes.len()),
             (&["kube-system".to_owned()][..], 0)
         );
+        let all = parse(
+            "- {name: Priority, configuration: {}}\n- name: PodNodeSelector\n  configuration:\n    \
+             podNodeSelectorPluginConfig: {clusterDefaultNodeSelector: a=b}\n- name: PodTolerationRestriction\n  \
+             configuration:\n    apiVersion: podtolerationrestriction.admission.k8s.io/v1alpha1\n    kind: Configuration\n    \
+             default: [{key: k, operator: Exists}]\n",
+        )
+        .unwrap();
+        assert_eq!(all.node_selectors["clusterDefaultNodeSelector"], "a=b");
+        assert_eq!((all.tolerations.default.len(), all.tolerations.allowed.len()), (1, 0));
         let cases = [
-            ("- {name: Priority, configuration: {}}", "takes no configuration"),
             ("- {name: PodSecurity, path: a.yaml}", "/nowhere/a.yaml"),
             ("- {name: PodSecurity, configuration: {apiVersion: v1, kind: Secret}}", "not a Secret of v1"),
             (

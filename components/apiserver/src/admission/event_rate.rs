@@ -106,7 +106,9 @@ pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, event: &Object)
 }
 
 fn refused(reached: &[String]) -> Status {
-    Status::too_many_requests(format!("Too many requests: {}", reached.join(", ")))
+    let all = reached.join(", ");
+    let all = if reached.len() > 1 { format!("[{all}]") } else { all };
+    Status::too_many_requests(format!("Too many requests: {all}"))
 }
 
 #[cfg(test)]
@@ -125,6 +127,8 @@ mod tests {
         assert!(!spend("a", 0) && spend("b", 0), "each has its own");
         let told = refused(&rates.spend(|_| "a".to_owned(), start));
         assert_eq!((told.code, &*told.message), (429, "Too many requests: limit reached on type User for key a"));
+        let two = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(refused(&two).message, "Too many requests: [a, b]");
         assert!(!spend("a", 400) && spend("a", 900) && !spend("a", 950));
         assert!(EventRates::new(Vec::new()).is_err());
         let never = Limit { r#type: Kind::Server, qps: 0, burst: 1, cache_size: 0 };

@@ -76,36 +76,6 @@ pub fn tolerate_devices(_: &Context<'_>, attributes: &Attributes<'_>, pod: &mut 
     Ok(())
 }
 
-/// The labels of a selector such as `a=b,c=d`; the error is upstream's.
-fn pairs(selector: &str) -> Result<Vec<(&str, &str)>, String> {
-    let terms = selector.split(',').map(str::trim).filter(|term| !term.is_empty());
-    let read = terms.map(|term| match term.split_once('=') {
-        Some((key, value)) if !value.contains('=') => Ok((key.trim(), value.trim())),
-        _ => Err(format!("invalid selector: [{}]", term.replace('=', " "))),
-    });
-    read.collect()
-}
-
-/// PodNodeSelector: an annotation of the namespace keeps its Pods to nodes.
-pub fn select_nodes(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Object) -> Result<(), Status> {
-    const ANNOTATION: &str = "scheduler.alpha.kubernetes.io/node-selector";
-    if !attributes.is("pods") || attributes.operation != Operation::Create {
-        return Ok(());
-    }
-    let found = context.cache.find("", "namespaces", "", &attributes.request.namespace);
-    let Some(namespace) = found.and_then(|entry| entry.object()) else { return Ok(()) };
-    let text = namespace.str(&["metadata", "annotations", ANNOTATION]);
-    for (key, value) in pairs(text).map_err(Status::failed)? {
-        let own = pod.get(&["spec", "nodeSelector", key]).and_then(Value::as_str);
-        if own.is_some_and(|own| own != value) {
-            let why = "pod node label selector conflicts with its namespace node label selector";
-            return Err(attributes.forbidden(why));
-        }
-        pod.set(&["spec", "nodeSelector", key], value);
-    }
-    Ok(())
-}
-
 /// DenyServiceExternalIPs: no Service takes addresses that nobody gave it.
 pub fn deny_external(_: &Context<'_>, attributes: &Attributes<'_>, service: &Object) -> Result<(), Status> {
     if !attributes.is("services") || attributes.operation == Operation::Delete {
@@ -133,26 +103,46 @@ pub fn owners(context: &Context<'_>, attributes: &Attributes<'_>, object: &Objec
     if after == before {
         return Ok(());
     }
-    let may = |verb: &str, group: &str, resource: &str, subresource: &str, name: &str| {
-        let ask = Ask::Resource { verb, group, resource, subresource, name, namespace: &request.namespace };
+    let may = |verb: &str, group: &str, resource: &str, subresource: &str, name: &str, namespace: &str| {
+        let ask = Ask::Resource { verb, group, resource, subresource, name, namespace };
         context.authorizer.allows(&request.user, &ask, "")
     };
     let spec = &request.spec;
-    if attributes.old.is_some() && !may("delete", spec.group(), spec.resource(), "", attributes.name) {
-        return Err(attributes.forbidden("cannot set an ownerRef on a resource you can't delete: "));
+    let may_delete =
+        || may("delete", spec.group(), spec.resource(), &request.subresource, attributes.name, &request.namespace);
+    // Upstream tells the reason and the error of the decision, which are none.
+    if attributes.old.is_some() && !may_delete() {
+        return Err(attributes.forbidden("cannot set an ownerRef on a resource you can't delete: , <nil>"));
     }
-    for owner in after.iter().filter(|owner| owner["blockOwnerDeletion"] == true && !before.contains(owner)) {
+    let blocking = newly_blocking(&after, &before);
+    if blocking.is_empty() || may("update", "*", "*", "finalizers", "*", "") {
+        return Ok(());
+    }
+    let registry = context.cache.registry();
+    for owner in blocking {
         let text = |field: &str| owner[field].as_str().unwrap_or_default();
-        let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
-        let registry = context.cache.registry();
-        let kind = |spec: &&crate::registry::Spec| spec.group() == group && spec.kind() == text("kind");
-        let found = registry.rows().iter().find(kind).map(|spec| spec.resource().to_owned());
-        if !found.is_some_and(|resource| may("update", group, &resource, "finalizers", text("name"))) {
-            let why = "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: , ";
+        let (version, kind) = (text("apiVersion"), text("kind"));
+        let (group, bare) = version.split_once('/').unwrap_or(("", version));
+        let Some((_, owner)) = registry.find_kind(group, bare, kind) else {
+            return Err(attributes.forbidden(format!(
+                "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion {version} Kind \
+                 {kind}: no matches for kind {kind:?} in version {version:?}"
+            )));
+        };
+        let namespace = if owner.namespaced() { request.namespace.as_str() } else { "" };
+        if !may("update", group, owner.resource(), "finalizers", text("name"), namespace) {
+            let why = "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: , <nil>";
             return Err(attributes.forbidden(why));
         }
     }
     Ok(())
+}
+
+/// The owners that keep the object from being left behind, and did not before.
+fn newly_blocking<'a>(after: &'a [Value], before: &[Value]) -> Vec<&'a Value> {
+    let blocks = |owner: &Value| owner["blockOwnerDeletion"] == true;
+    let did = |owner: &Value| before.iter().any(|old| old["uid"] == owner["uid"] && blocks(old));
+    after.iter().filter(|owner| blocks(owner) && !did(owner)).collect()
 }
 
 #[cfg(test)]
@@ -160,10 +150,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespaces_selector_is_of_labels() {
-        assert_eq!(pairs("a=b, c = d,").unwrap(), [("a", "b"), ("c", "d")]);
-        assert_eq!(pairs("").unwrap(), []);
-        assert_eq!(pairs("a in b").unwrap_err(), "invalid selector: [a in b]");
-        assert_eq!(pairs("a=b=c").unwrap_err(), "invalid selector: [a b c]");
+    fn an_owner_blocks_anew_where_it_did_not_before() {
+        let owner = |uid: &str, blocks: Value| json!({"uid": uid, "name": "o", "blockOwnerDeletion": blocks});
+        let before = [owner("a", true.into()), owner("b", false.into())];
+        for (after, wanted) in [
+            (vec![owner("a", true.into())], 0),
+            (vec![owner("b", true.into()), owner("c", true.into())], 2),
+            (vec![owner("b", false.into()), owner("c", Value::Null)], 0),
+        ] {
+            assert_eq!(newly_blocking(&after, &before).len(), wanted, "{after:?}");
+        }
     }
 }

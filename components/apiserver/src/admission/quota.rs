@@ -13,8 +13,11 @@ use kinit_api::status::Status;
 use parking_lot::Mutex;
 
 use super::{Attributes, Context, Operation};
-use crate::registry;
+use crate::cache::Entry;
+use crate::fields::{self, Manager};
+use crate::handlers::now;
 use crate::storage::WriteError;
+use crate::{bootstrap, registry};
 
 /// How often a charge that lost the race is tried again.
 const ATTEMPTS: usize = 8;
@@ -49,33 +52,38 @@ impl Quotas {
         }
         let lock = self.lock(namespace);
         let mut written = lock.lock().await;
-        for (_, entry) in own() {
-            let known = written.get(entry.name()).filter(|(revision, _)| *revision > entry.revision);
-            let mut current = match known {
-                Some((revision, quota)) => (*revision, quota.clone()),
-                None => match entry.object() {
-                    Some(quota) => (entry.revision, quota),
-                    None => continue,
-                },
-            };
-            for attempt in 0.. {
-                let Some(charged) = charged(attributes, &current.1, object)? else { break };
-                if attributes.dry_run() {
-                    break;
+        let current = |entry: &Entry| match written.get(entry.name()).filter(|(revision, _)| *revision > entry.revision)
+        {
+            Some(known) => Some(known.clone()),
+            None => Some((entry.revision, entry.object()?)),
+        };
+        let mut current: Vec<(i64, Object)> = own().filter_map(|(_, entry)| current(entry)).collect();
+        for attempt in 0.. {
+            // All are asked before any is charged: who is refused by one has used nothing of another.
+            let mut charges = Vec::new();
+            for quota in current {
+                if let Some(used) = charged(attributes, &quota.1, object)? {
+                    charges.push((quota, used));
                 }
-                match store(context, &current, charged).await {
+            }
+            current = Vec::new();
+            for (quota, used) in charges.into_iter().filter(|_| !attributes.dry_run()) {
+                let name = quota.1.name().to_owned();
+                match store(context, &quota, used).await {
                     Ok(stored) => {
-                        written.insert(entry.name().to_owned(), stored);
-                        break;
+                        written.insert(name, stored);
                     }
                     // The quota has gone, and limits nothing any more.
-                    Err(WriteError::Mismatch(None)) => break,
+                    Err(WriteError::Mismatch(None)) => {}
                     Err(WriteError::Mismatch(Some(newer))) if attempt < ATTEMPTS => {
-                        current = (newer.revision, newer.object()?);
+                        current.push((newer.revision, newer.object()?));
                     }
-                    Err(WriteError::Mismatch(_)) => return Err(Status::modified("", "resourcequotas", entry.name())),
+                    Err(WriteError::Mismatch(_)) => return Err(Status::modified("", "resourcequotas", &name)),
                     Err(WriteError::Failed(status)) => return Err(status),
                 }
+            }
+            if current.is_empty() {
+                break;
             }
         }
         Ok(())
@@ -96,11 +104,15 @@ async fn store(
     (revision, quota): &(i64, Object),
     used: Amounts,
 ) -> Result<(i64, Object), WriteError> {
+    let old = quota;
     let mut quota = quota.clone();
     quota.remove(&["metadata", "resourceVersion"]);
     for (name, amount) in used {
         quota.set(&["status", "used", &name], amount.to_string());
     }
+    let mut request = bootstrap::status_request(&quota).map_err(WriteError::Failed)?;
+    request.manager = Some(Manager { name: bootstrap::MANAGER.to_owned(), subresource: "status".to_owned() });
+    fields::note(&request, Some(old), &mut quota, &now(), None);
     let (_, spec) = registry::find("", "v1", "resourcequotas").expect("ResourceQuota has a row");
     let key = context.etcd.key(spec, quota.namespace(), quota.name());
     let revision = context.etcd.put(&key, Bytes::from(quota.to_vec()), *revision).await?;

@@ -5,7 +5,7 @@ use kinit_api::quota;
 use kinit_api::status::Status;
 use serde_json::Value;
 
-use super::{Attributes, Context, Operation};
+use super::{Attributes, Context, Operation, tolerations};
 
 const UNLIKE: &str = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead";
 
@@ -48,9 +48,8 @@ pub fn set(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Object)
         pod.set(&["spec", "nodeSelector", key], wanted);
     }
     if let Some(more) = class.get(&["scheduling", "tolerations"]).and_then(Value::as_array) {
-        let mut all = pod.get(&["spec", "tolerations"]).and_then(Value::as_array).cloned().unwrap_or_default();
-        all.extend(more.iter().filter(|one| !all.contains(one)).cloned().collect::<Vec<_>>());
-        pod.set(&["spec", "tolerations"], all);
+        let own = pod.get(&["spec", "tolerations"]).and_then(Value::as_array).cloned().unwrap_or_default();
+        pod.set(&["spec", "tolerations"], tolerations::merge(&own, more));
     }
     Ok(())
 }

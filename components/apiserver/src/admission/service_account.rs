@@ -8,6 +8,8 @@ use super::{Attributes, Context, Operation};
 
 const VOLUME_PREFIX: &str = "kube-api-access-";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// What has an account's Pods use no Secrets but those that it lists.
+const MOUNTABLE: &str = "kubernetes.io/enforce-mountable-secrets";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Seconds of a token's life that stand for "as long as clients which never read it again need"; upstream's number.
 pub const WARN_ONLY_SECONDS: i64 = 3607;
@@ -24,12 +26,7 @@ pub fn admit(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Objec
     }
     let name = pod.str(&["spec", "serviceAccountName"]).to_owned();
     pod.set(&["spec", "serviceAccount"], name.clone());
-    let namespace = &attributes.request.namespace;
-    let account = context.cache.find("", "serviceaccounts", namespace, &name).and_then(|entry| entry.object());
-    let Some(account) = account else {
-        let why = format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
-        return Err(attributes.forbidden(why));
-    };
+    let account = account_of(context, attributes, &name)?;
     let automount = pod
         .get(&["spec", "automountServiceAccountToken"])
         .or_else(|| account.get(&["automountServiceAccountToken"]))
@@ -43,7 +40,92 @@ pub fn admit(context: &Context<'_>, attributes: &Attributes<'_>, pod: &mut Objec
     if let (true, Some(secrets)) = (no_secrets, account.get(&["imagePullSecrets"])) {
         pod.set(&["spec", "imagePullSecrets"], secrets.clone());
     }
-    Ok(())
+    check(context, attributes, pod)
+}
+
+fn account_of(context: &Context<'_>, attributes: &Attributes<'_>, name: &str) -> Result<Object, Status> {
+    let namespace = &attributes.request.namespace;
+    let found = context.cache.find("", "serviceaccounts", namespace, name).and_then(|entry| entry.object());
+    found.ok_or_else(|| {
+        let why = format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
+        attributes.forbidden(why)
+    })
+}
+
+/// Refuses Secrets that the Pod's account does not name, where an annotation of the account asks for that.
+pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, pod: &Object) -> Result<(), Status> {
+    let creates = attributes.is("pods") && attributes.operation == Operation::Create;
+    let debugs = attributes.is("pods/ephemeralcontainers") && attributes.operation == Operation::Update;
+    if !creates && !debugs {
+        return Ok(());
+    }
+    if creates && pod.get(&["metadata", "annotations", MIRROR]).is_some() {
+        return mirror(attributes, pod);
+    }
+    let name = pod.str(&["spec", "serviceAccountName"]);
+    if name.is_empty() {
+        let place = format!("{}/{}", attributes.request.namespace, pod.name());
+        return Err(attributes.forbidden(format!("no service account specified for pod {place}")));
+    }
+    let account = account_of(context, attributes, name)?;
+    // What Go reads as true.
+    let is_true = |text: &str| matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True");
+    if !is_true(account.str(&["metadata", "annotations", MOUNTABLE])) {
+        return Ok(());
+    }
+    match foreign_secret(account.value(), &pod.value()["spec"], debugs) {
+        None => Ok(()),
+        // Upstream forgets to call this one a refusal.
+        Some(why) if debugs => Err(Status::failed(why)),
+        Some(why) => Err(attributes.forbidden(why)),
+    }
+}
+
+/// What a Pod's spec takes of Secrets that its account does not list; only what debugs the Pod is looked at once it is there.
+fn foreign_secret(account: &Value, spec: &Value, debugs: bool) -> Option<String> {
+    let items = |value: &'_ Value| value.as_array().cloned().unwrap_or_default();
+    let listed = |field: &str, name: &str| items(&account[field]).iter().any(|one| one["name"] == name);
+    let owner = account["metadata"]["name"].as_str().unwrap_or_default();
+    let that = format!("is not allowed because service account {owner} does not reference that");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut kinds = vec![("initContainers", "init container"), ("containers", "container")];
+    if debugs {
+        kinds = vec![("ephemeralContainers", "ephemeral container")];
+    } else {
+        for volume in items(&spec["volumes"]).iter().filter(|volume| volume["secret"].is_object()) {
+            let name = text(&volume["secret"]["secretName"]);
+            if !listed("secrets", &name) {
+                return Some(format!("volume with secret.secretName=\"{name}\" {that} secret"));
+            }
+        }
+    }
+    for (field, kind) in kinds {
+        for container in items(&spec[field]) {
+            let shown = format!("{kind} {}", text(&container["name"]));
+            for one in items(&container["env"]).iter().filter(|one| one["valueFrom"]["secretKeyRef"].is_object()) {
+                let name = text(&one["valueFrom"]["secretKeyRef"]["name"]);
+                if !listed("secrets", &name) {
+                    let variable = text(&one["name"]);
+                    let what = format!("{shown} with envVar {variable} referencing secret.secretName=\"{name}\"");
+                    return Some(format!("{what} {that} secret"));
+                }
+            }
+            for one in items(&container["envFrom"]).iter().filter(|one| one["secretRef"].is_object()) {
+                let name = text(&one["secretRef"]["name"]);
+                if !listed("secrets", &name) {
+                    let what = format!("{shown} with envFrom referencing secret.secretName=\"{name}\"");
+                    return Some(format!("{what} {that} secret"));
+                }
+            }
+        }
+    }
+    if debugs {
+        return None;
+    }
+    let pulls = items(&spec["imagePullSecrets"]);
+    let mut foreign = pulls.iter().map(|one| text(&one["name"])).enumerate();
+    let (index, name) = foreign.find(|(_, name)| !listed("imagePullSecrets", name))?;
+    Some(format!("imagePullSecrets[{index}].name=\"{name}\" {that} imagePullSecret"))
 }
 
 /// A mirror Pod is a picture of a static one, which the kubelet runs without asking: it can use nothing of the API.
@@ -139,6 +221,37 @@ mod tests {
         ] {
             assert_eq!(uses_secrets(&spec), uses, "{spec}");
         }
+    }
+
+    #[test]
+    fn secrets_are_those_that_an_account_lists() {
+        let account =
+            json!({"metadata": {"name": "a"}, "secrets": [{"name": "s"}], "imagePullSecrets": [{"name": "p"}]});
+        let env =
+            |name: &str| json!([{"name": "c", "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": name}}}]}]);
+        let from = |name: &str| json!([{"name": "c", "envFrom": [{"secretRef": {"name": name}}]}]);
+        for (spec, wanted) in [
+            (json!({"volumes": [{"name": "v", "secret": {"secretName": "s"}}], "containers": env("s")}), None),
+            (json!({"imagePullSecrets": [{"name": "p"}], "ephemeralContainers": env("x")}), None),
+            (
+                json!({"volumes": [{"name": "v", "secret": {"secretName": "x"}}]}),
+                Some("volume with secret.secretName=\"x\""),
+            ),
+            (json!({"containers": env("x")}), Some("container c with envVar E referencing secret.secretName=\"x\"")),
+            (
+                json!({"initContainers": from("x")}),
+                Some("init container c with envFrom referencing secret.secretName=\"x\""),
+            ),
+        ] {
+            let that = "is not allowed because service account a does not reference that secret";
+            let wanted = wanted.map(|text| format!("{text} {that}"));
+            assert_eq!(foreign_secret(&account, &spec, false), wanted, "{spec}");
+        }
+        let told = foreign_secret(&account, &json!({"imagePullSecrets": [{"name": "p"}, {"name": "x"}]}), false);
+        let text = "imagePullSecrets[1].name=\"x\" is not allowed because service account a does not reference that imagePullSecret";
+        assert_eq!(told.as_deref(), Some(text));
+        let told = foreign_secret(&account, &json!({"containers": env("x"), "ephemeralContainers": from("x")}), true);
+        assert!(told.is_some_and(|told| told.starts_with("ephemeral container c with envFrom")));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! create, update and patch: each a loop around one compare-and-swap.
 
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -23,7 +24,7 @@ use crate::request::{ResourceRequest, Verb};
 use crate::services::{self, Taken};
 use crate::storage::{self, Stored, WriteError};
 use crate::versions::Versions;
-use crate::{custom, fields, names, policy, strategy, view};
+use crate::{bootstrap, custom, fields, names, policy, strategy, view};
 
 /// A write that loses the race this often is answered with a conflict.
 pub(super) const ATTEMPTS: usize = 16;
@@ -256,7 +257,15 @@ impl Api {
         if cached.is_some_and(|namespace| !namespace.is_being_deleted()) {
             return Ok(());
         }
-        let namespace = self.etcd.object("", "namespaces", "", name).await?;
+        let namespace = match self.etcd.object("", "namespaces", "", name).await {
+            Err(status) if status.code == 404 && self.admission.provisions(request) => {
+                let made = self.provide_namespace(name).await;
+                return made.map_err(|error| {
+                    Attributes::new(Operation::Create, request, object, None).forbidden(error.message)
+                });
+            }
+            found => found?,
+        };
         if !namespace.is_being_deleted() {
             return Ok(());
         }
@@ -270,6 +279,20 @@ impl Api {
                 json!([{"reason": "NamespaceTerminating", "message": text, "field": "metadata.namespace"}]);
         }
         Err(status)
+    }
+
+    /// NamespaceAutoProvision: makes a namespace that something is to come into.
+    async fn provide_namespace(&self, name: &str) -> Result<(), Status> {
+        let began = Instant::now();
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let creation = bootstrap::request(&namespace)?;
+        let namespace = Object::from_value(namespace).ok_or_else(Status::no_such_path)?;
+        // A namespace is in none, so this does not come here again.
+        let made = Box::pin(self.store_new(&creation, namespace)).await;
+        let made =
+            made.map(|_| ()).or_else(|status| if status.reason == "AlreadyExists" { Ok(()) } else { Err(status) });
+        self.admission.note_provision(made.is_err(), began);
+        made
     }
 
     pub(super) async fn update(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
