@@ -5,6 +5,7 @@
 //! client lists again, as the API's contract says.
 
 mod entry;
+mod figures;
 mod follower;
 mod frames;
 mod message;
@@ -22,11 +23,14 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use entry::{Entry, Form};
+pub(crate) use figures::Figures;
+pub use figures::{Scope, Watched};
 pub use frames::Frames;
 pub use words::Labels;
 
 use crate::registry::{self, RESOURCES, Registry};
 use crate::storage::{Etcd, Stored};
+use figures::{AllWatched, Counts};
 use follower::Follower;
 use ring::Ring;
 
@@ -66,6 +70,7 @@ pub fn within<'m>(objects: &'m Map, namespace: &str) -> impl Iterator<Item = (&'
 #[derive(Default)]
 struct Resource {
     state: RwLock<State>,
+    counts: Counts,
 }
 
 #[derive(Default)]
@@ -104,6 +109,7 @@ pub struct Cache {
     forgotten: watch::Sender<i64>,
     progress: mpsc::Sender<()>,
     etcd: Etcd,
+    watched: AllWatched,
 }
 
 impl Cache {
@@ -123,6 +129,7 @@ impl Cache {
             forgotten,
             progress,
             etcd,
+            watched: AllWatched::default(),
         };
         let follower =
             Follower { cache: cache.clone(), registry: registry_sender, revision: revision_sender, progress_wanted };
@@ -157,9 +164,28 @@ impl Cache {
 
     /// A resource's objects by `namespace/name` or `name`, not older than etcd is at this moment, and their revision.
     pub async fn list_consistent(&self, index: usize) -> Result<(Map, i64), Status> {
-        let wanted = self.etcd.revision().await?;
-        self.reach(wanted).await?;
-        Ok(self.list(index))
+        let found = match self.registry().stored_as(index) {
+            Some(spec) => self.etcd.revision_for(&spec).await,
+            None => self.etcd.revision().await,
+        };
+        let reached = match found {
+            Ok(wanted) => self.reach_for(index, wanted).await,
+            Err(error) => Err(error),
+        };
+        if let Some(resource) = self.resource(index) {
+            resource.counts.consistent[usize::from(reached.is_err())].one();
+        }
+        reached.map(|()| self.list(index))
+    }
+
+    /// [`Cache::reach`] for a read of a resource, which is counted as one.
+    pub async fn reach_for(&self, index: usize, wanted: i64) -> Result<(), Status> {
+        let began = Instant::now();
+        let reached = self.reach(wanted).await;
+        if let Some(resource) = self.resource(index).filter(|_| wanted > 0) {
+            resource.counts.waits.took(began.elapsed());
+        }
+        reached
     }
 
     /// Waits until the cache has come to a revision; one that does not come is too large.
@@ -201,6 +227,7 @@ impl Cache {
             }
         };
         self.etcd.load(self.etcd.range_of(&spec), revision, each).await?;
+        resource.counts.lists_of_before.note(objects.len(), objects.len());
         Ok(objects)
     }
 
@@ -260,6 +287,32 @@ impl Cache {
         (state.objects.clone(), state.reached(self.revision()), state.subscribe())
     }
 
+    /// A list looked at so many objects and gave so many of them.
+    pub fn listed(&self, index: usize, fetched: usize, returned: usize) {
+        if let Some(resource) = self.resource(index) {
+            resource.counts.lists.note(fetched, returned);
+        }
+    }
+
+    /// A watch began with so many objects or changes.
+    pub fn began(&self, index: usize, initial: usize) {
+        if let Some(resource) = self.resource(index) {
+            resource.counts.initial.add(initial);
+        }
+    }
+
+    /// A watcher was closed because it was too slow.
+    pub fn terminated(&self, index: usize) {
+        if let Some(resource) = self.resource(index) {
+            resource.counts.terminated.one();
+        }
+    }
+
+    /// Where what a resource's watchers are sent is counted; to be asked once for each of them.
+    pub fn watched(&self, spec: &registry::ResourceSpec) -> Arc<Watched> {
+        self.watched.of(spec)
+    }
+
     /// The revision that bookmarks may speak of.
     pub fn revision(&self) -> i64 {
         *self.revision.borrow()
@@ -269,10 +322,12 @@ impl Cache {
 impl Resource {
     /// Takes up a change; one that it has already is told to nobody again.
     fn apply(&self, key: &str, revision: i64, new: Option<Arc<Entry>>) {
+        self.counts.received.one();
         let mut state = self.state.write();
         if state.ring.has(key, revision) {
             return;
         }
+        self.counts.dispatched.one();
         let old = match &new {
             Some(entry) => state.objects.insert(entry.shared_key(key), entry.clone()),
             None => state.objects.remove(key),
@@ -288,6 +343,7 @@ impl Resource {
 
     /// Starts over from a fresh map. Watchers are closed, because what lies between is not known.
     fn reset(&self, objects: Map, revision: i64) {
+        self.counts.filled.one();
         let mut state = self.state.write();
         *state = State { objects, ring: Ring::beginning(revision), sender: None };
     }

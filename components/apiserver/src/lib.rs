@@ -55,6 +55,7 @@ pub mod services;
 pub mod storage;
 pub mod storage_link;
 pub mod strategy;
+mod tally;
 mod versions;
 pub mod view;
 pub mod webhook;

@@ -286,10 +286,13 @@ pub fn find(group: &str, version: &str, resource: &str) -> Option<(usize, &'stat
 
 /// The place of the row of a key, without the registry's own prefix, and the rest of the key.
 pub fn of_key(key: &str) -> Option<(usize, &str)> {
-    RESOURCES.iter().enumerate().filter(|(_, spec)| spec.storage == Storage::Own).find_map(|(at, spec)| {
-        let rest = key.strip_prefix(spec.prefix)?.strip_prefix('/')?;
-        Some((at, rest))
-    })
+    // Asked for each write and each event; no prefix has more than two parts.
+    static PREFIXES: LazyLock<HashMap<&str, usize>> = LazyLock::new(|| {
+        let own = RESOURCES.iter().enumerate().filter(|(_, spec)| spec.storage == Storage::Own);
+        own.map(|(at, spec)| (spec.prefix, at)).collect()
+    });
+    let mut ends = key.match_indices('/').map(|(end, _)| end).take(2);
+    ends.find_map(|end| Some((*PREFIXES.get(&key[..end])?, &key[end + 1..])))
 }
 
 #[cfg(test)]
@@ -304,6 +307,7 @@ mod tests {
             assert!(seen.insert((spec.group, spec.version, spec.resource)), "{}", spec.resource);
             assert!(seen.insert((spec.group, spec.version, spec.kind)), "{}", spec.kind);
             assert!(spec.storage != Storage::Own || prefixes.insert(spec.prefix), "{}", spec.prefix);
+            assert!(spec.prefix.matches('/').count() < 2, "{}", spec.prefix);
         }
         assert_eq!(find("apps", "v1", "deployments").unwrap().1.api_version(), "apps/v1");
         assert!(find("apps", "v2", "deployments").is_none());

@@ -43,7 +43,7 @@ use crate::audit::{Audit, Trail};
 use crate::authn::{Authenticator, User};
 use crate::authz::Authorizer;
 use crate::authz::rbac::Ask;
-use crate::cache::Cache;
+use crate::cache::{Cache, Figures as Watched};
 use crate::compaction;
 use crate::convert::Converter;
 use crate::fields::{Manager, Warnings};
@@ -169,6 +169,8 @@ impl Server {
         metrics.register(|families| figures.register(families));
         let stored = Stored::new(cache.clone());
         metrics.register(|families| stored.register(families));
+        metrics.register(|families| families.register_collector(Box::new(api.etcd.figures().clone())));
+        metrics.register(|families| families.register_collector(Box::new(Watched(cache.clone()))));
         metrics.register(|families| api.admission.register(families));
         let seats = options.max_requests_inflight + options.max_mutating_requests_inflight;
         let inflight = InFlight::new(options.max_requests_inflight, options.max_mutating_requests_inflight);

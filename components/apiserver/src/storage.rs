@@ -1,5 +1,6 @@
 //! etcd as the server uses it: reads, compare-and-swap writes, and one watch.
 
+mod figures;
 mod form;
 
 use std::sync::Arc;
@@ -12,6 +13,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 
+use figures::Operation;
+
+pub use figures::Figures;
 pub use form::Form;
 
 use crate::encryption::Encryption;
@@ -66,6 +70,7 @@ pub struct Etcd {
     encryption: Option<Arc<Encryption>>,
     /// In which form objects are written.
     form: Form,
+    figures: Figures,
 }
 
 /// The lease that new keys of a limited life get.
@@ -100,7 +105,26 @@ impl Etcd {
             lease: Arc::default(),
             encryption: encryption.map(Arc::new),
             form: options.etcd.storage_media_type,
+            figures: Figures::default(),
         })
+    }
+
+    /// What it was asked.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// Awaits an answer and counts it.
+    async fn counted<T>(
+        &self,
+        key: &str,
+        operation: Operation,
+        answering: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, tonic::Status> {
+        let began = Instant::now();
+        let answer = answering.await;
+        self.figures.note(self.own(key), operation, began, answer.is_err());
+        answer.map(tonic::Response::into_inner)
     }
 
     /// What values are encrypted with.
@@ -174,7 +198,7 @@ impl Etcd {
 
     pub async fn get(&self, key: &str) -> Result<Option<Stored>, Status> {
         let request = rpc::RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
-        let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
+        let answer = self.counted(key, Operation::Get, self.kv().range(request)).await.map_err(failed)?;
         self.opened_first(answer.kvs).await
     }
 
@@ -193,6 +217,15 @@ impl Etcd {
         Ok(answer.header.unwrap_or_default().revision)
     }
 
+    /// [`Etcd::revision`] for a read of a resource, which is counted as one.
+    pub async fn revision_for(&self, spec: &ResourceSpec) -> Result<i64, Status> {
+        let began = Instant::now();
+        let answer = self.revision().await;
+        let (key, _) = self.range_of(spec);
+        self.figures.note(self.own(&String::from_utf8_lossy(&key)), Operation::Get, began, answer.is_err());
+        answer
+    }
+
     /// How many bytes the database's file measures.
     pub async fn size(&self) -> Result<i64, Status> {
         let answer = MaintenanceClient::new(self.channel.clone()).status(rpc::StatusRequest {}).await;
@@ -207,14 +240,18 @@ impl Etcd {
         mut revision: i64,
         mut each: impl FnMut(Vec<Stored>),
     ) -> Result<i64, Status> {
+        let from = key.clone();
         let page = |key: Bytes, revision: i64| {
-            let (mut kv, range_end) = (self.kv(), range_end.clone());
+            let (etcd, range_end, from) = (self.clone(), range_end.clone(), from.clone());
             let request = rpc::RangeRequest { key, range_end, limit: PAGE, revision, ..Default::default() };
-            AbortOnDropHandle::new(tokio::spawn(async move { kv.range(request).await }))
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                let from = String::from_utf8_lossy(&from);
+                etcd.counted(&from, Operation::List, etcd.kv().range(request)).await
+            }))
         };
         let mut coming = page(key, revision);
         loop {
-            let answer = coming.await.map_err(Status::internal)?.map_err(failed)?.into_inner();
+            let answer = coming.await.map_err(Status::internal)?.map_err(failed)?;
             if revision == 0 {
                 revision = answer.header.unwrap_or_default().revision;
             }
@@ -268,7 +305,7 @@ impl Etcd {
             rpc::LeaseGrantRequest { ttl: i64::try_from(life.as_secs()).unwrap_or(i64::MAX), ..Default::default() };
         let lease = LeaseClient::new(self.channel.clone()).lease_grant(request).await.map_err(failed)?.into_inner().id;
         let put = rpc::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, lease, ..Default::default() };
-        self.kv().put(put).await.map_err(failed).map(|_| ())
+        self.counted(key, Operation::Update, self.kv().put(put)).await.map_err(failed).map(|_| ())
     }
 
     /// The keys that begin with `prefix`, which ends with a slash.
@@ -280,14 +317,14 @@ impl Etcd {
             keys_only: true,
             ..Default::default()
         };
-        let answer = self.kv().range(request).await.map_err(failed)?.into_inner();
+        let answer = self.counted(prefix, Operation::List, self.kv().range(request)).await.map_err(failed)?;
         Ok(answer.kvs.into_iter().map(|kv| Stored::without_value(kv).key).collect())
     }
 
     /// Deletes the key, whatever it holds.
     pub async fn remove(&self, key: &str) -> Result<(), Status> {
         let request = rpc::DeleteRangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
-        self.kv().delete_range(request).await.map_err(failed).map(|_| ())
+        self.counted(key, Operation::Delete, self.kv().delete_range(request)).await.map_err(failed).map(|_| ())
     }
 
     async fn put_with_lease(&self, key: &str, value: Bytes, expected: i64, lease: i64) -> Result<i64, WriteError> {
@@ -310,6 +347,12 @@ impl Etcd {
     }
 
     async fn swap(&self, key: &str, expected: i64, write: request_op::Request) -> Result<i64, WriteError> {
+        let operation = match &write {
+            request_op::Request::RequestDeleteRange(_) => Operation::Delete,
+            _ if expected == 0 => Operation::Create,
+            _ => Operation::Update,
+        };
+        let name = key;
         let key = Bytes::copy_from_slice(key.as_bytes());
         let read = rpc::RangeRequest { key: key.clone(), ..Default::default() };
         let transaction = rpc::TxnRequest {
@@ -323,7 +366,8 @@ impl Etcd {
             success: vec![rpc::RequestOp { request: Some(write) }],
             failure: vec![rpc::RequestOp { request: Some(request_op::Request::RequestRange(read)) }],
         };
-        let answer = self.kv().txn(transaction).await.map_err(|error| WriteError::Failed(failed(error)))?.into_inner();
+        let answer = self.counted(name, operation, self.kv().txn(transaction)).await;
+        let answer = answer.map_err(|error| WriteError::Failed(failed(error)))?;
         if answer.succeeded {
             return Ok(answer.header.unwrap_or_default().revision);
         }

@@ -75,7 +75,14 @@ fn classic(text: &str) -> String {
                 out.push_str("_total ");
                 out.push_str(rest);
             }
-            None => out.push_str(line),
+            // A counter whose name has no end that says so is of no type that OpenMetrics has.
+            None => match line.strip_suffix(" unknown").filter(|_| line.starts_with("# TYPE ")) {
+                Some(described) => {
+                    out.push_str(described);
+                    out.push_str(" counter");
+                }
+                None => out.push_str(line),
+            },
         }
         out.push('\n');
     }
@@ -144,6 +151,11 @@ mod tests {
         assert!((now - 86_400..=now + 1).contains(&process_start()), "{}", process_start());
         assert!(Metrics::default().respond("/healthz").is_none());
         assert!(Metrics::default().respond("/metrics").is_some_and(|response| response.status() == 200));
+    }
+
+    #[test]
+    fn a_counter_may_have_a_name_without_an_end() {
+        assert_eq!(classic("# HELP a b\n# TYPE a unknown\na 1\n"), "# HELP a b\n# TYPE a counter\na 1\n");
     }
 
     #[test]

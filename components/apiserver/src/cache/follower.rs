@@ -143,6 +143,9 @@ impl Follower {
             let Some((index, key)) = self.cache.etcd.row(&registry, &stored.key) else { continue };
             let entry = if deleted { None } else { entry(&registry, index, &stored).map(Arc::new) };
             if entry.is_none() && !deleted {
+                if let Some(resource) = self.cache.resource(index) {
+                    resource.counts.garbled.one();
+                }
                 continue;
             }
             if index == definitions {

@@ -10,7 +10,7 @@ const FRESH: Duration = Duration::from_secs(75);
 /// Changes that are kept however old they are.
 const LEAST: usize = 2048;
 /// Changes that are kept however new they are; upstream's number.
-const MOST: usize = 102_400;
+pub(super) const MOST: usize = 102_400;
 /// What kept changes may hold alone, in bytes: objects as they were before.
 const ROOM: usize = 64 << 20;
 /// Changes that are undone for a state of before; whoever wants an older one asks etcd, as nobody changes anything meanwhile.

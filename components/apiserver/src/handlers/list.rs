@@ -1,5 +1,6 @@
 //! list, whole and by pages.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use http::Response;
@@ -25,6 +26,8 @@ struct Items {
     items: Vec<Item>,
     last: String,
     rest: Option<usize>,
+    /// How many objects were looked at.
+    fetched: usize,
 }
 
 /// What is selected of objects that need nobody to convert them. Of a rest that has to be looked for, only that there is
@@ -35,8 +38,8 @@ fn plain<'a>(
     limit: usize,
     selected: &Filter,
 ) -> Items {
-    let mut found = Items::default();
-    let mut wanted = from.filter(|(_, entry)| selected(entry));
+    let (mut found, fetched) = (Items::default(), Cell::new(0));
+    let mut wanted = from.inspect(|_| fetched.set(fetched.get() + 1)).filter(|(_, entry)| selected(entry));
     for (key, entry) in wanted.by_ref().take(limit) {
         found.items.push(view::item(&request.spec, entry));
         key.as_ref().clone_into(&mut found.last);
@@ -44,6 +47,7 @@ fn plain<'a>(
     if wanted.next().is_some() {
         found.rest = Some(if selects(request) { 1 } else { 1 + wanted.count() });
     }
+    found.fetched = fetched.get();
     found
 }
 
@@ -57,11 +61,12 @@ impl Api {
             _ => error,
         })?;
         let from = objects.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| ***key > **after));
-        let Items { items, last, rest } = if convert::asks(&request.spec) {
+        let Items { items, last, rest, fetched } = if convert::asks(&request.spec) {
             self.converted(request, from, limit, &selected).await?
         } else {
             plain(request, from, limit, &selected)
         };
+        self.cache.listed(request.index, fetched, items.len());
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         // A list of custom resources says that nothing follows.
         if request.spec.custom.is_some() {
@@ -101,6 +106,7 @@ impl Api {
             if keys.is_empty() {
                 return Ok(found);
             }
+            found.fetched += keys.len();
             let shown = self.converter.entries(&request.spec, entries).await?;
             for (at, entry) in shown.iter().enumerate().filter(|(_, entry)| selected(entry)) {
                 if found.items.len() == limit {
@@ -119,11 +125,11 @@ impl Api {
             At::Any => Ok(self.cache.list(request.index)),
             At::Newest => self.cache.list_consistent(request.index).await,
             At::NotOlder(revision) => {
-                self.cache.reach(revision).await?;
+                self.cache.reach_for(request.index, revision).await?;
                 Ok(self.cache.list(request.index))
             }
             At::Exactly(revision) => {
-                self.cache.reach(revision).await?;
+                self.cache.reach_for(request.index, revision).await?;
                 Ok((self.cache.list_at(request.index, revision).await?, revision))
             }
         }

@@ -16,7 +16,7 @@ use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{Api, Filter, filter, paging, selects, within};
-use crate::cache::{Cache, Change, Entry, Frames};
+use crate::cache::{Cache, Change, Entry, Frames, Scope, Watched};
 use crate::convert::{self, Converter};
 use crate::registry::{ResourceSpec, Spec};
 use crate::render::{Events, Item};
@@ -26,11 +26,15 @@ use crate::{render, view};
 /// How often a watcher that asked for bookmarks gets one, unless changes are waiting just then.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
+/// What an event is that tells no change, but how far the watch has come.
+const BOOKMARK: &str = "BOOKMARK";
+
 /// Events that wait for a watcher are sent together until they are this long.
 const GATHERED: usize = 32 * 1024;
 
 impl Api {
     pub(super) async fn watch(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
+        let began = Instant::now();
         paging::check(request)?;
         let selected = filter(request)?;
         let timeout = request.integer("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
@@ -49,10 +53,11 @@ impl Api {
         let wants_initial = request.flag("sendInitialEvents");
         let mut head: Vec<Event> = Vec::new();
         let mut encoder = Events::new(request.spec.clone(), request.format);
+        let watched = self.cache.watched(&request.spec);
         let (receiver, newest);
         let (converts, selecting) = (convert::asks(&request.spec), selects(request));
         // A version that does not come is an event of the stream as well.
-        if wants_initial && let Err(error) = self.cache.reach(revision).await {
+        if wants_initial && let Err(error) = self.cache.reach_for(request.index, revision).await {
             let event = encoder.encode("ERROR", &Item::Made(error.to_value().to_string().into()))?;
             return Ok(render::stream(&encoder, full(event)));
         }
@@ -69,8 +74,9 @@ impl Api {
             let entries = self.converter.entries(&request.spec, entries).await?;
             let shown = entries.iter().filter(|entry| selected(entry));
             head.extend(shown.map(|entry| Event::Object("ADDED", view::item(&request.spec, entry))));
+            self.cache.began(request.index, head.len());
             if wants_initial && bookmarks {
-                head.push(bookmark(&request.spec, at, true));
+                head.push(Event::Initial(bookmark(&request.spec, at, true)));
             }
         } else {
             let (missed, events) = match self.cache.subscribe(request.index, revision) {
@@ -82,6 +88,7 @@ impl Api {
                 }
             };
             (receiver, newest) = (events, missed.last().map_or(revision, |change| change.revision));
+            self.cache.began(request.index, missed.len());
             for change in missed {
                 let change =
                     if converts { self.converter.change(&request.spec, change, selecting).await? } else { change };
@@ -101,15 +108,26 @@ impl Api {
             }),
             converter: converts.then(|| self.converter.clone()),
             selecting,
+            index: request.index,
+            watched: watched.clone(),
             // What a webhook converts is not what the change was stored as, and so not what others send.
             sharing: encoder.shared().filter(|_| !converts).map(|protobuf| (protobuf, encoder.clone())),
         };
         let events = stream::iter(head).chain(live.into_stream());
         let bounded = events.take_until(tokio::time::sleep(timeout));
         let answer = encoder.clone();
+        let scope = match (request.selected("metadata.name"), request.namespace.as_str()) {
+            ("", "") => Scope::Cluster,
+            ("", _) => Scope::Namespace,
+            _ => Scope::Resource,
+        };
         let frames = bounded.filter_map(move |event| {
             let encoded = match event {
-                Event::Object(kind, object) => encoder.encode(kind, &object),
+                Event::Object(kind, object) => encoder.encode(kind, &object).inspect(|bytes| watched.sent(bytes.len())),
+                Event::Initial(bookmark) => encoder.encode(BOOKMARK, &bookmark).inspect(|bytes| {
+                    watched.sent(bytes.len());
+                    watched.began(scope, began.elapsed());
+                }),
                 Event::Frame(frame) => Ok(frame),
             };
             if let Err(error) = &encoded {
@@ -126,7 +144,9 @@ impl Api {
 enum Event {
     /// What happened, and the object.
     Object(&'static str, Item),
-    /// What others are sent too, as it goes over the wire.
+    /// The bookmark behind all that was there.
+    Initial(Item),
+    /// What others are sent too, as it goes over the wire; counted when it is made.
     Frame(Bytes),
 }
 
@@ -142,6 +162,8 @@ struct Live {
     /// There where a webhook may have to be asked for what is shown.
     converter: Option<Converter>,
     selecting: bool,
+    index: usize,
+    watched: Arc<Watched>,
     /// How frames are made that other watchers send as well, and whether they are protobuf.
     sharing: Option<(bool, Events)>,
 }
@@ -181,7 +203,10 @@ impl Live {
                     all.extend(self.frame(&change, *protobuf, encoder, frames));
                 }
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Closed | TryRecvError::Lagged(_)) => {
+                Err(error @ (TryRecvError::Closed | TryRecvError::Lagged(_))) => {
+                    if error != TryRecvError::Closed {
+                        self.cache.terminated(self.index);
+                    }
                     self.receiver = broadcast::channel(1).1;
                     break;
                 }
@@ -195,7 +220,10 @@ impl Live {
         let (kind, entry) = seen(change, &self.selected)?;
         let make = || encoder.clone().encode(kind, &object_of(&self.spec, kind, &entry, change));
         match frames.get(kind, protobuf, make) {
-            Ok(frame) => Some(frame),
+            Ok(frame) => {
+                self.watched.sent(frame.len());
+                Some(frame)
+            }
             Err(error) => {
                 tracing::warn!(%error, "an event could not be encoded; its watchers do not see it");
                 None
@@ -225,12 +253,16 @@ impl Live {
                         }
                     }
                     // Closed: the cache started over, or this watcher fell behind. The client lists again.
-                    Some(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,
+                    Some(Err(RecvError::Closed)) => return None,
+                    Some(Err(RecvError::Lagged(_))) => {
+                        live.cache.terminated(live.index);
+                        return None;
+                    }
                     None => {
                         // The revision is read first: a change that is in the queue by then is older than no bookmark.
                         let revision = live.cache.revision().max(live.newest);
                         if live.receiver.is_empty() {
-                            return Some((bookmark(&live.spec, revision, false), live));
+                            return Some((Event::Object(BOOKMARK, bookmark(&live.spec, revision, false)), live));
                         }
                     }
                 }
@@ -274,12 +306,12 @@ fn deleted(old: &Entry, revision: i64) -> Bytes {
     }
 }
 
-fn bookmark(spec: &ResourceSpec, revision: i64, initial_events_end: bool) -> Event {
+fn bookmark(spec: &ResourceSpec, revision: i64, initial_events_end: bool) -> Item {
     let mut object = json!({
         "kind": spec.kind(), "apiVersion": spec.api_version(), "metadata": {"resourceVersion": revision.to_string()},
     });
     if initial_events_end {
         object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
-    Event::Object("BOOKMARK", Item::Made(object.to_string().into()))
+    Item::Made(object.to_string().into())
 }
