@@ -4,6 +4,7 @@ pub mod bootstrap;
 pub mod certificates;
 mod claims;
 pub mod config;
+pub(crate) mod figures;
 pub mod impersonation;
 mod jwt;
 pub mod oidc;
@@ -28,9 +29,10 @@ pub use claims::condition;
 
 use crate::cache::Cache;
 use crate::options::AuthenticationOptions;
-use crate::reload::{Figures, Followed};
+use crate::reload::{Figures as Reloads, Followed};
 use certificates::Certificates;
 use config::Anonymous;
+use figures::{Figures, Found};
 use jwt::Issuer;
 use token_file::TokenFile;
 use tokens::Tokens;
@@ -110,6 +112,7 @@ pub struct Authenticator {
     /// What the configuration file says.
     current: ArcSwap<Current>,
     followed: Mutex<Option<Followed>>,
+    reloads: Reloads,
     figures: Figures,
     options: AuthenticationOptions,
     /// Users of tokens, by the tokens' digests.
@@ -164,6 +167,7 @@ impl Authenticator {
             webhook_ttl: options.webhook.cache_ttl,
             current: ArcSwap::from_pointee(current),
             followed: Mutex::new(followed),
+            reloads: Reloads::default(),
             figures: Figures::default(),
             options: options.clone(),
             recent: Mutex::default(),
@@ -178,7 +182,19 @@ impl Authenticator {
         path: &str,
         cache: &Cache,
     ) -> Result<User, Status> {
-        if let Some(user) = peer.and_then(|peer| self.certificates.user(peer, headers)) {
+        let began = Instant::now();
+        let user = self.known(peer, headers, path, cache).await;
+        let found = match &user {
+            Ok(user) => Found::User(&user.name),
+            Err(_) if bearer(headers).is_some() => Found::Wrong,
+            Err(_) => Found::Nobody,
+        };
+        self.figures.attempted(found, began.elapsed());
+        user
+    }
+
+    async fn known(&self, peer: Option<&Peer>, headers: &HeaderMap, path: &str, cache: &Cache) -> Result<User, Status> {
+        if let Some(user) = peer.and_then(|peer| self.certificates.user(peer, headers, &self.figures)) {
             return Ok(user.authenticated());
         }
         if let Some(token) = bearer(headers) {
@@ -253,8 +269,9 @@ impl Authenticator {
 
     pub fn register(&self, families: &mut Families) {
         if self.options.authentication_config.is_some() {
-            self.figures.register("authentication", families);
+            self.reloads.register("authentication", families);
         }
+        families.register_collector(Box::new(self.figures.clone()));
     }
 
     /// Asks issuers for their keys, and follows the configuration file until `shutdown`.
@@ -268,7 +285,7 @@ impl Authenticator {
                 text = followed.changed() => text,
             };
             let new = Current::new(&self.options, Some(&text));
-            self.figures.count(new.is_ok());
+            self.reloads.count(new.is_ok());
             match new {
                 Ok(new) => {
                     self.current.store(Arc::new(new));

@@ -3,12 +3,14 @@
 mod abac;
 pub mod bootstrap;
 pub mod config;
+mod figures;
 pub mod node;
 pub mod policy;
 pub mod rbac;
 mod webhook;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -23,10 +25,11 @@ use crate::authn::{MASTERS, User};
 use crate::cache::{Cache, Change, within};
 use crate::options::{AuthorizationMode, AuthorizationOptions};
 use crate::registry;
-use crate::reload::{Figures, Followed};
+use crate::reload::{Figures as Reloads, Followed};
 use crate::request::ResourceRequest;
 use abac::Abac;
 use config::Entrant;
+use figures::{Decided, Figures};
 use node::NodeAsk;
 use policy::Policy;
 use rbac::{Ask, Rule};
@@ -36,6 +39,11 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 const KINDS: [&str; 4] = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];
 
 /// One who is asked, in the order of the configuration.
+struct Member {
+    link: Link,
+    decided: Arc<Decided>,
+}
+
 enum Link {
     Mode(AuthorizationMode),
     Abac(Abac),
@@ -64,26 +72,33 @@ const IN_PLACE: usize = 4;
 /// Decides what users may do. Cheap to clone.
 #[derive(Clone)]
 pub struct Authorizer {
-    chain: Arc<ArcSwap<Vec<Link>>>,
+    chain: Arc<ArcSwap<Vec<Member>>>,
     policy: Arc<RwLock<Policy>>,
     node_rules: Arc<[Rule]>,
     cache: Cache,
     fed: watch::Sender<bool>,
     in_place: Arc<Semaphore>,
     followed: Arc<Mutex<Option<Followed>>>,
-    figures: Arc<Figures>,
+    reloads: Arc<Reloads>,
+    figures: Figures,
 }
 
 /// Brings the configuration to work.
-fn chain(entrants: Vec<Entrant>, options: &AuthorizationOptions) -> anyhow::Result<Vec<Link>> {
-    let link = |entrant| {
-        anyhow::Ok(match (entrant, &options.policy_file) {
+fn chain(entrants: Vec<Entrant>, options: &AuthorizationOptions, figures: &Figures) -> anyhow::Result<Vec<Member>> {
+    let member = |entrant: Entrant| {
+        let name = match &entrant {
+            Entrant::Webhook(config) => &config.name,
+            Entrant::Mode(_, name) => name,
+        };
+        let decided = figures.of(entrant.mode().name(), name);
+        let link = match (entrant, &options.policy_file) {
             (Entrant::Webhook(config), _) => Link::Webhook(Box::new(Webhook::new(config)?)),
-            (Entrant::Mode(AuthorizationMode::Abac), Some(file)) => Link::Abac(Abac::load(file)?),
-            (Entrant::Mode(mode), _) => Link::Mode(mode),
-        })
+            (Entrant::Mode(AuthorizationMode::Abac, _), Some(file)) => Link::Abac(Abac::load(file)?),
+            (Entrant::Mode(mode, _), _) => Link::Mode(mode),
+        };
+        anyhow::Ok(Member { link, decided })
     };
-    entrants.into_iter().map(link).collect()
+    entrants.into_iter().map(member).collect()
 }
 
 /// What strangers sent, without what would make it look like HTML.
@@ -108,6 +123,33 @@ impl Decision {
     /// The reason as refusals end with it.
     fn why(&self) -> String {
         if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) }
+    }
+
+    /// What a user is told about what they asked for.
+    fn checked(&self, user: &User, ask: &Ask<'_>) -> Result<(), Status> {
+        if self.allowed {
+            return Ok(());
+        }
+        let (verb, group, resource, subresource, name, namespace) = match *ask {
+            Ask::Resource { verb, group, resource, subresource, name, namespace } => {
+                (verb, group, resource, subresource, name, namespace)
+            }
+            Ask::Path { verb, path } => {
+                let what = harmless(&format!("User {:?} cannot {verb} path {path:?}", user.name));
+                return Err(Status::forbidden("", "", "", format!("forbidden: {what}{}", self.why())));
+            }
+        };
+        let what = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
+        let place = if namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace {namespace:?}")
+        };
+        let shown = if name.is_empty() { String::new() } else { format!(" {name:?}") };
+        let refused = format!("User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}", user.name);
+        let (object, refused) = (qualified(group, resource), harmless(&refused));
+        let message = format!("{object}{shown} is forbidden: {refused}{}", self.why());
+        Err(Status::forbidden(group, resource, name, message))
     }
 }
 
@@ -143,26 +185,29 @@ impl Authorizer {
             }
             None => (config::of_flags(options).map_err(anyhow::Error::msg)?, None),
         };
+        let figures = Figures::default();
         let objects = bootstrap::objects();
         let node_role = objects
             .iter()
             .find(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "system:node");
         Ok(Self {
-            chain: Arc::new(ArcSwap::from_pointee(chain(entrants, options)?)),
+            chain: Arc::new(ArcSwap::from_pointee(chain(entrants, options, &figures)?)),
             policy: Arc::default(),
             node_rules: node_role.map(rbac::rules_of).unwrap_or_default().into(),
             cache,
             fed: watch::channel(false).0,
             in_place: Arc::new(Semaphore::new(IN_PLACE)),
             followed: Arc::new(Mutex::new(followed)),
-            figures: Arc::default(),
+            reloads: Arc::default(),
+            figures,
         })
     }
 
     pub fn register(&self, families: &mut Families) {
         if self.followed.lock().is_some() {
-            self.figures.register("authorization", families);
+            self.reloads.register("authorization", families);
         }
+        families.register_collector(Box::new(self.figures.clone()));
     }
 
     /// Follows the configuration file, until `shutdown`.
@@ -175,7 +220,7 @@ impl Authorizer {
                 text = followed.changed() => text,
             };
             let new = self.changed(&text, &options);
-            self.figures.count(new.is_ok());
+            self.reloads.count(new.is_ok());
             match new {
                 Ok(new) => {
                     self.chain.store(Arc::new(new));
@@ -189,19 +234,20 @@ impl Authorizer {
     }
 
     /// The chain that a file's new text says. Only webhooks may come and go.
-    fn changed(&self, text: &str, options: &AuthorizationOptions) -> anyhow::Result<Vec<Link>> {
+    fn changed(&self, text: &str, options: &AuthorizationOptions) -> anyhow::Result<Vec<Member>> {
         let entrants = config::parse(text).map_err(anyhow::Error::msg)?;
         let fixed = |mode: &AuthorizationMode| *mode != AuthorizationMode::Webhook;
         let mut new: Vec<AuthorizationMode> = entrants.iter().map(Entrant::mode).filter(fixed).collect();
-        let mut old: Vec<AuthorizationMode> = self.chain.load().iter().map(Link::mode).filter(fixed).collect();
+        let mut old: Vec<AuthorizationMode> =
+            self.chain.load().iter().map(|member| member.link.mode()).filter(fixed).collect();
         new.sort();
         old.sort();
         anyhow::ensure!(new == old, "authorizers other than webhooks can't be added or removed while the server runs");
-        chain(entrants, options)
+        chain(entrants, options, &self.figures)
     }
 
     fn has(&self, mode: AuthorizationMode) -> bool {
-        self.chain.load().iter().any(|link| link.mode() == mode)
+        self.chain.load().iter().any(|member| member.link.mode() == mode)
     }
 
     /// Whether the roles and bindings have been read once.
@@ -281,7 +327,11 @@ impl Authorizer {
             };
             match webhook.ask(spec).await {
                 Verdict::NoOpinion => from = place + 1,
-                verdict => return verdict.into(),
+                verdict => {
+                    let decision = verdict.into();
+                    chain[place].decided.note(&decision);
+                    return decision;
+                }
             }
         }
     }
@@ -290,7 +340,7 @@ impl Authorizer {
     /// allow it.
     fn walk<'c>(
         &self,
-        chain: &'c [Link],
+        chain: &'c [Member],
         from: usize,
         user: &User,
         ask: &Ask<'_>,
@@ -301,7 +351,7 @@ impl Authorizer {
         if user.in_group(MASTERS) {
             return allowed();
         }
-        for (place, link) in chain.iter().enumerate().skip(from) {
+        for (place, Member { link, decided }) in chain.iter().enumerate().skip(from) {
             let allows = match link {
                 Link::Mode(AuthorizationMode::AlwaysAllow) => true,
                 Link::Mode(AuthorizationMode::Rbac) => {
@@ -323,11 +373,16 @@ impl Authorizer {
                 Link::Abac(abac) => abac.allows(user, ask),
                 Link::Webhook(webhook) => match webhook.known(user, ask) {
                     Ok(Verdict::NoOpinion) => false,
-                    Ok(verdict) => return Step::Done(verdict.into()),
+                    Ok(verdict) => {
+                        let decision = verdict.into();
+                        decided.note(&decision);
+                        return Step::Done(decision);
+                    }
                     Err(spec) => return Step::Ask(webhook, spec, place),
                 },
             };
             if allows {
+                decided.allowed.one();
                 return allowed();
             }
         }
@@ -405,15 +460,12 @@ impl Authorizer {
         rules
     }
 
-    /// Whether `user` may ask for a path that is no resource; `verb` is the method in small letters.
-    pub async fn check_path(&self, user: &User, verb: &str, path: &str) -> Result<(), Status> {
-        let decision = self.decide(user, &Ask::Path { verb, path }, "").await;
-        if decision.allowed {
-            return Ok(());
-        }
-        let what = harmless(&format!("User {:?} cannot {verb} path {path:?}", user.name));
-        let message = format!("forbidden: {what}{}", decision.why());
-        Err(Status::forbidden("", "", "", message))
+    /// [`Authorizer::check`] for what a request is made for, which is counted.
+    pub async fn admits(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Result<(), Status> {
+        let began = Instant::now();
+        let decision = self.decide(user, ask, selected_node).await;
+        self.figures.attempted(&decision, began.elapsed());
+        decision.checked(user, ask)
     }
 
     /// Whether `user` may do what `request` asks.
@@ -421,25 +473,8 @@ impl Authorizer {
         self.check(user, &request.ask(), request.selected("spec.nodeName")).await
     }
 
-    /// Whether `user` may do what is asked of a resource; the error says what they may not.
+    /// Whether `user` may do what is asked; the error says what they may not.
     pub async fn check(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Result<(), Status> {
-        let decision = self.decide(user, ask, selected_node).await;
-        if decision.allowed {
-            return Ok(());
-        }
-        let Ask::Resource { verb, group, resource, subresource, name, namespace } = *ask else {
-            return Err(Status::forbidden("", "", "", "forbidden"));
-        };
-        let what = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
-        let place = if namespace.is_empty() {
-            "at the cluster scope".to_owned()
-        } else {
-            format!("in the namespace {namespace:?}")
-        };
-        let shown = if name.is_empty() { String::new() } else { format!(" {name:?}") };
-        let refused = format!("User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}", user.name);
-        let (object, refused) = (qualified(group, resource), harmless(&refused));
-        let message = format!("{object}{shown} is forbidden: {refused}{}", decision.why());
-        Err(Status::forbidden(group, resource, name, message))
+        self.decide(user, ask, selected_node).await.checked(user, ask)
     }
 }

@@ -246,6 +246,20 @@ pub enum AuthorizationMode {
     Webhook,
 }
 
+impl AuthorizationMode {
+    /// As flags and configurations have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AlwaysAllow => "AlwaysAllow",
+            Self::AlwaysDeny => "AlwaysDeny",
+            Self::Node => "Node",
+            Self::Rbac => "RBAC",
+            Self::Abac => "ABAC",
+            Self::Webhook => "Webhook",
+        }
+    }
+}
+
 /// What is looked at before a write.
 #[derive(Clone, Debug, Args)]
 pub struct AdmissionOptions {

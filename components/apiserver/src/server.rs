@@ -373,8 +373,9 @@ impl Front {
         let Some(mut wanted) = wanted? else {
             let verb = request.method().as_str().to_lowercase();
             self.seat(&user, &verb, What::Path(path), course).await?;
-            let checked = self.api.authorizer.check_path(&user, &verb, path).await;
-            self.decided(trail, &user, &Ask::Path { verb: &verb, path }, checked)?;
+            let ask = Ask::Path { verb: &verb, path };
+            let checked = self.api.authorizer.admits(&user, &ask, "").await;
+            self.decided(trail, &user, &ask, checked)?;
             course.reached = true;
             return Ok(self.describe(&request).await?);
         };
@@ -385,7 +386,8 @@ impl Front {
             let what = What::Resource { group, resource, subresource: &wanted.subresource, namespace };
             self.seat(&wanted.user, wanted.verb.as_str(), what, course).await?;
         }
-        let checked = self.api.authorizer.check_request(&wanted.user, &wanted).await;
+        let node = wanted.selected("spec.nodeName");
+        let checked = self.api.authorizer.admits(&wanted.user, &wanted.ask(), node).await;
         self.decided(trail, &wanted.user, &wanted.ask(), checked)?;
         if let Some(trail) = trail {
             wanted.annotations = trail.annotations.clone();
@@ -438,14 +440,15 @@ impl Front {
         if asked.resource.is_empty() || path.starts_with("/openapi/") {
             let verb = method.as_str().to_lowercase();
             self.seat(user, &verb, What::Path(path), course).await?;
-            let checked = self.api.authorizer.check_path(user, &verb, path).await;
-            return self.decided(trail, user, &Ask::Path { verb: &verb, path }, checked);
+            let ask = Ask::Path { verb: &verb, path };
+            let checked = self.api.authorizer.admits(user, &ask, "").await;
+            return self.decided(trail, user, &ask, checked);
         }
         let aggregate::path::Asked { verb, group, resource, namespace, name, .. } = asked;
         let what = What::Resource { group, resource, subresource: &asked.subresource, namespace };
         self.seat(user, verb, what, course).await?;
         let ask = Ask::Resource { verb, group, resource, subresource: &asked.subresource, name, namespace };
-        let checked = self.api.authorizer.check(user, &ask, "").await;
+        let checked = self.api.authorizer.admits(user, &ask, "").await;
         self.decided(trail, user, &ask, checked)
     }
 

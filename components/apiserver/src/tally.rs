@@ -8,6 +8,9 @@ use std::time::Duration;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
+/// The labels of a family that has none.
+pub(crate) const NO_LABELS: [(&str, &str); 0] = [];
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
@@ -175,7 +178,7 @@ pub(crate) mod tests {
         fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
             let mut teller = Teller(encoder);
             teller.tallies("a", "Some", [([("b", "c")], &self.0)])?;
-            teller.counts("none", "None", None::<(NoLabelSet, u64)>)
+            teller.counts("none", "None", None::<([(&str, &str); 0], u64)>)
         }
     }
 

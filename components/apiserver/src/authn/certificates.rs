@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::User;
+use super::figures::Figures;
 use crate::options::AuthenticationOptions;
 
 /// Certificates whose verdict is remembered; a signature check costs a hundred times what looking it up does.
@@ -58,13 +59,20 @@ impl Certificates {
         })
     }
 
-    /// The user of a connection, or the one that a front proxy on it speaks for.
-    pub fn user(&self, peer: &Peer, headers: &HeaderMap) -> Option<User> {
+    /// The user of a connection, or the one that a front proxy on it speaks for. For how long a certificate is good that stands
+    /// for its own user is noted in `figures`.
+    pub fn user(&self, peer: &Peer, headers: &HeaderMap, figures: &Figures) -> Option<User> {
         let verdict = self.verdict(peer)?;
-        if verdict.not_after < Timestamp::now() {
-            return None;
+        let left = verdict.not_after.duration_since(Timestamp::now());
+        if !left.is_negative()
+            && let Some(user) = verdict.proxy.then(|| self.headers.user(headers)).flatten()
+        {
+            return Some(user);
         }
-        verdict.proxy.then(|| self.headers.user(headers)).flatten().or(verdict.user)
+        if !self.clients.is_empty() {
+            figures.certificate(left.try_into().unwrap_or_default());
+        }
+        verdict.user.filter(|_| !left.is_negative())
     }
 
     fn verdict(&self, peer: &Peer) -> Option<Verdict> {

@@ -85,7 +85,8 @@ fn yes() -> bool {
 /// One who is asked.
 #[derive(Debug)]
 pub enum Entrant {
-    Mode(AuthorizationMode),
+    /// With its name.
+    Mode(AuthorizationMode, String),
     Webhook(WebhookConfig),
 }
 
@@ -93,7 +94,7 @@ impl Entrant {
     /// The kind of authorizer, which a reload may not add or take away unless it is a webhook.
     pub fn mode(&self) -> AuthorizationMode {
         match self {
-            Self::Mode(mode) => *mode,
+            Self::Mode(mode, _) => *mode,
             Self::Webhook(_) => AuthorizationMode::Webhook,
         }
     }
@@ -144,7 +145,7 @@ pub fn of_flags(options: &AuthorizationOptions) -> Result<Vec<Entrant>, String> 
             (AuthorizationMode::Abac, _) if options.policy_file.is_none() => {
                 return Err("authorization-mode ABAC's authorization policy file not passed".into());
             }
-            _ => Entrant::Mode(*mode),
+            _ => Entrant::Mode(*mode, mode.name().to_lowercase()),
         });
     }
     for (flag, given, mode) in [
@@ -209,7 +210,7 @@ pub fn parse(text: &str) -> Result<Vec<Entrant>, String> {
             }
             (_, Some(_)) => wrong
                 .push(format!("{path}.webhook: Invalid value: \"non-null\": may only be specified when type=Webhook")),
-            (mode, None) => entrants.push(Entrant::Mode(mode)),
+            (mode, None) => entrants.push(Entrant::Mode(mode, entry.name.clone())),
         }
     }
     if wrong.is_empty() { Ok(entrants) } else { Err(wrong.join(", ")) }

@@ -108,10 +108,7 @@ impl Front {
         let authorizer = &self.api.authorizer;
         if !way.on.is_empty() {
             let verb = format!("{}{}", way.on, asked.verb);
-            match asked.ask(&verb) {
-                Ask::Path { verb, path } => authorizer.check_path(&way.requestor, verb, path).await?,
-                ask @ Ask::Resource { .. } => authorizer.check(&way.requestor, &ask, "").await?,
-            }
+            authorizer.check(&way.requestor, &asked.ask(&verb), "").await?;
         }
         for needs in &way.needs {
             if let Some(instead) = &needs.instead
