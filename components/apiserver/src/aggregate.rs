@@ -56,7 +56,11 @@ pub struct Aggregator {
     cache: Cache,
     client: Client,
     known: Arc<RwLock<Arc<Known>>>,
+    lost: Arc<RwLock<Lost>>,
 }
+
+/// How often servers were there and then not any more, by the names of their APIServices and why.
+pub type Lost = BTreeMap<(String, &'static str), u64>;
 
 impl Aggregator {
     pub fn new(cache: Cache, options: &AuthenticationOptions) -> Self {
@@ -64,12 +68,24 @@ impl Aggregator {
             (Some(certificate), Some(key)) => Client::with_identity(certificate.clone(), key.clone()),
             _ => Client::default(),
         };
-        Self { cache, client, known: Arc::default() }
+        Self { cache, client, known: Arc::default(), lost: Arc::default() }
     }
 
     /// What other servers serve, as far as is known.
     pub fn known(&self) -> Arc<Known> {
         self.known.read().clone()
+    }
+
+    /// The names of all APIServices, and whether their servers answered when they were last looked at.
+    pub fn availability(&self) -> Vec<(String, bool)> {
+        let services = self.cache.all(GROUP, RESOURCE);
+        let read = services.values().filter_map(|entry| entry.object());
+        read.map(|service| (service.name().to_owned(), is_available(&service))).collect()
+    }
+
+    /// How often servers were lost.
+    pub fn lost(&self) -> Lost {
+        self.lost.read().clone()
     }
 
     /// The APIService of another server that a path belongs to.

@@ -103,7 +103,9 @@ impl Flow {
             sorted: Some((found.uid, level.uid().to_owned())),
             _seat: Held::OfLevel { _seat: None },
         });
-        sorted._seat = Held::OfLevel { _seat: Some(level.seat((&found.name, &found.distinguisher)).await?) };
+        let mut seat = level.seat((&found.name, &found.distinguisher)).await?;
+        seat.watch = digest.verb == "watch";
+        sorted._seat = Held::OfLevel { _seat: Some(seat) };
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod acting;
 mod checks;
 mod deadline;
+mod facts;
 #[cfg(test)]
 mod families_tests;
 mod figures;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -58,6 +59,7 @@ use crate::routes;
 use crate::storage::Etcd;
 use crate::{aggregate, authn, bootstrap, definitions, identity, negotiate, policy, render, request, services};
 use checks::Conditions;
+use facts::Facts;
 pub(crate) use figures::Running;
 use figures::{Figures, Ongoing};
 use peak::Executing;
@@ -174,6 +176,8 @@ impl Server {
         metrics.register(|families| api.admission.register(families));
         let seats = options.max_requests_inflight + options.max_mutating_requests_inflight;
         let inflight = InFlight::new(options.max_requests_inflight, options.max_mutating_requests_inflight);
+        let facts = Facts { aggregator: aggregator.clone(), failures: listener.failures() };
+        metrics.register(|families| families.register_collector(Box::new(facts)));
         let flow = options.enable_priority_and_fairness.then(|| Flow::new(cache.clone(), seats));
         if let Some(flow) = flow.clone() {
             metrics.register(|families| flow.register(families));
@@ -271,6 +275,7 @@ impl Service<Request<Incoming>> for Front {
                     Some(limit) => {
                         let answer =
                             tokio::time::timeout(limit, front.answer(request, wanted, &mut course, &mut trail)).await;
+                        course.late = answer.is_err();
                         answer.unwrap_or_else(|_| Err(deadline::passed().into()))
                     }
                     None => front.answer(request, wanted, &mut course, &mut trail).await,
@@ -291,7 +296,7 @@ impl Service<Request<Incoming>> for Front {
                     Refusal::Said(Status { message: message.to_owned(), ..Status::internal("") }).response()
                 }
             };
-            let Course { seat, ongoing, reached, dropped, executing } = course;
+            let Course { seat, ongoing, reached, dropped, executing, late } = course;
             if let Some(seat) = seat {
                 seat.write(answer.headers_mut());
             }
@@ -301,9 +306,17 @@ impl Service<Request<Incoming>> for Front {
                 warnings.write(answer.headers_mut());
             }
             if let Ok(Some(limit)) = limit {
-                answer = deadline::bound(answer, began + limit);
+                let cut = ongoing.as_ref().map(Ongoing::cut);
+                answer = deadline::bound(answer, began + limit, || {
+                    if let Some(cut) = cut {
+                        cut();
+                    }
+                });
             }
             if let Some(ongoing) = ongoing {
+                if late {
+                    ongoing.terminated(StatusCode::GATEWAY_TIMEOUT);
+                }
                 if reached {
                     answer = ongoing.answered(answer);
                 } else if dropped {
@@ -496,6 +509,8 @@ struct Course {
     reached: bool,
     /// Whether there was no seat for it.
     dropped: bool,
+    /// Whether it took too long.
+    late: bool,
     executing: Option<Executing>,
 }
 

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -82,6 +83,20 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     tls: Option<Tls>,
+    failures: Arc<Failures>,
+}
+
+/// Connections of one listener that came to nothing.
+#[derive(Debug, Default)]
+pub struct Failures {
+    handshakes: AtomicU64,
+}
+
+impl Failures {
+    /// TLS handshakes that failed or took too long.
+    pub fn handshakes(&self) -> u64 {
+        self.handshakes.load(Ordering::Relaxed)
+    }
 }
 
 impl Listener {
@@ -90,7 +105,7 @@ impl Listener {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
         let socket = TcpListener::bind(address).await.map_err(named)?;
         let address = socket.local_addr().map_err(named)?;
-        Ok(Self { socket, address, tls })
+        Ok(Self { socket, address, tls, failures: Arc::default() })
     }
 
     /// Binds `address`, which other processes may have bound in the same way: the kernel shares connections out.
@@ -105,7 +120,12 @@ impl Listener {
         };
         let socket = bind().map_err(named)?;
         let address = socket.local_addr().map_err(named)?;
-        Ok(Self { socket, address, tls })
+        Ok(Self { socket, address, tls, failures: Arc::default() })
+    }
+
+    /// Where failures are counted, also while it serves.
+    pub fn failures(&self) -> Arc<Failures> {
+        self.failures.clone()
     }
 
     /// The address that clients reach, with the real port.
@@ -148,9 +168,13 @@ impl Listener {
                 },
             };
             let (tls, protocol, shutdown) = (self.tls.clone(), protocol.clone(), shutdown.clone());
+            let failures = self.failures.clone();
             connections.spawn(async move {
-                if let Some((transport, peer)) = greet(stream, address, tls).await {
-                    protocol.run(transport, peer, shutdown).await;
+                match greet(stream, address, tls).await {
+                    Some((transport, peer)) => protocol.run(transport, peer, shutdown).await,
+                    None => {
+                        failures.handshakes.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 drop(slot);
             });
@@ -289,6 +313,26 @@ mod tests {
     fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    #[tokio::test]
+    async fn handshakes_that_fail_are_counted() {
+        let identity = crate::tls::Identity::made("localhost").unwrap();
+        let tls = Tls::new(crate::tls::TlsOptions::http(identity, crate::tls::ClientAuth::None)).unwrap();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Some(tls)).await.unwrap();
+        let (address, failures, shutdown) = (listener.address(), listener.failures(), CancellationToken::new());
+        let service = hyper::service::service_fn(|_: Request<Incoming>| async {
+            Ok::<_, Infallible>(Response::new(Full::new(bytes::Bytes::new())))
+        });
+        let serving = tokio::spawn(listener.serve(service, Limits::default(), shutdown.clone()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut rest = Vec::new();
+        // An end or a reset: either comes when the server is done with it.
+        let _ = stream.read_to_end(&mut rest).await;
+        shutdown.cancel();
+        serving.await.unwrap();
+        assert_eq!(failures.handshakes(), 1);
     }
 
     #[tokio::test]

@@ -44,6 +44,9 @@ impl Aggregator {
             for (service, (condition, found)) in due.iter().zip(futures::future::join_all(looks).await) {
                 looked.insert(service.name().to_owned(), Instant::now());
                 note(&mut known, service, condition.0, found);
+                if is_available(service) && !condition.0 {
+                    *self.lost.write().entry((service.name().to_owned(), condition.1)).or_default() += 1;
+                }
                 if let Err(error) = report(&api, service, &condition).await {
                     tracing::debug!(%error, service = service.name(), "its condition could not be written");
                 }

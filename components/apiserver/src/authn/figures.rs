@@ -37,7 +37,7 @@ const USERS: [&str; 7] =
 
 /// What was found out about who makes a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Found<'a> {
+pub enum Found<'a> {
     User(&'a str),
     Nobody,
     Wrong,

@@ -241,3 +241,65 @@ fn of_watches(teller: &mut Teller<'_>, watched: &BTreeMap<[String; 3], Arc<Watch
     let help = "How long watches took to tell all that was there when they began";
     teller.tallies("apiserver_watch_list_duration_seconds", help, initial.filter(|(_, tally)| tally.count() > 0))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+    use serde_json::json;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::{Entry, Map};
+    use super::*;
+    use crate::options::Options;
+    use crate::registry;
+    use crate::storage::Etcd;
+    use crate::tally::tests::lines;
+
+    #[tokio::test]
+    async fn what_happens_to_a_resource_is_told() {
+        let options = Options::parse_from(["x", "--etcd-servers=http://127.0.0.1:1"]);
+        let (cache, _follow) = Cache::new(Etcd::new(&options).unwrap(), CancellationToken::new());
+        let (index, spec) = registry::find("apps", "v1", "deployments").unwrap();
+        let resource = cache.resource(index).unwrap();
+        resource.reset(Map::new(), 3);
+        let object = json!({"metadata": {"namespace": "n", "name": "a"}}).to_string();
+        let entry = Arc::new(Entry::new(spec, object.as_bytes(), 4).unwrap());
+        resource.apply("n/a", 4, Some(entry.clone()));
+        resource.apply("n/a", 4, Some(entry));
+        cache.listed(index, 7, 5);
+        cache.began(index, 6);
+        cache.terminated(index);
+        cache.reach_for(index, 0).await.unwrap();
+        assert!(cache.list_consistent(index).await.is_err(), "there is no etcd");
+        let watched = cache.watched(spec);
+        watched.sent(1024);
+        watched.sent(3000);
+        cache.watched(spec).began(Scope::Namespace, Duration::from_millis(60));
+        let lines = lines(Figures(cache));
+        let of = "group=\"apps\",resource=\"deployments\"";
+        let versioned = "group=\"apps\",version=\"v1\",resource=\"deployments\"";
+        for line in [
+            format!("apiserver_storage_events_received_total{{{of}}} 2"),
+            format!("apiserver_watch_cache_events_received_total{{{of}}} 2"),
+            format!("apiserver_watch_cache_events_dispatched_total{{{of}}} 1"),
+            format!("apiserver_watch_cache_initializations_total{{{of}}} 1"),
+            format!("apiserver_init_events_total{{{of}}} 6"),
+            format!("apiserver_terminated_watchers_total{{{of}}} 1"),
+            format!("apiserver_cache_list_total{{{of},index=\"\"}} 1"),
+            format!("apiserver_cache_list_fetched_objects_total{{{of},index=\"\"}} 7"),
+            format!("apiserver_cache_list_returned_objects_total{{{of}}} 5"),
+            format!("apiserver_watch_cache_consistent_read_total{{{of},success=\"false\",fallback=\"false\"}} 1"),
+            format!("apiserver_watch_cache_resource_version{{{of}}} 0"),
+            format!("watch_cache_capacity{{{of}}} 102400"),
+            format!("apiserver_watch_events_total{{{versioned}}} 2"),
+            format!("apiserver_watch_events_sizes_bucket{{le=\"1024.0\",{versioned}}} 1"),
+            format!("apiserver_watch_events_sizes_bucket{{le=\"131072.0\",{versioned}}} 2"),
+            format!("apiserver_watch_list_duration_seconds_bucket{{le=\"0.1\",{versioned},scope=\"namespace\"}} 1"),
+        ] {
+            assert!(lines.contains(&line), "{line}\n{}", lines.join("\n"));
+        }
+        assert!(!lines.iter().any(|line| line.contains("pods")), "nothing happened to others");
+    }
+}

@@ -39,6 +39,13 @@ struct Refused {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Executed {
+    priority_level: String,
+    flow_schema: String,
+    r#type: &'static str,
+}
+
 type Number = Gauge<f64, AtomicU64>;
 type Times<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -60,7 +67,7 @@ pub struct Figures {
     executing: Family<OfSchema, Gauge>,
     seats: Family<OfSchema, Gauge>,
     waited: Times<Waited>,
-    executed: Times<OfSchema>,
+    executed: Times<Executed>,
 }
 
 impl Default for Figures {
@@ -173,10 +180,13 @@ impl Figures {
         self.seats.get_or_create(key).inc();
     }
 
-    pub(super) fn ends(&self, key: &OfSchema, seconds: f64) {
+    /// A request has given its seat back; a watch does when it begins.
+    pub(super) fn ends(&self, key: &OfSchema, watch: bool, seconds: f64) {
         self.executing.get_or_create(key).dec();
         self.seats.get_or_create(key).dec();
-        self.executed.get_or_create(key).observe(seconds);
+        let OfSchema { priority_level, flow_schema } = key.clone();
+        let r#type = if watch { "watch" } else { "regular" };
+        self.executed.get_or_create(&Executed { priority_level, flow_schema, r#type }).observe(seconds);
     }
 }
 

@@ -66,12 +66,14 @@ pub struct Seat {
     level: Arc<Level>,
     /// Whose it is since when; nobody's once it has been given back.
     held: Option<(OfSchema, Instant)>,
+    /// Whether it is a watch that has it.
+    pub watch: bool,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some((key, since)) = self.held.take() {
-            self.level.figures.ends(&key, since.elapsed().as_secs_f64());
+            self.level.figures.ends(&key, self.watch, since.elapsed().as_secs_f64());
         }
         self.level.free();
     }
@@ -116,7 +118,7 @@ impl Level {
                 state.used += 1;
                 state.wanted(arrived);
                 drop(state);
-                let mut seat = Seat { level: self.clone(), held: None };
+                let mut seat = Seat { level: self.clone(), held: None, watch: false };
                 seat.take(&key);
                 self.figures.waited(&key, 0.0, true);
                 return Ok(seat);
@@ -177,7 +179,7 @@ impl Level {
                 next
             };
             // The seat of one who has just gone away is given back as it is dropped here, and is for the next.
-            drop(next.send(Seat { level: self.clone(), held: None }));
+            drop(next.send(Seat { level: self.clone(), held: None, watch: false }));
         }
     }
 

@@ -62,12 +62,13 @@ pub fn passed() -> Status {
 }
 
 /// An answer whose body ends at `deadline`, done or not: who reads slowly shall not keep alive what is sent for ever.
-pub fn bound(answer: Response<Body>, deadline: Instant) -> Response<Body> {
+/// `cut` is called when that happens.
+pub fn bound(answer: Response<Body>, deadline: Instant, cut: impl FnOnce() + Send + 'static) -> Response<Body> {
     // What is there as a whole has been made already.
     if answer.body().is_end_stream() || answer.body().size_hint().exact().is_some() {
         return answer;
     }
-    answer.map(|body| Bounded::new(body, deadline).boxed_unsync())
+    answer.map(|body| Bounded::new(body, deadline, cut).boxed_unsync())
 }
 
 /// What a body and its clock share.
@@ -84,7 +85,7 @@ struct Bounded {
 }
 
 impl Bounded {
-    fn new(body: Body, deadline: Instant) -> Self {
+    fn new(body: Body, deadline: Instant, cut: impl FnOnce() + Send + 'static) -> Self {
         let shared = Arc::new(Mutex::new(Shared { body: Some(body), waiting: None }));
         let own = shared.clone();
         // A client that takes nothing more leaves its body unasked, so that the time must pass beside it.
@@ -92,6 +93,7 @@ impl Bounded {
             tokio::time::sleep_until(deadline).await;
             let Shared { body, waiting } = std::mem::take(&mut *own.lock());
             drop(body);
+            cut();
             if let Some(waiting) = waiting {
                 waiting.wake();
             }
@@ -129,6 +131,8 @@ impl Drop for Bounded {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use futures::StreamExt;
     use http_body_util::StreamBody;
 
@@ -195,7 +199,14 @@ mod tests {
             Response::new(StreamBody::new(frames).boxed_unsync())
         };
         // One that is waited for, and one that nobody asks.
-        let (mut waited, unasked) = (bound(body(), Instant::now() + kept), bound(body(), Instant::now() + kept));
+        let cut = Arc::new(AtomicU64::new(0));
+        let limited = |body| {
+            let cut = cut.clone();
+            bound(body, Instant::now() + kept, move || {
+                cut.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let (mut waited, unasked) = (limited(body()), limited(body()));
         assert_eq!(Arc::strong_count(&held), 3);
         assert!(waited.body_mut().frame().await.unwrap().is_ok());
         let error = waited.body_mut().frame().await.unwrap().unwrap_err();
@@ -205,7 +216,8 @@ mod tests {
             tokio::task::yield_now().await;
         }
         drop((waited, unasked));
-        let whole = bound(Response::new(kinit_serving::full("a")), Instant::now());
+        assert_eq!(cut.load(Ordering::Relaxed), 2);
+        let whole = bound(Response::new(kinit_serving::full("a")), Instant::now(), || panic!("it is whole"));
         assert_eq!(whole.into_body().collect().await.unwrap().to_bytes(), "a");
     }
 }

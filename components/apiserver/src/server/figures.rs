@@ -3,7 +3,7 @@
 //! A request finds its [`Row`] once, when it begins; all families are written from the rows when somebody reads them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use super::peak::{Executing, Kind, Peak};
 use crate::request::{Delays, ResourceRequest, STREAMS, Verb};
+use crate::tally::{Count, Teller};
 
 /// Upstream's bounds of durations, in seconds.
 const SECONDS: [f64; 23] = [
@@ -178,6 +179,10 @@ struct Row {
     running: AtomicI64,
     /// Whether it is an API that is on its way out.
     deprecated: AtomicBool,
+    /// Answers that came instead of those that were asked for, by their codes: there were too many, or it took too long.
+    terminations: Mutex<Vec<(u16, u64)>>,
+    /// Answers that were cut off.
+    aborts: Count,
 }
 
 impl Row {
@@ -192,6 +197,8 @@ impl Row {
             sizes: sized.then(|| Histogram::new(BYTES)),
             running: AtomicI64::new(0),
             deprecated: AtomicBool::new(false),
+            terminations: Mutex::default(),
+            aborts: Count::default(),
         }
     }
 
@@ -200,6 +207,14 @@ impl Row {
         match endings.iter_mut().find(|(own, _)| *own == ending) {
             Some((_, count)) => *count += 1,
             None => endings.push((ending, 1)),
+        }
+    }
+
+    fn terminated(&self, code: StatusCode) {
+        let mut terminations = self.terminations.lock();
+        match terminations.iter_mut().find(|(own, _)| *own == code.as_u16()) {
+            Some((_, count)) => *count += 1,
+            None => terminations.push((code.as_u16(), 1)),
         }
     }
 
@@ -320,7 +335,26 @@ impl Collector for Figures {
         let help = "The version that this is, which is always 1";
         let mut family = encoder.encode_descriptor("kubernetes_build_info", help, None, MetricType::Gauge)?;
         ConstGauge::new(1i64).encode(family.encode_family(&crate::discovery::build_labels())?)?;
-        self.peak.encode(&mut encoder)
+        self.peak.encode(&mut encoder)?;
+        let mut teller = Teller(encoder);
+        let mut terminations = BTreeMap::new();
+        let mut aborts = BTreeMap::new();
+        // Trials are not told apart here.
+        for (about, row) in rows.iter() {
+            for (code, count) in row.terminations.lock().iter() {
+                *terminations.entry((about.labels(), [("code", code.to_string())])).or_default() += count;
+            }
+            if row.aborts.told() > 0 {
+                let [labels @ .., _] = about.labels();
+                *aborts.entry(labels).or_default() += row.aborts.told();
+            }
+        }
+        teller.counts(
+            "apiserver_request_terminations",
+            "Requests that the server ended to save itself",
+            terminations,
+        )?;
+        teller.counts("apiserver_request_aborts", "Answers that were cut off because they took too long", aborts)
     }
 }
 
@@ -366,8 +400,20 @@ impl Ongoing {
         self.delays.add(waited);
     }
 
+    /// It was answered so that the server may go on.
+    pub fn terminated(&self, code: StatusCode) {
+        self.row.terminated(code);
+    }
+
+    /// What is to be called if its answer is cut off.
+    pub fn cut(&self) -> impl FnOnce() + Send + use<> {
+        let row = self.row.clone();
+        move || row.aborts.one()
+    }
+
     /// It was turned away because there were too many.
     pub fn dropped(self) {
+        self.terminated(StatusCode::TOO_MANY_REQUESTS);
         self.row.count((StatusCode::TOO_MANY_REQUESTS.as_u16(), ""));
     }
 

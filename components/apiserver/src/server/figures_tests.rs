@@ -138,7 +138,18 @@ async fn what_lasts_is_open_until_its_end() {
     assert!(open(0) && text(&figures).contains("scope=\"cluster\",component=\"apiserver\",code=\"200\""));
     let listed = begin(&figures, &Method::GET, "/api/v1/nodes", &[]).unwrap();
     listed.dropped();
+    let late = begin(&figures, &Method::GET, "/api/v1/nodes", &[]).unwrap();
+    late.terminated(StatusCode::GATEWAY_TIMEOUT);
+    late.cut()();
     let text = text(&figures);
+    let of = "verb=\"LIST\",group=\"\",version=\"v1\",resource=\"nodes\",subresource=\"\",scope=\"cluster\"";
+    for line in [
+        format!("apiserver_request_terminations_total{{{of},component=\"apiserver\",code=\"429\"}} 1\n"),
+        format!("apiserver_request_terminations_total{{{of},component=\"apiserver\",code=\"504\"}} 1\n"),
+        format!("apiserver_request_aborts_total{{{of}}} 1\n"),
+    ] {
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
     assert!(text.contains("verb=\"LIST\"") && text.contains("code=\"429\",system_client=\"\"} 1"), "{text}");
 }
 
