@@ -235,21 +235,21 @@ impl Authenticator {
             }
         }
         let api = self.tokens.audiences();
-        if !audiences.is_empty() && !audiences.iter().any(|wanted| api.contains(wanted)) {
-            return None;
-        }
-        // None of those that follow knows of audiences, so what they vouch for is for the API's own.
+        // None of these knows of audiences, so what they vouch for is for the API's own.
         let good_for: Vec<String> = audiences.iter().filter(|wanted| api.contains(wanted)).cloned().collect();
-        let known = self.token_file.user(token);
-        let known =
-            known.or_else(|| bootstrap::user(token, cache, jiff::Timestamp::now()).filter(|_| self.bootstrap_tokens));
-        if let Some(user) = known {
-            return Some((user.authenticated(), good_for, REMEMBERED_FOR));
+        if audiences.is_empty() || !good_for.is_empty() {
+            let known = self.token_file.user(token);
+            let known = known
+                .or_else(|| bootstrap::user(token, cache, jiff::Timestamp::now()).filter(|_| self.bootstrap_tokens));
+            if let Some(user) = known {
+                return Some((user.authenticated(), good_for, REMEMBERED_FOR));
+            }
+            if let Some(user) = self.issued(token).await {
+                return Some((user.authenticated(), good_for, REMEMBERED_FOR));
+            }
         }
-        if let Some(user) = self.issued(token).await {
-            return Some((user.authenticated(), good_for, REMEMBERED_FOR));
-        }
-        match self.webhook.as_ref()?.user(token, audiences).await {
+        let wanted = if audiences.is_empty() { api } else { audiences };
+        match self.webhook.as_ref()?.user(token, wanted, api).await {
             Ok(found) => found.map(|(user, audiences)| (user.authenticated(), audiences, self.webhook_ttl)),
             Err(reason) => {
                 tracing::warn!(reason, "the webhook for tokens gave no answer");

@@ -37,20 +37,26 @@ impl TokenWebhook {
         Ok(Some(Self { remote: Remote::load(file)?, version: options.version.clone() }))
     }
 
-    /// The token's user and the audiences that the token is for; `None` if the webhook knows nobody of it.
-    pub async fn user(&self, token: &str, audiences: &[String]) -> Result<Option<(User, Vec<String>)>, String> {
+    /// The token's user and those of `audiences` that the token is for; `None` if the webhook knows nobody of it, or none of
+    /// them. `api` are the API's own audiences, which count where the webhook says nothing of any.
+    pub async fn user(
+        &self,
+        token: &str,
+        audiences: &[String],
+        api: &[String],
+    ) -> Result<Option<(User, Vec<String>)>, String> {
         let version = format!("authentication.k8s.io/{}", self.version);
         let mut review = json!({"kind": "TokenReview", "apiVersion": version, "metadata": {}, "spec": {"token": token}, "status": {}});
         if !audiences.is_empty() {
             review["spec"]["audiences"] = json!(audiences);
         }
         let answer = self.remote.ask(&review, TIMEOUT).await?;
-        read(&answer["status"], audiences)
+        read(&answer["status"], audiences, api)
     }
 }
 
 /// Reads the answer's status.
-fn read(status: &Value, audiences: &[String]) -> Result<Option<(User, Vec<String>)>, String> {
+fn read(status: &Value, audiences: &[String], api: &[String]) -> Result<Option<(User, Vec<String>)>, String> {
     if status["authenticated"] != true {
         return match status["error"].as_str().unwrap_or_default() {
             "" => Ok(None),
@@ -62,10 +68,8 @@ fn read(status: &Value, audiences: &[String]) -> Result<Option<(User, Vec<String
     };
     // Who says nothing of audiences has not looked at them, and vouches for the API's own alone.
     let told = list(&status["audiences"]);
-    let common: Vec<String> = match told.is_empty() {
-        true => audiences.to_vec(),
-        false => audiences.iter().filter(|audience| told.contains(audience)).cloned().collect(),
-    };
+    let vouched = if told.is_empty() { api } else { &told };
+    let common: Vec<String> = audiences.iter().filter(|audience| vouched.contains(audience)).cloned().collect();
     if common.is_empty() && !audiences.is_empty() {
         return Ok(None);
     }
@@ -84,17 +88,22 @@ mod tests {
     fn an_answer_names_a_user_for_common_audiences() {
         let own = ["api".to_owned()];
         let good = json!({"authenticated": true, "user": {"username": "ann", "groups": ["a"], "extra": {"k": ["v"]}}});
-        let (user, audiences) = read(&good, &own).unwrap().unwrap();
+        let (user, audiences) = read(&good, &own, &own).unwrap().unwrap();
         assert_eq!((user.name.as_str(), user.extra["k"].as_slice()), ("ann", &["v".to_owned()][..]));
         assert_eq!(audiences, own);
         let with = |audiences: Value| {
             let mut status = good.clone();
             status["audiences"] = audiences;
-            read(&status, &own).unwrap()
+            read(&status, &own, &own).unwrap()
         };
         assert!(with(json!(["api", "x"])).is_some());
         assert!(with(json!(["x"])).is_none());
-        assert_eq!(read(&json!({"authenticated": false}), &own), Ok(None));
-        assert_eq!(read(&json!({"error": "no"}), &own), Err("no".into()));
+        let others = ["x".to_owned(), "y".to_owned()];
+        assert!(read(&good, &others, &own).unwrap().is_none(), "it vouches for the API's own alone");
+        let mut told = good.clone();
+        told["audiences"] = json!(["x"]);
+        assert_eq!(read(&told, &others, &own).unwrap().unwrap().1, ["x"]);
+        assert_eq!(read(&json!({"authenticated": false}), &own, &own), Ok(None));
+        assert_eq!(read(&json!({"error": "no"}), &own, &own), Err("no".into()));
     }
 }

@@ -42,7 +42,7 @@ impl Api {
         let attributes = Attributes::new(Operation::Create, request, "", None);
         self.ask(&attributes, &mut object).await?;
         validate::review(request.spec.group(), request.spec.kind(), &object).map_err(nameless)?;
-        if request.spec.group() == "authorization.k8s.io" && resource != "selfsubjectrulesreviews" {
+        if !matches!(resource, "selfsubjectrulesreviews" | "selfsubjectreviews") {
             fields::note(request, None, &mut object, &now(), None);
         }
         let resource_kind = (request.spec.group(), request.spec.version(), request.spec.kind());
