@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueEnum};
 use ipnet::IpNet;
 use kinit_flags::Common;
-use kinit_serving::tls::{CertificateFlags, TlsFlags};
+use kinit_serving::tls::{ServingFlags, TlsFlags};
 
 mod address;
 mod foreign;
@@ -33,7 +33,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "/var/run/kubernetes")]
     pub cert_dir: String,
     #[command(flatten)]
-    pub certificate: CertificateFlags,
+    pub serving: ServingFlags,
     #[command(flatten)]
     pub etcd: EtcdOptions,
     #[command(flatten)]

@@ -94,7 +94,7 @@ impl Server {
             addresses: &[options.kubernetes_service_ip()],
             bind: options.bind_address,
         };
-        let identity = options.certificate.identity(&options.cert_dir, &holder, jiff::Timestamp::now());
+        let identity = options.serving.identity(&options.cert_dir, &holder, jiff::Timestamp::now());
         let identity = identity.context("error creating self-signed certificates")?;
         let authentication = &options.authentication;
         let authorities = [&authentication.client_ca_file, &authentication.requestheader_client_ca_file];
@@ -103,6 +103,7 @@ impl Server {
         options.foreign.settle()?;
         let mut tls = TlsOptions::http(identity, client_auth);
         options.tls.apply(&mut tls);
+        tls.sni.clone_from(&options.serving.tls_sni_cert_key);
         let tls = Tls::new(tls).context("the serving certificate, --tls-cipher-suites and --tls-min-version")?;
         let authenticator = Authenticator::new(&named_users(&options))?;
         let admission = Admission::new(&options.admission)?;
@@ -216,7 +217,7 @@ impl Server {
             address: advertised(&options, address),
             security: transport_security(&options.strict_transport_security_directives),
         };
-        listener.serve(front, Limits::default(), shutdown).await;
+        listener.serve(front, options.serving.limits(), shutdown).await;
         while tasks.join_next().await.is_some() {}
         Ok(())
     }

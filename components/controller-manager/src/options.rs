@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use kinit_flags::Common;
 use kinit_runtime::leader::{Candidate, Times};
-use kinit_serving::tls::{CertificateFlags, TlsFlags};
+use kinit_serving::tls::{ServingFlags, TlsFlags};
 
 mod foreign;
 
@@ -107,7 +107,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "")]
     pub cert_dir: String,
     #[command(flatten)]
-    pub certificate: CertificateFlags,
+    pub serving: ServingFlags,
     #[command(flatten)]
     pub election: Election,
     #[command(flatten)]

@@ -139,12 +139,13 @@ impl Server {
             addresses: &local,
             bind: address.ip(),
         };
-        let identity = options.certificate.identity(&options.cert_dir, &holder, jiff::Timestamp::now())?;
+        let identity = options.serving.identity(&options.cert_dir, &holder, jiff::Timestamp::now())?;
         let mut tls = TlsOptions::http(identity, ClientAuth::None);
         options.tls.apply(&mut tls);
+        tls.sni.clone_from(&options.serving.tls_sni_cert_key);
         let tls = Tls::new(tls)?;
         let listener = Listener::bind(address, Some(tls)).await?;
-        tokio::spawn(serve(listener, self.flags, shutdown.clone()));
+        tokio::spawn(serve(listener, options.serving.limits(), self.flags, shutdown.clone()));
         let client = kinit_runtime::from_kubeconfig(&options.kubeconfig).await?;
         let config = config_of(&options).await?;
         let mut work = shutdown.clone();
@@ -199,7 +200,7 @@ fn not_found() -> http::Response<kinit_serving::Body> {
     kinit_serving::text(http::StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-async fn serve(listener: Listener, flags: Flags, shutdown: CancellationToken) {
+async fn serve(listener: Listener, limits: Limits, flags: Flags, shutdown: CancellationToken) {
     let health = Arc::new(Health::new());
     let metrics = Metrics::default();
     let paths = ["/healthz", "/livez", "/metrics", "/metrics/slis", "/readyz"];
@@ -209,5 +210,5 @@ async fn serve(listener: Listener, flags: Flags, shutdown: CancellationToken) {
         let answer = answer.unwrap_or_else(|| show(&request, (&health, &metrics), &pages));
         async move { Ok::<_, Infallible>(answer) }
     });
-    listener.serve(hyper_util::service::TowerToHyperService::new(service), Limits::default(), shutdown).await;
+    listener.serve(hyper_util::service::TowerToHyperService::new(service), limits, shutdown).await;
 }

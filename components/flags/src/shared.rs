@@ -50,11 +50,9 @@ pub const VERSIONS: &[Row] = &[
 /// The secure port, but for its address, its certificate, and what TLS is spoken.
 pub const SERVING: &[Row] = &[
     only("disable-http2-serving", OFF, "a client that wants HTTP/1.1 offers that alone"),
-    idle("http2-max-streams-per-connection", "a connection has as many streams as the protocol's library lets"),
     only("permit-address-sharing", OFF, "one process listens at an address"),
     only("permit-port-sharing", OFF, "one process listens at a port"),
     CURVES,
-    only("tls-sni-cert-key", NONE, "one certificate is served; have it name all of the server's names"),
 ];
 
 /// The key exchanges of TLS.

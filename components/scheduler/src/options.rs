@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 use kinit_flags::Common;
-use kinit_serving::tls::{CertificateFlags, TlsFlags};
+use kinit_serving::tls::{ServingFlags, TlsFlags};
 
 mod foreign;
 
@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "")]
     pub cert_dir: String,
     #[command(flatten)]
-    pub certificate: CertificateFlags,
+    pub serving: ServingFlags,
     /// Whether to wait for the Lease kube-system/kube-scheduler
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub leader_elect: Option<bool>,

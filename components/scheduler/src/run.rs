@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use kinit_runtime::leader::{self, Candidate};
 use kinit_serving::health::{Health, Scope};
-use kinit_serving::listener::{Limits, Listener, Peer};
+use kinit_serving::listener::{Listener, Peer};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Holder, Tls, TlsOptions};
 use kinit_serving::zpages::{Flags, Pages};
@@ -96,12 +96,14 @@ impl Server {
             addresses: &local,
             bind: self.options.bind_address,
         };
-        let identity = self.options.certificate.identity(&self.options.cert_dir, &holder, jiff::Timestamp::now())?;
+        let identity = self.options.serving.identity(&self.options.cert_dir, &holder, jiff::Timestamp::now())?;
         let mut tls = TlsOptions::http(identity, ClientAuth::None);
         self.options.tls.apply(&mut tls);
+        tls.sni.clone_from(&self.options.serving.tls_sni_cert_key);
         let tls = Tls::new(tls)?;
         let address = SocketAddr::new(self.options.bind_address, self.options.secure_port);
         let listener = Listener::bind(address, Some(tls)).await?;
+        let limits = self.options.serving.limits();
         let health = Health::new();
         let synced = synced.clone();
         health.add("scheduler-informers-synced", Scope::Ready, move || {
@@ -117,8 +119,7 @@ impl Server {
         });
         let service = hyper_util::service::TowerToHyperService::new(service);
         Ok(move |shutdown| {
-            let serving: futures::future::BoxFuture<'static, ()> =
-                Box::pin(listener.serve(service, Limits::default(), shutdown));
+            let serving: futures::future::BoxFuture<'static, ()> = Box::pin(listener.serve(service, limits, shutdown));
             serving
         })
     }

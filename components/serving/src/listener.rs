@@ -194,7 +194,8 @@ async fn greet(stream: TcpStream, address: SocketAddr, tls: Option<Tls>) -> Opti
     let Some(tls) = tls else {
         return Some((Transport::Plain(stream), Peer { address, certificates: Arc::from([]), tls: false }));
     };
-    let acceptor = tokio_rustls::TlsAcceptor::from(tls.config());
+    let local = stream.local_addr().ok().map(|local| local.ip());
+    let acceptor = tokio_rustls::TlsAcceptor::from(tls.config(local));
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {

@@ -1,5 +1,7 @@
 //! Server-side TLS: certificate files that are read again when they change, or a self-signed certificate.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,6 +10,7 @@ use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -15,9 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 mod flags;
 mod own;
+mod sni;
 
 pub use flags::{MinVersion, TlsFlags};
-pub use own::{CertificateFlags, Holder, keep};
+pub use own::{Holder, ServingFlags, keep};
+pub use sni::NamedPair;
+use sni::{Choice, Served};
 
 /// How often the files are looked at; a rotated certificate is served at most this much later.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
@@ -35,8 +41,8 @@ pub enum TlsError {
     Pair { cert: PathBuf, key: PathBuf, source: rustls::Error },
     #[error("cannot make a self-signed certificate: {0}")]
     SelfSigned(String),
-    #[error("cannot make a self-signed certificate: {0}")]
-    Made(#[from] kinit_pki::Error),
+    #[error(transparent)]
+    Certificate(#[from] kinit_pki::Error),
     #[error("error reading {path}, certificate and key must be supplied as a pair")]
     Half { path: PathBuf },
     #[error("the cipher suite {0:?} is not known or not safe; known are {1}")]
@@ -86,6 +92,8 @@ pub struct TlsOptions {
     pub versions: Versions,
     /// Files with the client certificates that their CA has revoked.
     pub revoked: Vec<PathBuf>,
+    /// Certificates for clients that ask for certain names, beside the server's own.
+    pub sni: Vec<NamedPair>,
 }
 
 /// The versions of TLS that a server speaks.
@@ -107,6 +115,7 @@ impl TlsOptions {
             cipher_suites: Vec::new(),
             versions: Versions::default(),
             revoked: Vec::new(),
+            sni: Vec::new(),
         }
     }
 }
@@ -114,8 +123,15 @@ impl TlsOptions {
 /// A server configuration that follows its files. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls {
-    current: Arc<ArcSwap<ServerConfig>>,
+    current: Arc<ArcSwap<Current>>,
     options: Arc<TlsOptions>,
+}
+
+/// What the files say now.
+struct Current {
+    config: Arc<ServerConfig>,
+    /// For clients that came to an address which has a certificate of its own.
+    addressed: HashMap<IpAddr, Arc<ServerConfig>>,
 }
 
 impl Tls {
@@ -125,9 +141,11 @@ impl Tls {
         Ok(Self { current: Arc::new(ArcSwap::from_pointee(config)), options: Arc::new(options) })
     }
 
-    /// The configuration for the next handshake.
-    pub fn config(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
+    /// The configuration for the next handshake, with a client that came to `local`.
+    pub fn config(&self, local: Option<IpAddr>) -> Arc<ServerConfig> {
+        let current = self.current.load();
+        let addressed = local.and_then(|local| current.addressed.get(&local.to_canonical()));
+        addressed.unwrap_or(&current.config).clone()
     }
 
     /// Follows the files until `shutdown`. A set of files that does not work is logged and the old one stays in use,
@@ -170,6 +188,7 @@ impl Tls {
             files.extend(cas.iter().cloned());
         }
         files.extend(self.options.revoked.iter().cloned());
+        files.extend(self.options.sni.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]));
         files
     }
 }
@@ -178,7 +197,7 @@ fn stamps(files: &[PathBuf]) -> Vec<Option<SystemTime>> {
     files.iter().map(|file| std::fs::metadata(file).and_then(|meta| meta.modified()).ok()).collect()
 }
 
-fn build(options: &TlsOptions) -> Result<ServerConfig, TlsError> {
+fn build(options: &TlsOptions) -> Result<Current, TlsError> {
     let provider = Arc::new(provider(&options.cipher_suites)?);
     let versions: Vec<&'static SupportedProtocolVersion> = match options.versions {
         Versions::Both => rustls::ALL_VERSIONS.to_vec(),
@@ -188,11 +207,30 @@ fn build(options: &TlsOptions) -> Result<ServerConfig, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions)
         .map_err(|error| TlsError::SelfSigned(error.to_string()))?;
-    let builder = match client_verifier(&options.client_auth, &options.revoked, provider)? {
+    let builder = match client_verifier(&options.client_auth, &options.revoked, provider.clone())? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let (chain, key, names) = match &options.identity {
+    let default = served(&options.identity, &[], &provider)?;
+    let of_pair = |pair: &NamedPair| {
+        let files = Identity::Files { cert: pair.cert.clone(), key: pair.key.clone() };
+        served(&files, &pair.names, &provider)
+    };
+    let others = options.sni.iter().map(of_pair).collect::<Result<Vec<_>, _>>()?;
+    let choice = Choice::new(default, others);
+    let mut config = builder.with_cert_resolver(Arc::new(choice.clone()));
+    config.alpn_protocols.clone_from(&options.alpn);
+    let addressed = choice.addresses().map(|(address, choice)| {
+        let mut config = config.clone();
+        config.cert_resolver = Arc::new(choice);
+        (address, Arc::new(config))
+    });
+    Ok(Current { addressed: addressed.collect(), config: Arc::new(config) })
+}
+
+/// Reads a certificate and its key, which must belong together.
+fn served(identity: &Identity, names: &[String], provider: &CryptoProvider) -> Result<Served, TlsError> {
+    let (chain, key, files) = match identity {
         Identity::Files { cert, key } => (read_certificates(cert)?, read_key(key)?, (cert.clone(), key.clone())),
         Identity::Made { chain, key } => {
             let (cert, path) = (PathBuf::from("the certificate that was made"), PathBuf::from("its key"));
@@ -201,17 +239,15 @@ fn build(options: &TlsOptions) -> Result<ServerConfig, TlsError> {
                 |source| TlsError::Pem { path, source }
             };
             let chain =
-                CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().map_err(bad(&cert))?;
+                CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(bad(&cert))?;
             (chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(bad(&path))?, (cert, path))
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|source| TlsError::Pair {
-        cert: names.0,
-        key: names.1,
-        source,
-    })?;
-    config.alpn_protocols.clone_from(&options.alpn);
-    Ok(config)
+    let first = chain.first().map(|first| first.to_vec()).unwrap_or_default();
+    let certificate = kinit_pki::Certificate::from_der(&first, &files.0.display().to_string())?;
+    let key = CertifiedKey::from_der(chain, key, provider);
+    let key = key.map_err(|source| TlsError::Pair { cert: files.0, key: files.1, source })?;
+    Ok(Served { key: Arc::new(key), certificate, names: names.to_vec() })
 }
 
 /// The cryptography with these suites of TLS 1.2, or with all.

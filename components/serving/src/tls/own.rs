@@ -6,17 +6,24 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{Identity, TlsError};
+use super::{Identity, NamedPair, TlsError};
+use crate::listener::Limits;
 
-/// `--tls-cert-file` and `--tls-private-key-file`.
+/// `--tls-cert-file`, `--tls-private-key-file`, `--tls-sni-cert-key` and `--http2-max-streams-per-connection`.
 #[derive(Clone, Debug, Default, Args)]
-pub struct CertificateFlags {
+pub struct ServingFlags {
     /// The serving certificate, with those of its CAs after it; one is made and kept in --cert-dir where it is not given
     #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
     pub tls_cert_file: Option<PathBuf>,
     /// The serving certificate's key
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
+    /// A certificate and its key for clients that ask for these names, or for those that it has; may be given several times
+    #[arg(long, value_name = "CERT,KEY[:NAMES]")]
+    pub tls_sni_cert_key: Vec<NamedPair>,
+    /// How many streams a connection of HTTP/2 may have open; 0 for what is usual
+    #[arg(long, default_value_t = 0)]
+    pub http2_max_streams_per_connection: u32,
 }
 
 /// Whom a certificate is for that is made.
@@ -34,7 +41,7 @@ pub struct Holder<'a> {
     pub bind: IpAddr,
 }
 
-impl CertificateFlags {
+impl ServingFlags {
     /// What is served. Without files of its own the pair of `folder` is, which is made for `holder` where it is not there, or one that
     /// is in memory where `folder` is empty. Half a pair and a folder that cannot be written are errors, as upstream has it.
     pub fn identity(&self, folder: &str, holder: &Holder<'_>, now: Timestamp) -> Result<Identity, TlsError> {
@@ -49,6 +56,17 @@ impl CertificateFlags {
         let key = Path::new(folder).join(format!("{}.key", holder.pair));
         keep(&cert, &key, || holder.make(now))?;
         Ok(Identity::Files { cert, key })
+    }
+}
+
+impl ServingFlags {
+    /// The listener's bounds.
+    pub fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        match self.http2_max_streams_per_connection {
+            0 => usual,
+            http2_streams => Limits { http2_streams, ..usual },
+        }
     }
 }
 
@@ -118,7 +136,7 @@ mod tests {
     fn a_pair_is_made_once_and_kept() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("new/dir");
-        let flags = CertificateFlags::default();
+        let flags = ServingFlags::default();
         let identity = || flags.identity(at.to_str().unwrap(), &holder("0.0.0.0"), Timestamp::now());
         let Ok(Identity::Files { cert, key }) = identity() else { panic!("files are served") };
         assert_eq!((cert.clone(), key.clone()), (at.join("apiserver.crt"), at.join("apiserver.key")));
@@ -141,7 +159,7 @@ mod tests {
     fn where_it_listens_is_one_of_its_addresses() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().to_str().unwrap();
-        CertificateFlags::default().identity(at, &holder("127.0.0.1"), Timestamp::now()).unwrap();
+        ServingFlags::default().identity(at, &holder("127.0.0.1"), Timestamp::now()).unwrap();
         let (dns, ips) = names(&folder.path().join("apiserver.crt"));
         assert_eq!((dns.len(), ips), (1, vec!["192.0.2.2".to_owned(), "10.0.0.1".to_owned(), "127.0.0.1".to_owned()]));
     }
@@ -152,13 +170,13 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         let at = file.join("under");
-        let error = CertificateFlags::default().identity(at.to_str().unwrap(), &holder("::"), Timestamp::now());
+        let error = ServingFlags::default().identity(at.to_str().unwrap(), &holder("::"), Timestamp::now());
         assert!(error.is_err_and(|error| error.to_string().contains("file/under")));
     }
 
     #[test]
     fn without_a_folder_it_is_in_memory() {
-        let identity = CertificateFlags::default().identity("", &holder("::"), Timestamp::now()).unwrap();
+        let identity = ServingFlags::default().identity("", &holder("::"), Timestamp::now()).unwrap();
         assert!(matches!(identity, Identity::Made { .. }));
         Tls::new(TlsOptions::http(identity, ClientAuth::None)).unwrap();
     }
