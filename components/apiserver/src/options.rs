@@ -70,6 +70,16 @@ pub struct Options {
     /// How many seconds a watch lasts at least that does not say how long; it is up to twice that, and with 0 for ever
     #[arg(long, default_value_t = 1800)]
     pub min_request_timeout: u32,
+    /// How many of the requests over HTTP/2 have their client told to connect anew, at most one in fifty, so that clients spread over
+    /// servers behind a load balancer
+    #[arg(long, default_value_t = 0.0, value_parser = goaway_chance, allow_hyphen_values = true)]
+    pub goaway_chance: f64,
+    /// Regular expressions of the origins whose pages may ask: each says where a host begins (^ or //) and ends ($ or :)
+    #[arg(long, value_delimiter = ',')]
+    pub cors_allowed_origins: Vec<String>,
+    /// The name at which clients are told to reach this server; --advertise-address where it is not given
+    #[arg(long, default_value = "")]
+    pub external_hostname: String,
     /// How long events are kept
     #[arg(long, default_value = "1h0m0s", value_parser = kinit_duration::flag)]
     pub event_ttl: std::time::Duration,
@@ -89,6 +99,12 @@ pub struct Options {
     /// Flags of upstream's that mean nothing here
     #[command(flatten)]
     pub foreign: foreign::Foreign,
+}
+
+fn goaway_chance(text: &str) -> Result<f64, String> {
+    let chance: f64 = text.parse().map_err(|_| "it must be a number".to_owned())?;
+    let fits = (0.0..=0.02).contains(&chance);
+    if fits { Ok(chance) } else { Err("--goaway-chance can not be less than 0 or greater than 0.02".to_owned()) }
 }
 
 /// A directive of RFC 6797, section 6.1, as upstream takes it.
@@ -364,6 +380,14 @@ mod tests {
         assert_eq!(jwks_uri("https://a/b").as_deref(), Ok("https://a/b"));
         assert_eq!(jwks_uri("http://a").unwrap_err(), "requires https scheme, parsed as: http://a");
         assert!(jwks_uri("a b").unwrap_err().starts_with("must be a valid URL: "));
+    }
+
+    #[test]
+    fn clients_are_told_to_leave_seldom() {
+        assert_eq!((goaway_chance("0"), goaway_chance(".02")), (Ok(0.0), Ok(0.02)));
+        for text in ["-0.1", "0.021", "NaN", "x"] {
+            assert!(goaway_chance(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod acting;
 mod checks;
+mod cors;
 mod deadline;
 mod facts;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use kinit_api::status::Status;
 use kinit_serving::Body;
 use kinit_serving::draining::Received;
 use kinit_serving::health::Health;
-use kinit_serving::listener::{Limits, Listener, Peer};
+use kinit_serving::listener::{Listener, Peer};
 use kinit_serving::metrics::Metrics;
 use kinit_serving::tls::{ClientAuth, Holder, Tls, TlsOptions};
 use kinit_serving::zpages::{Flags, Pages};
@@ -59,6 +60,7 @@ use crate::routes;
 use crate::storage::Etcd;
 use crate::{aggregate, authn, bootstrap, definitions, identity, negotiate, policy, render, request, services};
 use checks::Conditions;
+use cors::Cors;
 use facts::Facts;
 pub(crate) use figures::Running;
 use figures::{Figures, Ongoing};
@@ -80,6 +82,7 @@ pub struct Server {
     authenticator: Authenticator,
     admission: Admission,
     audit: Option<Arc<Audit>>,
+    cors: Cors,
     address: watch::Sender<Option<SocketAddr>>,
 }
 
@@ -108,7 +111,8 @@ impl Server {
         let authenticator = Authenticator::new(&named_users(&options))?;
         let admission = Admission::new(&options.admission)?;
         let audit = Audit::new(&options.audit)?;
-        Ok(Self { options, flags, tls, authenticator, admission, audit, address: watch::channel(None).0 })
+        let cors = Cors::new(&options.cors_allowed_origins).map_err(anyhow::Error::msg)?;
+        Ok(Self { options, flags, tls, authenticator, admission, audit, cors, address: watch::channel(None).0 })
     }
 
     /// The address that clients reach, once the server listens.
@@ -216,6 +220,7 @@ impl Server {
             stored,
             address: advertised(&options, address),
             security: transport_security(&options.strict_transport_security_directives),
+            cors: Arc::new(self.cors),
         };
         listener.serve(front, options.serving.limits(), shutdown).await;
         while tasks.join_next().await.is_some() {}
@@ -223,14 +228,33 @@ impl Server {
     }
 }
 
-/// How clients are told to reach this server.
+/// How clients are told to reach this server: by the name that is given for it, which may have a port, else by its address.
 fn advertised(options: &Options, listening: SocketAddr) -> String {
+    match options.external_hostname.as_str() {
+        "" => {}
+        named if named.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => {
+            return named.to_owned();
+        }
+        named => return format!("{named}:{}", listening.port()),
+    }
     SocketAddr::new(options.own_address().unwrap_or(listening.ip()), listening.port()).to_string()
 }
 
 /// The header of directives that have been checked.
 fn transport_security(directives: &[String]) -> Option<HeaderValue> {
     if directives.is_empty() { None } else { HeaderValue::try_from(directives.join("; ")).ok() }
+}
+
+impl Front {
+    /// Has some clients connect anew, by chance.
+    fn have_leave<B>(&self, request: &Request<B>) {
+        let chance = self.api.options.goaway_chance;
+        if chance > 0.0 && request.version() == http::Version::HTTP_2 && rand::random::<f64>() < chance {
+            if let Some(peer) = request.extensions().get::<Peer>() {
+                peer.leave.cancel();
+            }
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -249,6 +273,7 @@ struct Front {
     address: String,
     /// What all answers say of transport security.
     security: Option<HeaderValue>,
+    cors: Arc<Cors>,
 }
 
 impl Service<Request<Incoming>> for Front {
@@ -261,8 +286,12 @@ impl Service<Request<Incoming>> for Front {
         let request = request.map(Received::new);
         Box::pin(async move {
             let mut course = Course::default();
+            front.have_leave(&request);
+            let origin = front.cors.allowed(request.headers());
+            let preflight = origin.is_some() && cors::is_preflight(request.method());
             let id = audit_id(request.headers());
-            let mut trail = front.audit.as_ref().map(|audit| Trail::new(audit, &id, &request));
+            let noting = front.audit.as_ref().filter(|_| !preflight);
+            let mut trail = noting.map(|audit| Trail::new(audit, &id, &request));
             let asked = Asked::of(&request);
             let warning = authn::warning(request.headers());
             let began = Instant::now();
@@ -272,7 +301,11 @@ impl Service<Request<Incoming>> for Front {
             course.ongoing = front.figures.begin(known, method, uri.path(), request.headers());
             let limit = deadline::of(known, method, uri, front.api.options.request_timeout);
             let answering = async {
-                match limit.clone()? {
+                let limit = limit.clone()?;
+                if preflight {
+                    return Ok(cors::preflight());
+                }
+                match limit {
                     Some(limit) => {
                         let answer =
                             tokio::time::timeout(limit, front.answer(request, wanted, &mut course, &mut trail)).await;
@@ -325,6 +358,9 @@ impl Service<Request<Incoming>> for Front {
                 }
             }
             drop(executing);
+            if let Some(origin) = origin {
+                Cors::tell(origin, answer.headers_mut());
+            }
             let caching = answer.headers_mut().entry(header::CACHE_CONTROL);
             caching.or_insert(HeaderValue::from_static("no-cache, private"));
             if let Some(security) = front.security.clone() {

@@ -40,6 +40,8 @@ pub struct Peer {
     pub certificates: Arc<[CertificateDer<'static>]>,
     /// Whether the connection is encrypted.
     pub tls: bool,
+    /// When this is cancelled, the connection takes no new requests and ends with those that it has.
+    pub leave: CancellationToken,
 }
 
 /// Streams that a connection has usually.
@@ -192,7 +194,10 @@ impl Listener {
 async fn greet(stream: TcpStream, address: SocketAddr, tls: Option<Tls>) -> Option<(Transport, Peer)> {
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
-        return Some((Transport::Plain(stream), Peer { address, certificates: Arc::from([]), tls: false }));
+        return Some((
+            Transport::Plain(stream),
+            Peer { address, certificates: Arc::from([]), tls: false, leave: CancellationToken::new() },
+        ));
     };
     let local = stream.local_addr().ok().map(|local| local.ip());
     let acceptor = tokio_rustls::TlsAcceptor::from(tls.config(local));
@@ -209,7 +214,8 @@ async fn greet(stream: TcpStream, address: SocketAddr, tls: Option<Tls>) -> Opti
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates: Vec<_> = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
-    Some((Transport::Tls(Box::new(stream)), Peer { address, certificates: certificates.into(), tls: true }))
+    let peer = Peer { address, certificates: certificates.into(), tls: true, leave: CancellationToken::new() };
+    Some((Transport::Tls(Box::new(stream)), peer))
 }
 
 /// What is spoken on connections.
@@ -254,7 +260,7 @@ where
     B::Error: Into<crate::BoxError>,
 {
     async fn run(self, transport: Transport, peer: Peer, shutdown: CancellationToken) {
-        let address = peer.address;
+        let (address, leave) = (peer.address, peer.leave.clone());
         let service = WithPeer { service: self.service, peer };
         // What takes a connection of HTTP/1.1 over drives it by itself.
         let gathers = transport.agreed_on_http2();
@@ -264,6 +270,7 @@ where
         let ended = tokio::select! {
             ended = poll_fn(|context| gathering.poll(connection.as_mut(), context)) => Some(ended),
             () = shutdown.cancelled() => None,
+            () = leave.cancelled() => None,
         };
         let ended = match ended {
             Some(ended) => ended,
@@ -365,6 +372,32 @@ mod tests {
         }
         drop(stream);
         shutdown.cancel();
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_service_has_clients_leave_with_their_answer() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+        let (address, shutdown) = (listener.address(), CancellationToken::new());
+        let service = hyper::service::service_fn(|request: Request<Incoming>| async move {
+            request.extensions().get::<Peer>().unwrap().leave.cancel();
+            Ok::<_, Infallible>(Response::new(Full::new(bytes::Bytes::from_static(b"answer"))))
+        });
+        let serving = tokio::spawn(listener.serve(service, Limits::default(), shutdown.clone()));
+        let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&[begin, frame(HEADERS, 5, 1, GET)].concat()).await.unwrap();
+        let (mut answered, mut told) = (false, false);
+        while !(answered && told) {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.expect("it is told and answered before the connection ends");
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            stream.read_exact(&mut payload).await.unwrap();
+            answered |= head[3] == DATA && payload == b"answer";
+            told |= head[3] == GO_AWAY && payload[4..8] == [0; 4];
+        }
+        shutdown.cancel();
+        drop(stream);
         serving.await.unwrap();
     }
 }

@@ -45,7 +45,6 @@ const FLAGS: &[Row] = &[
     idle("coordinated-leadership-lease-duration", NO_ELECTION),
     idle("coordinated-leadership-renew-deadline", NO_ELECTION),
     idle("coordinated-leadership-retry-period", NO_ELECTION),
-    only("cors-allowed-origins", NONE, "pages of other origins are not let in; put a proxy before the server"),
     only("debug-socket-path", NONE, NO_RUNTIME),
     idle("delete-collection-workers", "objects of a collection are deleted one after the other"),
     only("egress-selector-config-file", NONE, "connections into the cluster are made directly"),
@@ -59,8 +58,6 @@ const FLAGS: &[Row] = &[
     idle("etcd-healthcheck-timeout", ASKED_ANYWAY),
     idle("etcd-readycheck-timeout", ASKED_ANYWAY),
     only("etcd-servers-overrides", NONE, "all kinds are kept by the etcd of --etcd-servers"),
-    idle("external-hostname", "clients are told --advertise-address"),
-    idle("goaway-chance", "clients keep their connections until the server ends"),
     idle("kubelet-timeout", "a kubelet is waited for as long as the request may take"),
     only("kubernetes-service-node-port", ZERO, "default/kubernetes has a ClusterIP alone"),
     idle("lease-reuse-duration-seconds", "leases of events are shared as it fits"),
@@ -99,14 +96,13 @@ mod tests {
             read(&["--profiling=false", "--service-account-lookup=true", "--watch-cache", "--goaway-chance", ".001"]);
         assert_eq!(options.foreign.refused(), None);
         let idle: Vec<&str> = options.foreign.idle().map(|(flag, _)| flag).collect();
-        assert_eq!(idle, ["goaway-chance", "profiling"]);
+        assert_eq!(idle, ["profiling"]);
     }
 
     #[test]
     fn what_somebody_would_rely_on_is_refused_by_its_name() {
         for (flag, name) in [
             ("--service-account-lookup=false", "service-account-lookup"),
-            ("--cors-allowed-origins=//x$", "cors-allowed-origins"),
             ("--watch-cache=false", "watch-cache"),
             ("--egress-selector-config-file=/a", "egress-selector-config-file"),
             ("--permit-port-sharing", "permit-port-sharing"),
