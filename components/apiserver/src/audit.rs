@@ -10,7 +10,9 @@ mod event;
 mod log;
 mod policy;
 mod trail;
+mod truncate;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,7 @@ use log::{Log, Rotation};
 use policy::Policy;
 pub use trail::Said;
 pub use trail::Trail;
+use truncate::Limits;
 
 /// What is noted, and where.
 #[derive(Clone, Debug, Args)]
@@ -65,6 +68,23 @@ pub struct AuditOptions {
     /// The version of events in the file
     #[arg(id = "audit-log-version", long = "audit-log-version", default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]
     log_version: String,
+    /// Whether large events go without the objects of their requests
+    #[arg(id = "audit-log-truncate-enabled", long = "audit-log-truncate-enabled", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    log_truncate: bool,
+    /// The largest event, in bytes, where they do
+    #[arg(
+        id = "audit-log-truncate-max-event-size",
+        long = "audit-log-truncate-max-event-size",
+        default_value_t = 102_400
+    )]
+    log_truncate_event: i64,
+    /// The largest batch, in bytes, where they do
+    #[arg(
+        id = "audit-log-truncate-max-batch-size",
+        long = "audit-log-truncate-max-batch-size",
+        default_value_t = 10_485_760
+    )]
+    log_truncate_batch: i64,
     /// Kubeconfig file of the server that is told of events
     #[arg(id = "audit-webhook-config-file", long = "audit-webhook-config-file")]
     webhook_config_file: Option<PathBuf>,
@@ -86,6 +106,23 @@ pub struct AuditOptions {
     /// The version of events that the server is told
     #[arg(id = "audit-webhook-version", long = "audit-webhook-version", default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]
     webhook_version: String,
+    /// Whether large events go without the objects of their requests
+    #[arg(id = "audit-webhook-truncate-enabled", long = "audit-webhook-truncate-enabled", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    webhook_truncate: bool,
+    /// The largest event, in bytes, where they do
+    #[arg(
+        id = "audit-webhook-truncate-max-event-size",
+        long = "audit-webhook-truncate-max-event-size",
+        default_value_t = 102_400
+    )]
+    webhook_truncate_event: i64,
+    /// The largest batch, in bytes, where they do
+    #[arg(
+        id = "audit-webhook-truncate-max-batch-size",
+        long = "audit-webhook-truncate-max-batch-size",
+        default_value_t = 10_485_760
+    )]
+    webhook_truncate_batch: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -134,6 +171,7 @@ struct LogBackend {
     log: Arc<Mutex<Log>>,
     format: Format,
     mode: Mode,
+    most: Option<Limits>,
     batch: Batch,
     batches: Mutex<Option<Batches>>,
 }
@@ -142,6 +180,7 @@ struct WebhookBackend {
     remote: Remote,
     mode: Mode,
     backoff: Duration,
+    most: Option<Limits>,
     batch: Batch,
     batches: Mutex<Option<Batches>>,
 }
@@ -168,15 +207,21 @@ impl Audit {
             let log = Log::open(path, rotation).with_context(|| format!("--audit-log-path: {}", path.display()))?;
             let (batch, batches) = batch::new(options.log_buffer, 1, Duration::ZERO);
             let (format, mode) = (options.log_format, options.log_mode);
+            let most = Limits { event: options.log_truncate_event, batch: options.log_truncate_batch };
+            most.check("log").map_err(anyhow::Error::msg)?;
+            let most = options.log_truncate.then_some(most);
             let (log, batches) = (Arc::new(Mutex::new(log)), Mutex::new(Some(batches)));
-            anyhow::Ok(LogBackend { log, format, mode, batch, batches })
+            anyhow::Ok(LogBackend { log, format, mode, most, batch, batches })
         });
         let webhook = options.webhook_config_file.as_ref().map(|file| {
             let remote = Remote::load(file).context("--audit-webhook-config-file")?;
             let (batch, batches) =
                 batch::new(options.webhook_buffer, options.webhook_max_size, options.webhook_max_wait);
             let (mode, backoff) = (options.webhook_mode, options.webhook_backoff);
-            anyhow::Ok(WebhookBackend { remote, mode, backoff, batch, batches: Mutex::new(Some(batches)) })
+            let most = Limits { event: options.webhook_truncate_event, batch: options.webhook_truncate_batch };
+            most.check("webhook").map_err(anyhow::Error::msg)?;
+            let most = options.webhook_truncate.then_some(most);
+            anyhow::Ok(WebhookBackend { remote, mode, backoff, most, batch, batches: Mutex::new(Some(batches)) })
         });
         let (log, webhook) = (log.transpose()?, webhook.transpose()?);
         let used = log.is_some() || webhook.is_some();
@@ -196,21 +241,31 @@ impl Audit {
     async fn note(&self, event: &Event) -> Result<(), String> {
         self.figures.events.inc();
         let mut failed = Ok(());
-        if let Some(backend) = &self.log {
+        if let Some(backend) = &self.log
+            && let Some(event) = self.cut(backend.most, event)
+        {
             let noted = match backend.mode {
-                Mode::Batch => backend.batch.add(event),
-                _ => backend.write(event),
+                Mode::Batch => backend.batch.add(&event),
+                _ => backend.write(&event),
             };
             self.settle("log", backend.mode, noted, &mut failed);
         }
-        if let Some(backend) = &self.webhook {
+        if let Some(backend) = &self.webhook
+            && let Some(event) = self.cut(backend.most, event)
+        {
             let noted = match backend.mode {
-                Mode::Batch => backend.batch.add(event),
-                _ => backend.send(std::slice::from_ref(event)).await,
+                Mode::Batch => backend.batch.add(&event),
+                _ => backend.send(std::slice::from_ref(&*event)).await,
             };
             self.settle("webhook", backend.mode, noted, &mut failed);
         }
         failed
+    }
+
+    /// What a backend takes of an event; nothing of one that is too large, of which no request fails.
+    fn cut<'a>(&self, most: Option<Limits>, event: &'a Event) -> Option<Cow<'a, Event>> {
+        let cut = most.map_or(Ok(Cow::Borrowed(event)), |most| most.cut(event));
+        cut.map_err(|error| self.settle("truncate", Mode::Batch, Err(error), &mut Ok(()))).ok()
     }
 
     fn settle(&self, plugin: &'static str, mode: Mode, noted: Result<(), String>, failed: &mut Result<(), String>) {

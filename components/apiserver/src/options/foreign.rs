@@ -6,7 +6,6 @@ use kinit_flags::{Row, Table, idle, only};
 
 const ZERO: &[&str] = &["0"];
 const ONE_BY_ONE: &str = "events are written as they come, or in batches of the size of the buffer";
-const NEVER_CUT: &str = "events are written whole";
 const NO_PEERS: &str = "API servers pass no requests on among themselves";
 const NO_ELECTION: &str = "belongs to coordinated leader election, which is off in v1.36";
 const ASKED_ANYWAY: &str = "etcd is asked every two seconds and at each scrape";
@@ -33,15 +32,9 @@ const FLAGS: &[Row] = &[
     idle("audit-log-batch-throttle-burst", ONE_BY_ONE),
     idle("audit-log-batch-throttle-enable", ONE_BY_ONE).switch(),
     idle("audit-log-batch-throttle-qps", ONE_BY_ONE),
-    only("audit-log-truncate-enabled", OFF, NEVER_CUT),
-    idle("audit-log-truncate-max-batch-size", NEVER_CUT),
-    idle("audit-log-truncate-max-event-size", NEVER_CUT),
     idle("audit-webhook-batch-throttle-burst", "batches are sent one after the other, without a pause"),
     idle("audit-webhook-batch-throttle-enable", "batches are sent one after the other, without a pause").switch(),
     idle("audit-webhook-batch-throttle-qps", "batches are sent one after the other, without a pause"),
-    only("audit-webhook-truncate-enabled", OFF, NEVER_CUT),
-    idle("audit-webhook-truncate-max-batch-size", NEVER_CUT),
-    idle("audit-webhook-truncate-max-event-size", NEVER_CUT),
     idle("coordinated-leadership-lease-duration", NO_ELECTION),
     idle("coordinated-leadership-renew-deadline", NO_ELECTION),
     idle("coordinated-leadership-retry-period", NO_ELECTION),
