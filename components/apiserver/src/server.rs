@@ -358,7 +358,7 @@ impl Service<Request<Incoming>> for Front {
                 }
             }
             drop(executing);
-            if let Some(origin) = origin {
+            if let Some(origin) = origin.filter(|_| limit.is_ok()) {
                 Cors::tell(origin, answer.headers_mut());
             }
             let caching = answer.headers_mut().entry(header::CACHE_CONTROL);

@@ -156,9 +156,14 @@ impl Event {
     }
 }
 
-/// The list that a webhook gets.
+/// The list that a webhook gets; what kind its items are, it says for them all.
 pub fn list(events: &[Event]) -> Value {
-    json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": events})
+    let mut list = json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": events});
+    for item in list["items"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        item.remove("kind");
+        item.remove("apiVersion");
+    }
+    list
 }
 
 #[cfg(test)]
@@ -174,6 +179,10 @@ mod tests {
         event.stage = "ResponseComplete";
         event.response_status = Some(json!({"metadata": {}, "code": 200}));
         let line: Value = serde_json::from_slice(&event.to_json()).unwrap();
+        assert_eq!((&line["kind"], &line["apiVersion"]), (&json!("Event"), &json!("audit.k8s.io/v1")));
+        let told = list(std::slice::from_ref(&event));
+        assert_eq!((&told["kind"], told["items"][0].get("kind")), (&json!("EventList"), None));
+        assert_eq!((told["items"][0].get("apiVersion"), &told["items"][0]["auditID"]), (None, &json!("id")));
         assert_eq!(line["requestReceivedTimestamp"], "2030-01-02T03:04:05.600000Z");
         assert_eq!(line["objectRef"], json!({"resource": "pods", "apiVersion": "v1"}));
         assert_eq!(line["user"]["groups"], json!(["a", "b"]));
