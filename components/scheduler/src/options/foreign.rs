@@ -78,7 +78,6 @@ mod tests {
             ("--master=http://a", "master"),
             ("--permit-port-sharing", "permit-port-sharing"),
             ("--authorization-always-allow-paths=/metrics", "authorization-always-allow-paths"),
-            ("--tls-sni-cert-key=a,b", "tls-sni-cert-key"),
             ("--write-config-to=/a", "write-config-to"),
             ("--emulated-version=1.35", "emulated-version"),
         ] {
