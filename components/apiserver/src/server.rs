@@ -249,10 +249,9 @@ impl Front {
     /// Has some clients connect anew, by chance.
     fn have_leave<B>(&self, request: &Request<B>) {
         let chance = self.api.options.goaway_chance;
-        if chance > 0.0 && request.version() == http::Version::HTTP_2 && rand::random::<f64>() < chance {
-            if let Some(peer) = request.extensions().get::<Peer>() {
-                peer.leave.cancel();
-            }
+        let lots = chance > 0.0 && request.version() == http::Version::HTTP_2 && rand::random::<f64>() < chance;
+        if let Some(peer) = request.extensions().get::<Peer>().filter(|_| lots) {
+            peer.leave.cancel();
         }
     }
 }
