@@ -1,6 +1,7 @@
 //! watch: a stream of events, each one's bytes shared by all who see it.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use kinit_api::status::Status;
 use kinit_serving::{Body, full};
 use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Api, Filter, filter, paging, selects, within};
 use crate::cache::{Cache, Change, Entry, Frames, Scope, Watched};
@@ -25,6 +26,8 @@ use crate::{render, view};
 
 /// How often a watcher that asked for bookmarks gets one, unless changes are waiting just then.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// How long before a watch ends it gets its last one, so that its client goes on from there.
+const BEFORE_END: Duration = Duration::from_secs(2);
 
 /// What an event is that tells no change, but how far the watch has come.
 const BOOKMARK: &str = "BOOKMARK";
@@ -75,7 +78,8 @@ impl Api {
             let shown = entries.iter().filter(|entry| selected(entry));
             head.extend(shown.map(|entry| Event::Object("ADDED", view::item(&request.spec, entry))));
             self.cache.began(request.index, head.len());
-            if wants_initial && bookmarks {
+            // Who says nothing of initial events is told where they end, too.
+            if bookmarks && (wants_initial || !says_initial) {
                 head.push(Event::Initial(bookmark(&request.spec, at, true)));
             }
         } else {
@@ -102,9 +106,8 @@ impl Api {
             spec: request.spec.clone(),
             cache: self.cache.clone(),
             bookmarks: bookmarks.then(|| {
-                let mut times = interval_at(Instant::now() + BOOKMARK_INTERVAL, BOOKMARK_INTERVAL);
-                times.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                times
+                let (now, end) = (Instant::now(), Instant::now() + timeout);
+                Bookmarks { due: Box::pin(sleep_until(next_bookmark(now, end))), end }
             }),
             converter: converts.then(|| self.converter.clone()),
             selecting,
@@ -150,6 +153,19 @@ enum Event {
     Frame(Bytes),
 }
 
+/// When bookmarks are due.
+struct Bookmarks {
+    due: Pin<Box<Sleep>>,
+    /// The end of the watch.
+    end: Instant,
+}
+
+/// When the next bookmark is due: at each interval, and once a while before the end, as upstream's.
+fn next_bookmark(now: Instant, end: Instant) -> Instant {
+    let usual = now + BOOKMARK_INTERVAL;
+    end.checked_sub(BEFORE_END).filter(|last| *last > now && *last < usual).unwrap_or(usual)
+}
+
 struct Live {
     receiver: broadcast::Receiver<Change>,
     /// The newest change that it was told of, selected or not. The cache tells its revision a moment after its changes.
@@ -158,7 +174,7 @@ struct Live {
     spec: Spec,
     cache: Cache,
     /// When bookmarks are due, if there are to be any.
-    bookmarks: Option<Interval>,
+    bookmarks: Option<Bookmarks>,
     /// There where a webhook may have to be asked for what is shown.
     converter: Option<Converter>,
     selecting: bool,
@@ -176,7 +192,10 @@ impl Live {
         tokio::select! {
             biased;
             change = self.receiver.recv() => Some(change),
-            _ = bookmarks.tick() => None,
+            () = bookmarks.due.as_mut() => {
+                bookmarks.due.as_mut().reset(next_bookmark(Instant::now(), bookmarks.end));
+                None
+            }
         }
     }
 
@@ -314,4 +333,19 @@ fn bookmark(spec: &ResourceSpec, revision: i64, initial_events_end: bool) -> Ite
         object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
     Item::Made(object.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bookmarks_come_each_minute_and_before_the_end() {
+        let now = Instant::now();
+        let after = |seconds: u64| now + Duration::from_secs(seconds);
+        // The end of the watch, and when the next bookmark comes, in seconds from now.
+        for (end, next) in [(1, 60), (2, 60), (3, 1), (30, 28), (61, 59), (62, 60), (3600, 60)] {
+            assert_eq!(next_bookmark(now, after(end)), after(next), "{end}");
+        }
+    }
 }
