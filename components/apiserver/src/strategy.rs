@@ -181,7 +181,9 @@ pub fn prepare_update(request: &ResourceRequest, old: &Object, new: &mut Object)
     if !new.uid().is_empty() && new.uid() != old.uid() {
         if request.verb == Verb::Patch {
             let text = format!("Invalid value: {:?}: field is immutable", new.uid());
-            let errors = [("FieldValueInvalid", "metadata.uid".to_owned(), text)];
+            // Upstream looks twice, but at events and budgets only once.
+            let times = if matches!(spec.kind(), "Event" | "PodDisruptionBudget") { 1 } else { 2 };
+            let errors = vec![("FieldValueInvalid", "metadata.uid".to_owned(), text); times];
             return Err(Status::invalid(spec.group(), spec.kind(), old.name(), &errors));
         }
         let why = unmet("UID", new.uid(), old.uid());
@@ -297,12 +299,6 @@ fn main_update(spec: &ResourceSpec, old: &Object, new: &mut Object) {
         }
         ("", "nodes") => {
             forget(old, new, &["spec", "configSource"]);
-            // A node's range of Pod addresses is given once: its Pods have addresses of it.
-            for field in ["podCIDR", "podCIDRs"] {
-                if let Some(value) = old.get(&["spec", field]) {
-                    new.set(&["spec", field], value.clone());
-                }
-            }
         }
         ("", "services") => services::drop_type_dependent(old, new),
         ("", "secrets") if new.str(&["type"]).is_empty() => copy(old, new, &["type"]),

@@ -10,7 +10,7 @@ use crate::object::Object;
 /// The longest texts of an event by its fields.
 const LONGEST: [(&str, usize); 4] = [("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)];
 /// What an event of the newer group says of itself once.
-const FIXED: [&str; 13] = [
+const FIXED: [&str; 14] = [
     "involvedObject",
     "reason",
     "message",
@@ -18,6 +18,8 @@ const FIXED: [&str; 13] = [
     "firstTimestamp",
     "lastTimestamp",
     "count",
+    // Upstream looks twice.
+    "reason",
     "type",
     "eventTime",
     "action",

@@ -167,13 +167,11 @@ fn cron_job(object: &Object) -> Errors {
             let text = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
             errors.push(Error::invalid(&path.child("schedule"), schedule, text));
         }
-        schedule if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 => {
-            let found = schedule.split_whitespace().count();
-            let fields: Vec<&str> = schedule.split_whitespace().collect();
-            let text = format!("expected exactly 5 fields, found {found}: [{}]", fields.join(" "));
-            errors.push(Error::invalid(&path.child("schedule"), schedule, text));
+        schedule => {
+            if let Err(why) = super::cron::check(schedule) {
+                errors.push(Error::invalid(&path.child("schedule"), schedule, why));
+            }
         }
-        _ => {}
     }
     time_zone(&spec, &path.child("timeZone"), &mut errors);
     for field in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {

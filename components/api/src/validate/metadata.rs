@@ -84,10 +84,14 @@ pub(super) fn update(group: &str, kind: &str, subresource: &str, old: &Object, n
         ) => (true, true, core),
         _ => (true, false, core),
     };
+    let state_first = state && super::looks(group, kind).0 > 0;
+    if state_first {
+        common(core, new, &Path::new("metadata"), &mut errors);
+    }
     if change {
         errors.extend(once(core, old, new));
     }
-    if state {
+    if state && !state_first {
         common(core, new, &Path::new("metadata"), &mut errors);
     }
     errors
@@ -116,7 +120,20 @@ pub(super) fn once(is_core: bool, old: &Object, new: &Object) -> Errors {
             errors.push(Error::forbidden(&path.child("finalizers"), text));
         }
     }
-    common(is_core, new, &path, &mut errors);
+    if let Some(metadata) = new.get(&["metadata"]) {
+        notes(metadata, &path, &mut errors);
+        managers(metadata, &path, &mut errors);
+        known_finalizers(is_core, metadata, &path, &mut errors);
+    }
+    errors
+}
+
+/// [`update`] of a custom resource: what every kind is looked at for, and once more by its own rules.
+pub(super) fn custom_update(old: &Object, new: &Object) -> Errors {
+    let mut errors = Errors::new();
+    common(false, new, &Path::new("metadata"), &mut errors);
+    errors.extend(once(false, old, new));
+    errors.extend(once(false, old, new));
     errors
 }
 
@@ -169,10 +186,20 @@ fn common(is_core: bool, object: &Object, path: &Path, errors: &mut Errors) {
 }
 
 fn fields(is_core: bool, metadata: &Value, path: &Path, errors: &mut Errors) {
+    notes(metadata, path, errors);
+    finalizers(list(metadata, "finalizers"), &path.child("finalizers"), errors);
+    managers(metadata, path, errors);
+    known_finalizers(is_core, metadata, path, errors);
+}
+
+/// What others say of an object: labels, annotations and owners.
+fn notes(metadata: &Value, path: &Path, errors: &mut Errors) {
     labels(metadata.get("labels"), &path.child("labels"), errors);
     annotations(metadata.get("annotations"), &path.child("annotations"), errors);
     owners(metadata, &path.child("ownerReferences"), errors);
-    finalizers(is_core, list(metadata, "finalizers"), &path.child("finalizers"), errors);
+}
+
+fn managers(metadata: &Value, path: &Path, errors: &mut Errors) {
     for (at, entry) in list(metadata, "managedFields").iter().enumerate() {
         let path = path.child("managedFields").index(at);
         for (field, most) in [("manager", MANAGER), ("subresource", SUBRESOURCE)] {
@@ -190,10 +217,11 @@ pub(super) fn is_core(group: &str) -> bool {
     !generic.contains(&group)
 }
 
-/// Finalizers are qualified names; of built-in kinds, only those that Kubernetes knows itself may be without a domain.
-fn finalizers(is_core: bool, finalizers: &[Value], path: &Path, errors: &mut Errors) {
-    const ORPHAN: &str = "orphan";
-    const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// Finalizers are qualified names.
+fn finalizers(finalizers: &[Value], path: &Path, errors: &mut Errors) {
     let all: Vec<&str> = finalizers.iter().filter_map(Value::as_str).collect();
     for finalizer in &all {
         errors.extend(text::qualified_name(finalizer).into_iter().map(|text| Error::invalid(path, *finalizer, text)));
@@ -202,10 +230,15 @@ fn finalizers(is_core: bool, finalizers: &[Value], path: &Path, errors: &mut Err
         let text = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
         errors.push(Error::invalid(path, Value::Array(finalizers.to_vec()), text));
     }
-    for (at, finalizer) in all.iter().enumerate().filter(|_| is_core) {
-        if !finalizer.contains('/') && !matches!(*finalizer, "kubernetes" | ORPHAN | FOREGROUND) {
+}
+
+/// Of built-in kinds, only finalizers that Kubernetes knows itself may be without a domain.
+fn known_finalizers(is_core: bool, metadata: &Value, path: &Path, errors: &mut Errors) {
+    for (at, finalizer) in list(metadata, "finalizers").iter().enumerate().filter(|_| is_core) {
+        let finalizer = finalizer.as_str().unwrap_or_default();
+        if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | ORPHAN | FOREGROUND) {
             let text = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(Error::invalid(&path.index(at), *finalizer, text));
+            errors.push(Error::invalid(&path.child("finalizers").index(at), finalizer, text));
         }
     }
 }

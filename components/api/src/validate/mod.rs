@@ -16,6 +16,7 @@ mod config;
 mod containers;
 mod core;
 mod counts;
+mod cron;
 mod env;
 mod events;
 pub mod field;
@@ -146,9 +147,10 @@ pub fn update(group: &str, kind: &str, old: &Object, new: &Object) -> Result<(),
 fn looks(group: &str, kind: &str) -> (usize, usize) {
     match (group, kind) {
         // What may not change is not looked at for anything else.
-        ("resource.k8s.io", "ResourceClaim") => (0, 0),
+        ("resource.k8s.io", "ResourceClaim") | ("networking.k8s.io", "ServiceCIDR") => (0, 0),
+        ("storage.k8s.io", "VolumeAttributesClass") => (0, 1),
         ("", "PersistentVolume") | ("batch", "Job") => (2, 0),
-        ("", "Pod" | "PersistentVolumeClaim" | "ResourceQuota")
+        ("", "Node" | "Pod" | "PersistentVolumeClaim" | "ResourceQuota")
         | ("apps", "Deployment" | "ReplicaSet" | "StatefulSet")
         | ("resource.k8s.io", "ResourceClaimTemplate" | "ResourceSlice")
         | (
@@ -168,7 +170,7 @@ fn looks(group: &str, kind: &str) -> (usize, usize) {
 /// [`create`], or with `old` [`update`], of a custom resource, whose own rules have found `errors`.
 pub fn custom(group: &str, kind: &str, old: Option<&Object>, new: &Object, errors: Errors) -> Result<(), Status> {
     let mut all = match old {
-        Some(old) => metadata::once(false, old, new),
+        Some(old) => metadata::custom_update(old, new),
         None => metadata::create(group, kind, false, new),
     };
     all.extend(errors);
@@ -198,6 +200,8 @@ pub fn domain_prefixed_path(text: &str, field: &str) -> Result<(), Error> {
 }
 
 fn finished(group: &str, kind: &str, object: &Object, errors: &[Error]) -> Result<(), Status> {
+    // Events are refused as those of the group that they are stored in.
+    let group = if (group, kind) == ("events.k8s.io", "Event") { "" } else { group };
     if errors.is_empty() { Ok(()) } else { Err(field::status(group, kind, object.name(), errors)) }
 }
 
@@ -285,9 +289,22 @@ const IMMUTABLE: &str = "field is immutable";
 /// That a field has not changed.
 fn immutable(old: &Object, new: &Object, path: &[&str], errors: &mut Errors) {
     if !same(old.get(path), new.get(path)) {
-        let value = new.get(path).cloned().unwrap_or(Value::Null);
+        let value = new.get(path).cloned().or_else(|| unset(new, path)).unwrap_or(Value::Null);
         errors.push(Error::invalid(&Path::new(&path.join(".")), value, IMMUTABLE));
     }
+}
+
+/// What Go has in a field that is not given and is no pointer: an empty text.
+fn unset(object: &Object, path: &[&str]) -> Option<Value> {
+    let version = object.api_version();
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let (last, way) = path.split_last()?;
+    let kind = kinit_schema::kind(group, version, object.kind())?;
+    let schema = way.iter().try_fold(kind, |schema, name| schema.field(name)?.message())?;
+    let field = schema.field(last)?;
+    let plain = field.shape == kinit_schema::Shape::One && !field.pointer;
+    let text = matches!(field.element, kinit_schema::Element::Scalar(kinit_schema::Scalar::String));
+    (plain && text).then(|| "".into())
 }
 
 /// That a number, where there is one, is not negative.

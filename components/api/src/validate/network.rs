@@ -39,10 +39,29 @@ pub(super) fn changed(kind: &str, old: &Object, new: &Object) -> Errors {
     match kind {
         "EndpointSlice" => immutable(old, new, &["addressType"], &mut errors),
         "IngressClass" => immutable(old, new, &["spec", "controller"], &mut errors),
+        "ServiceCIDR" => ranges_changed(old, new, &mut errors),
         "IPAddress" => immutable(old, new, &["spec", "parentRef"], &mut errors),
         _ => {}
     }
     errors
+}
+
+/// A range stays what it is, beside one that may come to it once, of the other family.
+fn ranges_changed(old: &Object, new: &Object, errors: &mut Errors) {
+    let of = |object: &Object| object.get(&["spec", "cidrs"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let (before, after) = (of(old), of(new));
+    let path = Path::new("spec.cidrs");
+    if before.len() != after.len() && (before.len(), after.len()) != (1, 2) {
+        let value = if after.is_empty() { Value::Null } else { after.into() };
+        errors.push(Error::invalid(&path, value, super::IMMUTABLE));
+        return;
+    }
+    for (at, range) in after.iter().take(before.len()).enumerate().filter(|(at, range)| before[*at] != **range) {
+        errors.push(Error::invalid(&path.index(at), range.clone(), super::IMMUTABLE));
+    }
+    if before.len() != after.len() {
+        service_ranges(new.get(&["spec"]).unwrap_or(&Value::Null), &path, errors);
+    }
 }
 
 /// What an address belongs to.

@@ -381,3 +381,71 @@ fn what_must_stay_stays() {
         assert_eq!(causes(update(group, kind, &old, &new)), expected, "{kind} {path}");
     }
 }
+
+/// The fields and messages that an update is refused for, each as often as it is told.
+fn told(kind: &str, group: &str, old: Value, new: Value) -> Vec<(String, String)> {
+    let [old, new] = [old, new].map(|tree| Object::from_value(tree).unwrap());
+    let Err(status) = update(group, kind, &old, &new) else { return Vec::new() };
+    let causes = status.details.unwrap()["causes"].clone();
+    let text = |cause: &Value, field: &str| cause[field].as_str().unwrap().to_owned();
+    causes.as_array().unwrap().iter().map(|cause| (text(cause, "field"), text(cause, "message"))).collect()
+}
+
+#[test]
+fn finalizers_are_told_as_often_as_upstream_looks_at_them() {
+    let object = |version: &str, kind: &str, finalizer: Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x", "finalizers": finalizer}});
+    // How often a name that is none is told, and how often one that nobody knows.
+    for (group, kind, bad, unknown) in [("", "ConfigMap", 2, 2), ("coordination.k8s.io", "Lease", 1, 0)] {
+        let version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+        let count = |finalizer: &str| {
+            let old = object(&version, kind, json!([]));
+            let new = object(&version, kind, json!([finalizer]));
+            let told = told(kind, group, old, new);
+            told.iter().filter(|(field, _)| field.starts_with("metadata.finalizers")).count()
+        };
+        assert_eq!((count("UPPER/x"), count("bad")), (bad, unknown), "{kind}");
+    }
+}
+
+#[test]
+fn a_nodes_range_stays_what_it_is() {
+    let node = |ranges: Value| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "spec": {"podCIDRs": ranges}});
+    let text = "Forbidden: node updates may not change podCIDR except from \"\" to valid";
+    let changes = [
+        (json!([]), json!(["10.2.0.0/24"]), 0),
+        (json!(["10.1.0.0/24"]), json!(["10.1.0.0/24"]), 0),
+        (json!(["10.1.0.0/24"]), json!(["10.2.0.0/24"]), 1),
+        (json!(["10.1.0.0/24"]), json!([]), 1),
+        (json!(["10.1.0.0/24"]), json!(["10.1.0.0/24", "fd00::/64"]), 1),
+    ];
+    for (old, new, times) in changes {
+        let why = vec![("spec.podCIDRs".to_owned(), text.to_owned()); times];
+        assert_eq!(told("Node", "", node(old.clone()), node(new.clone())), why, "{old} {new}");
+    }
+}
+
+#[test]
+fn ranges_of_services_stay_what_they_are() {
+    let ranges = |cidrs: Value| json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "x"}, "spec": {"cidrs": cidrs}});
+    let why =
+        |field: &str, value: &str| vec![(field.to_owned(), format!("Invalid value: {value}: field is immutable"))];
+    let cases = [
+        (json!(["10.0.0.0/24"]), Vec::new()),
+        (json!(["10.0.0.0/24", "fd00::/112"]), Vec::new()),
+        (json!(["10.0.0.0/24x"]), why("spec.cidrs[0]", "\"10.0.0.0/24x\"")),
+        (json!(["10.1.0.0/24", "fd00::/112"]), why("spec.cidrs[0]", "\"10.1.0.0/24\"")),
+        (json!([]), why("spec.cidrs", "null")),
+    ];
+    for (new, expected) in cases {
+        let told = told("ServiceCIDR", "networking.k8s.io", ranges(json!(["10.0.0.0/24"])), ranges(new.clone()));
+        assert_eq!(told, expected, "{new}");
+    }
+}
+
+#[test]
+fn what_is_taken_out_of_a_text_that_stays_is_empty() {
+    let class = |spec: Value| json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "x"}, "spec": spec});
+    let told = told("IngressClass", "networking.k8s.io", class(json!({"controller": "a.io/b"})), class(json!({})));
+    let first = ("spec.controller".to_owned(), "Invalid value: \"\": field is immutable".to_owned());
+    assert!(told.contains(&first), "{told:?}");
+}
