@@ -1,6 +1,6 @@
-//! Descriptions of the built-in types and their fields, taken from the schemas that the k8s-openapi crate carries, as one
-//! compressed text of records that end with a zero byte: per type `=definition`, its description, and `name: description`
-//! for each field.
+//! Descriptions of the built-in types and their fields, taken from the schemas that the k8s-openapi crate carries and, where
+//! it has none, from `words.txt`, as one compressed text of records that end with a zero byte: per type `=definition`, its
+//! description, and `name: description` for each field.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,14 +19,57 @@ macro_rules! kinds {
 
 /// The text, compressed.
 pub fn packed() -> std::io::Result<Vec<u8>> {
+    let mut all: BTreeMap<String, Words> =
+        definitions().iter().map(|(name, schema)| (name.clone(), of(schema))).collect();
+    for (name, words) in more(include_str!("words.txt")) {
+        let own = all.entry(name).or_default();
+        if !words.own.is_empty() {
+            own.own = words.own;
+        }
+        own.fields.extend(words.fields);
+    }
     let mut output = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    for (name, schema) in definitions() {
-        write!(output, "={name}\0{}\0", description(&schema))?;
-        for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
-            write!(output, "{field}: {}\0", description(schema))?;
+    for (name, words) in all {
+        write!(output, "={name}\0{}\0", words.own)?;
+        for (field, text) in words.fields {
+            write!(output, "{field}: {text}\0")?;
         }
     }
     output.finish()
+}
+
+/// What is said of a type and of its fields.
+#[derive(Default)]
+struct Words {
+    own: String,
+    fields: BTreeMap<String, String>,
+}
+
+fn of(schema: &Value) -> Words {
+    let fields = schema["properties"].as_object().into_iter().flatten();
+    let fields = fields.map(|(field, schema)| (field.clone(), description(schema).to_owned()));
+    Words { own: description(schema).to_owned(), fields: fields.collect() }
+}
+
+/// What the crate does not say.
+fn more(text: &str) -> BTreeMap<String, Words> {
+    let lines = || text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let texts: BTreeMap<&str, &str> =
+        lines().filter(|line| line.starts_with('$')).filter_map(|line| line.split_once(' ')).collect();
+    let whole = |text: &str| texts.get(text).copied().unwrap_or(text).replace("\\n", "\n");
+    let mut all = BTreeMap::new();
+    let mut lines = lines().filter(|line| !line.starts_with('$')).peekable();
+    while let Some(name) = lines.next().and_then(|line| line.strip_prefix('=')) {
+        let own = lines.next().filter(|text| *text != "-").map(whole).unwrap_or_default();
+        let mut words = Words { own, ..Words::default() };
+        while let Some((field, text)) =
+            lines.next_if(|line| !line.starts_with('=')).and_then(|line| line.split_once(": "))
+        {
+            words.fields.insert(field.to_owned(), whole(text));
+        }
+        all.insert(name.to_owned(), words);
+    }
+    all
 }
 
 fn description(schema: &Value) -> &str {

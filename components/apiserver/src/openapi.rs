@@ -1,18 +1,19 @@
-//! `/openapi/v2` and `/openapi/v3`: documents of what the server serves, built when asked for and kept nowhere. Only their
-//! hashes stay, because the index of version 3 and entity tags name them.
+//! `/openapi/v2` and `/openapi/v3`: documents of what the server serves, made when first asked for, and again only
+//! after what they are made of has changed.
 
 mod proto;
 mod words;
 
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use kinit_api::status::Status;
+use kinit_crd::definition::Definition;
 use kinit_crd::openapi::Dialect;
-use kinit_schema::openapi::{self, Resource};
+use kinit_schema::openapi::{self, Resource, roots};
 use kinit_serving::{Body, full};
 use sha2::{Digest, Sha512};
 
@@ -35,122 +36,141 @@ enum Document {
     V2Proto,
     /// Of a group and a version.
     V3(String, String),
-}
-
-/// Hashes of documents, for what was served then.
-#[derive(Default)]
-struct Hashes {
-    /// The number of the registry's snapshot.
-    generation: u64,
-    /// What other servers said of themselves.
-    others: u64,
-    known: BTreeMap<Document, String>,
+    /// Of one path that is of no group and version, without its slashes at both ends.
+    Root(String),
 }
 
 /// What documents are about: what this server serves, and what it passes on.
 struct Served {
     registry: Arc<Registry>,
     known: Arc<Known>,
+    /// The descriptions, while documents are being made.
+    words: OnceLock<Packed>,
 }
 
 impl Served {
+    fn new(registry: Arc<Registry>, known: Arc<Known>) -> Self {
+        Self { registry, known, words: OnceLock::new() }
+    }
+
     /// What other servers that answer say of themselves in version 2.
     fn others(&self) -> impl Iterator<Item = &Swagger> {
         self.known.values().filter(|it| it.current).filter_map(|it| it.swagger.as_deref())
     }
 
-    fn fingerprint(&self) -> u64 {
-        self.others().fold(0, |all, one| all.rotate_left(7) ^ one.fingerprint)
-    }
-}
-
-impl Hashes {
-    /// Forgets what is no longer as it was.
-    fn follow(&mut self, served: &Served) {
-        if self.generation < served.registry.generation() {
-            // Groups of built-in kinds alone are the same for ever.
-            self.known.retain(|document, _| document.is_constant());
-            self.generation = served.registry.generation();
-        }
-        let others = served.fingerprint();
-        if self.others != others {
-            self.known.retain(|document, _| !document.is_old());
-            self.others = others;
-        }
+    /// What a document is made of, besides built-in kinds.
+    fn parts(&self, document: &Document) -> Parts {
+        let custom = self.registry.rows().into_iter().filter(|spec| document.has(spec));
+        let definitions = custom.filter_map(|spec| spec.custom.as_ref().map(|it| Arc::downgrade(&it.definition)));
+        let others =
+            self.others().filter(|_| document.is_old()).fold(0_u64, |all, one| all.rotate_left(7) ^ one.fingerprint);
+        Parts { definitions: definitions.collect(), others }
     }
 
-    /// Whether what was made for `served` is still so.
-    fn is_of(&self, served: &Served) -> bool {
-        self.generation == served.registry.generation() && self.others == served.fingerprint()
-    }
-}
-
-impl Document {
-    fn build(&self, served: &Served) -> Vec<u8> {
-        let registry = &served.registry;
-        let words = Packed::open();
-        let rows: Vec<Row> = registry.rows().into_iter().filter(|spec| self.has(spec)).map(Row::new).collect();
+    fn make(&self, document: &Document) -> Vec<u8> {
+        let words = self.words.get_or_init(Packed::open);
+        let rows: Vec<Row> = self.registry.rows().into_iter().filter(|spec| document.has(spec)).map(Row::new).collect();
         let resources = resources(&rows);
-        let mut custom = self.custom(&rows);
-        if self.is_old() {
-            for other in served.others() {
+        let mut custom = document.custom(&rows);
+        if document.is_old() {
+            for other in self.others() {
                 custom.paths.extend(other.paths.iter().map(|(path, item)| (path.clone(), item.clone())));
                 for (name, schema) in &other.schemas {
                     custom.schemas.entry(name.clone()).or_insert_with(|| schema.clone());
                 }
             }
         }
-        match self {
-            Self::V2 => openapi::v2(&resources, &custom, &words),
-            Self::V2Proto => proto::document(&resources, &custom, &words),
-            Self::V3(..) => openapi::v3(&resources, &custom, &words),
+        let mut roots = roots(&self.registry);
+        roots.retain(|root| document.is_old() || *document == Document::Root(root.name.clone()));
+        let content = openapi::Content { resources: &resources, roots: &roots, custom: &custom, words };
+        match document {
+            Document::V2 => openapi::json(&content, openapi::Dialect::V2),
+            Document::V2Proto => proto::document(&content),
+            Document::V3(..) | Document::Root(_) => openapi::json(&content, openapi::Dialect::V3),
         }
     }
 
+    /// A document as it was made last, or made now if what it is made of has changed. Who asks while it is being made waits.
+    fn document(&self, document: &Document) -> std::io::Result<Made> {
+        let slot = made().lock().entry(document.clone()).or_default().clone();
+        let mut slot = slot.lock();
+        let parts = self.parts(document);
+        if let Some(made) = slot.as_ref().filter(|made| made.parts.is(&parts)) {
+            return Ok(made.clone());
+        }
+        let text = self.make(document);
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&text)?;
+        let made = Made {
+            parts: Arc::new(parts),
+            hash: hex::encode_upper(Sha512::digest(&text)).into(),
+            gzip: encoder.finish()?.into(),
+        };
+        *slot = Some(made.clone());
+        Ok(made)
+    }
+}
+
+/// What tells documents that are made of other things apart.
+struct Parts {
+    /// Those that say something of it: as long as there is a pointer to one, no other is in its place.
+    definitions: Vec<Weak<Definition>>,
+    /// A number of what other servers said of themselves.
+    others: u64,
+}
+
+impl Parts {
+    /// Whether it is made of definitions alone of which none is there any more.
+    fn is_gone(&self) -> bool {
+        !self.definitions.is_empty() && self.definitions.iter().all(|it| it.strong_count() == 0)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let same = |(own, other): (&Weak<Definition>, &Weak<Definition>)| own.ptr_eq(other);
+        self.others == other.others
+            && self.definitions.len() == other.definitions.len()
+            && self.definitions.iter().zip(&other.definitions).all(same)
+    }
+}
+
+/// A document that was made, compressed: uncompressed all of them would be ten times as large.
+#[derive(Clone)]
+struct Made {
+    parts: Arc<Parts>,
+    /// The SHA-512 of its content.
+    hash: Arc<str>,
+    gzip: Bytes,
+}
+
+type Slots = parking_lot::Mutex<BTreeMap<Document, Arc<parking_lot::Mutex<Option<Made>>>>>;
+
+/// The documents that somebody has asked for.
+fn made() -> &'static Slots {
+    static MADE: OnceLock<Slots> = OnceLock::new();
+    MADE.get_or_init(Default::default)
+}
+
+impl Document {
     fn has(&self, spec: &Spec) -> bool {
         match self {
             Self::V2 | Self::V2Proto => true,
             Self::V3(group, version) => spec.group() == group && spec.version() == version,
+            Self::Root(_) => false,
         }
     }
 
     /// The schemas that definitions give.
     fn custom(&self, rows: &[Row]) -> openapi::Custom {
-        let dialect = if matches!(self, Self::V3(..)) { Dialect::V3 } else { Dialect::V2 };
+        let dialect = if self.is_old() { Dialect::V2 } else { Dialect::V3 };
         let custom = rows.iter().filter_map(|row| row.spec.custom.as_ref());
         let schemas =
             custom.flat_map(|it| kinit_crd::openapi::schemas(&it.definition, it.version(), dialect)).collect();
         openapi::Custom { schemas, ..openapi::Custom::default() }
     }
 
-    /// The document's hash, which is its content's. The first call builds the document.
-    fn hash(&self, served: &Served) -> String {
-        static HASHES: OnceLock<parking_lot::Mutex<Hashes>> = OnceLock::new();
-        let hashes = HASHES.get_or_init(Default::default);
-        {
-            let mut hashes = hashes.lock();
-            hashes.follow(served);
-            if let Some(hash) = hashes.known.get(self) {
-                return hash.clone();
-            }
-        }
-        let hash = hex::encode_upper(Sha512::digest(self.build(served)));
-        let mut hashes = hashes.lock();
-        hashes.follow(served);
-        if hashes.is_of(served) || self.is_constant() {
-            hashes.known.insert(self.clone(), hash.clone());
-        }
-        hash
-    }
-
     /// Whether it is of version 2, which has what all servers serve.
     fn is_old(&self) -> bool {
         matches!(self, Self::V2 | Self::V2Proto)
-    }
-
-    /// Whether no definition can add to the document: their groups have a domain that is not the project's.
-    fn is_constant(&self) -> bool {
-        matches!(self, Self::V3(group, _) if !group.contains('.'))
     }
 }
 
@@ -190,14 +210,22 @@ fn resources(rows: &[Row]) -> Vec<Resource<'_>> {
     all
 }
 
-/// The groups and versions served, as version 3's index names them: `api/v1`, `apis/apps/v1`.
+/// The paths of no group and version. Groups that only definitions have are not among them.
+fn roots(registry: &Registry) -> Vec<roots::Root> {
+    let rows = registry.rows();
+    let groups: BTreeSet<&str> = rows.iter().filter(|spec| spec.custom.is_none()).map(|spec| spec.group()).collect();
+    roots::all(&groups.into_iter().collect::<Vec<_>>())
+}
+
+/// The documents of version 3, as its index names them: `api/v1`, `apis/apps/v1`, `version`.
 fn versions(registry: &Registry) -> BTreeMap<String, Document> {
     let name = |spec: Spec| {
         let base = if spec.group().is_empty() { "api".to_owned() } else { format!("apis/{}", spec.group()) };
         let document = Document::V3(spec.group().to_owned(), spec.version().to_owned());
         (format!("{base}/{}", spec.version()), document)
     };
-    registry.rows().into_iter().map(name).collect()
+    let roots = roots(registry).into_iter().map(|root| (root.name.clone(), Document::Root(root.name)));
+    registry.rows().into_iter().map(name).chain(roots).collect()
 }
 
 /// Answers a path below `/openapi`.
@@ -210,7 +238,7 @@ pub async fn respond(
 ) -> Result<Response<Body>, Status> {
     let document = match path {
         "/openapi/v2" => v2_form(headers),
-        "/openapi/v3" => return blocking(move || index(&Served { registry, known })).await,
+        "/openapi/v3" => return blocking(move || index(&Served::new(registry, known))).await,
         path => {
             let name = path.strip_prefix("/openapi/v3/").ok_or_else(Status::no_such_path)?;
             let Some(document) = versions(&registry).remove(name) else { return Ok(nothing(StatusCode::NOT_FOUND)) };
@@ -222,7 +250,7 @@ pub async fn respond(
     let asked = asked.into_iter().find(|(key, _)| key == "hash").map(|(_, hash)| hash.into_owned());
     let has = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let gzip = headers.get(header::ACCEPT_ENCODING).is_some_and(|value| value.to_str().is_ok_and(takes_gzip));
-    let (path, served) = (path.to_owned(), Served { registry, known });
+    let (path, served) = (path.to_owned(), Served::new(registry, known));
     blocking(move || answer(&served, &document, &path, asked.as_deref(), has.as_deref(), gzip)).await
 }
 
@@ -259,14 +287,23 @@ fn nothing(status: StatusCode) -> Response<Body> {
 }
 
 fn index(served: &Served) -> Result<Response<Body>, Status> {
-    let own = versions(&served.registry).into_iter().map(|(name, document)| {
-        let url = format!("/openapi/v3/{name}?hash={}", document.hash(served));
-        (name, url)
-    });
+    let versions = versions(&served.registry);
+    // What was made of definitions that are gone will not be asked for.
+    made()
+        .lock()
+        .retain(|_, slot| slot.try_lock().is_none_or(|made| made.as_ref().is_none_or(|it| !it.parts.is_gone())));
+    let mut own = Vec::with_capacity(versions.len());
+    for (name, document) in versions {
+        let hash = served.document(&document).map_err(Status::internal)?.hash;
+        own.push((name.clone(), format!("/openapi/v3/{name}?hash={hash}")));
+    }
     let others = served.known.values().filter(|it| it.current);
     let others = others.filter_map(|it| Some((format!("apis/{}/{}", it.group, it.version), it.openapi.clone()?)));
-    let paths: serde_json::Map<String, serde_json::Value> =
-        own.chain(others).map(|(name, url)| (name, serde_json::json!({ "serverRelativeURL": url }))).collect();
+    let paths: serde_json::Map<String, serde_json::Value> = own
+        .into_iter()
+        .chain(others)
+        .map(|(name, url)| (name, serde_json::json!({ "serverRelativeURL": url })))
+        .collect();
     // Upstream leaves it to what looks like text.
     Ok(kinit_serving::text(StatusCode::OK, serde_json::json!({ "paths": paths }).to_string()))
 }
@@ -279,7 +316,8 @@ fn answer(
     known: Option<&str>,
     gzip: bool,
 ) -> Result<Response<Body>, Status> {
-    let hash = document.hash(served);
+    let Made { hash, gzip: compressed, .. } = served.document(document).map_err(Status::internal)?;
+    let hash = &*hash;
     let tag = format!("\"{hash}\"");
     let mut response = Response::new(full(Bytes::new()));
     let headers = response.headers_mut();
@@ -306,14 +344,14 @@ fn answer(
     }
     let media = if *document == Document::V2Proto { V2_PROTO } else { JSON };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
-    let mut bytes = document.build(served);
-    if gzip {
+    *response.body_mut() = if gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&bytes).map_err(Status::internal)?;
-        bytes = encoder.finish().map_err(Status::internal)?;
-    }
-    *response.body_mut() = full(bytes);
+        full(compressed)
+    } else {
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(&*compressed).read_to_end(&mut text).map_err(Status::internal)?;
+        full(text)
+    };
     Ok(response)
 }
 
@@ -373,6 +411,67 @@ mod tests {
         assert_eq!(get("/openapi/v3", None, &[]).await.1[header::CONTENT_TYPE], "text/plain; charset=utf-8");
         let missing = respond(Arc::default(), Arc::default(), "/openapi/v2/", None, &HeaderMap::new()).await;
         assert!(missing.is_err_and(|status| status.is_no_such_path()));
+    }
+
+    #[tokio::test]
+    async fn version_2_has_upstream_s_words_and_shares_its_parameters() {
+        let (_, _, body) = get("/openapi/v2", None, &[]).await;
+        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let services = &document["definitions"]["io.k8s.api.core.v1.ServiceList"];
+        assert_eq!(services["properties"]["items"]["description"], "List of services");
+        assert!(services["properties"]["kind"]["description"].as_str().unwrap().starts_with("Kind is a string value"));
+        assert_eq!(document["info"]["version"], "1.36");
+        let parameters = &document["paths"]["/api/v1/pods"]["parameters"];
+        assert_eq!(parameters[0]["$ref"], "#/parameters/allowWatchBookmarks-HC2hJt-J");
+        let names: Vec<&String> = document["parameters"].as_object().unwrap().keys().collect();
+        assert_eq!((names.len(), names[1].as_str()), (47, "body-2Y1dVQaQ"));
+        assert!(document["paths"]["/api/v1/nodes/{name}/proxy/{path}"]["head"].is_object());
+        assert_eq!(document["paths"]["/apis/rbac.authorization.k8s.io/"]["get"]["tags"][0], "rbacAuthorization");
+    }
+
+    #[tokio::test]
+    async fn paths_of_no_group_have_documents() {
+        for (name, id, schemas) in [
+            ("version", "getCodeVersion", 1),
+            ("api", "getCoreAPIVersions", 2),
+            ("apis/apps", "getAppsAPIGroup", 3),
+            ("openid/v1/jwks", "getServiceAccountIssuerOpenIDKeyset", 0),
+        ] {
+            let (_, _, body) = get(&format!("/openapi/v3/{name}"), None, &[]).await;
+            let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(document["paths"][format!("/{name}/")]["get"]["operationId"], id);
+            let components = &document["components"];
+            assert_eq!(components["schemas"].as_object().map_or(0, |all| all.len()), schemas, "{name}");
+            assert!(components["securitySchemes"]["BearerToken"].is_object());
+        }
+    }
+
+    #[test]
+    fn documents_are_made_again_when_what_they_are_made_of_changes() {
+        let definition = |kind: &str| {
+            let names = serde_json::json!({"plural": "foos", "kind": kind, "listKind": "FooList"});
+            let condition = serde_json::json!({"type": "Established", "status": "True"});
+            let object = serde_json::json!({
+                "metadata": {"name": "foos.example.com", "uid": "u"},
+                "spec": {"group": "example.com", "scope": "Cluster", "versions": [{"name": "v1", "served": true, "storage": true}]},
+                "status": {"acceptedNames": names, "conditions": [condition]},
+            });
+            Definition::read(&kinit_api::object::Object::from_value(object).unwrap())
+        };
+        let before = Arc::new(Registry::default().with(definition("Foo")));
+        let served = |registry: &Arc<Registry>| Served::new(Arc::clone(registry), Arc::default());
+        let made = |registry: &Arc<Registry>, document: &Document| served(registry).document(document).unwrap();
+        let (own, apps) = (Document::V3("example.com".into(), "v1".into()), Document::V3("apps".into(), "v1".into()));
+        let documents = [own, Document::V2Proto, apps];
+        let first = documents.each_ref().map(|document| made(&before, document));
+        let kept = |registry: &Arc<Registry>| {
+            [0, 1, 2].map(|at| Arc::ptr_eq(&made(registry, &documents[at]).parts, &first[at].parts))
+        };
+        assert_eq!(kept(&before), [true; 3]);
+        let after = Arc::new(before.with(definition("Bar")));
+        assert_eq!(kept(&after), [false, false, true]);
+        assert_ne!(made(&after, &documents[0]).hash, first[0].hash);
+        assert_eq!(made(&after, &documents[2]).hash, first[2].hash);
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //!
 //! An unindented line opens a type. `kind` after its name says that it is an object with `apiVersion` and `kind` (which
 //! are not listed among its fields, and are no part of its protobuf message); `atomic` says that server-side apply owns
-//! it as a whole.
+//! it as a whole; `union=d:a,b` that of the fields `a` and `b` the one is set that the field `d` (or nothing) names.
 //!
 //! An indented line is a field: its protobuf number (0 where it is in no protobuf message), its JSON name, its shape and
 //! its marks. The name `.` marks a type embedded into its parent: inline in JSON, a message of that number in protobuf.

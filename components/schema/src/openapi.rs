@@ -5,6 +5,7 @@
 mod names;
 mod parameters;
 mod paths;
+pub mod roots;
 mod schemas;
 mod values;
 
@@ -13,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 pub use names::definition as definition_name;
+
+/// Types of the table that a document needs, by package and name.
+type Wanted = BTreeSet<(&'static str, &'static str)>;
 
 /// A resource or a subresource, and what can be done with it.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub struct Custom {
 }
 
 /// Descriptions of types and fields.
+///
+/// Parameters that are no field of a type have theirs as fields of `path`.
 pub trait Words {
     /// What a type is, by its definition's name (`io.k8s.api.core.v1.Pod`).
     fn of_type(&self, definition: &str) -> Option<&str>;
@@ -71,80 +77,119 @@ impl Dialect {
 pub trait Sink {
     fn path(&mut self, path: &str, item: &Value);
     fn schema(&mut self, name: &str, schema: &Value);
+    /// Only documents of version 2 have parameters beside their paths.
+    fn parameter(&mut self, name: &str, parameter: &Value);
 }
 
-/// The OpenAPI v3 document of the resources given, which are those of one group and version.
-pub fn v3(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words) -> Vec<u8> {
-    let mut paths = Json::new("openapi", "3.0.0");
-    each(resources, custom, words, Dialect::V3, &mut paths);
-    paths.text.extend_from_slice(
-        br#"},"securitySchemes":{"BearerToken":{"type":"apiKey","description":"Bearer token","name":"authorization","in":"header"}}}}"#,
-    );
-    paths.text
+/// What a document is about.
+#[derive(Clone, Copy)]
+pub struct Content<'a> {
+    pub resources: &'a [Resource<'a>],
+    /// Paths besides those of resources and of their groups' versions.
+    pub roots: &'a [roots::Root],
+    pub custom: &'a Custom,
+    pub words: &'a dyn Words,
 }
 
-/// The OpenAPI v2 document of all resources.
-pub fn v2(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words) -> Vec<u8> {
-    let mut paths = Json::new("swagger", "2.0");
-    paths.between = br#"},"definitions":{"#;
-    each(resources, custom, words, Dialect::V2, &mut paths);
-    paths.text.extend_from_slice(
-        br#"},"securityDefinitions":{"BearerToken":{"type":"apiKey","description":"Bearer token","name":"authorization","in":"header"}},"security":[{"BearerToken":[]}]}"#,
-    );
-    paths.text
+/// The version of the API, as documents state it: `1.36`.
+pub fn version() -> &'static str {
+    let version = kinit_version::kubernetes().trim_start_matches('v');
+    version.rsplit_once('.').map_or(version, |(minor, _)| minor)
 }
 
-/// Gives every piece of a document to `sink`: first the paths, then the schemas.
-pub fn each(resources: &[Resource<'_>], custom: &Custom, words: &dyn Words, dialect: Dialect, sink: &mut dyn Sink) {
-    let mut wanted = BTreeSet::new();
+/// The document in JSON. Version 3's are of one group and version, or of one path; version 2's is of all.
+pub fn json(content: &Content<'_>, dialect: Dialect) -> Vec<u8> {
+    let mut document = Json::new(dialect);
+    each(content, dialect, &mut document);
+    document.end()
+}
+
+/// Gives every piece of a document to `sink`: first the paths, then the schemas, then the parameters.
+pub fn each(content: &Content<'_>, dialect: Dialect, sink: &mut dyn Sink) {
+    let &Content { resources, roots, custom, words } = content;
+    let mut wanted = Wanted::new();
     if !custom.schemas.is_empty() {
         wanted.extend([("meta/v1", "ObjectMeta"), ("meta/v1", "ListMeta")]);
     }
     let mut items: BTreeMap<String, Value> = BTreeMap::new();
     for resource in resources {
-        paths::of(resource, dialect, &mut wanted, &mut |path, item| {
+        paths::of(resource, words, dialect, &mut wanted, &mut |path, item| {
             items.entry(path).or_insert(item);
         });
     }
-    let mut roots = BTreeSet::new();
-    for resource in resources {
-        let (base, tag) = (names::base(resource.group, resource.version), names::tag(resource.group, resource.version));
-        if roots.insert(base.clone()) {
-            items.insert(format!("{base}/"), paths::discovery(resource, &tag, dialect, &mut wanted));
+    let versions: BTreeSet<(&str, &str)> = resources.iter().map(|it| (it.group, it.version)).collect();
+    let versions = versions.into_iter().map(|(group, version)| roots::of_version(group, version));
+    for root in roots.iter().cloned().chain(versions) {
+        items.insert(root.path(), root.item(dialect, &mut wanted));
+    }
+    for (path, item) in &custom.paths {
+        items.entry(path.clone()).or_insert_with(|| item.clone());
+    }
+    let mut shared = parameters::Shared::default();
+    for (path, item) in &mut items {
+        if dialect == Dialect::V2 {
+            shared.take(item);
         }
-    }
-    for (path, item) in &items {
         sink.path(path, item);
     }
-    for (path, item) in custom.paths.iter().filter(|(path, _)| !items.contains_key(*path)) {
-        sink.path(path, item);
-    }
-    let own = schemas::closure(wanted, words, dialect);
+    let of = resources.first().filter(|_| dialect == Dialect::V3).map(|it| (it.group, it.version));
+    let own = schemas::closure(&wanted, of, words, dialect);
     for (name, schema) in &own {
         sink.schema(name, &schema());
     }
     for (name, schema) in custom.schemas.iter().filter(|(name, _)| !own.contains_key(*name)) {
         sink.schema(name, schema);
     }
+    for (name, parameter) in &shared.0 {
+        sink.parameter(name, parameter);
+    }
 }
 
 /// A document as JSON text.
 struct Json {
     text: Vec<u8>,
-    between: &'static [u8],
-    in_schemas: bool,
+    dialect: Dialect,
+    section: Section,
+}
+
+/// Which of a document's maps is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Paths,
+    Schemas,
+    Parameters,
+}
+
+/// How clients say who they are: the ways, by name.
+pub fn security() -> Value {
+    let token = json!({
+        "type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header",
+    });
+    json!({ "BearerToken": token })
 }
 
 impl Json {
-    /// The start of a document whose first field, `form`, says which version of OpenAPI it is in.
-    fn new(form: &str, number: &str) -> Self {
-        let version = kinit_version::kubernetes();
+    fn new(dialect: Dialect) -> Self {
+        let (form, number) = match dialect {
+            Dialect::V2 => ("swagger", "2.0"),
+            Dialect::V3 => ("openapi", "3.0.0"),
+        };
+        let version = version();
         let start =
             format!(r#"{{"{form}":"{number}","info":{{"title":"Kubernetes","version":"{version}"}},"paths":{{"#);
-        Self { text: start.into_bytes(), between: br#"},"components":{"schemas":{"#, in_schemas: false }
+        Self { text: start.into_bytes(), dialect, section: Section::Paths }
     }
 
-    fn member(&mut self, name: &str, value: &Value) {
+    /// Writes a member of a section, which is the one that is being written or one after it.
+    fn member(&mut self, section: Section, name: &str, value: &Value) {
+        if self.section != section {
+            self.section = section;
+            self.text.extend_from_slice(match (section, self.dialect) {
+                (Section::Schemas, Dialect::V3) => br#"},"components":{"schemas":{"#,
+                (Section::Schemas, Dialect::V2) => br#"},"definitions":{"#,
+                (Section::Parameters | Section::Paths, _) => br#"},"parameters":{"#,
+            });
+        }
         if self.text.last() != Some(&b'{') {
             self.text.push(b',');
         }
@@ -152,19 +197,30 @@ impl Json {
         self.text.push(b':');
         self.text.extend_from_slice(value.to_string().as_bytes());
     }
+
+    fn end(mut self) -> Vec<u8> {
+        let security = security();
+        let end = match (self.dialect, self.section) {
+            (Dialect::V2, _) => format!(r#"}},"securityDefinitions":{security},"security":[{{"BearerToken":[]}}]}}"#),
+            (Dialect::V3, Section::Paths) => format!(r#"}},"components":{{"securitySchemes":{security}}}}}"#),
+            (Dialect::V3, _) => format!(r#"}},"securitySchemes":{security}}}}}"#),
+        };
+        self.text.extend_from_slice(end.as_bytes());
+        self.text
+    }
 }
 
 impl Sink for Json {
     fn path(&mut self, path: &str, item: &Value) {
-        self.member(path, item);
+        self.member(Section::Paths, path, item);
     }
 
     fn schema(&mut self, name: &str, schema: &Value) {
-        if !self.in_schemas {
-            self.in_schemas = true;
-            self.text.extend_from_slice(self.between);
-        }
-        self.member(name, schema);
+        self.member(Section::Schemas, name, schema);
+    }
+
+    fn parameter(&mut self, name: &str, parameter: &Value) {
+        self.member(Section::Parameters, name, parameter);
     }
 }
 

@@ -14,6 +14,7 @@ pub struct Block {
     pub name: &'static str,
     pub kind: bool,
     pub atomic: bool,
+    pub union: Option<&'static str>,
     pub fields: Vec<Line>,
 }
 
@@ -47,12 +48,12 @@ pub fn package(text: &'static str) -> Option<Package> {
             package.types.last_mut()?.fields.push(field(line)?);
         } else {
             let mut words = line.split(' ');
-            let mut block = Block { name: words.next()?, kind: false, atomic: false, fields: Vec::new() };
+            let mut block = Block { name: words.next()?, kind: false, atomic: false, union: None, fields: Vec::new() };
             for word in words {
                 match word {
                     "kind" => block.kind = true,
                     "atomic" => block.atomic = true,
-                    _ => return None,
+                    word => block.union = Some(word.strip_prefix("union=")?),
                 }
             }
             package.types.push(block);

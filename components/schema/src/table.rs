@@ -34,6 +34,7 @@ const FILES: &[&str] = &[
     include_str!("types/resource-v1.txt"),
     include_str!("types/scheduling-v1.txt"),
     include_str!("types/storage-v1.txt"),
+    include_str!("types/version.txt"),
 ];
 
 /// Kinds that every group and version has, as well as their own.
@@ -88,6 +89,7 @@ fn table() -> &'static Table {
                     package: package.name,
                     kind: block.kind,
                     atomic: block.atomic,
+                    union: block.union,
                     fields,
                     numbered: numbered.into(),
                 });

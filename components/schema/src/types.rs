@@ -12,6 +12,8 @@ pub struct Type {
     pub kind: bool,
     /// Whether server-side apply owns values of this type as a whole.
     pub atomic: bool,
+    /// Which of the fields stand for each other, as `discriminator:field,field`; only documents tell it.
+    pub union: Option<&'static str>,
     /// The fields in the order of the Go type, embedded types among them.
     pub fields: Box<[Field]>,
     /// Which of the fields protobuf has, in the order of their numbers, in which upstream writes them.

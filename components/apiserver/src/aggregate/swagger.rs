@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde_json::Value;
 
 const DEFINITIONS: &str = "#/definitions/";
+const PARAMETERS: &str = "#/parameters/";
 
 /// The part of a document that is about one group and version.
 #[derive(Debug, Default, PartialEq)]
@@ -27,6 +28,8 @@ impl Swagger {
             paths.retain(|path, _| below(path));
             swagger.paths = std::mem::take(paths).into_iter().collect();
         }
+        let shared = document["parameters"].take();
+        swagger.paths.values_mut().for_each(|item| whole(item, &shared));
         let mut open: Vec<String> = Vec::new();
         swagger.paths.values().for_each(|item| references(item, &mut open));
         while let Some(name) = open.pop() {
@@ -44,6 +47,19 @@ impl Swagger {
         }
         swagger.fingerprint = hasher.finish();
         swagger
+    }
+}
+
+/// Puts what is shared in place of references to it, in a path and in its operations.
+fn whole(item: &mut Value, shared: &Value) {
+    for (name, value) in item.as_object_mut().into_iter().flatten() {
+        let list = if name == "parameters" { Some(value) } else { value.get_mut("parameters") };
+        for one in list.and_then(Value::as_array_mut).into_iter().flatten() {
+            let name = one.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix(PARAMETERS));
+            if let Some(own) = name.and_then(|name| shared.get(name)) {
+                *one = own.clone();
+            }
+        }
     }
 }
 
@@ -71,14 +87,16 @@ mod tests {
     fn a_group_and_version_is_taken_with_what_it_leads_to() {
         let to = |name: &str| json!({"$ref": format!("{DEFINITIONS}{name}")});
         let document = json!({
-            "paths": {"/apis/g/v1/": {"get": to("List")}, "/apis/g/v1/toys": {"get": to("Toy")}, "/apis/g/v1beta1/toys": {},
+            "paths": {"/apis/g/v1/": {"get": to("List")}, "/apis/g/v1/toys": {"get": to("Toy"), "parameters": [{"$ref": "#/parameters/pretty-1"}]}, "/apis/g/v1beta1/toys": {},
                 "/version/": {"get": to("Version")}},
             "definitions": {"List": {}, "Toy": {"properties": {"toys": {"items": to("Toy")}, "meta": to("Meta")}}, "Meta": {},
                 "Version": {}},
+            "parameters": {"pretty-1": {"in": "query", "name": "pretty"}},
         });
         let taken = Swagger::of(document.clone(), "/apis/g/v1");
         assert_eq!(taken.paths.keys().collect::<Vec<_>>(), ["/apis/g/v1/", "/apis/g/v1/toys"]);
         assert_eq!(taken.schemas.keys().collect::<Vec<_>>(), ["List", "Meta", "Toy"]);
+        assert_eq!(taken.paths["/apis/g/v1/toys"]["parameters"][0]["name"], "pretty");
         assert_eq!(Swagger::of(document, "/apis/g/v1"), taken);
         assert_eq!(Swagger::of(Value::Null, "/apis/g/v1").paths.len(), 0);
     }

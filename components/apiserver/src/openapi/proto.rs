@@ -2,7 +2,7 @@
 //!
 //! Each message is a table of JSON keys; one encoder walks all of them.
 
-use kinit_schema::openapi::{self, Dialect, Resource, Sink, Words};
+use kinit_schema::openapi::{self, Content, Dialect, Sink};
 use serde_json::{Map, Value};
 
 /// What a JSON value becomes.
@@ -10,11 +10,14 @@ use serde_json::{Map, Value};
 enum Form {
     Text,
     Bool,
+    Double,
+    Int,
     Texts,
     /// A string in a message as its field 1 (a list of types has but one here).
     TextIn1,
     /// Any value, as its text.
     Any,
+    Anys,
     Message(&'static Message),
     /// A message as field 1 of another.
     In1(&'static Message),
@@ -33,13 +36,29 @@ static SCHEMA: Message = Message {
     fields: &[
         ("$ref", 1, Form::Text),
         ("format", 2, Form::Text),
+        ("title", 3, Form::Text),
         ("description", 4, Form::Text),
         ("default", 5, Form::Any),
+        ("multipleOf", 6, Form::Double),
+        ("maximum", 7, Form::Double),
+        ("exclusiveMaximum", 8, Form::Bool),
+        ("minimum", 9, Form::Double),
+        ("exclusiveMinimum", 10, Form::Bool),
+        ("maxLength", 11, Form::Int),
+        ("minLength", 12, Form::Int),
+        ("pattern", 13, Form::Text),
+        ("maxItems", 14, Form::Int),
+        ("minItems", 15, Form::Int),
+        ("uniqueItems", 16, Form::Bool),
+        ("maxProperties", 17, Form::Int),
+        ("minProperties", 18, Form::Int),
         ("required", 19, Form::Texts),
+        ("enum", 20, Form::Anys),
         ("additionalProperties", 21, Form::In1(&SCHEMA)),
         ("type", 22, Form::TextIn1),
         ("items", 23, Form::In1(&SCHEMA)),
         ("properties", 25, Form::Named(1, &SCHEMA)),
+        ("example", 30, Form::Any),
     ],
     extensions: 31,
 };
@@ -65,6 +84,8 @@ static PATH_ITEM: Message = Message {
         ("put", 3, Form::Message(&OPERATION)),
         ("post", 4, Form::Message(&OPERATION)),
         ("delete", 5, Form::Message(&OPERATION)),
+        ("options", 6, Form::Message(&OPERATION)),
+        ("head", 7, Form::Message(&OPERATION)),
         ("patch", 8, Form::Message(&OPERATION)),
         ("parameters", 9, Form::Parameters),
     ],
@@ -103,21 +124,37 @@ static PATH: Message = Message {
     extensions: 22,
 };
 static INFO: Message = Message { fields: &[("title", 1, Form::Text), ("version", 2, Form::Text)], extensions: 7 };
+static API_KEY: Message = Message {
+    fields: &[("type", 1, Form::Text), ("name", 2, Form::Text), ("in", 3, Form::Text), ("description", 4, Form::Text)],
+    extensions: 5,
+};
+static REFERENCE: Message = Message { fields: &[("$ref", 1, Form::Text)], extensions: 0 };
 static ANY: Message = Message { fields: &[], extensions: 0 };
 const DOCUMENT_PATHS: u32 = 8;
 const DOCUMENT_DEFINITIONS: u32 = 9;
+const DOCUMENT_PARAMETERS: u32 = 10;
+const DOCUMENT_SECURITY: u32 = 12;
+const DOCUMENT_SECURITY_DEFINITIONS: u32 = 13;
 
 /// The document of all resources.
-pub fn document(resources: &[Resource<'_>], custom: &openapi::Custom, words: &dyn Words) -> Vec<u8> {
+pub fn document(content: &Content<'_>) -> Vec<u8> {
     let mut parts = Parts::default();
-    openapi::each(resources, custom, words, Dialect::V2, &mut parts);
+    openapi::each(content, Dialect::V2, &mut parts);
     let mut output = Vec::with_capacity(parts.paths.len() + parts.definitions.len() + 64);
     bytes(&mut output, 1, b"2.0");
-    let info = serde_json::json!({"title": "Kubernetes", "version": kinit_version::kubernetes()});
+    let info = serde_json::json!({"title": "Kubernetes", "version": openapi::version()});
     form(&mut output, 2, Form::Message(&INFO), &info);
     bytes(&mut output, DOCUMENT_PATHS, &parts.paths);
     drop(parts.paths);
     bytes(&mut output, DOCUMENT_DEFINITIONS, &parts.definitions);
+    bytes(&mut output, DOCUMENT_PARAMETERS, &parts.parameters);
+    let security = openapi::security();
+    named_in(&mut output, DOCUMENT_SECURITY, &security, |output, _| bytes(output, 2, &[]));
+    named_in(&mut output, DOCUMENT_SECURITY_DEFINITIONS, &security, |output, value| {
+        let mut item = Vec::new();
+        form(&mut item, 2, Form::Message(&API_KEY), value);
+        bytes(output, 2, &item);
+    });
     output
 }
 
@@ -125,6 +162,7 @@ pub fn document(resources: &[Resource<'_>], custom: &openapi::Custom, words: &dy
 struct Parts {
     paths: Vec<u8>,
     definitions: Vec<u8>,
+    parameters: Vec<u8>,
 }
 
 impl Sink for Parts {
@@ -134,6 +172,13 @@ impl Sink for Parts {
 
     fn schema(&mut self, name: &str, schema: &Value) {
         named(&mut self.definitions, 1, name, &SCHEMA, schema);
+    }
+
+    fn parameter(&mut self, name: &str, parameter: &Value) {
+        let mut pair = Vec::new();
+        bytes(&mut pair, 1, name.as_bytes());
+        bytes(&mut pair, 2, &of_parameter(parameter));
+        bytes(&mut self.parameters, 1, &pair);
     }
 }
 
@@ -156,6 +201,18 @@ fn named(output: &mut Vec<u8>, number: u32, name: &str, message: &'static Messag
     bytes(&mut pair, 1, name.as_bytes());
     form(&mut pair, 2, Form::Message(message), value);
     bytes(output, number, &pair);
+}
+
+/// A message as a field, with a pair for each member of an object: its name, and what `write` gives of its value.
+fn named_in(output: &mut Vec<u8>, number: u32, object: &Value, write: impl Fn(&mut Vec<u8>, &Value)) {
+    let mut message = Vec::new();
+    for (name, value) in object.as_object().into_iter().flatten() {
+        let mut pair = Vec::new();
+        bytes(&mut pair, 1, name.as_bytes());
+        write(&mut pair, value);
+        bytes(&mut message, 1, &pair);
+    }
+    bytes(output, number, &message);
 }
 
 fn encoded(message: &'static Message, value: &Value) -> Vec<u8> {
@@ -189,6 +246,15 @@ fn form(output: &mut Vec<u8>, number: u32, kind: Form, value: &Value) {
             varint(output, u64::from(number << 3));
             output.push(u8::from(value == true));
         }
+        Form::Double => {
+            varint(output, u64::from(number << 3 | 1));
+            output.extend_from_slice(&value.as_f64().unwrap_or_default().to_le_bytes());
+        }
+        Form::Int => {
+            varint(output, u64::from(number << 3));
+            // A negative number is its two's complement, of ten bytes.
+            varint(output, value.as_i64().unwrap_or_default() as u64);
+        }
         Form::Texts => {
             for text in value.as_array().into_iter().flatten() {
                 form(output, number, Form::Text, text);
@@ -198,6 +264,11 @@ fn form(output: &mut Vec<u8>, number: u32, kind: Form, value: &Value) {
             let mut inner = Vec::new();
             form(&mut inner, 1, Form::Text, value);
             bytes(output, number, &inner);
+        }
+        Form::Anys => {
+            for value in value.as_array().into_iter().flatten() {
+                form(output, number, Form::Any, value);
+            }
         }
         Form::Any => bytes(output, number, &encoded(&ANY, value)),
         Form::Message(message) => bytes(output, number, &encoded(message, value)),
@@ -215,25 +286,29 @@ fn form(output: &mut Vec<u8>, number: u32, kind: Form, value: &Value) {
         }
         Form::Parameters => {
             for parameter in value.as_array().into_iter().flatten() {
-                bytes(output, number, &of_parameter(parameter));
+                let mut item = Vec::new();
+                match parameter.get("$ref") {
+                    Some(_) => form(&mut item, 2, Form::Message(&REFERENCE), parameter),
+                    None => bytes(&mut item, 1, &of_parameter(parameter)),
+                }
+                bytes(output, number, &item);
             }
         }
     }
 }
 
-/// A parameter is wrapped by where it is: item, parameter, and for all but bodies one more.
+/// A parameter is wrapped by where it is: body, or another, which is wrapped once more.
 fn of_parameter(parameter: &Value) -> Vec<u8> {
     let wrapped = |number: u32, inner: &[u8]| {
         let mut output = Vec::new();
         bytes(&mut output, number, inner);
         output
     };
-    let parameter = match parameter["in"].as_str() {
+    match parameter["in"].as_str() {
         Some("body") => wrapped(1, &encoded(&BODY, parameter)),
         Some("path") => wrapped(2, &wrapped(4, &encoded(&PATH, parameter))),
         _ => wrapped(2, &wrapped(3, &encoded(&QUERY, parameter))),
-    };
-    wrapped(1, &parameter)
+    }
 }
 
 #[cfg(test)]
@@ -254,7 +329,7 @@ mod tests {
         expected.extend(b"\"set\"");
         assert_eq!(encoded(&SCHEMA, &schema), expected);
         let body = json!({"in": "body", "name": "body", "required": true});
-        let mut expected = vec![0x0a, 16, 0x0a, 14, 0x12, 4];
+        let mut expected = vec![0x0a, 14, 0x12, 4];
         expected.extend(b"body");
         expected.extend([0x1a, 4]);
         expected.extend(b"body");

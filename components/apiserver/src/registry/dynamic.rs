@@ -55,13 +55,11 @@ pub struct Registry {
     /// By group, version and plural, with slashes between them.
     rows: HashMap<String, (usize, Spec)>,
     next: usize,
-    /// Grows with each change.
-    generation: u64,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { stores: HashMap::new(), rows: HashMap::new(), next: RESOURCES.len(), generation: 1 }
+        Self { stores: HashMap::new(), rows: HashMap::new(), next: RESOURCES.len() }
     }
 }
 
@@ -98,16 +96,10 @@ impl Registry {
     /// A newer snapshot without definitions.
     #[must_use]
     pub fn emptied(&self) -> Self {
-        Self { next: self.next, generation: self.generation + 1, ..Self::default() }
-    }
-
-    /// A number that is larger for a newer snapshot.
-    pub fn generation(&self) -> u64 {
-        self.generation
+        Self { next: self.next, ..Self::default() }
     }
 
     fn drop_rows(&mut self, name: &str) {
-        self.generation += 1;
         if let Some(store) = self.stores.remove(name) {
             self.rows.retain(|_, (index, _)| *index != store.index);
         }

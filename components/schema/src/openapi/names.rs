@@ -2,6 +2,9 @@
 
 /// A type's definition, `io.k8s.api.core.v1.Pod`.
 pub fn definition(package: &str, name: &str) -> String {
+    if package == "version" {
+        return format!("io.k8s.apimachinery.pkg.{package}.{name}");
+    }
     let (group, version) = package.split_once('/').unwrap_or(("", package));
     let prefix = match group {
         "meta" => "io.k8s.apimachinery.pkg.apis",
@@ -34,7 +37,12 @@ pub fn operation(group: &str, version: &str) -> String {
 
 /// `apps_v1`, `rbacAuthorization_v1`.
 pub fn tag(group: &str, version: &str) -> String {
+    format!("{}_{version}", tag_of_group(group))
+}
+
+/// `apps`, `rbacAuthorization`.
+pub fn tag_of_group(group: &str) -> String {
     let mut parts = words(group);
     let first = parts.next().unwrap_or_default().to_owned();
-    format!("{}_{version}", first + &parts.map(capitalized).collect::<String>())
+    first + &parts.map(capitalized).collect::<String>()
 }

@@ -1,12 +1,10 @@
 //! The paths of a resource, and the operations on each.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, Resource, names, parameters};
+use super::{Dialect, Resource, Wanted, Words, names, parameters, schemas};
 
-const MEDIA_TYPES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub const MEDIA_TYPES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 /// What lists and watches may be answered in.
 const LISTS: &[&str] = &[
     "application/json",
@@ -53,15 +51,33 @@ const OPERATIONS: &[Operation<'static>] = &[
     Operation { verb: "patch", method: "patch", action: "patch" },
     Operation { verb: "delete", method: "delete", action: "delete" },
     Operation { verb: "deletecollection", method: "delete", action: "deletecollection" },
+    Operation { verb: "options", method: "options", action: "" },
+    Operation { verb: "head", method: "head", action: "" },
 ];
+
+/// Where an answer is text, and what it may be in.
+const TEXTS: &[&str] = &["text/plain", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// One path of a resource.
 struct Place {
     path: String,
     namespaced: bool,
     named: bool,
+    /// Whether another path follows, which is passed on.
+    rest: bool,
     /// Which of the resource's verbs are here.
     verbs: &'static [&'static str],
+}
+
+/// Whether a subresource is a stream, whose options are no kind: operations on it connect, and what flows is no object.
+fn connects(resource: &Resource<'_>) -> bool {
+    let (group, version, kind) = resource.kind;
+    resource.custom.is_none() && crate::kind(group, version, kind).is_none()
+}
+
+/// Whether a stream takes any method, and paths below it.
+fn passes_on(resource: &Resource<'_>) -> bool {
+    connects(resource) && resource.verbs.contains(&"delete")
 }
 
 fn places(resource: &Resource<'_>) -> Vec<Place> {
@@ -72,15 +88,24 @@ fn places(resource: &Resource<'_>) -> Vec<Place> {
         if namespaced { format!("{base}/namespaces/{{namespace}}/{}", resource.plural) } else { all.clone() };
     let item = format!("{collection}/{{name}}");
     if !resource.subresource.is_empty() {
-        let verbs = &["get", "create", "update", "patch", "delete"];
-        return vec![Place { path: format!("{item}/{}", resource.subresource), namespaced, named: true, verbs }];
+        let verbs = &["get", "create", "update", "patch", "delete", "options", "head"];
+        let path = format!("{item}/{}", resource.subresource);
+        let below = passes_on(resource).then(|| format!("{path}/{{path}}"));
+        let place = |(path, rest)| Place { path, namespaced, named: true, rest, verbs };
+        return [(path, false)].into_iter().chain(below.map(|path| (path, true))).map(place).collect();
     }
     let mut places = vec![
-        Place { path: collection, namespaced, named: false, verbs: &["list", "create", "deletecollection"] },
-        Place { path: item, namespaced, named: true, verbs: &["get", "update", "patch", "delete"] },
+        Place {
+            path: collection,
+            namespaced,
+            named: false,
+            rest: false,
+            verbs: &["list", "create", "deletecollection"],
+        },
+        Place { path: item, namespaced, named: true, rest: false, verbs: &["get", "update", "patch", "delete"] },
     ];
     if namespaced {
-        places.push(Place { path: all, namespaced: false, named: false, verbs: &["list"] });
+        places.push(Place { path: all, namespaced: false, named: false, rest: false, verbs: &["list"] });
     }
     places
 }
@@ -88,8 +113,9 @@ fn places(resource: &Resource<'_>) -> Vec<Place> {
 /// Gives each path of a resource with its item to `found`, and adds the types they name, as package and name, to `wanted`.
 pub fn of(
     resource: &Resource<'_>,
+    words: &dyn Words,
     dialect: Dialect,
-    wanted: &mut BTreeSet<(&'static str, &'static str)>,
+    wanted: &mut Wanted,
     found: &mut dyn FnMut(String, Value),
 ) {
     if resource.verbs.contains(&"watch") {
@@ -98,41 +124,31 @@ pub fn of(
     for place in places(resource) {
         let mut item = Map::new();
         for operation in OPERATIONS {
-            if place.verbs.contains(&operation.verb) && resource.verbs.contains(&operation.verb) {
-                item.insert(operation.method.into(), of_operation(resource, &place, operation, dialect, wanted));
+            let any = operation.action.is_empty() && passes_on(resource);
+            if place.verbs.contains(&operation.verb) && (any || resource.verbs.contains(&operation.verb)) {
+                let value = of_operation(resource, &place, operation, words, dialect, wanted);
+                item.insert(operation.method.into(), value);
             }
         }
         if !item.is_empty() {
-            let own = parameters::of_path(place.namespaced, place.named, resource.parent, dialect);
-            share(&mut item, own);
+            let named = place.named.then_some(resource.kind.2);
+            let mut own = parameters::of_path(place.namespaced, named, place.rest, words, dialect);
+            if connects(resource) {
+                own.extend(parameters::of_type("core/v1", resource.kind.2, words, dialect));
+            } else {
+                own.push(parameters::pretty(words, dialect));
+            }
+            parameters::share(&mut item, own);
             found(place.path, item.into());
         }
     }
     if resource.verbs.contains(&"watch") && resource.subresource.is_empty() {
-        watches(resource, dialect, found);
+        watches(resource, words, dialect, found);
     }
-}
-
-/// Puts the parameters that all operations of a path have beside them, with `own`, by name.
-fn share(item: &mut Map<String, Value>, own: Vec<Value>) {
-    let lists: Vec<Vec<Value>> =
-        item.values().map(|operation| operation["parameters"].as_array().cloned().unwrap_or_default()).collect();
-    let is_shared = |one: &Value| one["in"] != "body" && lists.iter().all(|list| list.contains(one));
-    let shared: Vec<Value> = lists.iter().take(1).flatten().filter(|one| is_shared(one)).cloned().collect();
-    for operation in item.values_mut() {
-        let Some(list) = operation["parameters"].as_array_mut() else { continue };
-        list.retain(|one| !shared.contains(one));
-        if list.is_empty() {
-            drop(operation.as_object_mut().and_then(|operation| operation.remove("parameters")));
-        }
-    }
-    let mut all = [shared, own].concat();
-    all.sort_by_key(|one| one["name"].as_str().unwrap_or_default().to_owned());
-    item.insert("parameters".into(), all.into());
 }
 
 /// The paths of old by which a collection or an object is watched.
-fn watches(resource: &Resource<'_>, dialect: Dialect, found: &mut dyn FnMut(String, Value)) {
+fn watches(resource: &Resource<'_>, words: &dyn Words, dialect: Dialect, found: &mut dyn FnMut(String, Value)) {
     let base = format!("{}/watch", names::base(resource.group, resource.version));
     let all = format!("{base}/{}", resource.plural);
     let (group, version, kind) = resource.kind;
@@ -149,15 +165,15 @@ fn watches(resource: &Resource<'_>, dialect: Dialect, found: &mut dyn FnMut(Stri
         } else {
             ("watchlist", format!("watch individual changes to a list of {kind}. {DEPRECATED}."))
         };
-        let event = dialect.reference(&names::definition("meta/v1", "WatchEvent"));
+        let event = json!({"$ref": dialect.reference(&names::definition("meta/v1", "WatchEvent"))});
         let mut get = json!({
             "tags": [names::tag(resource.group, resource.version)],
             "description": description,
             "operationId": id,
-            "responses": {"200": response("OK", Some(&event), LISTS, dialect), "401": {"description": "Unauthorized"}},
+            "responses": {"200": response("OK", &event, LISTS, dialect), "401": {"description": "Unauthorized"}},
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
-            "parameters": parameters::of_verb("list", dialect),
+            "parameters": parameters::of_verb("list", words, dialect),
         });
         if dialect == Dialect::V2 {
             get["consumes"] = json!(["*/*"]);
@@ -165,7 +181,9 @@ fn watches(resource: &Resource<'_>, dialect: Dialect, found: &mut dyn FnMut(Stri
             get["schemes"] = json!(["https"]);
         }
         let mut item = Map::from_iter([("get".to_owned(), get)]);
-        share(&mut item, parameters::of_path(namespaced, named, resource.parent, dialect));
+        let mut own = parameters::of_path(namespaced, named.then_some(kind), false, words, dialect);
+        own.push(parameters::pretty(words, dialect));
+        parameters::share(&mut item, own);
         found(path, item.into());
     };
     let item = format!("{collection}/{{name}}");
@@ -211,8 +229,9 @@ fn of_operation(
     resource: &Resource<'_>,
     place: &Place,
     operation: &Operation<'_>,
+    words: &dyn Words,
     dialect: Dialect,
-    wanted: &mut BTreeSet<(&'static str, &'static str)>,
+    wanted: &mut Wanted,
 ) -> Value {
     let (group, version, kind) = resource.kind;
     let mut reference = |group: &str, version: &str, kind: &str| {
@@ -225,10 +244,11 @@ fn of_operation(
         Some((own, _)) => Some(dialect.reference(own)),
         None => reference(group, version, kind),
     };
-    // A kind outside the table is a stream's options: the operation connects, and what flows is no object.
-    let connects = object.is_none();
+    let connects = connects(resource);
+    // Of a Pod's log the kind is the Pod.
+    let is_log = resource.subresource == "log";
     let answer = match operation.verb {
-        _ if connects => None,
+        _ if connects || is_log => None,
         "list" if custom.is_some() => custom.map(|(_, list)| dialect.reference(list)),
         "list" => reference(group, version, &format!("{kind}List")),
         "delete" if custom.is_none() && RETURNED.contains(&resource.plural) => object.clone(),
@@ -237,21 +257,34 @@ fn of_operation(
     };
     let body = match operation.verb {
         "create" | "update" if !connects => object,
-        "patch" if !connects => Some(dialect.reference(&names::definition("meta/v1", "Patch"))),
+        "patch" if !connects => {
+            wanted.insert(schemas::PATCH);
+            Some(dialect.reference(&names::definition(schemas::PATCH.0, schemas::PATCH.1)))
+        }
         "delete" | "deletecollection" if !connects => reference("", "v1", "DeleteOptions"),
         _ => None,
     };
-    let mut parameters = if connects { Vec::new() } else { parameters::of_verb(operation.verb, dialect) };
+    let mut parameters = match operation.verb {
+        _ if connects => Vec::new(),
+        _ if is_log => parameters::of_type("core/v1", "PodLogOptions", words, dialect),
+        verb => parameters::of_verb(verb, words, dialect),
+    };
     let codes: &[(&str, &str)] = match operation.verb {
         "create" if !connects => &[("200", "OK"), ("201", "Created"), ("202", "Accepted")],
         "update" | "patch" if !connects => &[("200", "OK"), ("201", "Created")],
         "delete" if !connects => &[("200", "OK"), ("202", "Accepted")],
         _ => &[("200", "OK")],
     };
-    let media = if operation.verb == "list" && resource.verbs.contains(&"watch") { LISTS } else { MEDIA_TYPES };
+    let media = match operation.verb {
+        _ if connects => &["*/*"],
+        _ if is_log => TEXTS,
+        "list" => LISTS,
+        _ => MEDIA_TYPES,
+    };
+    let schema = answer.map_or_else(|| json!({"type": "string"}), |name| json!({ "$ref": name }));
     let mut responses = Map::new();
     for (code, text) in codes {
-        responses.insert((*code).into(), response(text, answer.as_deref(), media, dialect));
+        responses.insert((*code).into(), response(text, &schema, media, dialect));
     }
     responses.insert("401".into(), json!({"description": "Unauthorized"}));
     let action = if connects { "connect" } else { operation.action };
@@ -265,21 +298,32 @@ fn of_operation(
     });
     let bodies: Vec<&str> = match operation.verb {
         // Custom resources have no strategies.
-        "patch" => PATCHES.iter().copied().filter(|it| custom.is_none() || !it.contains("strategic")).collect(),
+        "patch" if !connects => {
+            PATCHES.iter().copied().filter(|it| custom.is_none() || !it.contains("strategic")).collect()
+        }
         _ => vec!["*/*"],
     };
     let bodies = bodies.as_slice();
     let required = matches!(operation.verb, "create" | "update" | "patch");
     match (dialect, body) {
-        (Dialect::V3, Some(body)) => value["requestBody"] = content(&body, bodies, required),
+        (Dialect::V3, Some(body)) => {
+            value["requestBody"] = json!({"content": content(&json!({ "$ref": body }), bodies)});
+            if required {
+                value["requestBody"]["required"] = true.into();
+            }
+        }
         (Dialect::V2, Some(body)) => {
-            parameters.insert(0, json!({"name": "body", "in": "body", "required": required, "schema": {"$ref": body}}));
+            let mut body = json!({"name": "body", "in": "body", "schema": {"$ref": body}});
+            if required {
+                body["required"] = true.into();
+            }
+            parameters.push(body);
         }
         (_, None) => {}
     }
     if dialect == Dialect::V2 {
         value["consumes"] = json!(bodies);
-        value["produces"] = if connects { json!(["*/*"]) } else { json!(media) };
+        value["produces"] = json!(media);
         value["schemes"] = json!(["https"]);
     }
     if !parameters.is_empty() {
@@ -288,21 +332,15 @@ fn of_operation(
     value
 }
 
-fn content(reference: &str, media_types: &[&str], required: bool) -> Value {
-    let content: Map<String, Value> =
-        media_types.iter().map(|media| ((*media).to_owned(), json!({"schema": {"$ref": reference}}))).collect();
-    if required { json!({"content": content, "required": true}) } else { json!({ "content": content }) }
+fn content(schema: &Value, media_types: &[&str]) -> Value {
+    media_types.iter().map(|media| ((*media).to_owned(), json!({ "schema": schema }))).collect::<Map<_, _>>().into()
 }
 
-fn response(text: &str, reference: Option<&str>, media: &[&str], dialect: Dialect) -> Value {
-    let mut value = match (dialect, reference) {
-        (Dialect::V3, Some(reference)) => content(reference, media, false),
-        (Dialect::V2, Some(reference)) => json!({"schema": {"$ref": reference}}),
-        (Dialect::V3, None) => json!({"content": {"*/*": {"schema": {"type": "string"}}}}),
-        (Dialect::V2, None) => json!({"schema": {"type": "string"}}),
-    };
-    value["description"] = text.into();
-    value
+pub fn response(text: &str, schema: &Value, media: &[&str], dialect: Dialect) -> Value {
+    match dialect {
+        Dialect::V3 => json!({"description": text, "content": content(schema, media)}),
+        Dialect::V2 => json!({"description": text, "schema": schema}),
+    }
 }
 
 fn operation_id(resource: &Resource<'_>, place: &Place, operation: &Operation<'_>, connects: bool) -> String {
@@ -320,30 +358,11 @@ fn operation_id(resource: &Resource<'_>, place: &Place, operation: &Operation<'_
     };
     let scope = if place.namespaced { "Namespaced" } else { "" };
     let sub = names::capitalized(resource.subresource);
-    let end = if resource.namespaced && !place.namespaced { "ForAllNamespaces" } else { "" };
+    let end = match place.rest {
+        true => "WithPath",
+        false if resource.namespaced && !place.namespaced => "ForAllNamespaces",
+        false => "",
+    };
     let group = names::operation(resource.group, resource.version);
     format!("{verb}{group}{method}{scope}{}{sub}{end}", resource.parent)
-}
-
-/// The path that lists what a group and version has.
-pub fn discovery(
-    resource: &Resource<'_>,
-    tag: &str,
-    dialect: Dialect,
-    wanted: &mut BTreeSet<(&'static str, &'static str)>,
-) -> Value {
-    wanted.insert(("meta/v1", "APIResourceList"));
-    let list = dialect.reference(&names::definition("meta/v1", "APIResourceList"));
-    let mut get = json!({
-        "tags": [tag],
-        "description": "get available resources",
-        "operationId": format!("get{}APIResources", names::operation(resource.group, resource.version)),
-        "responses": {"200": response("OK", Some(&list), MEDIA_TYPES, dialect), "401": {"description": "Unauthorized"}},
-    });
-    if dialect == Dialect::V2 {
-        get["consumes"] = json!(MEDIA_TYPES);
-        get["produces"] = json!(MEDIA_TYPES);
-        get["schemes"] = json!(["https"]);
-    }
-    json!({ "get": get })
 }

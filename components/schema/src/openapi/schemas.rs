@@ -1,10 +1,11 @@
 //! The schemas of types.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, Words, names, values};
+use super::{Dialect, Wanted, Words, names, values};
 use crate::{Element, Field, ListType, Scalar, Shape, Type};
 
 /// The values that have a definition of their own though they are no types of the table.
@@ -26,20 +27,50 @@ fn scalar_definition(scalar: Scalar) -> Option<&'static str> {
     SCALARS.iter().find(|(own, _)| *own == scalar).map(|(_, name)| *name)
 }
 
+/// A patch, which is no type of the table: its media type says what it is.
+pub const PATCH: (&str, &str) = ("meta/v1", "Patch");
+
+/// Upstream's groups and their versions, as far as its server knows them, served or not. Documents of version 2 name each
+/// of them beside the types in [`EVERYWHERE`].
+const KNOWN: &str = "/v1 admission.k8s.io/v1,v1beta1 admissionregistration.k8s.io/v1,v1alpha1,v1beta1 \
+    apiextensions.k8s.io/v1,v1beta1 apiregistration.k8s.io/v1,v1beta1 apps/v1,v1beta1,v1beta2 \
+    authentication.k8s.io/v1,v1alpha1,v1beta1 authorization.k8s.io/v1,v1beta1 autoscaling/v1,v2 batch/v1,v1beta1 \
+    certificates.k8s.io/v1,v1alpha1,v1beta1 coordination.k8s.io/v1,v1alpha2,v1beta1 discovery.k8s.io/v1,v1beta1 \
+    events.k8s.io/v1,v1beta1 extensions/v1beta1 flowcontrol.apiserver.k8s.io/v1,v1beta1,v1beta2,v1beta3 \
+    imagepolicy.k8s.io/v1alpha1 internal.apiserver.k8s.io/v1alpha1 networking.k8s.io/v1,v1beta1 \
+    node.k8s.io/v1,v1alpha1,v1beta1 policy/v1,v1beta1 rbac.authorization.k8s.io/v1,v1alpha1,v1beta1 \
+    resource.k8s.io/v1,v1alpha3,v1beta1,v1beta2 scheduling.k8s.io/v1,v1alpha2,v1beta1 storage.k8s.io/v1,v1alpha1,v1beta1 \
+    storagemigration.k8s.io/v1beta1";
+/// Types that documents say to be of every group and version.
+const EVERYWHERE: &[&str] = &["DeleteOptions", "WatchEvent"];
+
+/// The groups and versions that a type of [`EVERYWHERE`] is said to be of, in a document of one group and version or of all.
+fn everywhere(of: Option<(&str, &str)>) -> Vec<(&'static str, &'static str)> {
+    let groups = KNOWN.split(' ').filter_map(|row| row.split_once('/'));
+    let all = groups.flat_map(|(group, versions)| versions.split(',').map(move |version| (group, version)));
+    all.filter(|it| of.is_none_or(|of| *it == of || *it == ("", "v1"))).collect()
+}
+
 type Schema<'a> = Box<dyn Fn() -> Value + 'a>;
 
-/// The definitions of the types in `wanted` and of all that they refer to, by name. Each is built when called.
+/// The definitions of the types in `wanted` and of all that they refer to, by name. Each is built when called. `of` is the
+/// group and version that the document is of, if it is of one.
 pub fn closure<'a>(
-    wanted: BTreeSet<(&'static str, &'static str)>,
+    wanted: &Wanted,
+    of: Option<(&'a str, &'a str)>,
     words: &'a dyn Words,
     dialect: Dialect,
 ) -> BTreeMap<String, Schema<'a>> {
     let mut all: BTreeMap<String, Schema<'_>> = BTreeMap::new();
-    let patch = names::definition("meta/v1", "Patch");
-    all.insert(
-        patch,
-        Box::new(|| json!({"type": "object", "description": "A patch of the type that its media type says."})),
-    );
+    if wanted.contains(&PATCH) {
+        let name = names::definition(PATCH.0, PATCH.1);
+        let patch = move |name: &str| {
+            let mut schema = json!({"type": "object"});
+            describe(&mut schema, words.of_type(name));
+            schema
+        };
+        all.insert(name.clone(), Box::new(move || patch(&name)));
+    }
     let mut open: Vec<&'static Type> =
         wanted.iter().filter_map(|(package, name)| crate::named(package, name)).collect();
     while let Some(found) = open.pop() {
@@ -58,7 +89,7 @@ pub fn closure<'a>(
             }
         }
         let definition = name.clone();
-        all.insert(name, Box::new(move || of_type(found, &definition, words, dialect)));
+        all.insert(name, Box::new(move || of_type(found, &definition, of, words, dialect)));
     }
     all
 }
@@ -80,13 +111,16 @@ fn of_scalar(scalar: Scalar, name: &str, words: &dyn Words, dialect: Dialect) ->
     schema
 }
 
-fn of_type(found: &Type, name: &str, words: &dyn Words, dialect: Dialect) -> Value {
+fn of_type(found: &Type, name: &str, of: Option<(&str, &str)>, words: &dyn Words, dialect: Dialect) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     if found.kind {
         for field in ["apiVersion", "kind"] {
             let mut schema = json!({"type": "string"});
-            describe(&mut schema, words.of_field(name, field));
+            // They are the same for all, and one has the words.
+            let words =
+                words.of_field(name, field).or_else(|| words.of_field(&names::definition("meta/v1", "Status"), field));
+            describe(&mut schema, words);
             properties.insert(field.into(), schema);
         }
     }
@@ -96,15 +130,19 @@ fn of_type(found: &Type, name: &str, words: &dyn Words, dialect: Dialect) -> Val
             // A list's items are no list that anyone applies to.
             drop(schema.as_object_mut().and_then(|schema| schema.remove("x-kubernetes-list-type")));
         }
+        let mut told = words.of_field(name, field.name).map(Cow::Borrowed);
         if let Some(values) = values::of(name, field.name) {
             let place = match field.shape {
                 Shape::One => &mut schema,
                 Shape::List => &mut schema["items"],
                 Shape::Map => &mut schema["additionalProperties"],
             };
-            place["enum"] = json!(values);
+            place["enum"] = values.names().into();
+            if let Some(text) = told.as_mut().filter(|_| field.shape == Shape::One) {
+                *text = values.after(text).into();
+            }
         }
-        describe(&mut schema, words.of_field(name, field.name));
+        describe(&mut schema, told.as_deref());
         properties.insert(field.name.into(), alone(schema, dialect));
         if field.required {
             required.push(field.name);
@@ -121,7 +159,20 @@ fn of_type(found: &Type, name: &str, words: &dyn Words, dialect: Dialect) -> Val
     if found.atomic {
         schema["x-kubernetes-map-type"] = "atomic".into();
     }
-    if found.kind {
+    if let Some((discriminator, fields)) = found.union.and_then(|union| union.split_once(':')) {
+        let fields: Map<String, Value> =
+            fields.split(',').map(|field| (field.to_owned(), names::capitalized(field).into())).collect();
+        let mut union = json!({"fields-to-discriminateBy": fields});
+        if !discriminator.is_empty() {
+            union["discriminator"] = discriminator.into();
+        }
+        schema["x-kubernetes-unions"] = json!([union]);
+    }
+    if found.package == "meta/v1" && EVERYWHERE.contains(&found.name) {
+        let kinds = everywhere(of).into_iter();
+        let kinds = kinds.map(|(group, version)| json!({"group": group, "version": version, "kind": found.name}));
+        schema["x-kubernetes-group-version-kind"] = kinds.collect::<Vec<_>>().into();
+    } else if found.kind {
         let kinds: Vec<Value> = crate::kinds()
             .filter(|(_, _, own)| std::ptr::eq(*own, found))
             .map(|(group, version, _)| {
@@ -172,21 +223,26 @@ fn of_field(field: &Field, dialect: Dialect) -> Value {
             schema["x-kubernetes-list-map-keys"] = json!(keys);
         }
     }
-    if field.atomic || field.granular {
+    if field.atomic && field.element == Element::Scalar(Scalar::Bytes) {
+        schema["x-kubernetes-list-type"] = "atomic".into();
+    } else if field.atomic || field.granular {
         schema["x-kubernetes-map-type"] = if field.atomic { "atomic" } else { "granular" }.into();
+    }
+    if dialect == Dialect::V2 {
+        return schema;
     }
     if let Some(default) = field.default {
         schema["default"] = match field.element {
             Element::Scalar(Scalar::String) => default.into(),
             _ => serde_json::from_str(default).unwrap_or_else(|_| default.into()),
         };
-    } else if let Some(zero) = zero(field).filter(|_| dialect == Dialect::V3) {
+    } else if let Some(zero) = zero(field) {
         schema["default"] = zero;
     }
     schema
 }
 
-/// What Go encodes for a field that is never left out; version 3 calls it the default.
+/// What Go encodes for a field that is never left out, which documents call the default.
 fn zero(field: &Field) -> Option<Value> {
     if field.pointer || field.shape != Shape::One {
         return None;
