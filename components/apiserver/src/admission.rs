@@ -48,7 +48,7 @@ use crate::convert::Converter;
 use crate::options::{AdmissionOptions, Options};
 use crate::policy::{self, Policies};
 use crate::registry::subresource;
-use crate::request::ResourceRequest;
+use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
 use crate::strategy::DeleteOptions;
 use crate::webhook::dispatch::{Rounds, Webhooks};
@@ -131,7 +131,16 @@ impl<'a> Attributes<'a> {
     /// The name as webhooks and the like are told it: empty for a creation whose name is still to be generated.
     pub fn own_name<'b>(&'b self, object: &'b Object) -> &'b str {
         let creates = self.operation == Operation::Create && self.request.subresource.is_empty();
-        if creates { object.name() } else { self.name }
+        match () {
+            () if creates => object.name(),
+            () if self.is_of_collection() => "",
+            () => self.name,
+        }
+    }
+
+    /// Whether the object is one of many that are being deleted together, and that the request does not name.
+    pub(crate) fn is_of_collection(&self) -> bool {
+        self.operation == Operation::Delete && self.request.verb == Verb::DeleteCollection
     }
 
     /// Whether nothing is going to be stored.
@@ -143,7 +152,7 @@ impl<'a> Attributes<'a> {
     pub fn forbidden(&self, why: impl std::fmt::Display) -> Status {
         let spec = &self.request.spec;
         let what = qualified(spec.group(), spec.resource());
-        let name = self.told.unwrap_or(self.name);
+        let name = if self.is_of_collection() { "Unknown" } else { self.told.unwrap_or(self.name) };
         Status::forbidden(spec.group(), spec.resource(), name, format!("{what} {name:?} is forbidden: {why}"))
     }
 }

@@ -19,8 +19,9 @@ use crate::view;
 /// The longest name of a manager.
 const MAX_MANAGER: usize = 128;
 
-/// How many bytes of warnings one answer carries.
+/// How many characters of warnings one answer carries before they are cut, and what they are cut to.
 const MAX_WARNINGS: usize = 4096;
+const CUT_WARNING: usize = 256;
 
 /// What becomes of unknown and duplicate fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +48,20 @@ impl Warnings {
         }
     }
 
-    /// Puts the warnings into an answer's headers, as many as clients can be expected to take.
+    /// Puts the warnings into an answer's headers. If they are too many, each is cut, and those that there is no room for
+    /// then are left out; those with control characters always are.
     pub fn write(&self, headers: &mut HeaderMap) {
-        let mut room = MAX_WARNINGS;
-        for text in self.0.lock().iter() {
-            if text.len() > room {
+        let all = self.0.lock();
+        let fine = |text: &&String| !text.is_empty() && !text.contains(char::is_control);
+        let length: usize = all.iter().filter(fine).map(|text| text.chars().count()).sum();
+        let longest = if length > MAX_WARNINGS { CUT_WARNING } else { usize::MAX };
+        let mut written = 0;
+        for text in all.iter().filter(fine) {
+            if written >= MAX_WARNINGS {
                 return;
             }
-            room -= text.len();
+            let text: String = text.chars().take(longest).collect();
+            written += text.chars().count();
             let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
             if let Ok(value) = HeaderValue::try_from(format!("299 - \"{quoted}\"")) {
                 headers.append(header::WARNING, value);
@@ -303,10 +310,23 @@ mod tests {
         let all: Vec<&str> = headers.get_all(header::WARNING).iter().map(|value| value.to_str().unwrap()).collect();
         assert_eq!(all, ["299 - \"unknown field \\\"spec.a\\\"\"", "299 - \"duplicate field \\\"spec.b\\\"\""]);
         assert!(settle(&request("fieldValidation=Ignore"), problems(), Status::bad_request).is_ok());
-        for number in 0..1000 {
-            warned.warnings.add(format!("unknown field {number}"));
-        }
-        warned.warnings.write(&mut headers);
-        assert!(headers.get_all(header::WARNING).iter().map(|value| value.len()).sum::<usize>() < 2 * MAX_WARNINGS);
+    }
+
+    #[test]
+    fn warnings_are_cut_where_they_are_too_many() {
+        let written = |texts: &[String]| {
+            let (warnings, mut headers) = (Warnings::default(), HeaderMap::new());
+            texts.iter().for_each(|text| warnings.add(text.clone()));
+            warnings.write(&mut headers);
+            headers.get_all(header::WARNING).iter().map(|value| value.len() - "299 - \"\"".len()).collect::<Vec<_>>()
+        };
+        let text = |first: char, length: usize| first.to_string() + &"x".repeat(length - 1);
+        assert_eq!(written(&[text('a', 4000), text('b', 96)]), [4000, 96]);
+        assert_eq!(written(&[text('a', 4000), text('b', 97), text('c', 300)]), [256, 97, 256]);
+        assert_eq!(written(&[text('a', 5000)]), [256]);
+        // What there is no room for even so is left out, but the last may go beyond.
+        let many: Vec<String> = ('a'..='z').map(|first| text(first, 300)).collect();
+        assert_eq!(written(&many), [256; 16]);
+        assert_eq!(written(&["with\ttab".to_owned(), String::new(), "fine".to_owned()]), [4]);
     }
 }

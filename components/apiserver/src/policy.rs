@@ -77,7 +77,7 @@ impl Policies {
             return Ok(());
         }
         let namespace = namespace(context, attributes, object).await?;
-        validating::run(context, attributes, object, namespace.as_ref(), &policies)
+        validating::run(context, attributes, object, namespace.as_ref(), &policies).await
     }
 }
 

@@ -78,7 +78,8 @@ impl<'a, 'v> Evaluator<'a, 'v> {
                 Value::Map(map) => map.field(field).is_some(),
                 Value::Struct(object) => object.fields.contains_key(field),
                 Value::Optional(_) => matches!(library::select(&value, field)?, Value::Optional(Some(_))),
-                _ => return Err(EvalError::NoSuchOverload),
+                // What has no fields has not this one.
+                _ => false,
             }));
         }
         self.spend(1)?;
@@ -88,7 +89,7 @@ impl<'a, 'v> Evaluator<'a, 'v> {
                 object.fields.get(field).cloned().ok_or_else(|| EvalError::NoSuchKey(field.to_owned()))
             }
             Value::Optional(_) => library::select(&value, field),
-            _ => Err(EvalError::NoSuchOverload),
+            _ => Err(EvalError::NoSuchKey(field.to_owned())),
         }
     }
 

@@ -31,7 +31,7 @@ impl Conditions {
         if self.0.is_empty() {
             return Ok(true);
         }
-        let write = Write::of(request.clone());
+        let write = Write::of(request);
         let asker = write.asker(context, attributes);
         self.met(&Input::new(write.inputs(None, None, &asker, &[])))
     }
@@ -63,11 +63,12 @@ pub(super) struct Write {
 
 impl Write {
     pub fn new(attributes: &Attributes<'_>, object: &Object) -> Self {
-        Self::of(crate::webhook::review::request(attributes, &attributes.request.spec, object, attributes.old))
+        Self::of(&crate::webhook::review::request(attributes, &attributes.request.spec, object, attributes.old))
     }
 
     /// A write by the request of its AdmissionReview.
-    fn of(mut request: Json) -> Self {
+    pub fn of(request: &Json) -> Self {
+        let mut request = request.clone();
         let mut take = |field: &str| request.as_object_mut().and_then(|request| request.remove(field));
         let (object, old) = (take("object"), take("oldObject"));
         let present = |value: Option<Json>| value.filter(|value| !value.is_null());
@@ -81,7 +82,7 @@ impl Write {
             resource: spec.resource().to_owned(),
             subresource: request.subresource.clone(),
             namespace: request.namespace.clone(),
-            name: attributes.name.to_owned(),
+            name: if attributes.is_of_collection() { String::new() } else { attributes.name.to_owned() },
             ..kinit_cel::Question::default()
         };
         Asker { authorizer: context.authorizer, user: &request.user, request: question }

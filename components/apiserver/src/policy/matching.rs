@@ -7,6 +7,7 @@ use kinit_api::selector::LabelSelector;
 use serde_json::Value;
 
 use crate::admission::{Attributes, Context};
+use crate::registry::Spec;
 use crate::webhook::hooks::Rule;
 
 /// `matchConstraints` of a policy, `matchResources` of a binding.
@@ -35,12 +36,11 @@ impl Named {
         rules.as_array().into_iter().flatten().map(one).collect()
     }
 
-    /// Whether the write is one of the rule's, in the version of the request or in one of `others`.
-    fn matches(&self, attributes: &Attributes<'_>, others: &[String]) -> bool {
-        let spec = &attributes.request.spec;
-        let named = self.names.is_empty() || self.names.iter().any(|name| name == attributes.name);
-        let versions = std::iter::once(spec.version()).chain(others.iter().map(String::as_str));
-        named && versions.into_iter().any(|it| self.rule.matches(attributes, spec.group(), it, spec.resource()))
+    /// Whether the write is one of the rule's, taken as one of `spec`.
+    fn matches(&self, attributes: &Attributes<'_>, spec: &Spec) -> bool {
+        let own = || if attributes.is_of_collection() { "" } else { attributes.name };
+        let named = self.names.is_empty() || self.names.iter().any(|name| name == own());
+        named && self.rule.matches(attributes, spec.group(), spec.version(), spec.resource())
     }
 }
 
@@ -56,38 +56,37 @@ impl Matcher {
         }
     }
 
-    /// Whether the write is meant. `namespace` is the one that it is in. The error says what is wrong with a selector.
+    /// The version that the write is meant in, if it is meant: the request's, or another one of the same objects.
+    /// `namespace` is the one that it is in. The error says what is wrong with a selector.
     pub fn matches(
         &self,
         context: &Context<'_>,
         attributes: &Attributes<'_>,
         object: &Object,
         namespace: Option<&Object>,
-    ) -> Result<bool, String> {
-        let others = if self.equivalent { versions(context, attributes) } else { Vec::new() };
-        let any = |rules: &[Named]| rules.iter().any(|rule| rule.matches(attributes, &others));
+    ) -> Result<Option<Spec>, String> {
+        let own = &attributes.request.spec;
+        let request = attributes.request;
+        let others = if self.equivalent { context.cache.registry().sharing(request.index) } else { Vec::new() };
+        let find = |rules: &[Named]| {
+            let of = |spec: &Spec| rules.iter().any(|rule| rule.matches(attributes, spec));
+            let other = || rules.iter().find_map(|rule| others.iter().find(|spec| rule.matches(attributes, spec)));
+            if of(own) { Some(own.clone()) } else { other().cloned() }
+        };
         // A binding without rules means all that its policy means.
-        if any(&self.excluded) || !(self.rules.is_empty() || any(&self.rules)) {
-            return Ok(false);
-        }
+        let found = if self.rules.is_empty() { Some(own.clone()) } else { find(&self.rules) };
+        let Some(found) = found.filter(|_| find(&self.excluded).is_none()) else { return Ok(None) };
         let namespaces = self.namespaces.as_ref().map_err(Clone::clone)?;
         if let Some(namespace) = namespace
             && !namespaces.matches(&namespace.labels())
         {
-            return Ok(false);
+            return Ok(None);
         }
         let objects = self.objects.as_ref().map_err(Clone::clone)?;
         let selected = |labels: &BTreeMap<String, String>| objects.matches(labels);
-        Ok(objects.is_everything()
+        let is_meant = objects.is_everything()
             || selected(&object.labels())
-            || attributes.old.is_some_and(|old| selected(&old.labels())))
+            || attributes.old.is_some_and(|old| selected(&old.labels()));
+        Ok(is_meant.then_some(found))
     }
-}
-
-/// The other versions that the resource is served in.
-fn versions(context: &Context<'_>, attributes: &Attributes<'_>) -> Vec<String> {
-    let spec = &attributes.request.spec;
-    let registry = context.cache.registry();
-    let same = registry.rows().into_iter().filter(|row| row.is(spec.group(), spec.resource()));
-    same.map(|row| row.version().to_owned()).filter(|version| version != spec.version()).collect()
 }

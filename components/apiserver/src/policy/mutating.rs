@@ -41,34 +41,35 @@ pub(super) fn run(
     let before = object.clone();
     for bound in policies.iter().filter(|bound| again.is_none() || bound.policy.reinvoked) {
         let policy = &bound.policy;
-        let mut fail = |binding: Option<&Binding>, why: String| {
+        let mut fail = |binding: Option<&Binding>, why: String, reason: &'static str| {
             let with = binding.map(|binding| format!(" with binding '{}'", binding.name));
             let named =
                 with.map_or(format!("policy {:?}", policy.name), |with| format!("policy '{}'{with}", policy.name));
-            errors.extend((!policy.fails_open).then(|| format!("{named} denied request: {why}")));
+            errors.extend((!policy.fails_open).then(|| (format!("{named} denied request: {why}"), reason)));
         };
-        match policy.matcher.matches(context, attributes, object, namespace) {
-            Ok(true) => {}
-            Ok(false) => continue,
-            Err(error) => {
-                fail(None, format!("failed to configure policy: {error}"));
-                continue;
-            }
+        let matched = match policy.matcher.matches(context, attributes, object, namespace) {
+            Ok(None) => continue,
+            Ok(Some(_)) => params::known(context, &policy.param_kind),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = matched {
+            fail(None, format!("failed to configure policy: {error}"), "Forbidden");
+            continue;
         }
         for binding in &bound.bindings {
             let params = match binding.matcher.matches(context, attributes, object, namespace) {
-                Ok(false) => continue,
-                Ok(true) => params::collect(context, attributes, &policy.param_kind, &binding.param_ref),
+                Ok(None) => continue,
+                Ok(Some(_)) => params::collect(context, attributes, &policy.param_kind, &binding.param_ref),
                 Err(error) => Err(error),
             };
             match params {
-                Err(error) => fail(Some(binding), format!("failed to configure binding: {error}")),
+                Err(error) => fail(Some(binding), format!("failed to configure binding: {error}"), "Forbidden"),
                 Ok(params) => {
                     for params in params {
                         match mutated(context, attributes, object, namespace, policy, params) {
                             Ok(Some(new)) => *object = new,
                             Ok(None) => {}
-                            Err(error) => fail(Some(binding), error),
+                            Err(error) => fail(Some(binding), error, "Invalid"),
                         }
                     }
                 }
@@ -76,11 +77,13 @@ pub(super) fn run(
         }
     }
     rounds.left = Some(object.clone());
-    let Some(first) = errors.first() else { return Ok(*object != before) };
+    let Some((first, reason)) = errors.first() else { return Ok(*object != before) };
     let mut status = attributes.forbidden("admission request denied by policy");
     status.message.clone_from(first);
+    // The code stays that of a refusal.
+    status.reason = (*reason).into();
     if let Some(details) = &mut status.details {
-        details["causes"] = errors.iter().map(|message| json!({"message": message})).collect();
+        details["causes"] = errors.iter().map(|(message, _)| json!({"message": message})).collect();
     }
     Err(status)
 }

@@ -6,6 +6,22 @@ use serde_json::Value;
 
 use crate::admission::{Attributes, Context};
 
+/// Whether the kind of a policy's parameters is served, if it has any; the error is one of configuration.
+pub(super) fn known(context: &Context<'_>, kind: &Value) -> Result<(), String> {
+    if kind.is_null() {
+        return Ok(());
+    }
+    let text = |field: &str| kind[field].as_str().unwrap_or_default();
+    let (api_version, name) = (text("apiVersion"), text("kind"));
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let found = context.cache.registry().find_kind(group, version, name);
+    found.map(|_| ()).ok_or_else(|| unserved(api_version, name))
+}
+
+fn unserved(api_version: &str, kind: &str) -> String {
+    format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'")
+}
+
 /// The parameters to evaluate a policy with, one after another; the error is one of configuration. A policy without
 /// parameters is evaluated once.
 pub(super) fn collect(
@@ -22,7 +38,7 @@ pub(super) fn collect(
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
     let registry = context.cache.registry();
     let Some((index, spec)) = registry.find_kind(group, version, &kind) else {
-        return Err(format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'"));
+        return Err(unserved(&api_version, &kind));
     };
     let (mut namespace, name) = (text(reference, "namespace"), text(reference, "name"));
     if spec.namespaced() {

@@ -194,7 +194,7 @@ impl Set {
 
 impl Binding {
     /// A binding, and the name of its policy.
-    fn new(object: &Object) -> (String, Self) {
+    pub fn new(object: &Object) -> (String, Self) {
         let spec = object.get(&["spec"]).cloned().unwrap_or_default();
         let actions = items(&spec, "validationActions").filter_map(Value::as_str).map(str::to_owned).collect();
         let binding = Self {

@@ -12,6 +12,7 @@ use super::params;
 use super::scope::Input;
 use super::set::{Binding, Bound, Policy, Validation};
 use crate::admission::{Attributes, Context};
+use crate::webhook::forms::Forms;
 
 /// The longest message that an expression may make, and the longest value of an audit annotation, in bytes.
 const MAX_MESSAGE: usize = 5 * 1024;
@@ -35,7 +36,7 @@ struct Outcome {
     failed_annotations: Vec<String>,
 }
 
-pub(super) fn run(
+pub(super) async fn run(
     context: &Context<'_>,
     attributes: &Attributes<'_>,
     object: &Object,
@@ -48,25 +49,30 @@ pub(super) fn run(
         let text = format!("ValidatingAdmissionPolicy '{}'{bound} denied request: {message}", policy.name);
         denied.get_or_insert((text, reason.to_owned()));
     };
-    let mut write = None;
+    let mut forms = Forms::default();
     for bound in policies {
         let policy = &bound.policy;
         let failing = !policy.fails_open;
-        match policy.matcher.matches(context, attributes, object, namespace) {
-            Ok(true) => {}
-            Ok(false) => continue,
-            Err(error) if failing => {
-                deny(policy, None, &format!("failed to configure policy: {error}"), "");
+        let matched = match policy.matcher.matches(context, attributes, object, namespace) {
+            Ok(None) => continue,
+            Ok(Some(spec)) => params::known(context, &policy.param_kind).map(|()| spec),
+            Err(error) => Err(error),
+        };
+        let spec = match matched {
+            Ok(spec) => spec,
+            Err(error) => {
+                if failing {
+                    deny(policy, None, &format!("failed to configure policy: {error}"), "");
+                }
                 continue;
             }
-            Err(_) => continue,
-        }
+        };
         let mut annotations: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for binding in &bound.bindings {
             let matched = binding.matcher.matches(context, attributes, object, namespace);
             let params = match matched {
-                Ok(false) => continue,
-                Ok(true) => params::collect(context, attributes, &policy.param_kind, &binding.param_ref),
+                Ok(None) => continue,
+                Ok(Some(_)) => params::collect(context, attributes, &policy.param_kind, &binding.param_ref),
                 Err(error) => Err(error),
             };
             let params = match params {
@@ -78,9 +84,14 @@ pub(super) fn run(
                     continue;
                 }
             };
-            let write = write.get_or_insert_with(|| Write::new(attributes, object));
+            if params.is_empty() {
+                continue;
+            }
+            // Expressions see the version that the policy is about.
+            let request = forms.request(context, attributes, &spec, object).await?;
+            let write = Write::of(&request);
             for params in params {
-                let outcome = evaluate(context, attributes, write, namespace, policy, params);
+                let outcome = evaluate(context, attributes, &write, namespace, policy, params);
                 for finding in &outcome.findings {
                     act(attributes, policy, binding, finding, &mut deny);
                 }
@@ -119,14 +130,25 @@ fn act(
                 policy.name, binding.name
             )),
             "Audit" => {
-                let value = json!([{"message": message, "policy": policy.name, "binding": binding.name,
-                    "expressionIndex": finding.index, "validationActions": binding.actions}]);
                 let key = "validation.policy.admission.k8s.io/validation_failure";
-                attributes.request.annotations.add(key, value.to_string());
+                attributes.request.annotations.add(key, failure(policy, binding, finding));
             }
             _ => {}
         }
     }
+}
+
+/// A finding as the audit log is told of it: a list of one, in upstream's order of fields and with Go's escapes.
+fn failure(policy: &Policy, binding: &Binding, finding: &Finding) -> String {
+    let text = |text: &str| {
+        let text = Json::from(text).to_string();
+        text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    };
+    let (message, policy, name) = (text(&finding.message), text(&policy.name), text(&binding.name));
+    let (index, actions) = (finding.index, json!(binding.actions));
+    format!(
+        r#"[{{"message":{message},"policy":{policy},"binding":{name},"expressionIndex":{index},"validationActions":{actions}}}]"#
+    )
 }
 
 fn refusal(attributes: &Attributes<'_>, message: &str, reason: &str) -> Status {
@@ -229,5 +251,25 @@ fn message<'a>(validation: &'a Validation, input: &Input<'a>, budget: &mut i64) 
         Ok(format!("failed expression: {}", validation.expression.source.trim()))
     } else {
         Ok(validation.message.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_log_is_told_in_the_order_of_fields() {
+        let object =
+            |name: &str, spec: Json| Object::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap();
+        let policy = Policy::new(&object("p", json!({})));
+        let (of, binding) =
+            Binding::new(&object("b", json!({"policyName": "p", "validationActions": ["Warn", "Audit"]})));
+        let finding = Finding { index: 2, message: "1 < \"2\" & ü".to_owned(), reason: String::new() };
+        assert_eq!(of, "p");
+        assert_eq!(
+            failure(&policy, &binding, &finding),
+            r#"[{"message":"1 \u003c \"2\" \u0026 ü","policy":"p","binding":"b","expressionIndex":2,"validationActions":["Warn","Audit"]}]"#
+        );
     }
 }

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::admission::{Attributes, Operation};
 use crate::registry::ResourceSpec;
-use crate::request::Verb;
 
 /// What a webhook said.
 #[derive(Debug, Default)]
@@ -33,10 +32,10 @@ pub fn options(attributes: &Attributes<'_>) -> Value {
         return Value::Null;
     }
     let mut options = json!({"apiVersion": "meta.k8s.io/v1"});
-    options["kind"] = match (attributes.operation, request.verb) {
-        (Operation::Delete, _) => "DeleteOptions",
-        (_, Verb::Patch) => "PatchOptions",
-        (Operation::Create, _) => "CreateOptions",
+    // A patch is told as what it does.
+    options["kind"] = match attributes.operation {
+        Operation::Delete => "DeleteOptions",
+        Operation::Create => "CreateOptions",
         _ => "UpdateOptions",
     }
     .into();
@@ -62,9 +61,6 @@ pub fn options(attributes: &Attributes<'_>) -> Value {
             options[field] = request.parameter(field).into();
         }
     }
-    if request.verb == Verb::Patch && request.query.contains_key("force") {
-        options["force"] = request.flag("force").into();
-    }
     options
 }
 
@@ -86,6 +82,8 @@ pub fn request(attributes: &Attributes<'_>, spec: &ResourceSpec, object: &Object
     let gone = attributes.operation == Operation::Delete;
     let before = if gone { Some(object) } else { old };
     let shown = |object: &Object| object.clone().into_value();
+    // A namespace lies in itself.
+    let makes_namespace = attributes.operation == Operation::Create && attributes.is("namespaces");
     let mut review = json!({
         "kind": kind, "resource": resource(spec), "requestKind": own_kind, "requestResource": resource(&request.spec),
         "operation": attributes.operation.as_str(),
@@ -97,7 +95,7 @@ pub fn request(attributes: &Attributes<'_>, spec: &ResourceSpec, object: &Object
     });
     for (field, value) in [
         ("name", attributes.own_name(object)),
-        ("namespace", request.authorized_namespace()),
+        ("namespace", if makes_namespace { object.name() } else { request.authorized_namespace() }),
         ("subResource", &request.subresource),
         ("requestSubResource", &request.subresource),
     ] {
@@ -229,6 +227,31 @@ mod tests {
         assert_eq!(review["options"]["kind"], "DeleteOptions");
         let sent: Value = serde_json::from_slice(&encode("v1", "u", &review)).unwrap();
         assert_eq!((&sent["request"]["uid"], &sent["apiVersion"]), (&json!("u"), &json!("admission.k8s.io/v1")));
+    }
+
+    #[test]
+    fn writes_are_told_as_what_they_do() {
+        let parse = |method: http::Method, path: &str| {
+            crate::request::parse(&crate::registry::Registry::default(), &method, path, None).unwrap().unwrap()
+        };
+        let object = Object::from_value(json!({"metadata": {"name": "n"}})).unwrap();
+        let patch = parse(http::Method::PATCH, "/api/v1/namespaces/a/pods/n");
+        let space = parse(http::Method::POST, "/api/v1/namespaces");
+        let all = parse(http::Method::DELETE, "/api/v1/namespaces/a/pods");
+        for (operation, wanted, name, namespace, options) in [
+            (Operation::Update, &patch, json!("n"), json!("a"), "UpdateOptions"),
+            (Operation::Create, &patch, json!("n"), json!("a"), "CreateOptions"),
+            (Operation::Create, &space, json!("n"), json!("n"), "CreateOptions"),
+            // Of many that go together none is named.
+            (Operation::Delete, &all, Value::Null, json!("a"), "DeleteOptions"),
+        ] {
+            let attributes = Attributes::new(operation, wanted, "n", None);
+            let review = super::request(&attributes, &wanted.spec, &object, None);
+            let told = (&review["name"], &review["namespace"], &review["options"]["kind"]);
+            assert_eq!(told, (&name, &namespace, &json!(options)));
+        }
+        let refused = Attributes::new(Operation::Delete, &all, "n", None).forbidden("no");
+        assert_eq!(refused.message, "pods \"Unknown\" is forbidden: no");
     }
 
     #[test]
