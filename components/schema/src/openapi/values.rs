@@ -74,11 +74,13 @@ mod tests {
         assert_eq!(names("EphemeralContainer", "imagePullPolicy"), ["Always", "IfNotPresent", "Never"]);
         assert_eq!(names("HostPathVolumeSource", "type")[0], "");
         assert!(of("PodSpec", "nodeName").is_none());
-        let protocol = of("ServicePort", "protocol").unwrap().after("It.");
+        let status = of("NamespaceStatus", "phase").unwrap().after("It.");
         assert_eq!(
-            protocol,
-            "It.\n\nPossible enum values:\n - `\"SCTP\"` is the SCTP protocol.\n - `\"TCP\"` is the TCP protocol.\n - `\"UDP\"` is the UDP protocol."
+            status,
+            "It.\n\nPossible enum values:\n - `\"Active\"` in normal use, open to new objects\n - `\"Terminating\"` being deleted, together with what it holds"
         );
+        let protocol = of("ServicePort", "protocol").unwrap().after("It.");
+        assert_eq!(protocol, "It.\n\nPossible enum values:\n - `\"SCTP\"`\n - `\"TCP\"`\n - `\"UDP\"`");
         assert!(of("PodSpec", "restartPolicy").unwrap().after("").ends_with("\n - `\"OnFailure\"`"));
     }
 
