@@ -142,6 +142,8 @@ restart
 check "a server that asks a webhook is ready" within 20 ready
 check "what it allows is allowed" says PodList ask magic "$api/api/v1/namespaces/allowed/pods"
 check "what it refuses is told with its reason" says 'the stand-in says no' ask magic "$api/api/v1/namespaces/refused/pods"
+check "and so is what it has no opinion of" says ': the stand-in knows no such place' ask magic "$api/api/v1/namespaces/unknown/pods"
+check "an answer that is none is an internal error" says 'Internal Server Error: "/api/v1/namespaces/both/pods": webhook subject access review' ask magic "$api/api/v1/namespaces/both/pods"
 check "of what it is not asked it says nothing" says 'cannot list resource' ask magic "$api/api/v1/namespaces/kube-system/pods"
 check "administrators need not be known to it" kubectl get pods -n refused
 check "rules are told to be incomplete" says '"incomplete":true' ask magic -H 'Content-Type: application/json' -d '{"kind":"SelfSubjectRulesReview","apiVersion":"authorization.k8s.io/v1","spec":{"namespace":"default"}}' "$api/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"

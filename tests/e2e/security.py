@@ -53,6 +53,8 @@ def serve(port, folder):
         "/keys": {"keys": [{"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "k1", "n": modulus, "e": "AQAB"}]},
     }
 
+    reasons = {"refused": "the stand-in says no", "unknown": "the stand-in knows no such place"}
+
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -78,9 +80,9 @@ def serve(port, folder):
                 asked["status"] = {"authenticated": good, "user": {"username": "told"} if good else {}}
             elif self.path == "/authorize":
                 place = asked["spec"].get("resourceAttributes", {}).get("namespace")
-                asked["status"] = {"allowed": place == "allowed", "denied": place == "refused"}
-                if place == "refused":
-                    asked["status"]["reason"] = "the stand-in says no"
+                asked["status"] = {"allowed": place in ("allowed", "both"), "denied": place in ("refused", "both")}
+                if place in reasons:
+                    asked["status"]["reason"] = reasons[place]
             self.answer(asked)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler)

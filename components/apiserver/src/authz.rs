@@ -33,7 +33,7 @@ use figures::{Decided, Figures};
 use node::NodeAsk;
 use policy::Policy;
 use rbac::{Ask, Rule};
-use webhook::{Verdict, Webhook};
+use webhook::{Opinion, Verdict, Webhook};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 const KINDS: [&str; 4] = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];
@@ -57,6 +57,15 @@ pub struct Decision {
     /// Whether somebody said no, and not only nobody yes.
     pub refused: bool,
     pub reason: String,
+    /// What kept somebody from an opinion of their own; empty where nothing did.
+    pub error: String,
+}
+
+/// What those said who did not allow it.
+#[derive(Default)]
+struct Told {
+    reasons: Vec<String>,
+    errors: Vec<String>,
 }
 
 /// How far a question came without a webhook.
@@ -102,7 +111,7 @@ fn chain(entrants: Vec<Entrant>, options: &AuthorizationOptions, figures: &Figur
 }
 
 /// What strangers sent, without what would make it look like HTML.
-fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
@@ -155,11 +164,26 @@ impl Decision {
 
 impl From<Verdict> for Decision {
     fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Allow(reason) => Self { allowed: true, refused: false, reason },
-            Verdict::Refuse(reason) => Self { allowed: false, refused: true, reason },
-            Verdict::NoOpinion => Self::default(),
-        }
+        let Verdict { opinion, reason, error } = verdict;
+        Self { allowed: opinion == Opinion::Allow, refused: opinion == Opinion::Refuse, reason, error }
+    }
+}
+
+impl Told {
+    /// Notes what one without an opinion says.
+    fn note(&mut self, verdict: Verdict) {
+        self.reasons.extend(Some(verdict.reason).filter(|text| !text.is_empty()));
+        self.errors.extend(Some(verdict.error).filter(|text| !text.is_empty()));
+    }
+
+    /// Nobody had an opinion.
+    fn decision(&self) -> Decision {
+        let error = match self.errors.as_slice() {
+            [] => String::new(),
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
+        };
+        Decision { reason: self.reasons.join("\n"), error, ..Decision::default() }
     }
 }
 
@@ -305,7 +329,7 @@ impl Authorizer {
     ///
     /// For expressions and plugins, which cannot wait: a webhook that has not been asked yet holds up their thread.
     pub fn allows(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> bool {
-        if let Step::Done(decision) = self.walk(&self.chain.load(), 0, user, ask, selected_node, &mut Vec::new()) {
+        if let Step::Done(decision) = self.walk(&self.chain.load(), 0, user, ask, selected_node, &mut Told::default()) {
             return decision.allowed;
         }
         let Ok(_turn) = self.in_place.try_acquire() else {
@@ -319,25 +343,24 @@ impl Authorizer {
     /// Whether `user` may do what is asked, and why.
     pub async fn decide(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Decision {
         let chain = self.chain.load_full();
-        let (mut from, mut reasons) = (0, Vec::new());
+        let (mut from, mut told) = (0, Told::default());
         loop {
-            let (webhook, spec, place) = match self.walk(&chain, from, user, ask, selected_node, &mut reasons) {
+            let (webhook, spec, place) = match self.walk(&chain, from, user, ask, selected_node, &mut told) {
                 Step::Done(decision) => return decision,
                 Step::Ask(webhook, spec, place) => (webhook, spec, place),
             };
-            match webhook.ask(spec).await {
-                Verdict::NoOpinion => from = place + 1,
-                verdict => {
-                    let decision = verdict.into();
-                    chain[place].decided.note(&decision);
-                    return decision;
-                }
+            let verdict = webhook.ask(spec).await;
+            if verdict.opinion != Opinion::None {
+                let decision = verdict.into();
+                chain[place].decided.note(&decision);
+                return decision;
             }
+            told.note(verdict);
+            from = place + 1;
         }
     }
 
-    /// Asks those of the chain from a place on, as far as nobody has to be waited for. `reasons` are why the others did not
-    /// allow it.
+    /// Asks those of the chain from a place on, as far as nobody has to be waited for. `told` is what the others said.
     fn walk<'c>(
         &self,
         chain: &'c [Member],
@@ -345,7 +368,7 @@ impl Authorizer {
         user: &User,
         ask: &Ask<'_>,
         node: &str,
-        reasons: &mut Vec<String>,
+        told: &mut Told,
     ) -> Step<'c> {
         let allowed = || Step::Done(Decision { allowed: true, ..Decision::default() });
         if user.in_group(MASTERS) {
@@ -358,21 +381,24 @@ impl Authorizer {
                     let policy = self.policy.read();
                     let allows = policy.allows(&user.name, &user.groups, ask);
                     if !allows {
-                        reasons.extend(lost_roles(&policy, user, ask));
+                        told.reasons.extend(lost_roles(&policy, user, ask));
                     }
                     allows
                 }
                 Link::Mode(AuthorizationMode::Node) => match self.ask_node(user, ask, node) {
                     Ok(()) => true,
                     Err(why) => {
-                        reasons.extend(Some(why).filter(|why| !why.is_empty()));
+                        told.reasons.extend(Some(why).filter(|why| !why.is_empty()));
                         false
                     }
                 },
                 Link::Mode(_) => false,
                 Link::Abac(abac) => abac.allows(user, ask),
                 Link::Webhook(webhook) => match webhook.known(user, ask) {
-                    Ok(Verdict::NoOpinion) => false,
+                    Ok(verdict) if verdict.opinion == Opinion::None => {
+                        told.note(verdict);
+                        false
+                    }
                     Ok(verdict) => {
                         let decision = verdict.into();
                         decided.note(&decision);
@@ -386,7 +412,7 @@ impl Authorizer {
                 return allowed();
             }
         }
-        Step::Done(Decision { reason: reasons.join("\n"), ..Decision::default() })
+        Step::Done(told.decision())
     }
 
     fn ask_node(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Result<(), String> {
@@ -460,11 +486,15 @@ impl Authorizer {
         rules
     }
 
-    /// [`Authorizer::check`] for what a request is made for, which is counted.
+    /// [`Authorizer::check`] for what a request is made for, which is counted. Where nobody allows it and somebody could not be
+    /// asked, the error is an internal one.
     pub async fn admits(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Result<(), Status> {
         let began = Instant::now();
         let decision = self.decide(user, ask, selected_node).await;
         self.figures.attempted(&decision, began.elapsed());
+        if !decision.allowed && !decision.error.is_empty() {
+            return Err(Status::failed(decision.error));
+        }
         decision.checked(user, ask)
     }
 
@@ -476,5 +506,34 @@ impl Authorizer {
     /// Whether `user` may do what is asked; the error says what they may not.
     pub async fn check(&self, user: &User, ask: &Ask<'_>, selected_node: &str) -> Result<(), Status> {
         self.decide(user, ask, selected_node).await.checked(user, ask)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_without_an_opinion_is_put_together() {
+        let verdict =
+            |reason: &str, error: &str| Verdict { opinion: Opinion::None, reason: reason.into(), error: error.into() };
+        for (verdicts, reason, error) in [
+            (vec![verdict("", "")], "", ""),
+            (vec![verdict("unknown here", ""), verdict("", "timed out")], "unknown here", "timed out"),
+            (vec![verdict("a", "x"), verdict("b", "y")], "a\nb", "[x, y]"),
+        ] {
+            let mut told = Told::default();
+            verdicts.into_iter().for_each(|verdict| told.note(verdict));
+            let wanted = Decision { reason: reason.into(), error: error.into(), ..Decision::default() };
+            assert_eq!(told.decision(), wanted);
+        }
+    }
+
+    #[test]
+    fn refusals_end_with_the_reason() {
+        let ask = Ask::Path { verb: "get", path: "/x" };
+        let decision = Decision { reason: "unknown here".into(), ..Decision::default() };
+        let refused = decision.checked(&User::new("ann", &[]), &ask).unwrap_err();
+        assert_eq!(refused.message, "forbidden: User \"ann\" cannot get path \"/x\": unknown here");
     }
 }

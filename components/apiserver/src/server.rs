@@ -424,7 +424,7 @@ impl Front {
             self.seat(&user, &verb, What::Path(path), course).await?;
             let ask = Ask::Path { verb: &verb, path };
             let checked = self.api.authorizer.admits(&user, &ask, "").await;
-            self.decided(trail, &user, &ask, checked)?;
+            self.decided(trail, request.uri(), &user, &ask, checked)?;
             course.reached = true;
             return Ok(self.describe(&request).await?);
         };
@@ -437,7 +437,7 @@ impl Front {
         }
         let node = wanted.selected("spec.nodeName");
         let checked = self.api.authorizer.admits(&wanted.user, &wanted.ask(), node).await;
-        self.decided(trail, &wanted.user, &wanted.ask(), checked)?;
+        self.decided(trail, request.uri(), &wanted.user, &wanted.ask(), checked)?;
         if let Some(trail) = trail {
             wanted.annotations = trail.annotations.clone();
         }
@@ -491,20 +491,21 @@ impl Front {
             self.seat(user, &verb, What::Path(path), course).await?;
             let ask = Ask::Path { verb: &verb, path };
             let checked = self.api.authorizer.admits(user, &ask, "").await;
-            return self.decided(trail, user, &ask, checked);
+            return self.decided(trail, uri, user, &ask, checked);
         }
         let aggregate::path::Asked { verb, group, resource, namespace, name, .. } = asked;
         let what = What::Resource { group, resource, subresource: &asked.subresource, namespace };
         self.seat(user, verb, what, course).await?;
         let ask = Ask::Resource { verb, group, resource, subresource: &asked.subresource, name, namespace };
         let checked = self.api.authorizer.admits(user, &ask, "").await;
-        self.decided(trail, user, &ask, checked)
+        self.decided(trail, uri, user, &ask, checked)
     }
 
     /// Tells the trail what authorization decided.
     fn decided<T>(
         &self,
         trail: &Option<Trail>,
+        uri: &http::Uri,
         user: &User,
         ask: &Ask<'_>,
         checked: Result<T, Status>,
@@ -514,7 +515,14 @@ impl Front {
             let reason = if allowed { self.api.authorizer.reason(user, ask) } else { String::new() };
             trail.decided(allowed, &reason);
         }
-        checked.map_err(Refusal::Denied)
+        checked.map_err(|status| match status.code {
+            403 => Refusal::Denied(status),
+            _ => Refusal::Said(Status::failed(format!(
+                "Internal Server Error: {:?}: {}",
+                crate::authz::harmless(&uri.to_string()),
+                status.message
+            ))),
+        })
     }
 
     /// A seat for a request, if seats are given out.

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn decisions_are_told() {
         let figures = Figures::default();
-        let decision = |allowed, refused| Decision { allowed, refused, reason: String::new() };
+        let decision = |allowed, refused| Decision { allowed, refused, ..Decision::default() };
         for decision in [decision(true, false), decision(false, true), decision(false, false)] {
             figures.of("Webhook", "default").note(&decision);
             figures.attempted(&decision, Duration::from_micros(1));

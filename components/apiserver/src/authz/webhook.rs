@@ -17,12 +17,21 @@ const REMEMBERED: usize = 8192;
 const MAX_QUESTION: usize = 10_000;
 
 /// What one who is asked says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Allow(String),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opinion {
+    Allow,
     /// Whoever else would be asked is not.
-    Refuse(String),
-    NoOpinion,
+    Refuse,
+    None,
+}
+
+/// An opinion and what goes with it; either text may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub opinion: Opinion,
+    pub reason: String,
+    /// Why the opinion may not be the webhook's.
+    pub error: String,
 }
 
 /// A webhook and its answers.
@@ -43,7 +52,7 @@ impl Webhook {
         let spec = question(user, ask);
         match self.asked(&spec) {
             Ok(true) => {}
-            Ok(false) => return Ok(Verdict::NoOpinion),
+            Ok(false) => return Ok(Opinion::None.because("")),
             Err(why) => return Ok(self.failed(&why)),
         }
         let known = self.recent.lock().get(&spec.to_string()).filter(|(_, until)| *until > Instant::now()).cloned();
@@ -55,14 +64,12 @@ impl Webhook {
         let review = json!({"kind": "SubjectAccessReview", "metadata": {}, "spec": written(&spec, &self.config.version),
             "apiVersion": format!("authorization.k8s.io/{}", self.config.version), "status": {"allowed": false}});
         let answer = self.remote.ask(&review, self.config.timeout).await;
-        let verdict = match answer.and_then(|answer| read(&answer["status"])) {
-            Ok(verdict) => verdict,
+        let verdict = match answer {
+            Ok(answer) => read(&answer["status"]),
             Err(why) => return self.failed(&why),
         };
-        let lasts = match &verdict {
-            Verdict::Allow(_) => self.config.allowed_for,
-            _ => self.config.refused_for,
-        };
+        let allowed = verdict.opinion == Opinion::Allow;
+        let lasts = if allowed { self.config.allowed_for } else { self.config.refused_for };
         let key = spec.to_string();
         if !lasts.is_zero() && key.len() < MAX_QUESTION {
             let mut recent = self.recent.lock();
@@ -93,7 +100,14 @@ impl Webhook {
 
     fn failed(&self, why: &str) -> Verdict {
         tracing::warn!(why, name = self.config.name, "a webhook for authorization gave no answer");
-        if self.config.refuses { Verdict::Refuse(why.to_owned()) } else { Verdict::NoOpinion }
+        let opinion = if self.config.refuses { Opinion::Refuse } else { Opinion::None };
+        Verdict { error: why.to_owned(), ..opinion.because("") }
+    }
+}
+
+impl Opinion {
+    fn because(self, reason: &str) -> Verdict {
+        Verdict { opinion: self, reason: reason.to_owned(), error: String::new() }
     }
 }
 
@@ -134,20 +148,18 @@ fn written(spec: &Value, version: &str) -> Value {
     Value::Object(written)
 }
 
-fn read(status: &Value) -> Result<Verdict, String> {
+/// What an answer says. One that says both yes and no means no, and is an error.
+fn read(status: &Value) -> Verdict {
     let flag = |name: &str| status[name] == true;
-    let reason = status["reason"].as_str().unwrap_or_default().to_owned();
+    let reason = status["reason"].as_str().unwrap_or_default();
     match (flag("allowed"), flag("denied")) {
-        (true, true) => Err("webhook subject access review returned both allow and deny response".into()),
-        (true, false) => Ok(Verdict::Allow(reason)),
-        (false, true) => Ok(Verdict::Refuse(reason)),
-        (false, false) => match status["evaluationError"].as_str().unwrap_or_default() {
-            "" => Ok(Verdict::NoOpinion),
-            error => {
-                tracing::info!(error, "a webhook for authorization has no opinion");
-                Ok(Verdict::NoOpinion)
-            }
+        (true, true) => Verdict {
+            error: "webhook subject access review returned both allow and deny response".to_owned(),
+            ..Opinion::Refuse.because(reason)
         },
+        (true, false) => Opinion::Allow.because(reason),
+        (false, true) => Opinion::Refuse.because(reason),
+        (false, false) => Opinion::None.because(reason),
     }
 }
 
@@ -166,9 +178,10 @@ mod tests {
         assert_eq!(written(&spec, "v1beta1")["group"], json!(["a"]));
         let path = question(&User::anonymous(), &Ask::Path { verb: "get", path: "/livez" });
         assert_eq!(written(&path, "v1")["nonResourceAttributes"]["path"], "/livez");
-        assert_eq!(read(&json!({"allowed": true, "reason": "r"})), Ok(Verdict::Allow("r".into())));
-        assert_eq!(read(&json!({"allowed": false, "denied": true})), Ok(Verdict::Refuse(String::new())));
-        assert_eq!(read(&json!({"allowed": false})), Ok(Verdict::NoOpinion));
-        assert!(read(&json!({"allowed": true, "denied": true})).is_err());
+        assert_eq!(read(&json!({"allowed": true, "reason": "r"})), Opinion::Allow.because("r"));
+        assert_eq!(read(&json!({"allowed": false, "denied": true})), Opinion::Refuse.because(""));
+        assert_eq!(read(&json!({"allowed": false, "reason": "unknown"})), Opinion::None.because("unknown"));
+        let both = read(&json!({"allowed": true, "denied": true}));
+        assert!(both.opinion == Opinion::Refuse && both.error.ends_with("both allow and deny response"));
     }
 }

@@ -109,8 +109,10 @@ impl Api {
         };
         let decision = self.authorizer.decide(user, &ask, &selected_node(&attributes["fieldSelector"])).await;
         let mut status = json!({"allowed": decision.allowed});
-        if let Some(ignored) = unread(attributes) {
-            status["evaluationError"] = ignored.into();
+        let error = Some(decision.error).filter(|error| !error.is_empty());
+        let errors: Vec<String> = error.into_iter().chain(unread(attributes)).collect();
+        if !errors.is_empty() {
+            status["evaluationError"] = errors.join("; ").into();
         }
         if decision.refused {
             status["denied"] = true.into();
