@@ -8,6 +8,7 @@ use std::io::Write;
 use k8s_openapi::api;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
+use k8s_openapi::apimachinery::pkg::version;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -19,15 +20,10 @@ macro_rules! kinds {
 
 /// The text, compressed.
 pub fn packed() -> std::io::Result<Vec<u8>> {
-    let mut all: BTreeMap<String, Words> =
-        definitions().iter().map(|(name, schema)| (name.clone(), of(schema))).collect();
-    for (name, words) in more(include_str!("words.txt")) {
-        let own = all.entry(name).or_default();
-        if !words.own.is_empty() {
-            own.own = words.own;
-        }
-        own.fields.extend(words.fields);
-    }
+    let schemas = definitions();
+    let mut all: BTreeMap<String, Words> = schemas.iter().filter_map(|(name, schema)| of_list(name, schema)).collect();
+    all.extend(schemas.iter().map(|(name, schema)| (name.clone(), of(schema))));
+    add(include_str!("words.txt"), &mut all);
     let mut output = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     for (name, words) in all {
         write!(output, "={name}\0{}\0", words.own)?;
@@ -51,25 +47,37 @@ fn of(schema: &Value) -> Words {
     Words { own: description(schema).to_owned(), fields: fields.collect() }
 }
 
-/// What the crate does not say.
-fn more(text: &str) -> BTreeMap<String, Words> {
-    let lines = || text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let texts: BTreeMap<&str, &str> =
-        lines().filter(|line| line.starts_with('$')).filter_map(|line| line.split_once(' ')).collect();
-    let whole = |text: &str| texts.get(text).copied().unwrap_or(text).replace("\\n", "\n");
-    let mut all = BTreeMap::new();
-    let mut lines = lines().filter(|line| !line.starts_with('$')).peekable();
-    while let Some(name) = lines.next().and_then(|line| line.strip_prefix('=')) {
-        let own = lines.next().filter(|text| *text != "-").map(whole).unwrap_or_default();
-        let mut words = Words { own, ..Words::default() };
-        while let Some((field, text)) =
-            lines.next_if(|line| !line.starts_with('=')).and_then(|line| line.split_once(": "))
-        {
-            words.fields.insert(field.to_owned(), whole(text));
+/// The list of a kind, which for the crate is no type of its own. Nobody asks for those of kinds that are never listed.
+fn of_list(name: &str, schema: &Value) -> Option<(String, Words)> {
+    let fields = &schema["properties"];
+    let kind = name.rsplit('.').next().filter(|_| fields.get("kind").is_some() && fields.get("metadata").is_some())?;
+    let fields = [("items", "What the list holds."), ("metadata", "The list's version, and where it goes on.")];
+    let fields = fields.map(|(field, text)| (field.to_owned(), text.to_owned())).into();
+    Some((format!("{name}List"), Words { own: format!("A list of objects of kind {kind}."), fields }))
+}
+
+/// Adds what the crate does not say.
+fn add(text: &str, all: &mut BTreeMap<String, Words>) {
+    let mut names = Vec::new();
+    let mut is_open = false;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('=') {
+            if !std::mem::replace(&mut is_open, true) {
+                names.clear();
+            }
+            names.push(name);
+        } else if let Some((field, text)) = line.split_once(": ") {
+            is_open = false;
+            for name in &names {
+                let words = all.entry((*name).to_owned()).or_default();
+                if field.is_empty() {
+                    words.own = text.to_owned();
+                } else {
+                    words.fields.insert(field.to_owned(), text.to_owned());
+                }
+            }
         }
-        all.insert(name.to_owned(), words);
     }
-    all
 }
 
 fn description(schema: &Value) -> &str {
@@ -150,9 +158,14 @@ fn definitions() -> BTreeMap<String, Value> {
         api::storage::v1::StorageClass,
         api::storage::v1::VolumeAttachment,
         api::storage::v1::VolumeAttributesClass,
+        meta::v1::APIGroupList,
         meta::v1::APIResourceList,
+        meta::v1::APIVersions,
         meta::v1::DeleteOptions,
+        meta::v1::Patch,
         meta::v1::Status,
+        meta::v1::WatchEvent<api::core::v1::Pod>,
+        version::Info,
     );
     generator.take_definitions(false).into_iter().collect()
 }

@@ -160,10 +160,10 @@ fn watches(resource: &Resource<'_>, words: &dyn Words, dialect: Dialect, found: 
     let scope = if resource.namespaced { "Namespaced" } else { "" };
     let mut add = |path: String, namespaced: bool, named: bool, id: String| {
         let (action, description) = if named {
-            let end = "filtered to a single item with the 'fieldSelector' parameter.";
-            ("watch", format!("watch changes to an object of kind {kind}. {DEPRECATED}, {end}"))
+            let end = "and with a 'fieldSelector' of metadata.name.";
+            ("watch", format!("watch one {kind}. {DEPRECATED} {end}"))
         } else {
-            ("watchlist", format!("watch individual changes to a list of {kind}. {DEPRECATED}."))
+            ("watchlist", format!("watch all that is of kind {kind}. {DEPRECATED}."))
         };
         let event = json!({"$ref": dialect.reference(&names::definition("meta/v1", "WatchEvent"))});
         let mut get = json!({
@@ -195,9 +195,9 @@ fn watches(resource: &Resource<'_>, words: &dyn Words, dialect: Dialect, found: 
 }
 
 /// What is said of the paths of old.
-const DEPRECATED: &str = "deprecated: use the 'watch' parameter with a list operation instead";
+const DEPRECATED: &str = "deprecated: list with the 'watch' parameter";
 
-/// What an operation does, in upstream's words.
+/// What an operation does.
 fn describe(resource: &Resource<'_>, operation: &Operation<'_>, connects: bool) -> String {
     let (sub, parent) = (resource.subresource, resource.parent);
     let kind = resource.kind.2;

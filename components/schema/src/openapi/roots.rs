@@ -27,7 +27,7 @@ pub fn all(groups: &[&str]) -> Vec<Root> {
     let list = |name: &str, tag: &str, id: &str, answer| Root {
         name: name.into(),
         tag: tag.into(),
-        description: "get available API versions",
+        description: "list the versions of the API",
         id: id.into(),
         answer: Some(("meta/v1", answer)),
         media: MEDIA_TYPES,
@@ -48,7 +48,7 @@ pub fn all(groups: &[&str]) -> Vec<Root> {
         Root {
             name: "version".into(),
             tag: "version".into(),
-            description: "get the version information for this server",
+            description: "read the server's version",
             id: "getCodeVersion".into(),
             answer: Some(("version", "Info")),
             media: JSON,
@@ -58,21 +58,21 @@ pub fn all(groups: &[&str]) -> Vec<Root> {
             ".well-known/openid-configuration",
             "WellKnown",
             "Configuration",
-            "get service account issuer OpenID configuration, also known as the 'OIDC discovery doc'",
+            "read what OpenID Connect discovery tells of the issuer of ServiceAccounts' tokens",
             JSON,
         ),
         openid(
             "openid/v1/jwks",
             "openid",
             "Keyset",
-            "get service account issuer OpenID JSON Web Key Set (contains public token verification keys)",
+            "read the public keys that ServiceAccounts' tokens are verified with",
             &["application/jwk-set+json"],
         ),
     ];
     all.extend(groups.iter().filter(|group| !group.is_empty()).map(|group| Root {
         name: format!("apis/{group}"),
         tag: names::tag_of_group(group),
-        description: "get information of a group",
+        description: "read a group and its versions",
         id: format!("get{}APIGroup", names::operation(group, "")),
         answer: Some(("meta/v1", "APIGroup")),
         media: MEDIA_TYPES,
@@ -86,7 +86,7 @@ pub fn of_version(group: &str, version: &str) -> Root {
     Root {
         name: names::base(group, version).trim_start_matches('/').to_owned(),
         tag: names::tag(group, version),
-        description: "get available resources",
+        description: "list the resources of a version",
         id: format!("get{}APIResources", names::operation(group, version)),
         answer: Some(("meta/v1", "APIResourceList")),
         media: MEDIA_TYPES,
