@@ -517,11 +517,11 @@ impl Front {
         }
         checked.map_err(|status| match status.code {
             403 => Refusal::Denied(status),
-            _ => Refusal::Said(Status::failed(format!(
-                "Internal Server Error: {:?}: {}",
-                crate::authz::harmless(&uri.to_string()),
-                status.message
-            ))),
+            _ => {
+                let target = uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str());
+                let target = crate::authz::harmless(target);
+                Refusal::Said(Status::failed(format!("Internal Server Error: {target:?}: {}", status.message)))
+            }
         })
     }
 
