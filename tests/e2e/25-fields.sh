@@ -61,6 +61,8 @@ check "it is taken out" apply_as maker new 1
 check "it is gone" equals '' kubectl get deployment new -o 'jsonpath={.spec.paused}'
 check "applying the same again changes nothing" equals "$(kubectl get deployment new -o 'jsonpath={.metadata.resourceVersion}')" \
   kubectl apply --server-side --field-manager maker -o 'jsonpath={.metadata.resourceVersion}' -f <(web new 1)
+check "what is applied must say its name" says 'undeterminable: name must be provided' openapi -X PATCH -H 'Content-Type: application/apply-patch+yaml' \
+  -d '{apiVersion: v1, kind: ConfigMap}' "$api/api/v1/namespaces/default/configmaps/unsaid?fieldManager=maker"
 check "a strategic patch merges by name" kubectl patch deployment web -p '{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"other"}]}}}}'
 check "and keeps the order" equals 'kinit.local/web:1 other' kubectl get deployment web -o 'jsonpath={.spec.template.spec.containers[*].image}'
 finish

@@ -172,7 +172,7 @@ fn applied(
         Status::failure(format!("failed to convert new object ({name}) to proper version: {why}"))
     })?;
     if object.name().is_empty() {
-        object.set(&["metadata", "name"], request.name.clone());
+        return Err(body::unnamed(request));
     }
     if spec.namespaced() && object.namespace().is_empty() {
         object.set(&["metadata", "namespace"], request.namespace.clone());
