@@ -107,19 +107,18 @@ pub fn patch(input: &[u8]) {
         2 => drop(schema.map(|schema| patch::strategic(&mut target, &change, schema))),
         _ => {
             if let (Some(live), Some(config)) = (Object::from_value(target), Object::from_value(change)) {
-                applied(schema.map(Schema::Type), live, config);
+                applied(schema.map(Schema::Type), &kind.api_version(), live, config);
             }
         }
     }
 }
 
-/// Applies twice, which changes nothing the second time.
-fn applied(schema: Option<Schema<'_>>, live: Object, config: Object) {
-    let version = config.api_version().to_owned();
+/// Applies twice in the path's version, which changes nothing the second time.
+fn applied(schema: Option<Schema<'_>>, api_version: &str, live: Object, config: Object) {
     let writer = Writer {
         manager: "m",
         subresource: "",
-        api_version: &version,
+        api_version,
         now: "2026-01-02T03:04:05Z",
         reset: &[&["status"]],
         versions: None,
