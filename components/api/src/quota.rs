@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::quantity::{Format, Quantity};
 
@@ -250,15 +250,17 @@ pub fn unsaid<'a>(pod: &Value, limited: impl Iterator<Item = &'a str>) -> BTreeM
     missing
 }
 
-/// Whether a quota's scopes are all an object's. Only Pods and claims have any.
-pub fn in_scopes(quota: &Value, resource: &str, object: &Value) -> bool {
+/// What a quota says of the objects that it is about: for each of its scopes the name, `operator` and `values`.
+pub fn scopes(quota: &Value) -> Vec<Value> {
     let spec = &quota["spec"];
-    let (scopes, selected) = (list(spec, "scopes"), list(&spec["scopeSelector"], "matchExpressions"));
-    let text = |scope: &Value| scope.as_str().unwrap_or_default().to_owned();
-    let exists = Value::from("Exists");
-    let plain = scopes.iter().map(|scope| (text(scope), &exists, &Value::Null));
-    let mut all = plain.chain(selected.iter().map(|one| (text(&one["scopeName"]), &one["operator"], &one["values"])));
-    all.all(|(scope, operator, values)| match (resource, scope.as_str()) {
+    let plain = list(spec, "scopes").iter().map(|scope| json!({"scopeName": scope, "operator": "Exists"}));
+    plain.chain(list(&spec["scopeSelector"], "matchExpressions").iter().cloned()).collect()
+}
+
+/// Whether an object is in a scope such as those of [`scopes`]. Only Pods and claims are in any.
+pub fn is_in(scope: &Value, resource: &str, object: &Value) -> bool {
+    let (operator, values) = (&scope["operator"], &scope["values"]);
+    match (resource, scope["scopeName"].as_str().unwrap_or_default()) {
         ("pods", "PriorityClass") => {
             let class = object["spec"]["priorityClassName"].as_str().filter(|class| !class.is_empty());
             is_among(class.into_iter().collect(), operator, values)
@@ -266,7 +268,12 @@ pub fn in_scopes(quota: &Value, resource: &str, object: &Value) -> bool {
         ("pods", scope) => in_scope(object, scope),
         ("persistentvolumeclaims", "VolumeAttributesClass") => is_among(attributes_classes(object), operator, values),
         _ => false,
-    })
+    }
+}
+
+/// Whether a quota's scopes are all an object's.
+pub fn in_scopes(quota: &Value, resource: &str, object: &Value) -> bool {
+    scopes(quota).iter().all(|scope| is_in(scope, resource, object))
 }
 
 /// Whether a Pod of a spec ends by itself.
@@ -334,7 +341,6 @@ fn attributes_classes(claim: &Value) -> BTreeSet<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn get(all: &Amounts, name: &str) -> String {
         all.get(name).map(ToString::to_string).unwrap_or_default()

@@ -15,6 +15,7 @@ mod config;
 mod device_claims;
 mod event_rate;
 pub(crate) mod figures;
+mod limited;
 mod limits;
 mod namespaces;
 mod node;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::event_rate::{EventRates, Limit};
+use super::limited::Limited;
 use super::node_selector::Selectors;
 use super::tolerations::Tolerations;
 
@@ -65,6 +66,15 @@ struct TolerationFile {
     whitelist: Vec<serde_json::Value>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct QuotaFile {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    limited_resources: Vec<Limited>,
+}
+
 /// Whose Pods no standard is asked of.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
@@ -91,6 +101,8 @@ pub struct Configuration {
     pub event_rates: EventRates,
     pub node_selectors: Selectors,
     pub tolerations: Tolerations,
+    /// What may be used only where a quota is about it.
+    pub limited: Vec<Limited>,
 }
 
 impl Configuration {
@@ -152,6 +164,22 @@ impl Configuration {
                 let version = "podtolerationrestriction.admission.k8s.io/v1alpha1";
                 expect(&file.api_version, &file.kind, version, "Configuration")?;
                 self.tolerations = Tolerations { default: file.default, allowed: file.whitelist };
+            }
+            "ResourceQuota" => {
+                let file: QuotaFile = serde_yaml::from_value(value)?;
+                if file.api_version.starts_with("resourcequota.admission.k8s.io/") {
+                    // The versions and the name from before v1 say the same.
+                    let known =
+                        ["v1beta1", "v1alpha1"].map(|version| format!("resourcequota.admission.k8s.io/{version}"));
+                    ensure!(known.contains(&file.api_version), "no version {}", file.api_version);
+                    expect(&file.api_version, &file.kind, &file.api_version, "Configuration")?;
+                } else {
+                    expect(&file.api_version, &file.kind, "apiserver.config.k8s.io/v1", "ResourceQuotaConfiguration")?;
+                }
+                for (at, limited) in file.limited_resources.iter().enumerate() {
+                    ensure!(!limited.resource.is_empty(), "limitedResources[{at}].resource: Required value");
+                }
+                self.limited = file.limited_resources;
             }
             // Who takes none is told nothing, as upstream has it.
             _ => {}

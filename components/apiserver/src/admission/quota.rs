@@ -12,7 +12,7 @@ use kinit_api::quota::{self, Amounts};
 use kinit_api::status::Status;
 use parking_lot::Mutex;
 
-use super::{Attributes, Context, Operation};
+use super::{Attributes, Context, Operation, limited};
 use crate::cache::Entry;
 use crate::fields::{self, Manager};
 use crate::handlers::now;
@@ -47,8 +47,9 @@ impl Quotas {
         }
         let all = context.cache.all("", "resourcequotas");
         let own = || crate::cache::within(&all, namespace);
+        let limits = &context.configuration.limited;
         if own().next().is_none() {
-            return Ok(());
+            return limited::check(limits, attributes, object, &[]);
         }
         let lock = self.lock(namespace);
         let mut written = lock.lock().await;
@@ -59,6 +60,10 @@ impl Quotas {
         };
         let mut current: Vec<(i64, Object)> = own().filter_map(|(_, entry)| current(entry)).collect();
         for attempt in 0.. {
+            if attempt == 0 {
+                let quotas: Vec<&Object> = current.iter().map(|(_, quota)| quota).collect();
+                limited::check(limits, attributes, object, &quotas)?;
+            }
             // All are asked before any is charged: who is refused by one has used nothing of another.
             let mut charges = Vec::new();
             for quota in current {
