@@ -83,6 +83,18 @@ authorizers:
 - {type: Node, name: node}
 - {type: RBAC, name: rbac}
 T2
+cat > "$tmp/admission.yaml" <<T2
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: ImagePolicyWebhook
+  configuration: {imagePolicy: {kubeConfigFile: $tmp/images.conf, retryBackoff: 100, defaultAllow: false}}
+- name: ValidatingAdmissionWebhook
+  configuration: {apiVersion: apiserver.config.k8s.io/v1, kind: WebhookAdmissionConfiguration, kubeConfigFile: $tmp/users.conf}
+T2
+pod() { printf '{"apiVersion":"v1","kind":"Pod","metadata":{"name":"%s"},"spec":{"automountServiceAccountToken":false,"containers":[{"name":"c","image":"%s"}]}}' "$1" "$2" > "$tmp/pod.json"; kubectl create -f "$tmp/pod.json"; }
+asked_as() { echo '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"as-'"$1"'","labels":{"asked":"true"}}}' | kubectl create -f -; }
+asked_for() { [ "$(grep -c "$1" "$tmp/images.log")" = "$2" ]; }
 
 api_flags=(--encryption-provider-config "$tmp/encryption.yaml" --encryption-provider-config-automatic-reload
   --audit-policy-file "$tmp/policy.yaml" --audit-log-path "$tmp/audit.log" --audit-webhook-config-file "$tmp/audit.conf" --audit-webhook-batch-max-wait 1s)
@@ -148,8 +160,36 @@ check "of what it is not asked it says nothing" says 'cannot list resource' ask 
 check "administrators need not be known to it" kubectl get pods -n refused
 check "rules are told to be incomplete" says '"incomplete":true' ask magic -H 'Content-Type: application/json' -d '{"kind":"SelfSubjectRulesReview","apiVersion":"authorization.k8s.io/v1","spec":{"namespace":"default"}}' "$api/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
 
+kubeconfig /images "$tmp/images.conf"
+printf 'apiVersion: v1\nkind: Config\nusers: [{name: "127.0.0.1:%s", user: {tokenFile: %s}}]\n' "$port" "$tmp/hook.token" > "$tmp/users.conf"
+echo hook > "$tmp/hook.token"
+api_flags+=(--enable-admission-plugins NodeRestriction,ImagePolicyWebhook --admission-control-config-file "$tmp/admission.yaml")
+restart
+check "a server that asks about images is ready" within 20 ready
+check "the account of Pods" within 20 kubectl create serviceaccount default
+check "an image that is refused is refused with its reason" refuses 'forbidden: image policy webhook backend denied one or more images: the stand-in knows it' pod bad kinit.local/bad:1
+check "another is taken" pod good kinit.local/good:1
+check "and its answer is remembered" pod good-too kinit.local/good:1
+check "so it is asked for once" asked_for good 1
+cat > "$tmp/hook.yaml" <<T2
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: stand-in}
+webhooks:
+- name: stand-in.kinit.local
+  clientConfig: {url: "https://127.0.0.1:$port/admit", caBundle: $(base64 -w 0 "$pki/ca.crt")}
+  rules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [configmaps]}]
+  objectSelector: {matchLabels: {asked: "true"}}
+  sideEffects: None
+  admissionReviewVersions: [v1]
+T2
+check "a webhook is told who asks" kubectl apply -f "$tmp/hook.yaml"
+check "by the token for it" within 5 asked_as hook
+echo other > "$tmp/hook.token"
+check "and by a new one" refuses "the stand-in was shown 'Bearer other'" asked_as other
+
 starting() { timeout 10 "$dist/kube-apiserver" --etcd-servers $etcd "$@"; }
 check "a wrong policy is refused by name" refuses 'audit-policy-file.*missing field' starting --audit-policy-file <(echo '{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{}]}')
 check "a wrong key is not shown" refuses 'secret is not of the expected length, got 3' starting --encryption-provider-config <(echo '{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [{resources: [secrets], providers: [{aescbc: {keys: [{name: a, secret: YWJj}]}}]}]}')
-check "a plugin that is not there is told" refuses 'ImagePolicyWebhook is not served' starting --enable-admission-plugins ImagePolicyWebhook
+check "a plugin without what it needs is told" refuses 'ImagePolicyWebhook needs its server in --admission-control-config-file' starting --enable-admission-plugins ImagePolicyWebhook
 finish

@@ -83,6 +83,17 @@ def serve(port, folder):
                 asked["status"] = {"allowed": place in ("allowed", "both"), "denied": place in ("refused", "both")}
                 if place in reasons:
                     asked["status"]["reason"] = reasons[place]
+            elif self.path == "/images":
+                with open(folder + "/images.log", "a") as log:
+                    log.write(json.dumps(asked["spec"]) + "\n")
+                bad = any("bad" in container["image"] for container in asked["spec"]["containers"])
+                asked["status"] = {"allowed": not bad, "reason": "the stand-in knows it" if bad else ""}
+                asked["status"]["auditAnnotations"] = {"seen": "by-the-stand-in"}
+            elif self.path.startswith("/admit"):
+                shown = self.headers.get("Authorization", "")
+                status = {"message": "the stand-in was shown %r" % shown}
+                asked = {"apiVersion": asked["apiVersion"], "kind": asked["kind"], "response": {
+                    "uid": asked["request"]["uid"], "allowed": shown == "Bearer hook", "status": status}}
             self.answer(asked)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler)

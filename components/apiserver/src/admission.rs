@@ -15,6 +15,7 @@ mod config;
 mod device_claims;
 mod event_rate;
 pub(crate) mod figures;
+mod image_policy;
 mod limited;
 mod limits;
 mod namespaces;
@@ -38,6 +39,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use kinit_api::object::Object;
 use kinit_api::status::{Status, qualified};
 use parking_lot::Mutex;
@@ -53,7 +55,9 @@ use crate::request::{ResourceRequest, Verb};
 use crate::storage::Etcd;
 use crate::strategy::DeleteOptions;
 use crate::webhook::dispatch::{Rounds, Webhooks};
+use crate::webhook::users::Users;
 use figures::{ADMIT, Figures, Times, VALIDATE};
+use image_policy::ImagePolicy;
 
 /// What is being done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,8 +179,6 @@ type Validator = fn(&Context<'_>, &Attributes<'_>, &Object) -> Result<(), Status
 struct Plugin {
     name: &'static str,
     default: bool,
-    /// Whether it may be switched on at all.
-    served: bool,
     mutate: Option<Mutator>,
     validate: Option<Validator>,
     /// The operations that upstream calls it for, and counts it in.
@@ -185,16 +187,11 @@ struct Plugin {
 
 impl Plugin {
     const fn on(name: &'static str) -> Self {
-        Self { name, default: true, served: true, mutate: None, validate: None, of: ALL }
+        Self { name, default: true, mutate: None, validate: None, of: ALL }
     }
 
     const fn off(name: &'static str) -> Self {
-        Self { name, default: false, served: true, mutate: None, validate: None, of: ALL }
-    }
-
-    /// A plugin that upstream has and this server has not.
-    const fn unserved(name: &'static str) -> Self {
-        Self { name, default: false, served: false, mutate: None, validate: None, of: ALL }
+        Self { name, default: false, mutate: None, validate: None, of: ALL }
     }
 
     const fn of(mut self, operations: &'static [Operation]) -> Self {
@@ -224,6 +221,7 @@ const VALIDATING_POLICIES: &str = "ValidatingAdmissionPolicy";
 const MUTATING_WEBHOOKS: &str = "MutatingAdmissionWebhook";
 const VALIDATING_WEBHOOKS: &str = "ValidatingAdmissionWebhook";
 const QUOTA: &str = "ResourceQuota";
+const IMAGE_POLICY: &str = "ImagePolicyWebhook";
 const EVENT_RATES: &str = "EventRateLimit";
 const AUTO_PROVISION: &str = "NamespaceAutoProvision";
 
@@ -241,7 +239,7 @@ const PLUGINS: &[Plugin] = &[
     Plugin::off("NodeRestriction").of(WRITES).mutates(node::restrict),
     Plugin::on("TaintNodesByCondition").of(CREATIONS).mutates(node::taint),
     Plugin::off("AlwaysPullImages").of(CHANGES).mutates(optional::pull_always),
-    Plugin::unserved("ImagePolicyWebhook"),
+    Plugin::off(IMAGE_POLICY).of(CHANGES),
     Plugin::on("PodSecurity").of(CHANGES).validates(pod_security::check),
     Plugin::off("PodNodeSelector").of(CREATIONS).mutates(node_selector::set).validates(node_selector::check),
     Plugin::on("Priority").of(WRITES).mutates(pods::priority).validates(pods::one_default),
@@ -303,6 +301,7 @@ pub struct Admission {
     validating_webhooks: Option<Arc<Times>>,
     quotas: Option<(quota::Quotas, Arc<Times>)>,
     provisions: Option<Arc<Times>>,
+    images: Option<(Arc<ImagePolicy>, Arc<Times>)>,
     figures: Figures,
 }
 
@@ -331,10 +330,6 @@ impl Admission {
             [] => {}
             [one] => anyhow::bail!("{one}"),
             all => anyhow::bail!("[{}]", all.join(", ")),
-        }
-        let unserved = |name: &&String| PLUGINS.iter().any(|plugin| plugin.name == **name && !plugin.served);
-        if let Some(name) = options.enable_admission_plugins.iter().find(unserved) {
-            anyhow::bail!("--enable-admission-plugins: {name} is not served by this API server");
         }
         let configuration = options.admission_control_config_file.as_deref().map(Configuration::load).transpose()?;
         let configuration = Arc::new(configuration.unwrap_or_default());
@@ -367,19 +362,34 @@ impl Admission {
         let validating_policies = outside(VALIDATING_POLICIES, VALIDATE);
         let validating_webhooks = outside(VALIDATING_WEBHOOKS, VALIDATE);
         let provisions = outside(AUTO_PROVISION, ADMIT);
+        let images = match outside(IMAGE_POLICY, VALIDATE) {
+            Some(times) => {
+                let settings = configuration.images.as_ref();
+                let settings = settings
+                    .with_context(|| format!("{IMAGE_POLICY} needs its server in --admission-control-config-file"))?;
+                Some((Arc::new(ImagePolicy::new(settings).context(IMAGE_POLICY)?), times))
+            }
+            None => None,
+        };
+        let users = |plugin: &'static str| {
+            let file = configuration.webhook_users.get(plugin);
+            file.map_or_else(|| Ok(Users::default()), |file| Users::load(file)).context(plugin)
+        };
+        let webhooks = Webhooks::new(users(MUTATING_WEBHOOKS)?, users(VALIDATING_WEBHOOKS)?);
         let quotas = outside(QUOTA, VALIDATE).map(|times| (quota::Quotas::default(), times));
         Ok(Self {
             configuration,
             mutators,
             validators,
             policies: Policies::default(),
-            webhooks: Webhooks::default(),
+            webhooks,
             mutating_policies,
             validating_policies,
             mutating_webhooks,
             validating_webhooks,
             quotas,
             provisions,
+            images,
             figures: Figures::new(timed),
         })
     }
@@ -506,6 +516,13 @@ impl Admission {
             began = plugin.note(operation, done.is_err(), began);
             done
         })?;
+        if let Some((images, times)) = &self.images {
+            let done = images.check(attributes, object).await;
+            if CHANGES.contains(&operation) {
+                began = times.note(operation, done.is_err(), began);
+            }
+            done?;
+        }
         if let Some(times) = &self.validating_policies {
             let done = self.policies.validate(context, attributes, object).await;
             began = times.note(operation, done.is_err(), began);
@@ -560,8 +577,7 @@ mod tests {
             assert_eq!(Admission::new(&options(&flags)).err().unwrap().to_string(), wanted);
         }
         let error = Admission::new(&options(&["--enable-admission-plugins=ImagePolicyWebhook"])).err().unwrap();
-        assert!(error.to_string().contains("ImagePolicyWebhook is not served"), "{error}");
-        Admission::new(&options(&["--disable-admission-plugins=ImagePolicyWebhook"])).unwrap();
+        assert!(error.to_string().contains("needs its server"), "{error}");
         let error = Admission::new(&options(&["--enable-admission-plugins=EventRateLimit"])).err().unwrap();
         assert!(error.to_string().contains("needs its limits"), "{error}");
     }

@@ -35,6 +35,9 @@ pub use trail::Said;
 pub use trail::Trail;
 use truncate::Limits;
 
+/// How long a server that ends tries to tell what still waits.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// What is noted, and where.
 #[derive(Clone, Debug, Args)]
 pub struct AuditOptions {
@@ -179,7 +182,6 @@ struct LogBackend {
 struct WebhookBackend {
     remote: Remote,
     mode: Mode,
-    backoff: Duration,
     most: Option<Limits>,
     batch: Batch,
     batches: Mutex<Option<Batches>>,
@@ -215,13 +217,14 @@ impl Audit {
         });
         let webhook = options.webhook_config_file.as_ref().map(|file| {
             let remote = Remote::load(file).context("--audit-webhook-config-file")?;
+            let remote = remote.with_backoff(options.webhook_backoff).insisting();
             let (batch, batches) =
                 batch::new(options.webhook_buffer, options.webhook_max_size, options.webhook_max_wait);
-            let (mode, backoff) = (options.webhook_mode, options.webhook_backoff);
+            let mode = options.webhook_mode;
             let most = Limits { event: options.webhook_truncate_event, batch: options.webhook_truncate_batch };
             most.check("webhook").map_err(anyhow::Error::msg)?;
             let most = options.webhook_truncate.then_some(most);
-            anyhow::Ok(WebhookBackend { remote, mode, backoff, most, batch, batches: Mutex::new(Some(batches)) })
+            anyhow::Ok(WebhookBackend { remote, mode, most, batch, batches: Mutex::new(Some(batches)) })
         });
         let (log, webhook) = (log.transpose()?, webhook.transpose()?);
         let used = log.is_some() || webhook.is_some();
@@ -293,15 +296,16 @@ impl Audit {
             let Some(backend) = &self.webhook else { return };
             let batches = backend.batches.lock().take();
             let Some(mut batches) = batches else { return };
-            while let Some(events) = batches.next(&shutdown).await {
-                let mut sent = backend.send(&events).await;
-                let (mut wait, mut tries) = (backend.backoff, 1);
-                while sent.is_err() && tries < 5 && !shutdown.is_cancelled() {
-                    tokio::time::sleep(wait).await;
-                    (wait, tries) = (wait.mul_f32(1.5), tries + 1);
-                    sent = backend.send(&events).await;
+            let told = async {
+                while let Some(events) = batches.next(&shutdown).await {
+                    self.settle("webhook", Mode::Batch, backend.send(&events).await, &mut Ok(()));
                 }
-                self.settle("webhook", Mode::Batch, sent, &mut Ok(()));
+            };
+            tokio::select! {
+                () = told => {}
+                () = async { shutdown.cancelled().await; tokio::time::sleep(LAST_WORDS).await } => {
+                    tracing::warn!("the server ends before all audit events were told");
+                }
             }
         };
         tokio::join!(log, webhook);

@@ -12,7 +12,7 @@ mod token_file;
 pub mod tokens;
 pub mod webhook;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ pub use claims::condition;
 
 use crate::cache::Cache;
 use crate::options::AuthenticationOptions;
+use crate::recent::Recent;
 use crate::reload::{Figures as Reloads, Followed};
 use certificates::Certificates;
 use config::Anonymous;
@@ -41,9 +42,8 @@ use webhook::TokenWebhook;
 
 /// Everybody who has proved to be somebody.
 pub const AUTHENTICATED: &str = "system:authenticated";
-/// How long a good token is taken for good without another look, upstream's ten seconds, and how many are remembered.
+/// How long a good token is taken for good without another look, upstream's ten seconds.
 const REMEMBERED_FOR: Duration = Duration::from_secs(10);
-const REMEMBERED: usize = 4096;
 /// Those who may do everything.
 pub const MASTERS: &str = "system:masters";
 
@@ -116,7 +116,7 @@ pub struct Authenticator {
     figures: Figures,
     options: AuthenticationOptions,
     /// Users of tokens, by the tokens' digests.
-    recent: Mutex<HashMap<[u8; 32], (User, Instant)>>,
+    recent: Recent<[u8; 32], User>,
 }
 
 /// What may change while the server runs.
@@ -170,7 +170,7 @@ impl Authenticator {
             reloads: Reloads::default(),
             figures: Figures::default(),
             options: options.clone(),
-            recent: Mutex::default(),
+            recent: Recent::default(),
         })
     }
 
@@ -206,16 +206,11 @@ impl Authenticator {
     /// Whose token it is, found out at most every [`REMEMBERED_FOR`].
     async fn remembered(&self, token: &str, cache: &Cache) -> Option<User> {
         let digest: [u8; 32] = Sha256::digest(token).into();
-        let known = self.recent.lock().get(&digest).filter(|(_, until)| *until > Instant::now()).cloned();
-        if let Some((user, _)) = known {
+        if let Some(user) = self.recent.get(&digest) {
             return Some(user);
         }
         let (user, _, good_for) = self.find(token, &[], cache).await?;
-        let mut recent = self.recent.lock();
-        if recent.len() >= REMEMBERED {
-            recent.clear();
-        }
-        recent.insert(digest, (user.clone(), Instant::now() + good_for));
+        self.recent.keep(digest, user.clone(), good_for);
         Some(user)
     }
 
@@ -290,7 +285,7 @@ impl Authenticator {
                 Ok(new) => {
                     self.current.store(Arc::new(new));
                     // Whoever is no longer believed is not remembered either.
-                    self.recent.lock().clear();
+                    self.recent.clear();
                     tracing::info!("the authentication configuration has been reloaded");
                     shutdown.run_until_cancelled(self.fetch()).await;
                 }

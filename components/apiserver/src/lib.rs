@@ -43,6 +43,7 @@ pub mod negotiate;
 pub mod openapi;
 pub mod options;
 pub mod policy;
+mod recent;
 pub mod registry;
 mod relay;
 mod reload;

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use http::HeaderValue;
-use kinit_pki::kubeconfig::{Kubeconfig, User};
+use kinit_pki::kubeconfig::Kubeconfig;
 use serde_json::Value;
 use url::Url;
 
-use crate::webhook::client::{Client, Identity, Target, Trust};
+use crate::webhook::answer::Answer;
+use crate::webhook::client::{Client, Target, Trust};
 
-/// How often a call is tried that fails on the way, and how long is waited before the second time.
+/// How often a call is made whose failure may pass, how long is waited before the second time, and how that wait grows.
 const ATTEMPTS: u32 = 5;
 const BACKOFF: Duration = Duration::from_millis(500);
+const GROWTH: f32 = 1.5;
 
 /// Where to call, and as whom. Cheap to clone.
 #[derive(Clone)]
@@ -22,6 +23,9 @@ pub struct Remote {
     client: Client,
     target: Target,
     path: String,
+    backoff: Duration,
+    /// Whether a call is made again whatever came of it.
+    insists: bool,
 }
 
 impl Remote {
@@ -40,41 +44,61 @@ impl Remote {
         let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let server_name = cluster.tls_server_name.clone().unwrap_or_else(|| host.clone());
         let trust = Trust::Authorities(cluster.ca_pem()?.unwrap_or_default().into());
-        let identity = match user.and_then(|user| user.client_certificate.clone().zip(user.client_key.clone())) {
-            Some((certificate, key)) => Some(Identity::Files(certificate, key)),
-            None => {
-                let pair = user.map(User::certificate_pem).transpose()?.flatten();
-                pair.map(|(certificate, key)| Identity::Pem(certificate, key))
-            }
-        };
-        let token = user.map(User::bearer_token).transpose()?.flatten();
-        let token = token.map(|token| HeaderValue::try_from(format!("Bearer {token}"))).transpose()?;
+        let client = user.map_or_else(|| Ok(Client::default()), Client::of_user)?;
         let path = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
         Ok(Self {
-            client: Client::new(identity, token),
+            client,
             target: Target { address: Ok((host, port)), authority, server_name, trust },
             path,
+            backoff: BACKOFF,
+            insists: false,
         })
     }
 
-    /// Posts a tree once.
-    pub async fn post(&self, body: &Value, timeout: Duration) -> Result<Bytes, String> {
-        self.client.post(&self.target, &self.path, body.to_string().into(), timeout).await
+    /// Waits so long before it calls for the second time.
+    pub fn with_backoff(self, backoff: Duration) -> Self {
+        Self { backoff, ..self }
     }
 
-    /// Posts a tree and reads the answer's; what fails on the way is tried again.
-    pub async fn ask(&self, body: &Value, timeout: Duration) -> Result<Value, String> {
-        let mut wait = BACKOFF;
-        for attempt in 1.. {
-            match self.post(body, timeout).await {
-                Ok(bytes) => return serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
-                Err(error) if attempt == ATTEMPTS => return Err(error),
-                Err(error) => tracing::debug!(error, server = self.target.authority, "a call failed"),
+    /// Calls again whatever failed, where one has to be told and not asked.
+    pub fn insisting(self) -> Self {
+        Self { insists: true, ..self }
+    }
+
+    /// Posts a tree and gives the body of a success; what fails in a way that may pass is tried again.
+    pub async fn post(&self, body: &Value, timeout: Duration) -> Result<Bytes, String> {
+        let body = Bytes::from(body.to_string());
+        let (mut wait, mut attempt) = (self.backoff, 1);
+        loop {
+            let said = self.client.send(&self.target, &self.path, body.clone(), timeout).await;
+            let again = attempt < ATTEMPTS && (self.insists && !succeeded(&said) || may_pass(&said));
+            let said = said.and_then(Answer::success);
+            let Err(error) = &said else { return said };
+            if !again {
+                return said;
             }
+            tracing::debug!(error, server = self.target.authority, "a call failed");
             tokio::time::sleep(wait).await;
-            wait = wait.mul_f32(1.5);
+            (wait, attempt) = (wait.mul_f32(GROWTH), attempt + 1);
         }
-        Err("it was not tried".into())
+    }
+
+    /// Posts a tree and reads the answer's.
+    pub async fn ask(&self, body: &Value, timeout: Duration) -> Result<Value, String> {
+        serde_json::from_slice(&self.post(body, timeout).await?).map_err(|error| error.to_string())
+    }
+}
+
+fn succeeded(said: &Result<Answer, String>) -> bool {
+    said.as_ref().is_ok_and(|answer| answer.status.is_success())
+}
+
+/// Whether what failed may go well the next time, by upstream's rules: a connection that broke, a server with a fault of its
+/// own or too much to do. One that cannot be reached at all is not asked again.
+fn may_pass(said: &Result<Answer, String>) -> bool {
+    match said {
+        Ok(answer) => matches!(answer.status.as_u16(), 429 | 500 | 504) || answer.retry_after.is_some(),
+        Err(why) => why.ends_with("connection reset by peer"),
     }
 }
 
@@ -94,5 +118,22 @@ mod tests {
         let remote = config("https://127.0.0.1:9443/audit?x=1").unwrap();
         assert_eq!((remote.target.authority.as_str(), remote.path.as_str()), ("127.0.0.1:9443", "/audit?x=1"));
         assert!(config("http://127.0.0.1").err().unwrap().to_string().contains("only https"));
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let answered = |code: u16| {
+            let code = http::StatusCode::from_u16(code).unwrap();
+            Ok(Answer::new(code, &http::HeaderMap::new(), Bytes::new()))
+        };
+        let all = [200, 400, 401, 403, 404, 429, 500, 502, 503, 504];
+        let passing: Vec<u16> = all.into_iter().filter(|code| may_pass(&answered(*code))).collect();
+        assert_eq!(passing, [429, 500, 504]);
+        let mut later = http::HeaderMap::new();
+        later.insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+        assert!(may_pass(&Ok(Answer::new(http::StatusCode::SERVICE_UNAVAILABLE, &later, Bytes::new()))));
+        let failed = |why: &str| may_pass(&Err(format!("Post \"https://a:1/\": {why}")));
+        assert!(failed("read tcp 127.0.0.1:2->127.0.0.1:1: read: connection reset by peer"));
+        assert!(!failed("dial tcp 127.0.0.1:1: connect: connection refused"));
     }
 }

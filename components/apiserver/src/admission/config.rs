@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::event_rate::{EventRates, Limit};
+use super::image_policy;
 use super::limited::Limited;
 use super::node_selector::Selectors;
 use super::tolerations::Tolerations;
@@ -75,6 +76,21 @@ struct QuotaFile {
     limited_resources: Vec<Limited>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ImageFile {
+    image_policy: image_policy::Settings,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct WebhookFile {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    kube_config_file: PathBuf,
+}
+
 /// Whose Pods no standard is asked of.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
@@ -103,6 +119,10 @@ pub struct Configuration {
     pub tolerations: Tolerations,
     /// What may be used only where a quota is about it.
     pub limited: Vec<Limited>,
+    /// Who is asked about images.
+    pub images: Option<image_policy::Settings>,
+    /// The kubeconfigs of those whom webhooks are called as, by the plugin that calls them.
+    pub webhook_users: BTreeMap<String, PathBuf>,
 }
 
 impl Configuration {
@@ -181,6 +201,25 @@ impl Configuration {
                 }
                 self.limited = file.limited_resources;
             }
+            "ImagePolicyWebhook" => {
+                // A form of its own, without a version, in which upstream passes over what it does not know.
+                let file: ImageFile = serde_yaml::from_value(value)?;
+                self.images = Some(file.image_policy);
+            }
+            "MutatingAdmissionWebhook" | "ValidatingAdmissionWebhook" => {
+                let file: WebhookFile = serde_yaml::from_value(value)?;
+                let expected = "WebhookAdmissionConfiguration";
+                expect(&file.api_version, &file.kind, "apiserver.config.k8s.io/v1", expected)?;
+                let path = file.kube_config_file;
+                if !path.as_os_str().is_empty() {
+                    ensure!(
+                        path.is_absolute(),
+                        "kubeConfigFile: Invalid value: {:?}: must be an absolute file path",
+                        path.display().to_string()
+                    );
+                    self.webhook_users.insert(plugin.to_owned(), path);
+                }
+            }
             // Who takes none is told nothing, as upstream has it.
             _ => {}
         }
@@ -229,6 +268,14 @@ mod tests {
         .unwrap();
         assert_eq!(all.node_selectors["clusterDefaultNodeSelector"], "a=b");
         assert_eq!((all.tolerations.default.len(), all.tolerations.allowed.len()), (1, 0));
+        let all = parse(
+            "- {name: ImagePolicyWebhook, configuration: {imagePolicy: {kubeConfigFile: /a, allowTTL: 30}}}\n- name: \
+             ValidatingAdmissionWebhook\n  configuration: {apiVersion: apiserver.config.k8s.io/v1, kind: \
+             WebhookAdmissionConfiguration, kubeConfigFile: /b}\n",
+        )
+        .unwrap();
+        assert!(all.images.is_some());
+        assert_eq!(all.webhook_users["ValidatingAdmissionWebhook"], Path::new("/b"));
         let cases = [
             ("- {name: PodSecurity, path: a.yaml}", "/nowhere/a.yaml"),
             ("- {name: PodSecurity, configuration: {apiVersion: v1, kind: Secret}}", "not a Secret of v1"),
@@ -236,6 +283,11 @@ mod tests {
                 "- {name: EventRateLimit, configuration: {apiVersion: eventratelimit.admission.k8s.io/v1alpha1, kind: \
                  Configuration, limits: [{type: Planet, qps: 1, burst: 1}]}}",
                 "unknown variant `Planet`",
+            ),
+            (
+                "- {name: MutatingAdmissionWebhook, configuration: {apiVersion: apiserver.config.k8s.io/v1, kind: \
+                 WebhookAdmissionConfiguration, kubeConfigFile: a/b}}",
+                "kubeConfigFile: Invalid value: \"a/b\": must be an absolute file path",
             ),
         ];
         for (plugins, wanted) in cases {

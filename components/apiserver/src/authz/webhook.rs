@@ -1,19 +1,15 @@
 //! Asking a webhook whether somebody may, by `SubjectAccessReview`.
 
-use std::collections::HashMap;
-use std::time::Instant;
-
 use kinit_cel::{CALL_LIMIT, MATCH_BUDGET, Value as Cel};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::config::WebhookConfig;
 use super::rbac::Ask;
 use crate::authn::User;
+use crate::recent::Recent;
 use crate::remote::Remote;
 
-/// How many answers are kept, and of which questions at most, in bytes.
-const REMEMBERED: usize = 8192;
+/// Of which questions answers are kept at most, in bytes.
 const MAX_QUESTION: usize = 10_000;
 
 /// What one who is asked says.
@@ -38,13 +34,13 @@ pub struct Verdict {
 pub struct Webhook {
     config: WebhookConfig,
     remote: Remote,
-    recent: Mutex<HashMap<String, (Verdict, Instant)>>,
+    recent: Recent<String, Verdict>,
 }
 
 impl Webhook {
     pub fn new(config: WebhookConfig) -> anyhow::Result<Self> {
         let remote = Remote::load(&config.kubeconfig)?;
-        Ok(Self { config, remote, recent: Mutex::default() })
+        Ok(Self { config, remote, recent: Recent::default() })
     }
 
     /// What is known of the question without asking; the question otherwise.
@@ -55,8 +51,7 @@ impl Webhook {
             Ok(false) => return Ok(Opinion::None.because("")),
             Err(why) => return Ok(self.failed(&why)),
         }
-        let known = self.recent.lock().get(&spec.to_string()).filter(|(_, until)| *until > Instant::now()).cloned();
-        known.map(|(verdict, _)| verdict).ok_or(spec)
+        self.recent.get(&spec.to_string()).ok_or(spec)
     }
 
     /// Asks.
@@ -71,12 +66,8 @@ impl Webhook {
         let allowed = verdict.opinion == Opinion::Allow;
         let lasts = if allowed { self.config.allowed_for } else { self.config.refused_for };
         let key = spec.to_string();
-        if !lasts.is_zero() && key.len() < MAX_QUESTION {
-            let mut recent = self.recent.lock();
-            if recent.len() >= REMEMBERED {
-                recent.clear();
-            }
-            recent.insert(key, (verdict.clone(), Instant::now() + lasts));
+        if key.len() < MAX_QUESTION {
+            self.recent.keep(key, verdict.clone(), lasts);
         }
         verdict
     }

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use kinit_pki::kubeconfig::User;
 use kinit_serving::trust::{anchored, any_server, refusal};
 use kinit_serving::{Body, full};
 use parking_lot::Mutex;
@@ -76,13 +79,38 @@ pub enum Identity {
     Pem(String, String),
 }
 
+/// What every request says of who asks.
+#[derive(Clone)]
+pub enum Authorization {
+    /// A header as it stands.
+    Header(HeaderValue),
+    /// A bearer token, read for each request, as it is renewed.
+    TokenFile(PathBuf),
+}
+
 /// Calls servers. Cheap to clone; clones share their connections.
 #[derive(Clone, Default)]
 pub struct Client {
     identity: Option<Identity>,
-    /// What every request says of who asks.
-    authorization: Option<HeaderValue>,
+    authorization: Option<Authorization>,
     idle: Arc<Mutex<HashMap<Target, Vec<Idle>>>>,
+}
+
+impl Authorization {
+    fn bearer(token: &str) -> anyhow::Result<Self> {
+        Ok(Self::Header(HeaderValue::try_from(format!("Bearer {token}"))?))
+    }
+
+    fn header(&self) -> Result<HeaderValue, String> {
+        match self {
+            Self::Header(value) => Ok(value.clone()),
+            Self::TokenFile(file) => {
+                let told = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
+                let token = std::fs::read_to_string(file).map_err(|error| told(&error))?;
+                HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|error| told(&error))
+            }
+        }
+    }
 }
 
 impl Client {
@@ -92,8 +120,32 @@ impl Client {
     }
 
     /// A client that shows a certificate, or a header, or neither.
-    pub fn new(identity: Option<Identity>, authorization: Option<HeaderValue>) -> Self {
+    pub fn new(identity: Option<Identity>, authorization: Option<Authorization>) -> Self {
         Self { identity, authorization, idle: Arc::default() }
+    }
+
+    /// A client that shows what the user of a kubeconfig shows: its certificate, and its token or its password.
+    pub fn of_user(user: &User) -> anyhow::Result<Self> {
+        let identity = match (&user.client_certificate, &user.client_key) {
+            (Some(certificate), Some(key)) => Some(Identity::Files(certificate.clone(), key.clone())),
+            _ => user.certificate_pem()?.map(|(certificate, key)| Identity::Pem(certificate, key)),
+        };
+        let authorization = match (&user.token, &user.token_file, &user.username) {
+            (Some(token), ..) => Some(Authorization::bearer(token)?),
+            (None, Some(file), _) => Some(Authorization::TokenFile(file.clone())),
+            (None, None, Some(name)) => {
+                let pair = BASE64.encode(format!("{name}:{}", user.password.as_deref().unwrap_or_default()));
+                Some(Authorization::Header(HeaderValue::try_from(format!("Basic {pair}"))?))
+            }
+            (None, None, None) => None,
+        };
+        Ok(Self::new(identity, authorization))
+    }
+
+    #[cfg(test)]
+    pub fn shown(&self) -> Option<String> {
+        let value = self.authorization.as_ref()?.header().unwrap();
+        Some(value.to_str().unwrap().to_owned())
     }
 
     /// Posts JSON and gives the body of a success. The error says what failed, as [`Client::send`] and [`Answer`] tell it.
@@ -146,8 +198,8 @@ impl Client {
             for (name, value) in headers {
                 request.headers_mut().insert(*name, HeaderValue::from_static(value));
             }
-            if let Some(value) = &self.authorization {
-                request.headers_mut().insert(header::AUTHORIZATION, value.clone());
+            if let Some(authorization) = &self.authorization {
+                request.headers_mut().insert(header::AUTHORIZATION, authorization.header()?);
             }
             Ok(request)
         };

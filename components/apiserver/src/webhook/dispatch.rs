@@ -11,10 +11,10 @@ use kinit_api::strict;
 use kinit_api::validate::text;
 use serde_json::{Value, json};
 
-use super::client::Client;
 use super::forms::{self, Forms};
 use super::hooks::{self, Hook, Hooks};
 use super::review::{self, Answer};
+use super::users::Users;
 use crate::admission::figures::OfWebhooks;
 use crate::admission::{Attributes, Context, Operation};
 use crate::registry::Spec;
@@ -23,10 +23,16 @@ use crate::{custom, fields};
 /// What all webhooks share. Cheap to clone.
 #[derive(Clone)]
 pub struct Webhooks {
-    pub client: Client,
     pub figures: OfWebhooks,
-    mutating: Arc<Hooks>,
-    validating: Arc<Hooks>,
+    mutating: Arc<Kind>,
+    validating: Arc<Kind>,
+}
+
+/// The webhooks of one kind, and as whom they are called.
+struct Kind {
+    hooks: Hooks,
+    users: Users,
+    mutates: bool,
 }
 
 /// What is remembered of the first round of mutation for the second.
@@ -73,18 +79,17 @@ enum Failure {
     Refused(Status),
 }
 
-impl Default for Webhooks {
-    fn default() -> Self {
+impl Webhooks {
+    /// Webhooks that are called as these users.
+    pub fn new(mutating: Users, validating: Users) -> Self {
+        let kind = |plural, users, mutates| Arc::new(Kind { hooks: Hooks::new(plural), users, mutates });
         Self {
-            client: Client::default(),
             figures: OfWebhooks::default(),
-            mutating: Arc::new(Hooks::new("mutatingwebhookconfigurations")),
-            validating: Arc::new(Hooks::new("validatingwebhookconfigurations")),
+            mutating: kind("mutatingwebhookconfigurations", mutating, true),
+            validating: kind("validatingwebhookconfigurations", validating, false),
         }
     }
-}
 
-impl Webhooks {
     /// Lets the mutating webhooks change the object.
     pub async fn mutate(
         &self,
@@ -93,7 +98,7 @@ impl Webhooks {
         object: &mut Object,
         rounds: &mut Rounds,
     ) -> Result<(), Status> {
-        let all = self.mutating.get(context.cache);
+        let all = self.mutating.hooks.get(context.cache);
         if all.is_empty() || hooks::exempt(attributes) {
             return Ok(());
         }
@@ -105,7 +110,7 @@ impl Webhooks {
                 continue;
             }
             let place = format!("round_{}_index_{at}", u8::from(rounds.second));
-            let patched = match self.ask(context, attributes, hook, &request, true).await {
+            let patched = match self.ask(context, attributes, hook, &request, &self.mutating).await {
                 Ok(answer) => patched(context, attributes, hook, &spec, object, &answer).await,
                 Err(failure) => Err(failure),
             };
@@ -141,7 +146,7 @@ impl Webhooks {
         attributes: &Attributes<'_>,
         object: &Object,
     ) -> Result<(), Status> {
-        let all = self.validating.get(context.cache);
+        let all = self.validating.hooks.get(context.cache);
         if all.is_empty() || hooks::exempt(attributes) {
             return Ok(());
         }
@@ -156,7 +161,7 @@ impl Webhooks {
             return Ok(());
         }
         let asked = relevant.iter().enumerate().map(|(at, (hook, request))| async move {
-            match self.ask(context, attributes, hook, request, false).await {
+            match self.ask(context, attributes, hook, request, &self.validating).await {
                 Ok(_) => Ok(()),
                 Err(Failure::Calling(why)) if hook.fails_open => {
                     tracing::warn!(webhook = hook.name, why, "a webhook could not be asked; its policy is to go on");
@@ -177,17 +182,17 @@ impl Webhooks {
         attributes: &Attributes<'_>,
         hook: &Hook,
         request: &Value,
-        mutating: bool,
+        kind: &Kind,
     ) -> Result<Answer, Failure> {
         let began = Instant::now();
-        let said = self.answer(context, attributes, hook, request, mutating).await;
+        let said = self.answer(context, attributes, hook, request, kind).await;
         // What its policy lets pass is not rejected.
         let refused = match &said {
             Ok(_) => false,
             Err(Failure::Calling(_)) => !hook.fails_open,
             Err(Failure::Refused(_)) => true,
         };
-        self.figures.note(&hook.name, mutating, attributes.operation, refused, began);
+        self.figures.note(&hook.name, kind.mutates, attributes.operation, refused, began);
         said
     }
 
@@ -198,7 +203,7 @@ impl Webhooks {
         attributes: &Attributes<'_>,
         hook: &Hook,
         request: &Value,
-        mutating: bool,
+        kind: &Kind,
     ) -> Result<Answer, Failure> {
         if attributes.dry_run() && !hook.without_side_effects {
             let text = format!("admission webhook {:?} does not support dry run", hook.name);
@@ -214,10 +219,10 @@ impl Webhooks {
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{separator}timeout={}s", hook.timeout.as_secs());
         let body = review::encode(version, &uid, request).into();
-        let said = self.client.send(&target, &path, body, hook.timeout).await;
+        let said = kind.users.client(&target).send(&target, &path, body, hook.timeout).await;
         let read = said.and_then(|answer| review::read(version, answer.object()?));
         let read = read.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
-        let answer = review::decode(version, &uid, mutating, &read)
+        let answer = review::decode(version, &uid, kind.mutates, &read)
             .map_err(|why| Failure::Calling(format!("received invalid webhook response: {why}")))?;
         for (key, value) in &answer.annotations {
             let key = format!("{}/{key}", hook.name);

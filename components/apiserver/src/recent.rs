@@ -1,0 +1,73 @@
+//! Answers that count for a while.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// How many answers are kept.
+const MOST: usize = 8192;
+
+/// Answers by their questions, as long as they count.
+pub struct Recent<Q, A>(Mutex<HashMap<Q, (A, Instant)>>);
+
+impl<Q, A> Default for Recent<Q, A> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<Q: Eq + Hash, A: Clone> Recent<Q, A> {
+    /// The answer, if there is one that still counts.
+    pub fn get(&self, question: &Q) -> Option<A> {
+        self.get_at(question, Instant::now())
+    }
+
+    fn get_at(&self, question: &Q, now: Instant) -> Option<A> {
+        let kept = self.0.lock();
+        kept.get(question).filter(|(_, until)| *until > now).map(|(answer, _)| answer.clone())
+    }
+
+    /// Keeps an answer for a while. Where there are too many, those go that no longer count, or all.
+    pub fn keep(&self, question: Q, answer: A, lasts: Duration) {
+        let now = Instant::now();
+        let Some(until) = now.checked_add(lasts).filter(|until| *until > now) else { return };
+        let mut kept = self.0.lock();
+        if kept.len() >= MOST && !kept.contains_key(&question) {
+            kept.retain(|_, (_, until)| *until > now);
+            if kept.len() >= MOST {
+                kept.clear();
+            }
+        }
+        kept.insert(question, (answer, until));
+    }
+
+    /// Forgets all.
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_count_for_a_while_and_are_no_more_than_so_many() {
+        let (recent, hour) = (Recent::default(), Duration::from_secs(3600));
+        let began = Instant::now();
+        recent.keep(MOST, 1, 2 * hour);
+        recent.keep(MOST + 1, 2, Duration::ZERO);
+        recent.keep(MOST + 2, 3, hour);
+        assert_eq!([0, 1, 2].map(|at| recent.get(&(MOST + at))), [Some(1), None, Some(3)]);
+        assert_eq!([0, 2].map(|at| recent.get_at(&(MOST + at), began + hour * 3 / 2)), [Some(1), None]);
+        for at in 0..2 * MOST {
+            recent.keep(at, at, hour);
+            assert!(recent.0.lock().len() <= MOST);
+        }
+        assert_eq!(recent.get(&(2 * MOST - 1)), Some(2 * MOST - 1));
+        recent.clear();
+        assert_eq!(recent.get(&(2 * MOST - 1)), None);
+    }
+}
