@@ -8,141 +8,39 @@ mod batch;
 mod body;
 mod event;
 mod log;
+mod options;
 mod policy;
 mod trail;
 mod truncate;
 
 use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry as Families;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::remote::Remote;
 use batch::{Batch, Batches};
 use event::Event;
 use log::{Log, Rotation};
+pub use options::AuditOptions;
+use options::{Delivery, Format, Mode};
 use policy::Policy;
 pub use trail::Said;
 pub use trail::Trail;
 use truncate::Limits;
 
+/// How many batches are on their way to a webhook at the most: one that fails keeps the next from waiting for all its tries.
+const AT_ONCE: usize = 16;
 /// How long a server that ends tries to tell what still waits.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-
-/// What is noted, and where.
-#[derive(Clone, Debug, Args)]
-pub struct AuditOptions {
-    /// File that says what is noted of which requests (Policy of audit.k8s.io/v1); nothing is without it
-    #[arg(id = "audit-policy-file", long = "audit-policy-file")]
-    policy_file: Option<PathBuf>,
-    /// File that events are written to; - is standard output
-    #[arg(id = "audit-log-path", long = "audit-log-path")]
-    log_path: Option<PathBuf>,
-    /// Days after which a rotated file goes
-    #[arg(id = "audit-log-maxage", long = "audit-log-maxage", default_value_t = 366)]
-    log_max_age: u64,
-    /// How many rotated files stay
-    #[arg(id = "audit-log-maxbackup", long = "audit-log-maxbackup", default_value_t = 100)]
-    log_max_backup: usize,
-    /// Megabytes after which a file is rotated
-    #[arg(id = "audit-log-maxsize", long = "audit-log-maxsize", default_value_t = 100)]
-    log_max_size: u64,
-    /// Whether rotated files are compressed
-    #[arg(id = "audit-log-compress", long = "audit-log-compress", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
-    log_compress: bool,
-    /// How events look in the file
-    #[arg(id = "audit-log-format", long = "audit-log-format", default_value = "json")]
-    log_format: Format,
-    /// Whether requests wait for their events to be written
-    #[arg(id = "audit-log-mode", long = "audit-log-mode", default_value = "blocking")]
-    log_mode: Mode,
-    /// Events that wait to be written, where requests do not
-    #[arg(id = "audit-log-batch-buffer-size", long = "audit-log-batch-buffer-size", default_value_t = 10_000)]
-    log_buffer: usize,
-    /// The version of events in the file
-    #[arg(id = "audit-log-version", long = "audit-log-version", default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]
-    log_version: String,
-    /// Whether large events go without the objects of their requests
-    #[arg(id = "audit-log-truncate-enabled", long = "audit-log-truncate-enabled", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
-    log_truncate: bool,
-    /// The largest event, in bytes, where they do
-    #[arg(
-        id = "audit-log-truncate-max-event-size",
-        long = "audit-log-truncate-max-event-size",
-        default_value_t = 102_400
-    )]
-    log_truncate_event: i64,
-    /// The largest batch, in bytes, where they do
-    #[arg(
-        id = "audit-log-truncate-max-batch-size",
-        long = "audit-log-truncate-max-batch-size",
-        default_value_t = 10_485_760
-    )]
-    log_truncate_batch: i64,
-    /// Kubeconfig file of the server that is told of events
-    #[arg(id = "audit-webhook-config-file", long = "audit-webhook-config-file")]
-    webhook_config_file: Option<PathBuf>,
-    /// Whether requests wait for that server
-    #[arg(id = "audit-webhook-mode", long = "audit-webhook-mode", default_value = "batch")]
-    webhook_mode: Mode,
-    /// Events that wait to be told
-    #[arg(id = "audit-webhook-batch-buffer-size", long = "audit-webhook-batch-buffer-size", default_value_t = 10_000)]
-    webhook_buffer: usize,
-    /// How many events are told at once
-    #[arg(id = "audit-webhook-batch-max-size", long = "audit-webhook-batch-max-size", default_value_t = 400)]
-    webhook_max_size: usize,
-    /// How long an event waits for others
-    #[arg(id = "audit-webhook-batch-max-wait", long = "audit-webhook-batch-max-wait", default_value = "30s", value_parser = kinit_duration::flag)]
-    webhook_max_wait: Duration,
-    /// How long is waited before a call that failed is made again
-    #[arg(id = "audit-webhook-initial-backoff", long = "audit-webhook-initial-backoff", default_value = "10s", value_parser = kinit_duration::flag)]
-    webhook_backoff: Duration,
-    /// The version of events that the server is told
-    #[arg(id = "audit-webhook-version", long = "audit-webhook-version", default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]
-    webhook_version: String,
-    /// Whether large events go without the objects of their requests
-    #[arg(id = "audit-webhook-truncate-enabled", long = "audit-webhook-truncate-enabled", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
-    webhook_truncate: bool,
-    /// The largest event, in bytes, where they do
-    #[arg(
-        id = "audit-webhook-truncate-max-event-size",
-        long = "audit-webhook-truncate-max-event-size",
-        default_value_t = 102_400
-    )]
-    webhook_truncate_event: i64,
-    /// The largest batch, in bytes, where they do
-    #[arg(
-        id = "audit-webhook-truncate-max-batch-size",
-        long = "audit-webhook-truncate-max-batch-size",
-        default_value_t = 10_485_760
-    )]
-    webhook_truncate_batch: i64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Json,
-    Legacy,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// Events wait in a buffer.
-    Batch,
-    /// Requests wait.
-    Blocking,
-    /// Requests wait, and fail if they can't be noted when they come in.
-    BlockingStrict,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Plugin {
@@ -173,16 +71,14 @@ pub struct Audit {
 struct LogBackend {
     log: Arc<Mutex<Log>>,
     format: Format,
-    mode: Mode,
-    most: Option<Limits>,
+    delivery: Delivery,
     batch: Batch,
     batches: Mutex<Option<Batches>>,
 }
 
 struct WebhookBackend {
     remote: Remote,
-    mode: Mode,
-    most: Option<Limits>,
+    delivery: Delivery,
     batch: Batch,
     batches: Mutex<Option<Batches>>,
 }
@@ -207,24 +103,17 @@ impl Audit {
                 compress: options.log_compress,
             };
             let log = Log::open(path, rotation).with_context(|| format!("--audit-log-path: {}", path.display()))?;
-            let (batch, batches) = batch::new(options.log_buffer, 1, Duration::ZERO);
-            let (format, mode) = (options.log_format, options.log_mode);
-            let most = Limits { event: options.log_truncate_event, batch: options.log_truncate_batch };
-            most.check("log").map_err(anyhow::Error::msg)?;
-            let most = options.log_truncate.then_some(most);
+            let delivery = options.log.delivery().map_err(anyhow::Error::msg)?;
+            let (batch, batches) = batch::new(delivery);
             let (log, batches) = (Arc::new(Mutex::new(log)), Mutex::new(Some(batches)));
-            anyhow::Ok(LogBackend { log, format, mode, most, batch, batches })
+            anyhow::Ok(LogBackend { log, format: options.log_format, delivery, batch, batches })
         });
         let webhook = options.webhook_config_file.as_ref().map(|file| {
             let remote = Remote::load(file).context("--audit-webhook-config-file")?;
             let remote = remote.with_backoff(options.webhook_backoff).insisting();
-            let (batch, batches) =
-                batch::new(options.webhook_buffer, options.webhook_max_size, options.webhook_max_wait);
-            let mode = options.webhook_mode;
-            let most = Limits { event: options.webhook_truncate_event, batch: options.webhook_truncate_batch };
-            most.check("webhook").map_err(anyhow::Error::msg)?;
-            let most = options.webhook_truncate.then_some(most);
-            anyhow::Ok(WebhookBackend { remote, mode, most, batch, batches: Mutex::new(Some(batches)) })
+            let delivery = options.webhook.delivery().map_err(anyhow::Error::msg)?;
+            let (batch, batches) = batch::new(delivery);
+            anyhow::Ok(WebhookBackend { remote, delivery, batch, batches: Mutex::new(Some(batches)) })
         });
         let (log, webhook) = (log.transpose()?, webhook.transpose()?);
         let used = log.is_some() || webhook.is_some();
@@ -245,22 +134,22 @@ impl Audit {
         self.figures.events.inc();
         let mut failed = Ok(());
         if let Some(backend) = &self.log
-            && let Some(event) = self.cut(backend.most, event)
+            && let Some(event) = self.cut(backend.delivery.most, event)
         {
-            let noted = match backend.mode {
+            let noted = match backend.delivery.mode {
                 Mode::Batch => backend.batch.add(&event),
                 _ => backend.write(&event),
             };
-            self.settle("log", backend.mode, noted, &mut failed);
+            self.settle("log", backend.delivery.mode, noted, &mut failed);
         }
         if let Some(backend) = &self.webhook
-            && let Some(event) = self.cut(backend.most, event)
+            && let Some(event) = self.cut(backend.delivery.most, event)
         {
-            let noted = match backend.mode {
+            let noted = match backend.delivery.mode {
                 Mode::Batch => backend.batch.add(&event),
                 _ => backend.send(std::slice::from_ref(&*event)).await,
             };
-            self.settle("webhook", backend.mode, noted, &mut failed);
+            self.settle("webhook", backend.delivery.mode, noted, &mut failed);
         }
         failed
     }
@@ -277,6 +166,13 @@ impl Audit {
         tracing::warn!(plugin, error, "an audit event was not noted");
         if mode == Mode::BlockingStrict {
             *failed = Err(error);
+        }
+    }
+
+    /// Tells the webhook of a batch.
+    async fn tell(self: Arc<Self>, events: Vec<Event>) {
+        if let Some(backend) = &self.webhook {
+            self.settle("webhook", Mode::Batch, backend.send(&events).await, &mut Ok(()));
         }
     }
 
@@ -297,9 +193,15 @@ impl Audit {
             let batches = backend.batches.lock().take();
             let Some(mut batches) = batches else { return };
             let told = async {
+                let mut calls = JoinSet::new();
                 while let Some(events) = batches.next(&shutdown).await {
-                    self.settle("webhook", Mode::Batch, backend.send(&events).await, &mut Ok(()));
+                    if calls.len() >= AT_ONCE {
+                        calls.join_next().await;
+                    }
+                    calls.spawn(self.clone().tell(events));
+                    while calls.try_join_next().is_some() {}
                 }
+                calls.join_all().await;
             };
             tokio::select! {
                 () = told => {}

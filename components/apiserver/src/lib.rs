@@ -22,6 +22,7 @@ pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+mod bucket;
 pub mod cache;
 pub mod compaction;
 pub mod convert;

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::{Attributes, Context, Operation};
+use crate::bucket::{Bucket, Rate};
 
 /// How many keys a limit counts for where it does not say.
 const KEYS: usize = 4096;
@@ -37,13 +38,6 @@ pub struct Limit {
 #[derive(Debug, Default)]
 pub struct EventRates(Vec<(Limit, Mutex<HashMap<String, Bucket>>)>);
 
-/// Tokens that are left, as of a time.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    tokens: f64,
-    at: Instant,
-}
-
 impl EventRates {
     /// The error says what is wrong with a limit.
     pub fn new(limits: Vec<Limit>) -> anyhow::Result<Self> {
@@ -69,14 +63,10 @@ impl EventRates {
             if buckets.len() >= most && !buckets.contains_key(&key) {
                 buckets.clear();
             }
-            let burst = f64::from(limit.burst);
-            let bucket = buckets.entry(key.clone()).or_insert(Bucket { tokens: burst, at: now });
-            let gained = now.saturating_duration_since(bucket.at).as_secs_f64() * f64::from(limit.qps);
-            *bucket = Bucket { tokens: (bucket.tokens + gained).min(burst), at: now };
-            if bucket.tokens < 1.0 {
+            let rate = Rate { per_second: f64::from(limit.qps), burst: limit.burst };
+            let bucket = buckets.entry(key.clone()).or_insert_with(|| Bucket::new(rate, now));
+            if bucket.take(rate, now).is_err() {
                 reached.push(format!("limit reached on type {:?} for key {key}", limit.r#type));
-            } else {
-                bucket.tokens -= 1.0;
             }
         }
         reached

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::event::Event;
+use super::options::Delivery;
+use crate::bucket::{Bucket, Rate};
 
 /// Where events are put in.
 pub struct Batch(mpsc::Sender<Event>);
@@ -16,12 +18,15 @@ pub struct Batches {
     waiting: mpsc::Receiver<Event>,
     at_once: usize,
     wait: Duration,
+    rate: Option<(Rate, Bucket)>,
 }
 
-/// A buffer of `size` events that gives up to `at_once` of them, or what has come until the first has waited for `wait`.
-pub fn new(size: usize, at_once: usize, wait: Duration) -> (Batch, Batches) {
-    let (sender, waiting) = mpsc::channel(size.max(1));
-    (Batch(sender), Batches { waiting, at_once: at_once.max(1), wait })
+/// A buffer that gives as many events at once as the delivery says, or what has come until the first has waited long enough.
+pub fn new(delivery: Delivery) -> (Batch, Batches) {
+    let Delivery { buffer, batch, wait, .. } = delivery;
+    let (sender, waiting) = mpsc::channel(buffer);
+    let rate = delivery.rate.map(|rate| (rate, Bucket::new(rate, std::time::Instant::now())));
+    (Batch(sender), Batches { waiting, at_once: batch, wait, rate })
 }
 
 impl Batch {
@@ -32,7 +37,7 @@ impl Batch {
 }
 
 impl Batches {
-    /// The next events; `None` once `ended` and nothing is left.
+    /// The next events, when it is their time; `None` once `ended` and nothing is left.
     pub async fn next(&mut self, ended: &CancellationToken) -> Option<Vec<Event>> {
         let first = tokio::select! {
             biased;
@@ -53,18 +58,29 @@ impl Batches {
                 None => break,
             }
         }
+        if let Some((rate, bucket)) = &mut self.rate {
+            while let Err(wait) = bucket.take(*rate, std::time::Instant::now()) {
+                if ended.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                    break;
+                }
+            }
+        }
         Some(events)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::Mode;
     use super::*;
 
     #[tokio::test]
     async fn events_come_out_in_batches_and_none_is_kept_at_the_end() {
         let event = |id: &str| Event::new(id.into(), String::new(), jiff::Timestamp::UNIX_EPOCH);
-        let (batch, mut batches) = new(3, 2, Duration::from_secs(3600));
+        let rate = Some(Rate { per_second: 1e-3, burst: 1 });
+        let wait = Duration::from_secs(3600);
+        let delivery = Delivery { mode: Mode::Batch, buffer: 3, batch: 2, wait, rate, most: None };
+        let (batch, mut batches) = new(delivery);
         for id in ["a", "b", "c"] {
             batch.add(&event(id)).unwrap();
         }
@@ -74,8 +90,14 @@ mod tests {
             events.map(|events| events.iter().map(|event| event.id.clone()).collect::<String>())
         };
         assert_eq!(ids(batches.next(&ended).await).as_deref(), Some("ab"));
-        ended.cancel();
-        assert_eq!(ids(batches.next(&ended).await).as_deref(), Some("c"));
+        // The next is due in a quarter of an hour, or when all ends.
+        batch.add(&event("d")).unwrap();
+        let (next, ()) = tokio::join!(batches.next(&ended), async {
+            tokio::task::yield_now().await;
+            assert_eq!(batch.0.capacity(), 3, "they are taken out, and kept");
+            ended.cancel();
+        });
+        assert_eq!(ids(next).as_deref(), Some("cd"));
         assert_eq!(ids(batches.next(&ended).await), None);
     }
 }

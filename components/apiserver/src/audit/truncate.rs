@@ -8,7 +8,7 @@ use super::event::Event;
 const CUT: &str = "audit.k8s.io/truncated";
 
 /// How much a backend takes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest event, in bytes of its JSON.
     pub event: i64,

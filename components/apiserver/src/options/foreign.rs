@@ -5,7 +5,6 @@ use kinit_flags::shared::{LOGS, METRICS, NO_RUNTIME, NONE, OFF, ON, PROFILING, S
 use kinit_flags::{Row, Table, idle, only};
 
 const ZERO: &[&str] = &["0"];
-const ONE_BY_ONE: &str = "events are written as they come, or in batches of the size of the buffer";
 const NO_PEERS: &str = "API servers pass no requests on among themselves";
 const NO_ELECTION: &str = "belongs to coordinated leader election, which is off in v1.36";
 const ASKED_ANYWAY: &str = "etcd is asked every two seconds and at each scrape";
@@ -27,14 +26,6 @@ pub type Foreign = kinit_flags::Foreign<Rows>;
 const FLAGS: &[Row] = &[
     only("admission-control", NONE, "give --enable-admission-plugins; the order of plugins is fixed"),
     only("aggregator-reject-forwarding-redirect", ON, "answers that lead elsewhere are never passed on"),
-    idle("audit-log-batch-max-size", ONE_BY_ONE),
-    idle("audit-log-batch-max-wait", ONE_BY_ONE),
-    idle("audit-log-batch-throttle-burst", ONE_BY_ONE),
-    idle("audit-log-batch-throttle-enable", ONE_BY_ONE).switch(),
-    idle("audit-log-batch-throttle-qps", ONE_BY_ONE),
-    idle("audit-webhook-batch-throttle-burst", "batches are sent one after the other, without a pause"),
-    idle("audit-webhook-batch-throttle-enable", "batches are sent one after the other, without a pause").switch(),
-    idle("audit-webhook-batch-throttle-qps", "batches are sent one after the other, without a pause"),
     idle("coordinated-leadership-lease-duration", NO_ELECTION),
     idle("coordinated-leadership-renew-deadline", NO_ELECTION),
     idle("coordinated-leadership-retry-period", NO_ELECTION),
