@@ -209,25 +209,33 @@ impl Authenticator {
         if let Some(user) = self.recent.get(&digest) {
             return Some(user);
         }
-        let (user, _, good_for) = self.find(token, &[], cache).await?;
+        let found = self.find(token, &[], cache).await;
+        let found = found.map_err(|reasons| tracing::info!(?reasons, "a token was refused"));
+        let (user, _, good_for) = found.ok()?;
         self.recent.keep(digest, user.clone(), good_for);
         Some(user)
     }
 
-    /// Whose token it is and for which of `audiences` (empty: the API's own) it is good.
-    pub async fn token(&self, token: &str, audiences: &[String], cache: &Cache) -> Option<(User, Vec<String>)> {
-        self.find(token, audiences, cache).await.map(|(user, audiences, _)| (user, audiences))
+    /// Whose token it is and for which of `audiences` (empty: the API's own) it is good; the error says what is wrong with it, as
+    /// reviews show that.
+    pub async fn token(&self, token: &str, audiences: &[String], cache: &Cache) -> Result<(User, Vec<String>), String> {
+        let found = self.find(token, audiences, cache).await;
+        found.map(|(user, audiences, _)| (user, audiences)).map_err(|reasons| refusal(&reasons))
     }
 
-    /// [`Authenticator::token`], and how long that counts.
-    async fn find(&self, token: &str, audiences: &[String], cache: &Cache) -> Option<(User, Vec<String>, Duration)> {
+    /// [`Authenticator::token`], and how long that counts. All who may know a token are asked, also where one has found it wrong;
+    /// errors are what those said who take it for theirs.
+    async fn find(
+        &self,
+        token: &str,
+        audiences: &[String],
+        cache: &Cache,
+    ) -> Result<(User, Vec<String>, Duration), Vec<String>> {
+        let mut reasons = Vec::new();
         match self.tokens.user(token, audiences, cache) {
-            Ok(Some((user, audiences))) => return Some((user.authenticated(), audiences, REMEMBERED_FOR)),
+            Ok(Some((user, audiences))) => return Ok((user.authenticated(), audiences, REMEMBERED_FOR)),
             Ok(None) => {}
-            Err(reason) => {
-                tracing::info!(reason, "a ServiceAccount token was refused");
-                return None;
-            }
+            Err(reason) => reasons.push(reason),
         }
         let api = self.tokens.audiences();
         // None of these knows of audiences, so what they vouch for is for the API's own.
@@ -237,29 +245,33 @@ impl Authenticator {
             let known = known
                 .or_else(|| bootstrap::user(token, cache, jiff::Timestamp::now()).filter(|_| self.bootstrap_tokens));
             if let Some(user) = known {
-                return Some((user.authenticated(), good_for, REMEMBERED_FOR));
+                return Ok((user.authenticated(), good_for, REMEMBERED_FOR));
             }
-            if let Some(user) = self.issued(token).await {
-                return Some((user.authenticated(), good_for, REMEMBERED_FOR));
+            match self.issued(token).await {
+                Some(Ok(user)) => return Ok((user.authenticated(), good_for, REMEMBERED_FOR)),
+                Some(Err(reason)) => reasons.push(reason),
+                None => {}
             }
         }
         let wanted = if audiences.is_empty() { api } else { audiences };
-        match self.webhook.as_ref()?.user(token, wanted, api).await {
-            Ok(found) => found.map(|(user, audiences)| (user.authenticated(), audiences, self.webhook_ttl)),
+        let Some(webhook) = &self.webhook else { return Err(reasons) };
+        match webhook.user(token, wanted, api).await {
+            Ok(Some((user, audiences))) => return Ok((user.authenticated(), audiences, self.webhook_ttl)),
+            Ok(None) => {}
             Err(reason) => {
                 tracing::warn!(reason, "the webhook for tokens gave no answer");
-                None
+                reasons.push(reason);
             }
         }
+        Err(reasons)
     }
 
     /// The user of a token that somebody else has issued.
-    async fn issued(&self, token: &str) -> Option<User> {
+    async fn issued(&self, token: &str) -> Option<Result<User, String>> {
         let current = self.current.load_full();
         let claims = tokens::peek(token)?;
         let issuer = current.issuers.iter().find(|issuer| issuer.issued(&claims))?;
-        let user = issuer.user(token).await;
-        user.map_err(|reason| tracing::info!(reason, "a token of another issuer was refused")).ok()
+        Some(issuer.user(token).await)
     }
 
     pub fn register(&self, families: &mut Families) {
@@ -305,6 +317,17 @@ impl Authenticator {
     }
 }
 
+/// What is wrong with a token, as upstream tells it: that it is no good, and each other reason once.
+fn refusal(reasons: &[String]) -> String {
+    let mut told = vec!["invalid bearer token"];
+    for reason in reasons {
+        if !told.contains(&reason.as_str()) {
+            told.push(reason);
+        }
+    }
+    if let [only] = told[..] { only.to_owned() } else { format!("[{}]", told.join(", ")) }
+}
+
 /// What an `Authorization: Bearer` header says: the token up to the next blank, and what is behind that.
 fn credentials(headers: &HeaderMap) -> Option<(&str, Option<&str>)> {
     let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
@@ -328,6 +351,18 @@ pub fn warning(headers: &HeaderMap) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_that_is_wrong_with_a_token_is_told_once() {
+        for (reasons, told) in [
+            (&[][..], "invalid bearer token"),
+            (&["a"], "[invalid bearer token, a]"),
+            (&["a", "b", "a"], "[invalid bearer token, a, b]"),
+        ] {
+            let reasons: Vec<String> = reasons.iter().map(|&reason| reason.to_owned()).collect();
+            assert_eq!(refusal(&reasons), told);
+        }
+    }
 
     #[test]
     fn a_token_is_what_stands_behind_one_blank() {

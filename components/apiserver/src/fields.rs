@@ -230,6 +230,21 @@ pub fn note(
     }
 }
 
+/// Notes in what a subresource is sent, which is of a kind of its own (group, version, name) and is stored nowhere, the fields that
+/// the request has.
+pub fn note_part(request: &ResourceRequest, kind: (&str, &str, &str), new: &mut Object, now: &str) {
+    let Some(manager) = &request.manager else { return };
+    let writer = Writer {
+        manager: &manager.name,
+        api_version: &format!("{}/{}", kind.0, kind.1),
+        subresource: &manager.subresource,
+        now,
+        reset: &[],
+        versions: None,
+    };
+    apply::update(kinit_schema::kind(kind.0, kind.1, kind.2).map(apply::Schema::Type), None, new, writer);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

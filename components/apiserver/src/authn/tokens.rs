@@ -11,6 +11,7 @@ use kinit_api::object::Object;
 use kinit_pki::PrivateKey;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -24,7 +25,9 @@ const CLAIM: &str = "kubernetes.io";
 /// Issuer of tokens in Secrets, from before there were others.
 const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 /// Clocks may differ by this many seconds.
-const LEEWAY: u64 = 60;
+const LEEWAY: i64 = 60;
+/// What is told of a signature that no key made.
+const FORGED: &str = "go-jose/go-jose: error in cryptographic primitive";
 const GROUP: &str = "system:serviceaccounts";
 
 /// The keys for tokens, and who issues them for whom.
@@ -96,24 +99,41 @@ impl Tokens {
         if issuer != LEGACY_ISSUER && !self.issuers.iter().any(|own| own == issuer) {
             return Ok(None);
         }
-        if !self.verifiers.iter().any(|verifier| verifier.accepts(token)) {
-            return Err("no key of this server made its signature, or it is not valid at this time".into());
-        }
-        if issuer == LEGACY_ISSUER {
-            return legacy_user(token, &claims, cache).map(|user| Some((user, self.audiences.clone())));
-        }
+        self.signed(token)?;
         let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
         let own: Vec<&str> = match &claims["aud"] {
             Value::String(one) => vec![one],
             Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
         };
+        // Tokens from before there were audiences are for the API's own.
+        let own = if own.is_empty() { self.audiences.iter().map(String::as_str).collect() } else { own };
         let common: Vec<String> = wanted.iter().filter(|wanted| own.contains(&wanted.as_str())).cloned().collect();
-        if common.is_empty() {
-            return Err(format!("it is for the audiences {own:?}, not for {wanted:?}"));
+        if common.is_empty() && !self.audiences.is_empty() {
+            return Err(format!(
+                "token audiences {} is invalid for the target audiences {}",
+                listed(&own),
+                listed(wanted)
+            ));
         }
-        bound_user(&claims, &|group, resource, namespace, name| cache.find(group, resource, namespace, name))
-            .map(|user| Some((user, common)))
+        let find =
+            |group: &str, resource: &str, namespace: &str, name: &str| cache.find(group, resource, namespace, name);
+        let user = if issuer == LEGACY_ISSUER {
+            legacy_user(token, &claims, &find)
+        } else {
+            in_time(&claims, jiff::Timestamp::now().as_second()).and_then(|()| bound_user(&claims, &find))
+        };
+        user.map(|user| Some((user, common)))
+    }
+
+    /// That one of the keys made the signature; of those that have the name that the token says, if it says any.
+    fn signed(&self, token: &str) -> Result<(), String> {
+        let id = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).unwrap_or_default();
+        let mut keys = self.verifiers.iter().filter(|key| id.is_empty() || key.jwk["kid"] == id.as_str()).peekable();
+        if keys.peek().is_none() {
+            return Err("invalid signature, no keys found".into());
+        }
+        if keys.any(|key| key.accepts(token)) { Ok(()) } else { Err(FORGED.into()) }
     }
 
     /// The public keys, for those who verify tokens themselves.
@@ -182,10 +202,8 @@ impl Verifier {
 
     fn accepts(&self, token: &str) -> bool {
         let mut rules = Validation::new(self.algorithm);
-        rules.validate_aud = false;
-        rules.validate_nbf = true;
-        rules.leeway = LEEWAY;
-        // Tokens in Secrets do not end; those that do are checked, required or not.
+        // Audiences and times are looked at afterwards, because what is wrong with them is told in other words.
+        (rules.validate_aud, rules.validate_exp) = (false, false);
         rules.required_spec_claims.clear();
         jsonwebtoken::decode::<BTreeMap<String, Value>>(token, &self.key, &rules).is_ok()
     }
@@ -270,6 +288,27 @@ impl Grant<'_> {
     }
 }
 
+/// Strings as Go's `%q` writes a list of them.
+fn listed(texts: &[impl AsRef<str>]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| format!("{:?}", text.as_ref())).collect();
+    format!("[{}]", quoted.join(" "))
+}
+
+/// That `now`, in seconds since 1970, is within what the claims say, give or take [`LEEWAY`].
+fn in_time(claims: &Value, now: i64) -> Result<(), String> {
+    let time = |name: &str| claims[name].as_f64().map(|time| time as i64);
+    if time("nbf").is_some_and(|start| now + LEEWAY < start) {
+        return Err("service account token is not valid yet".into());
+    }
+    if time("exp").is_some_and(|end| now - LEEWAY > end) {
+        return Err("service account token has expired".into());
+    }
+    if time("iat").is_some_and(|issued| now + LEEWAY < issued) {
+        return Err("service account token is issued in the future".into());
+    }
+    Ok(())
+}
+
 fn account_user(namespace: &str, name: &str, uid: &str) -> User {
     User {
         name: format!("system:serviceaccount:{namespace}:{name}"),
@@ -288,25 +327,25 @@ fn bound_user(claims: &Value, find: Find<'_>) -> Result<User, String> {
     let namespace = text(&own["namespace"]);
     let (name, uid) = (text(&own["serviceaccount"]["name"]), text(&own["serviceaccount"]["uid"]));
     if text(&claims["sub"]) != format!("system:serviceaccount:{namespace}:{name}") {
-        return Err("its subject is not its ServiceAccount".into());
+        return Err("sub claim is invalid".into());
     }
-    alive(find, "serviceaccounts", &namespace, &own["serviceaccount"])?;
+    alive(find, &ACCOUNT, &namespace, &own["serviceaccount"])?;
     let mut user = account_user(&namespace, &name, &uid);
     let mut tell = |key: &str, value: String| {
         user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
     };
     if own["secret"].is_object() {
-        alive(find, "secrets", &namespace, &own["secret"])?;
+        alive(find, &SECRET, &namespace, &own["secret"])?;
     }
     if own["pod"].is_object() {
-        alive(find, "pods", &namespace, &own["pod"])?;
+        alive(find, &POD, &namespace, &own["pod"])?;
         tell("pod-name", text(&own["pod"]["name"]));
         tell("pod-uid", text(&own["pod"]["uid"]));
     }
     if own["node"].is_object() {
         // A Pod's token lives as long as the Pod; its node is only told.
         if !own["pod"].is_object() {
-            alive(find, "nodes", "", &own["node"])?;
+            alive(find, &NODE, "", &own["node"])?;
         }
         tell("node-name", text(&own["node"]["name"]));
         if !text(&own["node"]["uid"]).is_empty() {
@@ -319,42 +358,85 @@ fn bound_user(claims: &Value, find: Find<'_>) -> Result<User, String> {
     Ok(user)
 }
 
-fn alive(find: Find<'_>, resource: &str, namespace: &str, reference: &Value) -> Result<(), String> {
+/// What a token may be bound to, and how it is told that it is no longer there or is another one.
+struct Bound {
+    resource: &'static str,
+    /// What it is called before its uid.
+    named: &'static str,
+    /// What the claim of its uid is called.
+    claim: &'static str,
+}
+
+const ACCOUNT: Bound = Bound { resource: "serviceaccounts", named: "service account", claim: "claim" };
+const SECRET: Bound = Bound { resource: "secrets", named: "secret", claim: "service account secret ref claim" };
+const POD: Bound = Bound { resource: "pods", named: "pod", claim: "service account pod ref claim" };
+const NODE: Bound = Bound { resource: "nodes", named: "node", claim: "service account node ref claim" };
+
+/// That what a token is bound to is there and has not been on its way out for longer than [`LEEWAY`].
+fn alive(find: Find<'_>, bound: &Bound, namespace: &str, reference: &Value) -> Result<(), String> {
+    let Bound { resource, named, claim } = bound;
     let text = |field: &str| reference[field].as_str().unwrap_or_default();
-    let name = text("name");
+    let (name, uid) = (text("name"), text("uid"));
+    let is_account = *resource == ACCOUNT.resource;
+    let invalidated = || "service account token has been invalidated".to_owned();
     let object = find("", resource, namespace, name).and_then(|entry| entry.object());
-    let object = object.ok_or_else(|| format!("{resource} {namespace}/{name} does not exist"))?;
-    if object.uid() != text("uid") {
-        return Err(format!("{resource} {namespace}/{name} is another one of the same name"));
+    let missing = || if is_account { format!("{resource} {name:?} not found") } else { invalidated() };
+    let object = object.ok_or_else(missing)?;
+    if object.uid() != uid {
+        return Err(format!("{named} UID ({}) does not match {claim} ({uid})", object.uid()));
     }
     let deleted = object.str(&["metadata", "deletionTimestamp"]).parse::<jiff::Timestamp>().ok();
-    let leeway = jiff::SignedDuration::from_secs(LEEWAY as i64);
     match deleted {
-        Some(deleted) if deleted + leeway < jiff::Timestamp::now() => {
-            Err(format!("{resource} {namespace}/{name} has been deleted"))
+        Some(deleted) if deleted + jiff::SignedDuration::from_secs(LEEWAY) < jiff::Timestamp::now() => {
+            Err(if is_account { format!("{named} {namespace}/{name} has been deleted") } else { invalidated() })
         }
         _ => Ok(()),
     }
 }
 
+/// What marks a Secret whose token is no longer taken, although it is still there.
+const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
+
 /// A token out of a Secret is good as long as that Secret holds it.
-fn legacy_user(token: &str, claims: &Value, cache: &Cache) -> Result<User, String> {
+fn legacy_user(token: &str, claims: &Value, find: Find<'_>) -> Result<User, String> {
     let text = |field: &str| claims[format!("kubernetes.io/serviceaccount/{field}")].as_str().unwrap_or_default();
     let (namespace, secret) = (text("namespace"), text("secret.name"));
     let (name, uid) = (text("service-account.name"), text("service-account.uid"));
-    let stored = cache.find("", "secrets", namespace, secret).and_then(|entry| entry.object());
-    let stored = stored.ok_or_else(|| format!("Secret {namespace}/{secret} does not exist"))?;
-    let encoded = base64::engine::general_purpose::STANDARD.encode(token);
-    if stored.is_being_deleted() || stored.str(&["data", "token"]) != encoded {
-        return Err(format!("Secret {namespace}/{secret} no longer holds it"));
+    let subject = claims["sub"].as_str().unwrap_or_default();
+    let said = [
+        ("sub", subject),
+        ("namespace", namespace),
+        ("secretName", secret),
+        ("serviceAccountName", name),
+        ("serviceAccountUID", uid),
+    ];
+    if let Some((claim, _)) = said.iter().find(|(_, value)| value.is_empty()) {
+        return Err(format!("{claim} claim is missing"));
     }
-    let account = json!({"name": name, "uid": uid});
-    alive(
-        &|group, resource, namespace, name| cache.find(group, resource, namespace, name),
-        "serviceaccounts",
-        namespace,
-        &account,
-    )?;
+    if subject != format!("system:serviceaccount:{namespace}:{name}") {
+        return Err("sub claim is invalid".into());
+    }
+    let stored = find("", "secrets", namespace, secret).and_then(|entry| entry.object());
+    let stored = stored.filter(|stored| !stored.is_being_deleted()).ok_or("Token has been invalidated")?;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(token);
+    if !bool::from(stored.str(&["data", "token"]).as_bytes().ct_eq(encoded.as_bytes())) {
+        return Err("Token does not match server's copy".into());
+    }
+    let account = find("", ACCOUNT.resource, namespace, name).and_then(|entry| entry.object());
+    let account = account.ok_or_else(|| format!("{} {name:?} not found", ACCOUNT.resource))?;
+    if account.is_being_deleted() {
+        return Err(format!("ServiceAccount {namespace}/{name} has been deleted"));
+    }
+    if account.uid() != uid {
+        return Err(format!("ServiceAccount UID ({}) does not match claim ({uid})", account.uid()));
+    }
+    if !stored.str(&["metadata", "labels", INVALID_SINCE]).is_empty() {
+        return Err(format!(
+            "the token in secret {namespace}/{secret} for service account {namespace}/{name} has been marked invalid. \
+             Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the \
+             '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+        ));
+    }
     Ok(account_user(namespace, name, uid))
 }
 
@@ -411,13 +493,27 @@ mod tests {
             warn_after: None,
         };
         let token = tokens.sign(grant(now).claims()).unwrap();
-        assert!(tokens.verifiers[0].accepts(&token));
-        assert!(!tokens.verifiers[0].accepts(&tokens.sign(grant(now - 1000).claims()).unwrap()), "expired");
-        assert!(!tokens.verifiers[0].accepts(&tokens.sign(grant(now + 1000).claims()).unwrap()), "not yet");
+        assert_eq!(tokens.signed(&token), Ok(()));
         let (head, tail) = token.rsplit_once('.').unwrap();
         let forged = format!("{}.{}", head, tail.chars().rev().collect::<String>());
-        assert!(!tokens.verifiers[0].accepts(&forged));
+        assert_eq!(tokens.signed(&forged).unwrap_err(), FORGED);
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some("another".into());
+        let key = &tokens.signer.as_ref().unwrap().key;
+        let named = jsonwebtoken::encode(&header, &grant(now).claims(), key).unwrap();
+        assert_eq!(tokens.signed(&named).unwrap_err(), "invalid signature, no keys found");
         let claims = peek(&token).unwrap();
+        for (late, told) in [
+            (0, Ok(())),
+            (-50, Ok(())),
+            (-70, Err("service account token is not valid yet")),
+            (650, Ok(())),
+            (670, Err("service account token has expired")),
+        ] {
+            assert_eq!(in_time(&claims, now + late), told.map_err(str::to_owned), "{late}");
+        }
+        let early = json!({"iat": now + 70});
+        assert_eq!(in_time(&early, now).unwrap_err(), "service account token is issued in the future");
         assert_eq!(claims["iss"], "https://cluster");
         assert_eq!(tokens.jwks()["keys"][0]["kid"], tokens.signer.as_ref().unwrap().id);
     }
@@ -452,9 +548,67 @@ mod tests {
         assert_eq!(found.name, "system:serviceaccount:x:robot");
         assert_eq!(found.groups, ["system:serviceaccounts", "system:serviceaccounts:x"]);
         assert_eq!(found.extra["authentication.kubernetes.io/pod-name"], ["p"]);
-        assert!(user("u9", Some(living)).is_err());
-        assert!(user("u1", None).is_err());
+        assert_eq!(user("u9", Some(living)).unwrap_err(), "service account UID (u9) does not match claim (u1)");
+        assert_eq!(user("u1", None).unwrap_err(), "service account token has been invalidated");
+        let other = json!({"metadata": {"name": "p", "uid": "u3"}});
+        let told = "pod UID (u3) does not match service account pod ref claim (u2)";
+        assert_eq!(user("u1", Some(other)).unwrap_err(), told);
         let gone = json!({"metadata": {"name": "p", "uid": "u2", "deletionTimestamp": "2020-01-01T00:00:00Z"}});
         assert!(user("u1", Some(gone)).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_token_out_of_a_secret_is_told_in_upstream_s_words() {
+        let entry = |resource: &str, value: &Value| {
+            let spec = find("", "v1", resource).unwrap().1;
+            Arc::new(Entry::new(spec, value.to_string().as_bytes(), 1).unwrap())
+        };
+        let claims = json!({
+            "sub": "system:serviceaccount:x:robot", "kubernetes.io/serviceaccount/namespace": "x",
+            "kubernetes.io/serviceaccount/secret.name": "s", "kubernetes.io/serviceaccount/service-account.name": "robot",
+            "kubernetes.io/serviceaccount/service-account.uid": "u1",
+        });
+        let encoded = base64::engine::general_purpose::STANDARD.encode("t");
+        let holds = json!({"metadata": {"name": "s"}, "data": {"token": encoded}});
+        let robot = json!({"metadata": {"name": "robot", "uid": "u1"}});
+        let told = |claims: &Value, secret: Option<&Value>, account: Option<&Value>| {
+            let found = legacy_user("t", claims, &|_, resource, _, _| {
+                (if resource == "secrets" { secret } else { account }).map(|value| entry(resource, value))
+            });
+            found.map(|user| user.name)
+        };
+        let good = told(&claims, Some(&holds), Some(&robot));
+        assert_eq!(good.as_deref(), Ok("system:serviceaccount:x:robot"));
+        let with = |claim: &str, value: &str| {
+            let mut changed = claims.clone();
+            changed[claim] = value.into();
+            changed
+        };
+        let ended =
+            json!({"metadata": {"name": "s", "labels": {INVALID_SINCE: "2026-01-01"}}, "data": {"token": encoded}});
+        let another = json!({"metadata": {"name": "robot", "uid": "u2"}});
+        for (claims, secret, account, why) in [
+            (with("sub", ""), Some(&holds), Some(&robot), "sub claim is missing"),
+            (with("sub", "system:serviceaccount:y:robot"), Some(&holds), Some(&robot), "sub claim is invalid"),
+            (
+                with("kubernetes.io/serviceaccount/secret.name", ""),
+                Some(&holds),
+                Some(&robot),
+                "secretName claim is missing",
+            ),
+            (claims.clone(), None, Some(&robot), "Token has been invalidated"),
+            (
+                claims.clone(),
+                Some(&json!({"metadata": {"name": "s"}})),
+                Some(&robot),
+                "Token does not match server's copy",
+            ),
+            (claims.clone(), Some(&holds), None, "serviceaccounts \"robot\" not found"),
+            (claims.clone(), Some(&holds), Some(&another), "ServiceAccount UID (u2) does not match claim (u1)"),
+        ] {
+            assert_eq!(told(&claims, secret, account).unwrap_err(), why);
+        }
+        let marked = told(&claims, Some(&ended), Some(&robot)).unwrap_err();
+        assert!(marked.starts_with("the token in secret x/s for service account x/robot has been marked invalid."));
     }
 }

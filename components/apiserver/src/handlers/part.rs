@@ -35,6 +35,7 @@ impl Kind {
 
 /// The object that a client sends, which is of `kind` and in the request's namespace.
 pub fn sent(request: &ResourceRequest, payload: &Payload, kind: &Kind) -> Result<Object, Status> {
+    fields::check_options(request, false)?;
     let version = if kind.group.is_empty() { String::new() } else { format!("{}/", kind.group) } + kind.versions[0];
     let (mut object, mut problems) =
         sent::object(payload, (&version, kind.name)).map_err(|unread| unread.into_status(kind.name, &payload.bytes))?;

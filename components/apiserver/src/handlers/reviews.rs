@@ -39,15 +39,16 @@ impl Api {
             bind.subresource = "binding".into();
             return self.bind(&bind, payload).await;
         }
+        place(&request.namespace, &mut object);
         let attributes = Attributes::new(Operation::Create, request, "", None);
         self.ask(&attributes, &mut object).await?;
         validate::review(request.spec.group(), request.spec.kind(), &object).map_err(nameless)?;
-        if !matches!(resource, "selfsubjectrulesreviews" | "selfsubjectreviews") {
-            fields::note(request, None, &mut object, &now(), None);
-        }
         let resource_kind = (request.spec.group(), request.spec.version(), request.spec.kind());
         if let Some(kind) = kinit_schema::kind(resource_kind.0, resource_kind.1, resource_kind.2) {
             canonicalize(kind, object.map_mut());
+        }
+        if !matches!(resource, "selfsubjectrulesreviews" | "selfsubjectreviews") {
+            fields::note(request, None, &mut object, &now(), None);
         }
         let status = match resource {
             "selfsubjectreviews" => json!({"userInfo": request.user.to_value()}),
@@ -82,10 +83,10 @@ impl Api {
         let own = self.authenticator.tokens.audiences().to_vec();
         let audiences = if asked.is_empty() { own } else { asked };
         Ok(match self.authenticator.token(token, &audiences, &self.cache).await {
-            Some((user, audiences)) => {
+            Ok((user, audiences)) => {
                 json!({"authenticated": true, "user": user.to_value(), "audiences": audiences})
             }
-            None => json!({"user": {}, "error": "invalid bearer token"}),
+            Err(reason) => json!({"user": {}, "error": reason}),
         })
     }
 
@@ -142,6 +143,15 @@ impl Api {
             status["evaluationError"] = why.into();
         }
         Ok(status)
+    }
+}
+
+/// Puts a question into the namespace of its path, or into none (empty), as upstream does before it looks at one.
+fn place(namespace: &str, object: &mut Object) {
+    if namespace.is_empty() {
+        object.remove(&["metadata", "namespace"]);
+    } else {
+        object.set(&["metadata", "namespace"], namespace);
     }
 }
 
@@ -234,6 +244,26 @@ mod tests {
         let both = "spec.resourceAttributes.fieldSelector ignored due to parse error; spec.resourceAttributes.labelSelector \
                     ignored due to parse error";
         assert_eq!(unread(&raw("(((", "(((")).as_deref(), Some(both));
+    }
+
+    #[test]
+    fn a_question_is_in_the_namespace_of_its_path() {
+        let asked = |namespace: &str, path: &str| {
+            let spec =
+                json!({"user": "a", "resourceAttributes": {"namespace": namespace, "verb": "get", "resource": "pods"}});
+            let mut review = Object::from_value(json!({"kind": "LocalSubjectAccessReview", "spec": spec})).unwrap();
+            place(path, &mut review);
+            let told = validate::review("authorization.k8s.io", "LocalSubjectAccessReview", &review).map_err(nameless);
+            (review.namespace().to_owned(), told.err().map(|status| status.message))
+        };
+        assert_eq!(asked("x", "x"), ("x".to_owned(), None));
+        let other = ".authorization.k8s.io \"\" is invalid: spec.resourceAttributes.namespace: Invalid value: \"y\": must match \
+                     metadata.namespace";
+        assert_eq!(asked("y", "x").1.as_deref(), Some(other));
+        assert!(asked("", "x").1.unwrap().contains("Invalid value: \"\": must match metadata.namespace"));
+        let mut cluster = Object::from_value(json!({"metadata": {"namespace": "x"}, "spec": {"token": "t"}})).unwrap();
+        place("", &mut cluster);
+        assert_eq!(cluster.namespace(), "");
     }
 
     #[test]
