@@ -151,6 +151,8 @@ impl Server {
             .context("--bind-address, --secure-port")?;
         let address = listener.address();
         let (written, bootstrapped) = watch::channel(false);
+        // What is asked last is noted too.
+        let answered_all = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(follow);
         tasks.spawn(authorizer.clone().follow(shutdown.clone()));
@@ -201,7 +203,7 @@ impl Server {
             metrics.register(|families| encryption.register(families));
         }
         if let Some(audit) = &self.audit {
-            tasks.spawn(audit.clone().run(shutdown.clone()));
+            tasks.spawn(audit.clone().run(answered_all.clone()));
             metrics.register(|families| audit.register(families));
         }
         self.address.send_replace(Some(address));
@@ -223,6 +225,7 @@ impl Server {
             cors: Arc::new(self.cors),
         };
         listener.serve(front, options.serving.limits(), shutdown).await;
+        answered_all.cancel();
         while tasks.join_next().await.is_some() {}
         Ok(())
     }
