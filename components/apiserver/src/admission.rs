@@ -170,6 +170,7 @@ pub struct Context<'a> {
     pub etcd: &'a Etcd,
     pub converter: &'a Converter,
     pub configuration: &'a Configuration,
+    pub standards: &'a pod_security::Figures,
 }
 
 type Mutator = fn(&Context<'_>, &Attributes<'_>, &mut Object) -> Result<(), Status>;
@@ -303,6 +304,7 @@ pub struct Admission {
     provisions: Option<Arc<Times>>,
     images: Option<(Arc<ImagePolicy>, Arc<Times>)>,
     figures: Figures,
+    standards: pod_security::Figures,
 }
 
 /// What is wrong with the names of plugins that options switch, in upstream's words.
@@ -391,11 +393,13 @@ impl Admission {
             provisions,
             images,
             figures: Figures::new(timed),
+            standards: pod_security::Figures::default(),
         })
     }
 
     pub fn register(&self, families: &mut Families) {
         self.figures.register(families);
+        self.standards.register(families);
         self.webhooks.figures.register(families);
     }
 
@@ -414,6 +418,11 @@ impl Admission {
     /// What plugins are told.
     pub fn configuration(&self) -> &Configuration {
         &self.configuration
+    }
+
+    /// How often plugins held Pods against standards.
+    pub fn standards(&self) -> &pod_security::Figures {
+        &self.standards
     }
 
     /// Lets everything that may change `object` do so; says whether anything did that is not a plugin of the table, and so

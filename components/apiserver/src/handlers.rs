@@ -95,6 +95,7 @@ impl Api {
             etcd: &self.etcd,
             converter: &self.converter,
             configuration: self.admission.configuration(),
+            standards: self.admission.standards(),
         }
     }
 

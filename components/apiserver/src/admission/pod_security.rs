@@ -2,7 +2,10 @@
 //! the client (`warn`) and to the audit log (`audit`).
 
 mod checks;
+mod figures;
 mod restricted;
+
+pub use figures::Figures;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -39,13 +42,19 @@ struct Standard {
     minor: Option<u64>,
 }
 
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::Baseline => "baseline",
+            Self::Restricted => "restricted",
+        }
+    }
+}
+
 impl std::fmt::Display for Standard {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let level = match self.level {
-            Level::Privileged => "privileged",
-            Level::Baseline => "baseline",
-            Level::Restricted => "restricted",
-        };
+        let level = self.level.name();
         match self.minor {
             Some(minor) => write!(out, "{level}:v1.{minor}"),
             None => write!(out, "{level}:latest"),
@@ -185,7 +194,11 @@ pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object
         },
     };
     let configuration = context.configuration;
-    let exempt = |kind: &str| request.annotations.add(EXEMPT, kind);
+    let figures = context.standards;
+    let exempt = |kind: &str| {
+        figures.exempted(attributes);
+        request.annotations.add(EXEMPT, kind);
+    };
     if configuration.exempt.namespaces.contains(&request.namespace) {
         exempt("namespace");
         return Ok(());
@@ -197,11 +210,13 @@ pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object
     let Some(namespace) = context.cache.find("", "namespaces", "", &request.namespace) else {
         // A template may wait for its namespace, as its Pods are looked at themselves.
         let why = format!("failed to lookup namespace {:?}", request.namespace);
+        figures.failed(attributes, true);
         return if enforced { Err(Status::internal(why)) } else { Ok(()) };
     };
     let (policy, wrong) = Policy::of(&with_defaults(&namespace.labels().to_map(), &configuration.pod_security));
     if enforced && wrong.is_empty() && policy.is_privileged() {
         request.annotations.add(ENFORCED, Standard::default().to_string());
+        figures.looked(attributes, "enforce", policy.enforce, true);
         return Ok(());
     }
     if !enforced && wrong.is_empty() && policy.audit.level.max(policy.warn.level) == Level::Privileged {
@@ -220,21 +235,30 @@ pub fn check(context: &Context<'_>, attributes: &Attributes<'_>, object: &Object
         let texts: Vec<String> = errors(wrong).into_iter().map(|(_, path, text)| format!("{path}: {text}")).collect();
         let texts = if let [only] = &*texts { only.clone() } else { format!("[{}]", texts.join(", ")) };
         request.annotations.add(ERROR, format!("Failed to parse policy: {texts}"));
+        figures.failed(attributes, false);
     }
-    judge(attributes, policy, pod, enforced)
+    judge(attributes, figures, policy, pod, enforced)
 }
 
-fn judge(attributes: &Attributes<'_>, policy: Policy, pod: &Value, enforced: bool) -> Result<(), Status> {
+fn judge(
+    attributes: &Attributes<'_>,
+    figures: &Figures,
+    policy: Policy,
+    pod: &Value,
+    enforced: bool,
+) -> Result<(), Status> {
     let found = |standard: Standard| against(standard, &pod["metadata"]["annotations"], &pod["spec"]);
     let notes = &attributes.request.annotations;
     let audited = found(policy.audit);
     if !audited.is_empty() {
         let text = format!("would violate PodSecurity \"{}\": {}", policy.audit, detailed(&audited));
         notes.add(VIOLATIONS, text);
+        figures.looked(attributes, "audit", policy.audit, false);
     }
     if enforced {
         notes.add(ENFORCED, policy.enforce.to_string());
         let violated = found(policy.enforce);
+        figures.looked(attributes, "enforce", policy.enforce, violated.is_empty());
         if !violated.is_empty() {
             let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, detailed(&violated));
             return Err(attributes.forbidden(why));
@@ -244,6 +268,7 @@ fn judge(attributes: &Attributes<'_>, policy: Policy, pod: &Value, enforced: boo
     if !warned.is_empty() {
         let text = format!("would violate PodSecurity \"{}\": {}", policy.warn, detailed(&warned));
         attributes.request.warnings.add(text);
+        figures.looked(attributes, "warn", policy.warn, false);
     }
     Ok(())
 }
