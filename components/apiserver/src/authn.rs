@@ -186,7 +186,9 @@ impl Authenticator {
         let user = self.known(peer, headers, path, cache).await;
         let found = match &user {
             Ok(user) => Found::User(&user.name),
-            Err(_) if bearer(headers).is_some() => Found::Wrong,
+            Err(_) if bearer(headers).is_some() || peer.is_some_and(|peer| !peer.certificates.is_empty()) => {
+                Found::Wrong
+            }
             Err(_) => Found::Nobody,
         };
         self.figures.attempted(found, began.elapsed());
@@ -194,12 +196,15 @@ impl Authenticator {
     }
 
     async fn known(&self, peer: Option<&Peer>, headers: &HeaderMap, path: &str, cache: &Cache) -> Result<User, Status> {
-        if let Some(user) = peer.and_then(|peer| self.certificates.user(peer, headers, &self.figures)) {
+        let certified = peer.map_or(Ok(None), |peer| self.certificates.user(peer, headers, &self.figures));
+        if let Ok(Some(user)) = certified {
             return Ok(user.authenticated());
         }
         if let Some(token) = bearer(headers) {
             return self.remembered(token, cache).await.ok_or_else(Status::unauthorized);
         }
+        // Whoever shows what is not good is told so, and not taken for somebody who shows nothing.
+        certified.map_err(|_| Status::unauthorized())?;
         if self.current.load().anonymous.allows(path) { Ok(User::anonymous()) } else { Err(Status::unauthorized()) }
     }
 
@@ -281,8 +286,12 @@ impl Authenticator {
         families.register_collector(Box::new(self.figures.clone()));
     }
 
-    /// Asks issuers for their keys, and follows the configuration file until `shutdown`.
+    /// Asks issuers for their keys, and follows the configuration file and those of CAs until `shutdown`.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        tokio::join!(self.certificates.run(&shutdown), self.follow(&shutdown));
+    }
+
+    async fn follow(&self, shutdown: &CancellationToken) {
         shutdown.run_until_cancelled(self.fetch()).await;
         let followed = self.followed.lock().take();
         let Some(mut followed) = followed else { return };

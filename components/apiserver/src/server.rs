@@ -102,7 +102,7 @@ impl Server {
         let authentication = &options.authentication;
         let authorities = [&authentication.client_ca_file, &authentication.requestheader_client_ca_file];
         let authorities: Vec<_> = authorities.into_iter().flatten().cloned().collect();
-        let client_auth = if authorities.is_empty() { ClientAuth::None } else { ClientAuth::Optional(authorities) };
+        let client_auth = if authorities.is_empty() { ClientAuth::None } else { ClientAuth::Asked(authorities) };
         options.foreign.settle()?;
         let mut tls = TlsOptions::http(identity, client_auth);
         options.tls.apply(&mut tls);

@@ -36,7 +36,8 @@ const BACKLOG: u32 = 1024;
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub address: SocketAddr,
-    /// The client's verified chain, leaf first; empty without a client certificate or without TLS.
+    /// The client's chain, leaf first, verified unless the server takes whatever comes; empty without a client certificate or
+    /// without TLS.
     pub certificates: Arc<[CertificateDer<'static>]>,
     /// Whether the connection is encrypted.
     pub tls: bool,

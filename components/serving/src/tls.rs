@@ -25,6 +25,8 @@ pub use own::{Holder, ServingFlags, keep};
 pub use sni::NamedPair;
 use sni::{Choice, Served};
 
+use crate::trust::Anybody;
+
 /// How often the files are looked at; a rotated certificate is served at most this much later.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -75,6 +77,9 @@ pub enum ClientAuth {
     None,
     /// A certificate is asked for; none is fine, one that these CA files do not vouch for ends the handshake.
     Optional(Vec<PathBuf>),
+    /// A certificate is asked for with the names of these CA files, and taken whatever it is: who answers judges it
+    /// ([`crate::trust::Clients`]), and can tell whom nobody vouches for so. One of X.509's first version is taken by TLS 1.3 alone.
+    Asked(Vec<PathBuf>),
     /// As `Optional`, but a client without a certificate is refused.
     Required(Vec<PathBuf>),
 }
@@ -184,7 +189,9 @@ impl Tls {
         if let Identity::Files { cert, key } = &self.options.identity {
             files.extend([cert.clone(), key.clone()]);
         }
-        if let ClientAuth::Optional(cas) | ClientAuth::Required(cas) = &self.options.client_auth {
+        if let ClientAuth::Optional(cas) | ClientAuth::Required(cas) | ClientAuth::Asked(cas) =
+            &self.options.client_auth
+        {
             files.extend(cas.iter().cloned());
         }
         files.extend(self.options.revoked.iter().cloned());
@@ -275,7 +282,7 @@ fn client_verifier(
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
     let (files, required) = match auth {
         ClientAuth::None => return Ok(None),
-        ClientAuth::Optional(files) => (files, false),
+        ClientAuth::Optional(files) | ClientAuth::Asked(files) => (files, false),
         ClientAuth::Required(files) => (files, true),
     };
     let mut roots = RootCertStore::empty();
@@ -285,6 +292,9 @@ fn client_verifier(
                 .add(certificate)
                 .map_err(|error| TlsError::ClientCa { path: file.clone(), reason: error.to_string() })?;
         }
+    }
+    if matches!(auth, ClientAuth::Asked(_)) {
+        return Ok(Some(Arc::new(Anybody { hints: roots.subjects(), provider })));
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let mut builder = if required { builder } else { builder.allow_unauthenticated() };

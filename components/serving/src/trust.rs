@@ -2,10 +2,13 @@
 //! for, for the kubelet's probes, proxies that are told not to check, and the first look at a cluster whose CA is not known yet.
 
 mod anchored;
+mod clients;
 
 use std::sync::Arc;
 
 pub use anchored::{anchored, refusal};
+pub(crate) use clients::Anybody;
+pub use clients::Clients;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};

@@ -13,7 +13,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::ParsedCertificate;
 use rustls::{AlertDescription, CertificateError, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::{Judge, Judged};
 
@@ -33,37 +33,59 @@ struct Anchored {
     authorities: Vec<CertificateDer<'static>>,
 }
 
-impl Anchored {
-    /// Judges a certificate that is itself trusted, or an authority's that a trusted one has made. None is for all others.
-    fn judge_authority(&self, server: &CertificateDer<'_>, now: UnixTime) -> Option<Result<(), CertificateError>> {
-        let trusted = self.authorities.iter().any(|authority| authority == server);
-        let (_, parsed) = X509Certificate::from_der(server).ok()?;
-        if !trusted && !is_authority(&parsed) {
-            return None;
-        }
-        if !trusted && !self.made_by_authority(&parsed, now) {
-            return Some(Err(CertificateError::UnknownIssuer));
-        }
-        if let Err(error) = in_time(&parsed, now) {
-            return Some(Err(error));
-        }
-        let serves = match parsed.extended_key_usage() {
-            Ok(None) => true,
-            Ok(Some(usage)) => usage.value.any || usage.value.server_auth,
-            Err(_) => return Some(Err(CertificateError::BadEncoding)),
-        };
-        Some(if serves { Ok(()) } else { Err(CertificateError::InvalidPurpose) })
-    }
+/// What somebody shows a certificate for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Server,
+    Client,
+}
 
-    fn made_by_authority(&self, server: &X509Certificate<'_>, now: UnixTime) -> bool {
-        self.authorities.iter().any(|authority| {
-            let Ok((_, authority)) = X509Certificate::from_der(authority) else { return false };
-            authority.subject() == server.issuer()
-                && is_authority(&authority)
-                && in_time(&authority, now).is_ok()
-                && server.verify_signature(Some(authority.public_key())).is_ok()
-        })
+/// Judges a certificate that is itself trusted, or an authority's that a trusted one has made, or a client's of the first version.
+/// None is for all others.
+pub(super) fn judge_made(
+    shown: &CertificateDer<'_>,
+    authorities: &[CertificateDer<'static>],
+    now: UnixTime,
+    purpose: Purpose,
+) -> Option<Result<(), CertificateError>> {
+    let trusted = authorities.iter().any(|authority| authority == shown);
+    let (_, parsed) = X509Certificate::from_der(shown).ok()?;
+    let of_old = purpose == Purpose::Client && parsed.version == X509Version::V1;
+    if !trusted && !of_old && !is_authority(&parsed) {
+        return None;
     }
+    if !trusted && !made_by_authority(&parsed, authorities, now) {
+        return Some(Err(CertificateError::UnknownIssuer));
+    }
+    if let Err(error) = in_time(&parsed, now) {
+        return Some(Err(error));
+    }
+    let serves = match parsed.extended_key_usage() {
+        Ok(None) => true,
+        Ok(Some(usage)) => {
+            usage.value.any
+                || match purpose {
+                    Purpose::Server => usage.value.server_auth,
+                    Purpose::Client => usage.value.client_auth,
+                }
+        }
+        Err(_) => return Some(Err(CertificateError::BadEncoding)),
+    };
+    Some(if serves { Ok(()) } else { Err(CertificateError::InvalidPurpose) })
+}
+
+fn made_by_authority(
+    certificate: &X509Certificate<'_>,
+    authorities: &[CertificateDer<'static>],
+    now: UnixTime,
+) -> bool {
+    authorities.iter().any(|authority| {
+        let Ok((_, authority)) = X509Certificate::from_der(authority) else { return false };
+        authority.subject() == certificate.issuer()
+            && is_authority(&authority)
+            && in_time(&authority, now).is_ok()
+            && certificate.verify_signature(Some(authority.public_key())).is_ok()
+    })
 }
 
 impl Judge for Anchored {
@@ -79,7 +101,7 @@ impl Judge for Anchored {
         let known = provider.signature_verification_algorithms.all;
         let judged = verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, known);
         if let Err(error) = judged {
-            match self.judge_authority(server, now) {
+            match judge_made(server, &self.authorities, now, Purpose::Server) {
                 Some(judged) => judged?,
                 None => return Err(error),
             }
