@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::aggregate::{Known, Served as Remote};
-use crate::handlers::json_response;
+use crate::handlers::json_text;
 use crate::negotiate::{self, Format};
 use crate::registry::{Registry, ResourceSpec, Spec, Storage, Subresource, subresources};
 use crate::render;
@@ -98,7 +98,7 @@ pub fn respond(
     let &Asked { path, query, headers, .. } = asked;
     if matches!(path, "/" | "/index.html") {
         // This is always JSON, and for people.
-        return Ok(json_response(StatusCode::OK, format!("{:#}", served.paths(health))));
+        return Ok(json_text(StatusCode::OK, format!("{:#}", served.paths(health))));
     }
     let root = path.strip_suffix('/').unwrap_or(path);
     if matches!(root, "/api" | "/apis")
@@ -120,7 +120,7 @@ pub fn respond(
         route(asked, available)?;
     }
     if root == "/version" {
-        return Ok(json_response(StatusCode::OK, format!("{document:#}")));
+        return Ok(json_text(StatusCode::OK, format!("{document:#}")));
     }
     let format = negotiate::document(headers, query, None);
     let format =

@@ -185,8 +185,15 @@ fn success(code: u16) -> Response<Body> {
     response
 }
 
-/// A JSON answer.
+/// An answer that compact JSON is. It is a line, as upstream's encoder ends each value with a line break.
 pub fn json_response(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
+    let mut response = json_text(status, "");
+    *response.body_mut() = crate::render::line(bytes.into());
+    response
+}
+
+/// A JSON answer of the very bytes.
+pub fn json_text(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(full(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

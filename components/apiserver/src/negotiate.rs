@@ -134,7 +134,7 @@ fn choose(accept: &str, can: Can, include: &str) -> Result<Format, Status> {
     for clause in clauses(accept) {
         for encoding in offered {
             if clause.takes(encoding.media())
-                && let Some(mut format) = format(&clause, *encoding, watching)
+                && let Some(mut format) = format(&clause, *encoding)
                 && (can.tables || !matches!(format.form, Form::Table(_)))
                 && (can.messages || format.form != Form::Whole || *encoding != Encoding::Protobuf)
             {
@@ -150,14 +150,19 @@ fn choose(accept: &str, can: Can, include: &str) -> Result<Format, Status> {
             }
         }
     }
-    Err(Status::not_acceptable(if watching && can.messages { WATCHES } else { &[JSON, YAML, PROTOBUF] }))
+    // Upstream asks first whether there is any encoding of what is wanted, and only then for one that can be a stream.
+    let encodes = |clause: &Clause<'_>| {
+        Encoding::ALL.iter().any(|own| clause.takes(own.media()) && format(clause, *own).is_some())
+    };
+    let streams = watching && can.messages && clauses(accept).iter().any(encodes);
+    Err(Status::not_acceptable(if streams { WATCHES } else { &[JSON, YAML, PROTOBUF] }))
 }
 
 /// What watches may be, as errors list it.
 const WATCHES: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
 /// The format that a clause's parameters ask for; `None` where they cannot be had in this encoding.
-fn format(clause: &Clause<'_>, encoding: Encoding, watching: bool) -> Option<Format> {
+fn format(clause: &Clause<'_>, encoding: Encoding) -> Option<Format> {
     if !matches!(clause.parameter("stream"), "" | "watch") || !matches!(clause.parameter("sv"), "" | "v1") {
         return None;
     }
@@ -169,7 +174,7 @@ fn format(clause: &Clause<'_>, encoding: Encoding, watching: bool) -> Option<For
                 // A table has no protobuf message.
                 "Table" if encoding != Encoding::Protobuf => Form::Table(Include::Metadata),
                 "PartialObjectMetadata" => Form::Partial,
-                "PartialObjectMetadataList" if !watching => Form::PartialList,
+                "PartialObjectMetadataList" => Form::PartialList,
                 _ => return None,
             };
             let beta = version == "v1beta1";
@@ -248,6 +253,17 @@ mod tests {
                 "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
             )
         );
+        // What has no encoding at all is told of those of an object, and what only cannot be a stream of those that can.
+        for (accept, streams) in [
+            ("application/yaml", true),
+            ("application/json;as=Foo;g=meta.k8s.io;v=v1", false),
+            ("application/json;stream=x", false),
+        ] {
+            let error = choose(accept, Can { watching: true, tables: true, messages: true }, "").unwrap_err();
+            assert_eq!((error.code, error.message.contains("stream=watch")), (406, streams), "{accept}");
+        }
+        let metadata = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        assert_eq!(chosen(metadata, true), Some((Encoding::Json, Form::PartialList)), "it ends at its first event");
         let can = Can { watching: false, tables: true, messages: true };
         assert_eq!(choose(tables, can, "Some").unwrap_err().code, 400);
         assert_eq!(choose(tables, can, "None").unwrap().form, Form::Table(Include::Nothing));

@@ -23,7 +23,7 @@ use crate::registry::{ResourceSpec, Spec};
 
 pub use events::Events;
 pub use item::Item;
-use pieces::Pieces;
+use pieces::{Ended, Pieces};
 
 /// Answers shorter than this are not worth the compression.
 const COMPRESSED_FROM: usize = 128 * 1024;
@@ -83,6 +83,17 @@ pub fn document(format: Format, document: &Value) -> Result<Response<Body>, Stat
     Ok(answer(format, StatusCode::OK, encoded(format, document)?))
 }
 
+/// A body of bytes and a line break. Bytes that nobody shares get it in place; behind those of the cache it comes on its own.
+pub fn line(bytes: Bytes) -> Body {
+    match bytes.try_into_mut() {
+        Ok(mut own) => {
+            own.extend_from_slice(b"\n");
+            full(own.freeze())
+        }
+        Err(shared) => Ended::of(shared).boxed_unsync(),
+    }
+}
+
 /// An answer of bytes that are in the client's format.
 pub fn answer(format: Format, status: StatusCode, bytes: Bytes) -> Response<Body> {
     let compressed = format.gzip && bytes.len() > COMPRESSED_FROM;
@@ -124,13 +135,14 @@ fn shaped(spec: &ResourceSpec, format: Format, object: Value) -> Result<Value, S
             }))
         }
         Form::Partial => Ok(partial(format, object)),
-        Form::PartialList => {
-            let what = go_name(spec, spec.kind());
-            Err(not_acceptable(&format!(
-                "you requested PartialObjectMetadataList, but the requested object is not a list ({what})"
-            )))
-        }
+        Form::PartialList => Err(no_list(spec)),
     }
+}
+
+/// What is told of one object that is to be a list of metadata.
+fn no_list(spec: &ResourceSpec) -> Status {
+    let what = go_name(spec, spec.kind());
+    not_acceptable(&format!("you requested PartialObjectMetadataList, but the requested object is not a list ({what})"))
 }
 
 /// Where a table's columns come from.
@@ -193,8 +205,11 @@ fn beta(format: Format, mut row: Value) -> Value {
 }
 
 fn encoded(format: Format, value: &Value) -> Result<Bytes, Status> {
+    // JSON for people does not end with a line break, as upstream's does not; any other does.
     let mut bytes = match format.encoding {
-        Encoding::Json if format.pretty => serde_json::to_vec_pretty(value).map_err(Status::internal)?,
+        Encoding::Json if format.pretty => {
+            return Ok(serde_json::to_vec_pretty(value).map_err(Status::internal)?.into());
+        }
         Encoding::Json => serde_json::to_vec(value).map_err(Status::internal)?,
         Encoding::Yaml => return Ok(serde_yaml::to_string(value).map_err(Status::internal)?.into()),
         Encoding::Protobuf => return protobuf(value).map(Bytes::from),
@@ -463,8 +478,23 @@ mod tests {
         let decoded =
             protobuf::decode(&body(finish(&pods(), format, plain(&pod)).await.unwrap()).await, ("", "")).unwrap();
         assert_eq!(decoded["metadata"]["name"], "a");
+        let format = Format { pretty: true, ..Format::default() };
+        assert!(body(finish(&pods(), format, plain(&pod)).await.unwrap()).await.ends_with(b"\n}"));
+        let format = Format { encoding: Encoding::Protobuf, ..Format::default() };
         let custom = json!({"kind": "Foo", "apiVersion": "example.com/v1"});
         assert_eq!(finish(&pods(), format, plain(&custom)).await.unwrap_err().code, 406);
+    }
+
+    #[tokio::test]
+    async fn a_line_is_the_bytes_and_a_break_whoever_has_them() {
+        use http_body::Body as _;
+
+        let shared = Bytes::from(b"{}".to_vec());
+        for bytes in [Bytes::from(b"{}".to_vec()), shared.clone(), Bytes::from_static(b"{}"), shared] {
+            let body = line(bytes);
+            assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(3), false));
+            assert_eq!(body.collect().await.unwrap().to_bytes(), "{}\n");
+        }
     }
 
     #[tokio::test]

@@ -157,6 +157,18 @@ impl ResourceRequest {
     }
 }
 
+/// What upstream tells of the paths of old that watch or proxy and do not say what, where it reads a path before anything else;
+/// `target` is the path with its query.
+pub fn unreadable(path: &str, target: &str) -> Option<String> {
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let rest = match segments.as_slice() {
+        ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => rest,
+        _ => return None,
+    };
+    matches!(rest, ["watch" | "proxy"])
+        .then(|| format!("failed to create RequestInfo: unable to determine kind and namespace from url, {target}"))
+}
+
 /// Reads a path below `/api` or `/apis`. `Ok(None)` is a path that may be discovery's.
 pub fn parse(
     registry: &Registry,
@@ -348,6 +360,25 @@ mod tests {
             (Method::HEAD, "/api/v1/nodes/a", Status::method_not_allowed()),
         ] {
             assert_eq!(refused(method, path), status, "{path}");
+        }
+    }
+
+    #[test]
+    fn watches_of_old_say_what_they_watch() {
+        let why = "failed to create RequestInfo: unable to determine kind and namespace from url, /t?a=b";
+        for (path, told) in [
+            ("/api/v1/watch", true),
+            ("/api/v1/watch/", true),
+            ("/api/v1/proxy", true),
+            ("/apis/apps/v1/watch", true),
+            ("/apis/any.example/v1/watch", true),
+            ("/api/watch", false),
+            ("/apis/apps/watch", false),
+            ("/api/v1/watch/pods", false),
+            ("/watch", false),
+            ("/", false),
+        ] {
+            assert_eq!(unreadable(path, "/t?a=b").as_deref(), told.then_some(why), "{path}");
         }
     }
 

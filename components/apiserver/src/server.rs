@@ -292,6 +292,9 @@ impl Service<Request<Incoming>> for Front {
             let origin = front.cors.allowed(request.headers());
             let preflight = origin.is_some() && cors::is_preflight(request.method());
             let id = audit_id(request.headers());
+            if let Some(refused) = unreadable(request.uri(), &id) {
+                return Ok(refused);
+            }
             let noting = front.audit.as_ref().filter(|_| !preflight);
             let mut trail = noting.map(|audit| Trail::new(audit, &id, &request));
             let asked = Asked::of(&request);
@@ -391,6 +394,23 @@ fn named_users(options: &Options) -> AuthenticationOptions {
         authentication.anonymous_auth = Some(false);
     }
     authentication
+}
+
+/// What is answered to a path that cannot be read at all, before anybody is asked who it is.
+fn unreadable(uri: &http::Uri, id: &str) -> Option<Response<Body>> {
+    let target = target_of(uri);
+    let why = request::unreadable(uri.path(), target)?;
+    let said = crate::authz::harmless(&format!("Internal Server Error: {target:?}: {why}"));
+    let mut answer = Refusal::Said(Status::failed(said)).response();
+    if let Ok(value) = HeaderValue::try_from(id) {
+        answer.headers_mut().insert("audit-id", value);
+    }
+    Some(answer)
+}
+
+/// A path with its query.
+fn target_of(uri: &http::Uri) -> &str {
+    uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str())
 }
 
 impl Front {
@@ -521,8 +541,7 @@ impl Front {
         checked.map_err(|status| match status.code {
             403 => Refusal::Denied(status),
             _ => {
-                let target = uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str());
-                let target = crate::authz::harmless(target);
+                let target = crate::authz::harmless(target_of(uri));
                 Refusal::Said(Status::failed(format!("Internal Server Error: {target:?}: {}", status.message)))
             }
         })

@@ -40,13 +40,16 @@ impl Api {
         let began = Instant::now();
         paging::check(request)?;
         let selected = filter(request)?;
-        let timeout = request.integer("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
+        let timeout = request.integer("timeoutSeconds")?.unwrap_or(0);
+        let mut encoder = Events::new(request.spec.clone(), request.format);
+        // What is over before it began is an answer without events.
+        let Ok(timeout) = u64::try_from(timeout) else { return Ok(render::stream(&encoder, full(""))) };
         // One without a timeout of its own ends some time, so that clients spread over servers again, and not all at once.
         let lasts = || match self.options.min_request_timeout {
             0 => Duration::from_secs(u32::MAX.into()),
             least => Duration::from_secs(least.into()).mul_f64(rand::random_range(1.0..2.0)),
         };
-        let timeout = timeout.filter(|seconds| *seconds > 0).map_or_else(lasts, Duration::from_secs);
+        let timeout = if timeout == 0 { lasts() } else { Duration::from_secs(timeout) };
         let revision = match request.parameter("resourceVersion") {
             "" => 0,
             text => paging::version(text)?,
@@ -55,7 +58,6 @@ impl Api {
         let says_initial = request.query.contains_key("sendInitialEvents");
         let wants_initial = request.flag("sendInitialEvents");
         let mut head: Vec<Event> = Vec::new();
-        let mut encoder = Events::new(request.spec.clone(), request.format);
         let watched = self.cache.watched(&request.spec);
         let (receiver, newest);
         let (converts, selecting) = (convert::asks(&request.spec), selects(request));
@@ -124,7 +126,7 @@ impl Api {
             ("", _) => Scope::Namespace,
             _ => Scope::Resource,
         };
-        let frames = bounded.filter_map(move |event| {
+        let frames = bounded.map(move |event| {
             let encoded = match event {
                 Event::Object(kind, object) => encoder.encode(kind, &object).inspect(|bytes| watched.sent(bytes.len())),
                 Event::Initial(bookmark) => encoder.encode(BOOKMARK, &bookmark).inspect(|bytes| {
@@ -133,11 +135,16 @@ impl Api {
                 }),
                 Event::Frame(frame) => Ok(frame),
             };
-            if let Err(error) = &encoded {
-                tracing::warn!(%error, "an event could not be encoded; its watcher does not see it");
-            }
-            std::future::ready(encoded.ok().map(|bytes| Ok::<_, Infallible>(Frame::data(bytes))))
+            encoded.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)))
         });
+        // Who cannot be shown an event is shown none after it, as upstream has it.
+        let frames = frames.take_while(|encoded| {
+            if let Err(error) = encoded {
+                tracing::warn!(%error, "an event could not be encoded; its watch ends");
+            }
+            std::future::ready(encoded.is_ok())
+        });
+        let frames = frames.filter_map(|encoded| std::future::ready(encoded.ok()));
         let body = BodyExt::map_err(StreamBody::new(frames), |never| match never {}).boxed_unsync();
         Ok(render::stream(&answer, body))
     }

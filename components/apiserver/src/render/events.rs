@@ -52,15 +52,15 @@ impl Events {
             _ => {}
         }
         let object: Value = serde_json::from_slice(item.json()).map_err(Status::internal)?;
-        let object = if kind == "ERROR" { object } else { self.shaped(object) };
+        let object = if kind == "ERROR" { object } else { self.shaped(object)? };
         match self.format.encoding {
             Encoding::Protobuf => framed(&protobuf::watch_event(kind, &super::protobuf(&object)?)),
             _ => Ok(line(kind, object.to_string().as_bytes())),
         }
     }
 
-    fn shaped(&mut self, object: Value) -> Value {
-        match self.format.form {
+    fn shaped(&mut self, object: Value) -> Result<Value, Status> {
+        Ok(match self.format.form {
             Form::Table(include) => {
                 let columns = Columns::of(&self.spec);
                 let head = if self.headed { Value::Null } else { columns.definitions() };
@@ -73,8 +73,9 @@ impl Events {
                 })
             }
             Form::Partial => partial(self.format, object),
-            Form::Whole | Form::PartialList => object,
-        }
+            Form::PartialList => return Err(super::no_list(&self.spec)),
+            Form::Whole => object,
+        })
     }
 }
 
@@ -120,6 +121,16 @@ mod tests {
         assert_eq!(first["object"]["columnDefinitions"][0]["name"], "Name");
         assert_eq!((&second["type"], &second["object"]["columnDefinitions"]), (&json!("MODIFIED"), &Value::Null));
         assert_eq!(second["object"]["rows"][0]["cells"][0], "a");
+    }
+
+    #[test]
+    fn an_object_is_no_list_of_metadata() {
+        let mut events = Events::new(pods(), Format { form: Form::PartialList, ..Format::default() });
+        let error = events.encode("ADDED", &pod()).unwrap_err();
+        let what = "you requested PartialObjectMetadataList, but the requested object is not a list (*core.Pod)";
+        assert_eq!((error.code, error.message.as_str()), (406, what));
+        let gone = Item::Made(Status::expired("old").to_value().to_string().into());
+        assert!(events.encode("ERROR", &gone).is_ok());
     }
 
     #[test]

@@ -91,6 +91,33 @@ impl Pieces {
     }
 }
 
+/// Bytes that others have too, and a line break behind them, so that they need not be copied.
+#[derive(Debug)]
+pub(super) struct Ended(VecDeque<Bytes>);
+
+impl Ended {
+    pub fn of(bytes: Bytes) -> Self {
+        Self([bytes, Bytes::from_static(b"\n")].into())
+    }
+}
+
+impl Body for Ended {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(Bytes::len).sum::<usize>().try_into().unwrap_or(u64::MAX))
+    }
+}
+
 impl Body for Pieces {
     type Data = Bytes;
     type Error = BoxError;

@@ -8,7 +8,7 @@ use kinit_serving::metrics::Metrics;
 
 use super::Front;
 use crate::discovery::{self, Asked};
-use crate::handlers::json_response;
+use crate::handlers::json_text;
 use crate::{negotiate, openapi};
 
 /// The media type of a set of keys.
@@ -65,7 +65,7 @@ fn issuer(
         return Err(Status::no_such_resource());
     }
     discovery::route(asked, &[media])?;
-    let mut answer = json_response(StatusCode::OK, document.to_string());
+    let mut answer = json_text(StatusCode::OK, document.to_string());
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
     Ok(answer)
