@@ -323,6 +323,12 @@ impl List {
     fn json(mut self, format: Format) -> Result<Pieces, Status> {
         if matches!(format.form, Form::Table(_)) {
             self.put_in_order();
+            // A list of custom resources says that nothing follows; a table of them does not.
+            if self.metadata["continue"] == ""
+                && let Some(metadata) = self.metadata.as_object_mut()
+            {
+                metadata.remove("continue");
+            }
         }
         let metadata = &self.metadata;
         let meta = format.meta_version();

@@ -58,7 +58,12 @@ pub fn go_syntax(json: &[u8], error: &serde_json::Error) -> String {
         '\u{c}' => r"\f".to_owned(),
         '\t' | '\n' | '\r' => letter.escape_default().to_string(),
         letter if letter.is_ascii_control() => format!("\\x{:02x}", u32::from(letter)),
-        letter => letter.escape_default().to_string(),
+        letter if letter.is_ascii() => letter.escape_default().to_string(),
+        // A byte that is no ASCII is shown as the letter of its number, where there is anything to show.
+        letter if letter.is_control() || matches!(letter, '\u{a0}' | '\u{ad}') => {
+            format!("\\u{:04x}", u32::from(letter))
+        }
+        letter => letter.to_string(),
     };
     let said = error.to_string();
     let rows = [
@@ -302,6 +307,11 @@ mod tests {
         for (text, wanted) in cases {
             let error = parse(text.as_bytes()).unwrap_err();
             assert_eq!(go_syntax(text.as_bytes(), &error), wanted, "{text}");
+        }
+        for (byte, shown) in [(0xc7, "Ç"), (0x80, "\\u0080"), (0xad, "\\u00ad")] {
+            let error = parse(&[byte]).unwrap_err();
+            let wanted = format!("invalid character '{shown}' looking for beginning of value");
+            assert_eq!(go_syntax(&[byte], &error), wanted, "{byte:x}");
         }
         let cases = [
             ("{", "yaml: line 1: did not find expected node content"),

@@ -239,6 +239,13 @@ pub fn delete_options(request: &ResourceRequest, payload: &Payload) -> Result<De
     if let Some(value) = request.query.get("propagationPolicy").filter(|value| !value.is_empty()) {
         body["propagationPolicy"] = json!(value);
     }
+    // A query may say which state of an object is meant, as a body's preconditions do.
+    for precondition in ["uid", "resourceVersion"] {
+        let value = request.parameter(precondition);
+        if !value.is_empty() {
+            body["preconditions"][precondition] = value.into();
+        }
+    }
     if request.query.contains_key("orphanDependents") {
         body["orphanDependents"] = request.flag("orphanDependents").into();
     }
@@ -307,6 +314,22 @@ pub fn media(payload: &Payload) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_has_the_options_that_a_body_would() {
+        let read = |query: &str| {
+            let path = "/api/v1/namespaces/x/configmaps/a";
+            let request =
+                crate::request::parse(&Default::default(), &http::Method::DELETE, path, Some(query)).unwrap().unwrap();
+            let payload = Payload { content_type: String::new(), bytes: Default::default() };
+            let options = delete_options(&request, &payload).unwrap();
+            (options.uid, options.resource_version, options.grace_period_seconds)
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(read(""), (None, None, None));
+        assert_eq!(read("uid=&resourceVersion="), (None, None, None));
+        assert_eq!(read("uid=u&resourceVersion=0&gracePeriodSeconds=5"), (text("u"), text("0"), Some(5)));
+    }
 
     #[test]
     fn options_of_other_types_are_refused_and_delete_nothing() {

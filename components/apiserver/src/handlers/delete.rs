@@ -10,14 +10,13 @@ use serde_json::json;
 
 use super::read::{Attempt, Base};
 use super::write::ATTEMPTS;
-use super::{Api, Payload, body, filter, json_response, now, object_response, paging, within};
+use super::{Api, Payload, body, json_response, list, now, object_response, paging};
 use crate::admission::{Attributes, Operation};
 use crate::audit::Said;
-use crate::render::{Item, List};
 use crate::request::ResourceRequest;
+use crate::services;
 use crate::storage::WriteError;
 use crate::strategy::{self, Deletion};
-use crate::{convert, services, view};
 
 impl Api {
     pub(super) async fn delete(&self, request: &ResourceRequest, payload: &Payload) -> Result<Response<Body>, Status> {
@@ -121,15 +120,10 @@ impl Api {
     ) -> Result<Response<Body>, Status> {
         paging::check(request)?;
         let options = body::delete_options(request, payload)?;
-        let selected = filter(request)?;
         warn_of_pods(request, &options);
-        let (objects, revision) = self.cache.list_consistent(request.index).await?;
-        let converts = convert::asks(&request.spec);
-        let entries = objects.values().filter(|entry| (converts && within(request, entry)) || selected(entry));
-        let entries = self.converter.entries(&request.spec, entries.cloned().collect()).await?;
-        let mut items = Vec::new();
-        for entry in entries.iter().filter(|entry| selected(entry)) {
-            items.push(if converts { Item::Made(entry.json.clone()) } else { view::item(&request.spec, entry) });
+        // What is to be deleted is listed as a list is asked for: a page of it, or what was there at a revision.
+        let (entries, metadata) = self.listed(request).await?;
+        for entry in &entries {
             let mut one = request.clone();
             entry.namespace().clone_into(&mut one.namespace);
             match self.delete_one(&one, entry.name(), &options).await {
@@ -140,11 +134,7 @@ impl Api {
             }
         }
         // What was there is told, as a list of it is.
-        let mut metadata = json!({"resourceVersion": revision.to_string()});
-        if request.spec.custom.is_some() {
-            metadata["continue"] = "".into();
-        }
-        List { spec: request.spec.clone(), metadata, items }.respond(request.format)
+        list::listed(request, &entries, metadata).respond(request.format)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Response;
 use kinit_api::status::Status;
 use kinit_serving::Body;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::paging::{At, Page, Token};
 use super::{Api, Filter, filter, selects, within};
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 1024;
 /// A page: its objects, the key of the last one, and how many there are after it.
 #[derive(Default)]
 struct Items {
-    items: Vec<Item>,
+    entries: Vec<Arc<Entry>>,
     last: String,
     rest: Option<usize>,
     /// How many objects were looked at.
@@ -41,7 +41,7 @@ fn plain<'a>(
     let (mut found, fetched) = (Items::default(), Cell::new(0));
     let mut wanted = from.inspect(|_| fetched.set(fetched.get() + 1)).filter(|(_, entry)| selected(entry));
     for (key, entry) in wanted.by_ref().take(limit) {
-        found.items.push(view::item(&request.spec, entry));
+        found.entries.push(entry.clone());
         key.as_ref().clone_into(&mut found.last);
     }
     if wanted.next().is_some() {
@@ -51,8 +51,31 @@ fn plain<'a>(
     found
 }
 
+/// The list that objects are in the version that was asked for.
+pub(super) fn listed(request: &ResourceRequest, entries: &[Arc<Entry>], metadata: Value) -> List {
+    let converts = convert::asks(&request.spec);
+    let item = |entry: &Arc<Entry>| match converts {
+        true => Item::Made(entry.json.clone()),
+        false => view::item(&request.spec, entry),
+    };
+    List { spec: request.spec.clone(), metadata, items: entries.iter().map(item).collect() }
+}
+
 impl Api {
     pub(super) async fn list(&self, request: &ResourceRequest) -> Result<Response<Body>, Status> {
+        let (entries, metadata) = self.listed(request).await?;
+        let format = request.format;
+        let list = listed(request, &entries, metadata);
+        let size: usize = list.items.iter().map(|item| item.json().len()).sum();
+        if size < LONG {
+            return list.respond(format);
+        }
+        // The threads that serve everyone else are not held up by one long answer.
+        tokio::task::spawn_blocking(move || list.respond(format)).await.map_err(Status::internal)?
+    }
+
+    /// The objects of the state and the page that a request asks for, and the metadata of the list that they are.
+    pub(super) async fn listed(&self, request: &ResourceRequest) -> Result<(Vec<Arc<Entry>>, Value), Status> {
         let selected = filter(request)?;
         let Page { at, after, limit } = Page::of(request)?;
         let (objects, revision) = self.objects(request, at).await.map_err(|error| match &after {
@@ -61,12 +84,12 @@ impl Api {
             _ => error,
         })?;
         let from = objects.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| ***key > **after));
-        let Items { items, last, rest, fetched } = if convert::asks(&request.spec) {
+        let Items { entries, last, rest, fetched } = if convert::asks(&request.spec) {
             self.converted(request, from, limit, &selected).await?
         } else {
             plain(request, from, limit, &selected)
         };
-        self.cache.listed(request.index, fetched, items.len());
+        self.cache.listed(request.index, fetched, entries.len());
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         // A list of custom resources says that nothing follows.
         if request.spec.custom.is_some() {
@@ -79,14 +102,7 @@ impl Api {
                 metadata["remainingItemCount"] = rest.into();
             }
         }
-        let format = request.format;
-        let size: usize = items.iter().map(|item| item.json().len()).sum();
-        let list = List { spec: request.spec.clone(), metadata, items };
-        if size < LONG {
-            return list.respond(format);
-        }
-        // The threads that serve everyone else are not held up by one long answer.
-        tokio::task::spawn_blocking(move || list.respond(format)).await.map_err(Status::internal)?
+        Ok((entries, metadata))
     }
 
     /// What is selected of a resource whose objects a webhook converts. Selectors look at what it makes of them, so it is
@@ -109,11 +125,11 @@ impl Api {
             found.fetched += keys.len();
             let shown = self.converter.entries(&request.spec, entries).await?;
             for (at, entry) in shown.iter().enumerate().filter(|(_, entry)| selected(entry)) {
-                if found.items.len() == limit {
+                if found.entries.len() == limit {
                     found.rest = Some(keys.len() - at + from.count());
                     return Ok(found);
                 }
-                found.items.push(Item::Made(entry.json.clone()));
+                found.entries.push(entry.clone());
                 keys[at].as_ref().clone_into(&mut found.last);
             }
         }

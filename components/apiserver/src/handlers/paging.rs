@@ -50,8 +50,8 @@ impl Page {
             return Ok(Self { at, after: Some(after), limit });
         }
         let revision = || {
-            let revision = version.parse().ok().filter(|revision: &i64| *revision >= 0);
-            revision.ok_or_else(|| Status::bad_request(format!("invalid resource version: {}", no_version(version))))
+            let told = || Status::bad_request(format!("invalid resource version: {}", no_version(version)));
+            revision(version).ok_or_else(told)
         };
         let (at, limit) = match (version, rule) {
             ("", _) => (At::Newest, limit),
@@ -74,7 +74,7 @@ pub fn check(request: &ResourceRequest) -> Result<(), Status> {
     const MATCH: &str = "resourceVersionMatch";
     let (version, rule) = (request.parameter("resourceVersion"), request.parameter(MATCH));
     let continues = !request.parameter("continue").is_empty();
-    let initial = request.query.contains_key("sendInitialEvents");
+    let mut initial = request.query.contains_key("sendInitialEvents");
     let mut errors = Vec::new();
     let forbidden = |field: &str, why: &str| ("FieldValueForbidden", field.to_owned(), format!("Forbidden: {why}"));
     let unsupported = |known: &str| {
@@ -83,6 +83,11 @@ pub fn check(request: &ResourceRequest) -> Result<(), Status> {
     };
     let with_continue = forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided");
     if request.verb == Verb::Watch {
+        // A watch that begins anywhere is one that asks for all that is there.
+        let mut rule = rule;
+        if !initial && rule.is_empty() && matches!(version, "" | "0") {
+            (initial, rule) = (true, "NotOlderThan");
+        }
         if initial && rule != "NotOlderThan" {
             errors.push(forbidden(MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
         }
@@ -119,12 +124,21 @@ pub fn check(request: &ResourceRequest) -> Result<(), Status> {
 
 /// The revision that a parameter names, which is none of upstream's own errors where it is no number.
 pub fn version(text: &str) -> Result<i64, Status> {
-    text.parse().ok().filter(|revision: &i64| *revision >= 0).ok_or_else(|| Status::failure(no_version(text)))
+    revision(text).ok_or_else(|| Status::failure(no_version(text)))
+}
+
+/// The revision that a text names. There may be greater ones than ours ever are, which are as far off as the greatest.
+fn revision(text: &str) -> Option<i64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let revision: u64 = text.parse().ok().filter(|_| plain)?;
+    Some(i64::try_from(revision).unwrap_or(i64::MAX))
 }
 
 /// What is wrong with a text that is no resource version.
 fn no_version(text: &str) -> String {
-    format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")
+    let too_great = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if too_great { "value out of range" } else { "invalid syntax" };
+    format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}")
 }
 
 /// Where a list goes on.
@@ -153,10 +167,14 @@ impl Token {
     fn decode(text: &str, namespace: &str) -> Result<Self, String> {
         use base64::Engine;
         let invalid = |why: &str| format!("continue key is not valid: {why}");
-        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).map_err(|error| {
+        // Bits of the last letter that are of no byte are not looked at, as Go's decoder does not.
+        let lenient = base64::engine::general_purpose::NO_PAD.with_decode_allow_trailing_bits(true);
+        let lenient = base64::engine::GeneralPurpose::new(&base64::alphabet::URL_SAFE, lenient);
+        let bytes = lenient.decode(text).map_err(|error| {
             let at = match error {
                 base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-                _ => text.len(),
+                // What is too short for a byte is told where it begins.
+                _ => text.len() - text.len() % 4,
             };
             invalid(&format!("illegal base64 data at input byte {at}"))
         })?;
@@ -214,6 +232,8 @@ mod tests {
         assert_eq!(page(""), whole(At::Newest));
         assert_eq!(page("resourceVersion=0&limit=5"), whole(At::Any));
         assert_eq!(page("resourceVersion=7"), whole(At::NotOlder(7)));
+        assert_eq!(page("resourceVersion=9223372036854775808"), whole(At::NotOlder(i64::MAX)));
+        assert!(page("watch=1&resourceVersion=7&continue=x").is_err_and(|error| error.code == 400), "not for its rule");
         assert_eq!(page("resourceVersion=7&resourceVersionMatch=Exact"), whole(At::Exactly(7)));
         let first = Page { at: At::Exactly(7), after: None, limit: 5 };
         assert_eq!(page("resourceVersion=7&limit=5"), Ok(first));
@@ -222,6 +242,19 @@ mod tests {
         assert_eq!(page(&format!("limit=5&continue={token}")), Ok(next));
         let token = Token { revision: Token::NEWEST, after: "n/a".into() }.encode("");
         assert_eq!(page(&format!("continue={token}")).unwrap().at, At::Newest);
+    }
+
+    #[test]
+    fn tokens_that_cannot_be_read_are_told_as_go_does() {
+        for (token, told) in [
+            ("x", "illegal base64 data at input byte 0"),
+            ("abcde", "illegal base64 data at input byte 4"),
+            ("ab!d", "illegal base64 data at input byte 2"),
+            ("x1", "invalid character 'Ç' looking for beginning of value"),
+        ] {
+            let found = Token::decode(token, "").unwrap_err();
+            assert_eq!(found, format!("continue key is not valid: {told}"), "{token}");
+        }
     }
 
     #[test]
@@ -236,6 +269,9 @@ mod tests {
             (format!("resourceVersion=1&continue={token}"), 400),
             ("continue=x".to_owned(), 400),
             ("resourceVersion=x".to_owned(), 400),
+            ("resourceVersion=18446744073709551616".to_owned(), 400),
+            ("watch=1&continue=x".to_owned(), 422),
+            ("watch=1&resourceVersion=0&continue=x".to_owned(), 422),
             ("limit=x".to_owned(), 400),
         ] {
             assert_eq!(page(&query).map_err(|error| error.code), Err(code), "{query}");
