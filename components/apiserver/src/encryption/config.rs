@@ -187,15 +187,17 @@ fn check_resources(entry: &Entry, path: &str, wrong: &mut Vec<String>) {
     let parsed: Vec<GroupResource> = entry.resources.iter().map(|text| GroupResource::parse(text)).collect();
     let pairs = || parsed.iter().enumerate().flat_map(|(at, a)| parsed.iter().skip(at + 1).map(move |b| (a, b)));
     if pairs().any(|(a, b)| a == b) {
-        wrong.push(format!("{path}: Invalid value: the same resource cannot be specified multiple times"));
+        let listed = serde_json::json!(entry.resources);
+        wrong.push(format!("{path}: Invalid value: {listed}: the same resource cannot be specified multiple times"));
     }
     let everything = |one: &GroupResource| one.group == "*" && one.resource == "*";
     let masks = |a: &GroupResource, b: &GroupResource| {
         everything(a) || everything(b) || a.group == b.group && (a.resource == "*" || b.resource == "*")
     };
     if pairs().any(|(a, b)| a != b && masks(a, b)) {
+        let listed = serde_json::json!(entry.resources);
         wrong.push(format!(
-            "{path}: Invalid value: using overlapping resources such as 'secrets' and '*.' in the same resource list is \
+            "{path}: Invalid value: {listed}: using overlapping resources such as 'secrets' and '*.' in the same resource list is \
              not allowed as they will be masked"
         ));
     }
@@ -289,7 +291,8 @@ fn read_keys(
             Ok(cipher) if sizes.contains(&size) => read.push((format!("{}:", key.name), cipher)),
             _ => wrong.push(format!(
                 "{path}.secret: Invalid value: \"REDACTED\": secret is not of the expected length, got {size}, expected \
-                 one of {sizes:?}"
+                 one of {}",
+                format!("{sizes:?}").replace(',', "")
             )),
         }
     }
@@ -325,12 +328,13 @@ fn read_service(
         let why = format!("duplicate KMS provider name {}, names must be unique", entry.name);
         wrong.push(format!("{path}.name: Invalid value: {:?}: {why}", entry.name));
     }
-    if entry.cache_size.is_some() {
-        wrong.push(format!("{path}.cachesize: Invalid value: cachesize is not supported in v2"));
+    if let Some(size) = entry.cache_size {
+        wrong.push(format!("{path}.cachesize: Invalid value: {size}: cachesize is not supported in v2"));
     }
     let timeout = entry.timeout.as_deref().unwrap_or("3s");
     let timeout = kinit_duration::parse(timeout).ok().filter(|timeout| !timeout.is_zero()).unwrap_or_else(|| {
-        wrong.push(format!("{path}.timeout: Invalid value: timeout should be a positive value"));
+        let given = entry.timeout.as_deref().unwrap_or_default();
+        wrong.push(format!("{path}.timeout: Invalid value: {given:?}: timeout should be a positive value"));
         Duration::ZERO
     });
     let socket = match entry.endpoint.split_once("://") {
@@ -392,14 +396,29 @@ mod tests {
             (file("[]", "[{identity: {}}]"), "resources[0].resources: Required value"),
             (file("['*']", "[{identity: {}}]"), "resources[0].resources[0]: Invalid value: \"*\": use '*.'"),
             (file("[Secrets]", "[{identity: {}}]"), "capital letters"),
-            (file("[secrets, '*.']", "[{identity: {}}]"), "overlapping resources"),
-            (file("[secrets, secrets]", "[{identity: {}}]"), "the same resource"),
+            (
+                file("[secrets, '*.']", "[{identity: {}}]"),
+                "Invalid value: [\"secrets\",\"*.\"]: using overlapping resources",
+            ),
+            (
+                file("[secrets, secrets]", "[{identity: {}}]"),
+                "Invalid value: [\"secrets\",\"secrets\"]: the same resource",
+            ),
             (file("['secrets.*']", "[{identity: {}}]"), "across groups"),
             (file("[events.events.k8s.io]", "[{identity: {}}]"), "Use 'events' instead"),
             (file("[secrets]", "[{}]"), "does not contain any"),
             (file("[secrets]", "[{identity: {}, kms: {}}]"), "more than one provider"),
             (file("[secrets]", &secretbox("YQ==")), "got 1, expected one of [32]"),
             (file("[secrets]", &secretbox("'?'")), "must be base64"),
+            (file("[secrets]", &secretbox("YQ==").replace("secretbox", "aescbc")), "got 1, expected one of [16 24 32]"),
+            (
+                file("[secrets]", &kms("apiVersion: v2, name: a, cachesize: 5, endpoint: 'unix:///x'")),
+                "kms.cachesize: Invalid value: 5: cachesize is not supported in v2",
+            ),
+            (
+                file("[secrets]", &kms("apiVersion: v2, name: a, timeout: 0s, endpoint: 'unix:///x'")),
+                "kms.timeout: Invalid value: \"0s\": timeout should be a positive value",
+            ),
             (file("[secrets]", "[{aesgcm: {keys: []}}]"), "aesgcm.keys: Required value"),
             (file("[secrets]", &kms("name: a, endpoint: 'unix:///x'")), "KMSv1 is deprecated"),
             (file("[secrets]", &kms("apiVersion: v2, name: a, endpoint: 'tcp://x'")), "unsupported scheme \"tcp\""),
