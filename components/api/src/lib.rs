@@ -31,3 +31,4 @@ pub mod strict;
 pub mod table;
 pub mod validate;
 pub mod warnings;
+pub mod yaml;

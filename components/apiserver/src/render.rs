@@ -14,7 +14,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use kinit_api::status::Status;
-use kinit_api::{protobuf, table};
+use kinit_api::{protobuf, table, yaml};
 use kinit_serving::{Body, full};
 use serde_json::{Value, json};
 
@@ -211,7 +211,7 @@ fn encoded(format: Format, value: &Value) -> Result<Bytes, Status> {
             return Ok(serde_json::to_vec_pretty(value).map_err(Status::internal)?.into());
         }
         Encoding::Json => serde_json::to_vec(value).map_err(Status::internal)?,
-        Encoding::Yaml => return Ok(serde_yaml::to_string(value).map_err(Status::internal)?.into()),
+        Encoding::Yaml => return Ok(yaml::to_string(value).into()),
         Encoding::Protobuf => return protobuf(value).map(Bytes::from),
     };
     bytes.push(b'\n');
