@@ -120,6 +120,11 @@ impl Decl {
         }
     }
 
+    /// The keys of a map, which upstream counts as having no size at all.
+    pub fn keys(&self) -> Option<Arc<Decl>> {
+        matches!(self.kind, Kind::Map(_)).then(|| Arc::new(Self::of(Kind::String)))
+    }
+
     pub fn field(&self, name: &str) -> Option<&Arc<Decl>> {
         match &self.kind {
             Kind::Object(object) => object.fields.get(name).map(|field| &field.decl),

@@ -255,7 +255,7 @@ impl Estimator<'_> {
         let range = self.place(&fold.range);
         let items = self.below(&range, |decl| decl.items().cloned());
         let entry = self.entry(&fold.range);
-        let at_keys = self.below(&range, |_| None);
+        let at_keys = self.below(&range, |decl| decl.keys());
         let keys = Local { name: fold.var.clone(), place: at_keys, size: entry.map(|(key, _)| key), entry: None };
         let values = Local { name: fold.var.clone(), place: items, size: entry.map(|(_, value)| value), entry: None };
         match &fold.var2 {

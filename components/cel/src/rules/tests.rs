@@ -146,7 +146,8 @@ fn what_lists_are_made_into_costs_what_upstream_estimates() {
     // Strings and lists without bounds, as a request can have them.
     let told = |rule: &str| {
         let strings = json!({"type": "array", "items": {"type": "string"}});
-        checked(&spec(json!({"l": strings, "u": {"type": "string"}}), json!([{"rule": rule}]))).len()
+        let map = json!({"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 100});
+        checked(&spec(json!({"l": strings, "u": {"type": "string"}, "m": map}), json!([{"rule": rule}]))).len()
     };
     for (rule, refused) in [
         ("self.l.distinct().size() == 1", true),
@@ -157,6 +158,10 @@ fn what_lists_are_made_into_costs_what_upstream_estimates() {
         ("self.l.slice(0, 1).all(x, x.contains('a'))", false),
         ("self.l.reverse().all(x, x.contains('a'))", false),
         ("type(self.u) == string", false),
+        // Keys count as having no size, values have that of the whole request.
+        ("self.m.all(k, k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z]$'))", false),
+        ("self.m.all(k, !k.find('^([^/]+)').endsWith('karpenter.sh'))", false),
+        ("self.m.all(k, self.m[k].matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z]$'))", true),
         ("format.labelValue().validate('a b').value()[0].contains('valid label')", false),
     ] {
         assert_eq!(told(rule) > 0, refused, "{rule}");
