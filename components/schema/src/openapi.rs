@@ -99,7 +99,8 @@ pub fn version() -> &'static str {
 
 /// The document in JSON. Version 3's are of one group and version, or of one path; version 2's is of all.
 pub fn json(content: &Content<'_>, dialect: Dialect) -> Vec<u8> {
-    let mut document = Json::new(dialect);
+    let of_custom = !content.resources.is_empty() && content.resources.iter().all(|it| it.custom.is_some());
+    let mut document = Json::new(dialect, of_custom && dialect == Dialect::V3);
     each(content, dialect, &mut document);
     document.end()
 }
@@ -117,7 +118,8 @@ pub fn each(content: &Content<'_>, dialect: Dialect, sink: &mut dyn Sink) {
             items.entry(path).or_insert(item);
         });
     }
-    let versions: BTreeSet<(&str, &str)> = resources.iter().map(|it| (it.group, it.version)).collect();
+    let built_in = resources.iter().filter(|it| it.custom.is_none());
+    let versions: BTreeSet<(&str, &str)> = built_in.map(|it| (it.group, it.version)).collect();
     let versions = versions.into_iter().map(|(group, version)| roots::of_version(group, version));
     for root in roots.iter().cloned().chain(versions) {
         items.insert(root.path(), root.item(dialect, &mut wanted));
@@ -132,7 +134,8 @@ pub fn each(content: &Content<'_>, dialect: Dialect, sink: &mut dyn Sink) {
         }
         sink.path(path, item);
     }
-    let of = resources.first().filter(|_| dialect == Dialect::V3).map(|it| (it.group, it.version));
+    let of =
+        resources.first().filter(|it| dialect == Dialect::V3 && it.custom.is_none()).map(|it| (it.group, it.version));
     let own = schemas::closure(&wanted, of, words, dialect);
     for (name, schema) in &own {
         sink.schema(name, &schema());
@@ -148,6 +151,8 @@ pub fn each(content: &Content<'_>, dialect: Dialect, sink: &mut dyn Sink) {
 /// A document as JSON text.
 struct Json {
     text: Vec<u8>,
+    /// Whether it is of custom resources alone, which upstream gives another title and no security.
+    of_custom: bool,
     dialect: Dialect,
     section: Section,
 }
@@ -169,15 +174,14 @@ pub fn security() -> Value {
 }
 
 impl Json {
-    fn new(dialect: Dialect) -> Self {
+    fn new(dialect: Dialect, of_custom: bool) -> Self {
         let (form, number) = match dialect {
             Dialect::V2 => ("swagger", "2.0"),
             Dialect::V3 => ("openapi", "3.0.0"),
         };
-        let version = version();
-        let start =
-            format!(r#"{{"{form}":"{number}","info":{{"title":"Kubernetes","version":"{version}"}},"paths":{{"#);
-        Self { text: start.into_bytes(), dialect, section: Section::Paths }
+        let (title, version) = if of_custom { ("Kubernetes CRD Swagger", "v0.1.0") } else { ("Kubernetes", version()) };
+        let start = format!(r#"{{"{form}":"{number}","info":{{"title":"{title}","version":"{version}"}},"paths":{{"#);
+        Self { text: start.into_bytes(), of_custom, dialect, section: Section::Paths }
     }
 
     /// Writes a member of a section, which is the one that is being written or one after it.
@@ -202,6 +206,7 @@ impl Json {
         let security = security();
         let end = match (self.dialect, self.section) {
             (Dialect::V2, _) => format!(r#"}},"securityDefinitions":{security},"security":[{{"BearerToken":[]}}]}}"#),
+            (Dialect::V3, Section::Schemas) if self.of_custom => "}}}".to_owned(),
             (Dialect::V3, Section::Paths) => format!(r#"}},"components":{{"securitySchemes":{security}}}}}"#),
             (Dialect::V3, _) => format!(r#"}},"securitySchemes":{security}}}}}"#),
         };

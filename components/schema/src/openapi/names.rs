@@ -22,7 +22,7 @@ pub fn base(group: &str, version: &str) -> String {
 
 fn words(group: &str) -> impl Iterator<Item = &str> {
     let group = if group.is_empty() { "core" } else { group };
-    group.strip_suffix(".k8s.io").unwrap_or(group).split('.')
+    group.strip_suffix(".k8s.io").unwrap_or(group).split(['.', '-'])
 }
 
 pub fn capitalized(word: &str) -> String {

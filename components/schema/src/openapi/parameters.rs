@@ -14,6 +14,7 @@ const PATH: &str = "path";
 fn options(verb: &str) -> (&'static [&'static str], &'static [&'static str]) {
     match verb {
         "list" => (&["ListOptions"], &[]),
+        "read" => (&["GetOptions"], &[]),
         "create" => (&["CreateOptions"], &[]),
         "update" => (&["UpdateOptions"], &[]),
         "patch" => (&["PatchOptions"], &[]),

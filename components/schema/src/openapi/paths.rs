@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{Dialect, Resource, Wanted, Words, names, parameters, schemas};
 
 pub const MEDIA_TYPES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// What custom resources may be in.
+const CUSTOM: &[&str] = &["application/json", "application/yaml"];
 /// What lists and watches may be answered in.
 const LISTS: &[&str] = &[
     "application/json",
@@ -118,7 +120,8 @@ pub fn of(
     wanted: &mut Wanted,
     found: &mut dyn FnMut(String, Value),
 ) {
-    if resource.verbs.contains(&"watch") {
+    let has_watches = resource.verbs.contains(&"watch") && resource.custom.is_none();
+    if has_watches {
         wanted.insert(("meta/v1", "WatchEvent"));
     }
     for place in places(resource) {
@@ -142,7 +145,7 @@ pub fn of(
             found(place.path, item.into());
         }
     }
-    if resource.verbs.contains(&"watch") && resource.subresource.is_empty() {
+    if has_watches && resource.subresource.is_empty() {
         watches(resource, words, dialect, found);
     }
 }
@@ -213,7 +216,9 @@ fn describe(resource: &Resource<'_>, operation: &Operation<'_>, connects: bool) 
     };
     match operation.verb {
         _ if connects => format!("connect {} requests to {sub} of {parent}", operation.method.to_uppercase()),
-        "list" if resource.verbs.contains(&"watch") => format!("list or watch objects of kind {kind}"),
+        "list" if resource.verbs.contains(&"watch") && resource.custom.is_none() => {
+            format!("list or watch objects of kind {kind}")
+        }
         "list" => format!("list objects of kind {kind}"),
         "get" => format!("read {specified}"),
         "create" if !sub.is_empty() => format!("create {sub} of {}{parent}", article(parent)),
@@ -245,6 +250,8 @@ fn of_operation(
         None => reference(group, version, kind),
     };
     let connects = connects(resource);
+    // Upstream says less of custom resources, and says some of it in other ways.
+    let is_custom = resource.custom.is_some();
     // Of a Pod's log the kind is the Pod.
     let is_log = resource.subresource == "log";
     let answer = match operation.verb {
@@ -261,16 +268,20 @@ fn of_operation(
             wanted.insert(schemas::PATCH);
             Some(dialect.reference(&names::definition(schemas::PATCH.0, schemas::PATCH.1)))
         }
+        "deletecollection" if is_custom => None,
         "delete" | "deletecollection" if !connects => reference("", "v1", "DeleteOptions"),
         _ => None,
     };
     let mut parameters = match operation.verb {
         _ if connects => Vec::new(),
         _ if is_log => parameters::of_type("core/v1", "PodLogOptions", words, dialect),
+        "get" if is_custom => parameters::of_verb("read", words, dialect),
+        "deletecollection" if is_custom => parameters::of_verb("list", words, dialect),
         verb => parameters::of_verb(verb, words, dialect),
     };
     let codes: &[(&str, &str)] = match operation.verb {
         "create" if !connects => &[("200", "OK"), ("201", "Created"), ("202", "Accepted")],
+        "patch" if is_custom => &[("200", "OK")],
         "update" | "patch" if !connects => &[("200", "OK"), ("201", "Created")],
         "delete" if !connects => &[("200", "OK"), ("202", "Accepted")],
         _ => &[("200", "OK")],
@@ -278,6 +289,7 @@ fn of_operation(
     let media = match operation.verb {
         _ if connects => &["*/*"],
         _ if is_log => TEXTS,
+        _ if is_custom => CUSTOM,
         "list" => LISTS,
         _ => MEDIA_TYPES,
     };
@@ -288,6 +300,8 @@ fn of_operation(
     }
     responses.insert("401".into(), json!({"description": "Unauthorized"}));
     let action = if connects { "connect" } else { operation.action };
+    let (group, version, kind) =
+        if is_custom { (resource.group, resource.version, resource.parent) } else { resource.kind };
     let mut value = json!({
         "tags": [names::tag(resource.group, resource.version)],
         "description": describe(resource, operation, connects),
@@ -298,9 +312,8 @@ fn of_operation(
     });
     let bodies: Vec<&str> = match operation.verb {
         // Custom resources have no strategies.
-        "patch" if !connects => {
-            PATCHES.iter().copied().filter(|it| custom.is_none() || !it.contains("strategic")).collect()
-        }
+        "patch" if !connects => PATCHES.iter().copied().filter(|it| !is_custom || !it.contains("strategic")).collect(),
+        _ if is_custom => CUSTOM.to_vec(),
         _ => vec!["*/*"],
     };
     let bodies = bodies.as_slice();
