@@ -160,6 +160,15 @@ check "of what it is not asked it says nothing" says 'cannot list resource' ask 
 check "administrators need not be known to it" kubectl get pods -n refused
 check "rules are told to be incomplete" says '"incomplete":true' ask magic -H 'Content-Type: application/json' -d '{"kind":"SelfSubjectRulesReview","apiVersion":"authorization.k8s.io/v1","spec":{"namespace":"default"}}' "$api/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
 
+messages() { local token=$1; shift; python3 tests/e2e/clients/messages.py "${api#https://}" "$pki/ca.crt" "/api/v1/namespaces/allowed/configmaps?watch=1&timeoutSeconds=1" "$token" "$@"; }
+check "a namespace to watch" kubectl create namespace allowed
+check "and what is in it" kubectl create configmap seen -n allowed
+check "a watch comes in messages, by a token among the subprotocols" says 'text ADDED seen' messages magic
+check "the token is not told again" says 'sec-websocket-protocol: base64.binary.k8s.io' messages magic
+check "its end is told" says 'close 1000' messages magic
+check "protobuf comes in messages of bytes" says 'binary ADDED' messages magic application/vnd.kubernetes.protobuf
+check "another token is refused" refuses ' 401 ' messages tragic
+
 kubeconfig /images "$tmp/images.conf"
 printf 'apiVersion: v1\nkind: Config\nusers: [{name: "127.0.0.1:%s", user: {tokenFile: %s}}]\n' "$port" "$tmp/hook.token" > "$tmp/users.conf"
 echo hook > "$tmp/hook.token"

@@ -4,13 +4,13 @@
 //! - [`backend`]: connections to backends, and upgraded connections joined as they are (SPDY, older WebSocket).
 //! - [`streams`]: exec, attach and port-forward. Newer WebSocket clients speak to this server, which speaks SPDY to the
 //!   kubelet: [`translate`] turns channels into streams, [`tunnel`] unpacks SPDY out of messages.
-//! - [`messages`]: logs in WebSocket messages. [`proxy`]: HTTP to pods, nodes and services.
+//! - [`messages`]: logs and watches in WebSocket messages. [`proxy`]: HTTP to pods, nodes and services.
 //!
 //! Nothing is kept: each request has a connection of its own, and its buffers are bounded.
 
 pub mod backend;
 pub mod links;
-mod messages;
+pub mod messages;
 pub mod proxy;
 pub mod query;
 pub mod spdy;

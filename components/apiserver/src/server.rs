@@ -54,7 +54,7 @@ use crate::flow::inflight::InFlight;
 use crate::flow::{Admitted, Flow};
 use crate::handlers::{Api, Payload, error_response};
 use crate::options::{AuthenticationOptions, AuthorizationMode, Options};
-use crate::relay::{self, Relay};
+use crate::relay::{self, Relay, messages, websocket};
 use crate::request::{ResourceRequest, Verb};
 use crate::routes;
 use crate::storage::Etcd;
@@ -423,9 +423,16 @@ impl Front {
         course: &mut Course,
         trail: &mut Option<Trail>,
     ) -> Result<Response<Body>, Refusal> {
+        let taken = websocket::take_bearer(request.headers_mut());
         let peer = request.extensions().get::<Peer>();
         let path = request.uri().path();
-        let user = self.api.authenticator.user(peer, request.headers(), path, &self.api.cache).await;
+        let user = match taken {
+            Ok(()) => self.api.authenticator.user(peer, request.headers(), path, &self.api.cache).await,
+            Err(why) => {
+                tracing::info!(why, "a token was refused");
+                Err(Status::unauthorized())
+            }
+        };
         if let Some(trail) = trail {
             match &user {
                 Ok(user) => trail.user(user).await?,
@@ -494,7 +501,12 @@ impl Front {
         }
         let mut answer = self.api.handle(&wanted, payload).await.unwrap_or_else(|error| error_response(&error));
         wanted.warnings.write(answer.headers_mut());
-        Ok(render::finish(&wanted.spec, wanted.format, answer).await?)
+        let answer = render::finish(&wanted.spec, wanted.format, answer).await?;
+        if wanted.verb == Verb::Watch && answer.status().is_success() && websocket::is_wanted(&parts.headers) {
+            let running = course.ongoing.as_ref().and_then(Ongoing::running);
+            return Ok(messages::events(Request::from_parts(parts, ()), running, answer));
+        }
+        Ok(answer)
     }
 
     /// Whether somebody may make a request of which only the path is known, and a seat for it.

@@ -45,6 +45,33 @@ pub fn offered(headers: &HeaderMap) -> Vec<&str> {
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect()
 }
 
+/// What a bearer token is offered as by clients that can say no other header; behind it stands the token in base64.
+const BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// Makes the header that it stands for of a bearer token among the offered subprotocols, and takes it out of these, so that
+/// nobody else is told. The error says that it is none, or comes alone.
+pub fn take_bearer(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    if !is_wanted(headers) {
+        return Ok(());
+    }
+    let (tokens, others): (Vec<&str>, Vec<&str>) = offered(headers).into_iter().partition(|it| it.starts_with(BEARER));
+    let token = match tokens[..] {
+        [] => return Ok(()),
+        [token] => &token.as_bytes()[BEARER.len()..],
+        _ => return Err("multiple bearer tokens among the subprotocols"),
+    };
+    let others = match others.join(",") {
+        others if others.is_empty() => return Err("no subprotocol beside the bearer token's"),
+        others => HeaderValue::try_from(others).map_err(|_| "bad subprotocols")?,
+    };
+    let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).ok();
+    let token = token.and_then(|token| String::from_utf8(token).ok()).ok_or("bad encoding of a bearer token")?;
+    let value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| "bad bearer token")?;
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, others);
+    headers.entry(header::AUTHORIZATION).or_insert(value);
+    Ok(())
+}
+
 /// The answer that begins the conversation, with the subprotocol that is agreed on.
 pub fn accepted(headers: &HeaderMap, protocol: &str) -> Response<Body> {
     let mut response = Response::new(kinit_serving::full(""));
@@ -142,9 +169,9 @@ pub fn binary(bytes: &[u8]) -> Bytes {
     frame(BINARY, [&[], bytes])
 }
 
-/// A message of text.
-pub fn text(text: &str) -> Bytes {
-    frame(TEXT, [&[], text.as_bytes()])
+/// A message of text, which is UTF-8.
+pub fn text(text: &[u8]) -> Bytes {
+    frame(TEXT, [&[], text])
 }
 
 /// A message whose first byte is the number of a channel.
@@ -192,6 +219,25 @@ mod tests {
         assert!(is_wanted(&headers));
         assert_eq!(accept(&headers), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(offered(&headers), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_token_among_the_subprotocols_is_a_header() {
+        let taken = |protocols: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::UPGRADE, "websocket".parse().unwrap());
+            headers.insert(header::SEC_WEBSOCKET_KEY, "x".parse().unwrap());
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols.parse().unwrap());
+            take_bearer(&mut headers).map(|()| {
+                let text = |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+                (text(header::AUTHORIZATION), text(header::SEC_WEBSOCKET_PROTOCOL).unwrap())
+            })
+        };
+        let token = format!("{BEARER}YS1i");
+        assert_eq!(taken("a, b"), Ok((None, "a, b".into())));
+        assert_eq!(taken(&format!("a, {token},b")), Ok((Some("Bearer a-b".into()), "a,b".into())));
+        assert!(taken(&token).is_err() && taken(&format!("{token},a,{token}")).is_err());
+        assert!(taken(&format!("a,{BEARER}?")).is_err());
     }
 
     #[tokio::test]
