@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::remote::Remote;
-use batch::{Batch, Batches};
+use batch::Batch;
 use event::Event;
 use log::{Log, Rotation};
 pub use options::AuditOptions;
@@ -69,18 +69,16 @@ pub struct Audit {
 }
 
 struct LogBackend {
-    log: Arc<Mutex<Log>>,
+    log: Mutex<Log>,
     format: Format,
     delivery: Delivery,
     batch: Batch,
-    batches: Mutex<Option<Batches>>,
 }
 
 struct WebhookBackend {
     remote: Remote,
     delivery: Delivery,
     batch: Batch,
-    batches: Mutex<Option<Batches>>,
 }
 
 impl Audit {
@@ -104,16 +102,14 @@ impl Audit {
             };
             let log = Log::open(path, rotation).with_context(|| format!("--audit-log-path: {}", path.display()))?;
             let delivery = options.log.delivery().map_err(anyhow::Error::msg)?;
-            let (batch, batches) = batch::new(delivery);
-            let (log, batches) = (Arc::new(Mutex::new(log)), Mutex::new(Some(batches)));
-            anyhow::Ok(LogBackend { log, format: options.log_format, delivery, batch, batches })
+            let (log, batch) = (Mutex::new(log), batch::new(delivery));
+            anyhow::Ok(LogBackend { log, format: options.log_format, delivery, batch })
         });
         let webhook = options.webhook_config_file.as_ref().map(|file| {
             let remote = Remote::load(file).context("--audit-webhook-config-file")?;
             let remote = remote.with_backoff(options.webhook_backoff).insisting();
             let delivery = options.webhook.delivery().map_err(anyhow::Error::msg)?;
-            let (batch, batches) = batch::new(delivery);
-            anyhow::Ok(WebhookBackend { remote, delivery, batch, batches: Mutex::new(Some(batches)) })
+            anyhow::Ok(WebhookBackend { remote, delivery, batch: batch::new(delivery) })
         });
         let (log, webhook) = (log.transpose()?, webhook.transpose()?);
         let used = log.is_some() || webhook.is_some();
@@ -180,8 +176,7 @@ impl Audit {
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let log = async {
             let Some(backend) = &self.log else { return };
-            let batches = backend.batches.lock().take();
-            let Some(mut batches) = batches else { return };
+            let Some(mut batches) = backend.batch.take() else { return };
             while let Some(events) = batches.next(&shutdown).await {
                 for event in &events {
                     self.settle("log", Mode::Batch, backend.write(event), &mut Ok(()));
@@ -190,8 +185,7 @@ impl Audit {
         };
         let webhook = async {
             let Some(backend) = &self.webhook else { return };
-            let batches = backend.batches.lock().take();
-            let Some(mut batches) = batches else { return };
+            let Some(mut batches) = backend.batch.take() else { return };
             let told = async {
                 let mut calls = JoinSet::new();
                 while let Some(events) = batches.next(&shutdown).await {

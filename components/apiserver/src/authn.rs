@@ -42,8 +42,9 @@ use webhook::TokenWebhook;
 
 /// Everybody who has proved to be somebody.
 pub const AUTHENTICATED: &str = "system:authenticated";
-/// How long a good token is taken for good without another look, upstream's ten seconds.
+/// How long a good token is taken for good without another look, upstream's ten seconds, and how many are remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(10);
+const REMEMBERED: usize = 4096;
 /// Those who may do everything.
 pub const MASTERS: &str = "system:masters";
 
@@ -170,7 +171,7 @@ impl Authenticator {
             reloads: Reloads::default(),
             figures: Figures::default(),
             options: options.clone(),
-            recent: Recent::default(),
+            recent: Recent::new(REMEMBERED),
         })
     }
 

@@ -160,12 +160,13 @@ impl ResourceRequest {
 /// What upstream tells of the paths of old that watch or proxy and do not say what, where it reads a path before anything else;
 /// `target` is the path with its query.
 pub fn unreadable(path: &str, target: &str) -> Option<String> {
-    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let rest = match segments.as_slice() {
-        ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => rest,
-        _ => return None,
+    let (version, last) = path.trim_matches('/').rsplit_once('/')?;
+    let is_version = match version.split_once('/') {
+        Some(("api", version)) => !version.contains('/'),
+        Some(("apis", version)) => version.matches('/').count() == 1,
+        _ => false,
     };
-    matches!(rest, ["watch" | "proxy"])
+    (is_version && matches!(last, "watch" | "proxy"))
         .then(|| format!("failed to create RequestInfo: unable to determine kind and namespace from url, {target}"))
 }
 

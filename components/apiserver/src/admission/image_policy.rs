@@ -16,6 +16,8 @@ use crate::remote::Remote;
 
 /// How long the server may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How many of its answers are kept.
+const REMEMBERED: usize = 1024;
 /// What the keys of audit annotations begin with.
 const PREFIX: &str = "imagepolicywebhook.image-policy.k8s.io/";
 /// The annotations of a Pod that the server is told have this in their keys.
@@ -76,7 +78,7 @@ impl ImagePolicy {
             refused_for: span("denyTTL", settings.deny, second, second, 30 * minute, 30 * second)?,
             remote: Remote::load(&settings.kube_config_file).context("kubeConfigFile")?.with_backoff(backoff),
             fails_open: settings.default_allow,
-            recent: Recent::default(),
+            recent: Recent::new(REMEMBERED),
         })
     }
 

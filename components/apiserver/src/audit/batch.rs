@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -10,8 +11,8 @@ use super::event::Event;
 use super::options::Delivery;
 use crate::bucket::{Bucket, Rate};
 
-/// Where events are put in.
-pub struct Batch(mpsc::Sender<Event>);
+/// Where events are put in, and [`Batches`] until somebody takes them.
+pub struct Batch(mpsc::Sender<Event>, Mutex<Option<Batches>>);
 
 /// Where they come out.
 pub struct Batches {
@@ -22,17 +23,22 @@ pub struct Batches {
 }
 
 /// A buffer that gives as many events at once as the delivery says, or what has come until the first has waited long enough.
-pub fn new(delivery: Delivery) -> (Batch, Batches) {
+pub fn new(delivery: Delivery) -> Batch {
     let Delivery { buffer, batch, wait, .. } = delivery;
     let (sender, waiting) = mpsc::channel(buffer);
     let rate = delivery.rate.map(|rate| (rate, Bucket::new(rate, std::time::Instant::now())));
-    (Batch(sender), Batches { waiting, at_once: batch, wait, rate })
+    Batch(sender, Mutex::new(Some(Batches { waiting, at_once: batch, wait, rate })))
 }
 
 impl Batch {
     /// Puts an event in; the error says that there is no room, and the event is lost.
     pub fn add(&self, event: &Event) -> Result<(), String> {
         self.0.try_send(event.clone()).map_err(|_| "audit backend shut down or its buffer is full".into())
+    }
+
+    /// Where the events come out; the first who asks gets it.
+    pub fn take(&self) -> Option<Batches> {
+        self.1.lock().take()
     }
 }
 
@@ -80,7 +86,9 @@ mod tests {
         let rate = Some(Rate { per_second: 1e-3, burst: 1 });
         let wait = Duration::from_secs(3600);
         let delivery = Delivery { mode: Mode::Batch, buffer: 3, batch: 2, wait, rate, most: None };
-        let (batch, mut batches) = new(delivery);
+        let batch = new(delivery);
+        let mut batches = batch.take().unwrap();
+        assert!(batch.take().is_none());
         for id in ["a", "b", "c"] {
             batch.add(&event(id)).unwrap();
         }

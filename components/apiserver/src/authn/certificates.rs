@@ -1,6 +1,5 @@
 //! Client certificates: a user's own, and those of front proxies that speak for a user in headers.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::User;
 use super::figures::Figures;
 use crate::options::AuthenticationOptions;
+use crate::recent::Recent;
 use crate::reload::Followed;
 
 /// Certificates whose verdict is remembered; a signature check costs a hundred times what looking it up does.
@@ -31,7 +31,7 @@ pub struct Certificates {
     proxies: Option<Authorities>,
     proxy_names: Vec<String>,
     headers: Headers,
-    verdicts: Mutex<HashMap<[u8; 32], Verdict>>,
+    verdicts: Recent<[u8; 32], Verdict>,
 }
 
 /// A file of CAs, and what is in it now.
@@ -120,7 +120,7 @@ impl Certificates {
                 groups: small(&options.requestheader_group_headers),
                 extra_prefixes: small(&options.requestheader_extra_headers_prefix),
             },
-            verdicts: Mutex::default(),
+            verdicts: Recent::new(REMEMBERED),
         })
     }
 
@@ -152,8 +152,8 @@ impl Certificates {
     fn verdict(&self, peer: &Peer, now: Timestamp) -> Option<Verdict> {
         let leaf = peer.certificates.first()?;
         let digest: [u8; 32] = Sha256::digest(leaf).into();
-        if let Some(known) = self.verdicts.lock().get(&digest) {
-            return Some(known.clone());
+        if let Some(known) = self.verdicts.get(&digest) {
+            return Some(known);
         }
         let own = Certificate::from_der(leaf, "client").ok()?;
         let rest = peer.certificates.iter().skip(1).filter_map(|der| Certificate::from_der(der, "client").ok());
@@ -165,11 +165,8 @@ impl Certificates {
         let verdict = Verdict::of(&own, &digest, client, proxy, first_end);
         // Whom nobody vouches for today may be vouched for tomorrow.
         if client || proxy {
-            let mut verdicts = self.verdicts.lock();
-            if verdicts.len() >= REMEMBERED {
-                verdicts.clear();
-            }
-            verdicts.insert(digest, verdict.clone());
+            let left = verdict.not_after.duration_since(now).try_into().unwrap_or_default();
+            self.verdicts.keep(digest, verdict.clone(), left);
         }
         Some(verdict)
     }
@@ -184,7 +181,7 @@ impl Certificates {
                 match parse(&of.path, &text) {
                     Ok(new) => {
                         of.current.store(Arc::new(new));
-                        self.verdicts.lock().clear();
+                        self.verdicts.clear();
                         tracing::info!(file = %of.path.display(), "the CAs of clients have been read again");
                     }
                     Err(error) => {

@@ -9,7 +9,8 @@ use crate::authn::User;
 use crate::recent::Recent;
 use crate::remote::Remote;
 
-/// Of which questions answers are kept at most, in bytes.
+/// How many answers are kept, and of which questions at most, in bytes.
+const REMEMBERED: usize = 8192;
 const MAX_QUESTION: usize = 10_000;
 
 /// What one who is asked says.
@@ -40,7 +41,7 @@ pub struct Webhook {
 impl Webhook {
     pub fn new(config: WebhookConfig) -> anyhow::Result<Self> {
         let remote = Remote::load(&config.kubeconfig)?;
-        Ok(Self { config, remote, recent: Recent::default() })
+        Ok(Self { config, remote, recent: Recent::new(REMEMBERED) })
     }
 
     /// What is known of the question without asking; the question otherwise.

@@ -72,15 +72,13 @@ impl Figures {
     }
 }
 
-/// The version that this server is.
-const OWN: u64 = 36;
-
 /// The version of a standard; those that this server does not know yet are one.
 fn version(standard: Standard) -> Cow<'static, str> {
+    let own = kinit_version::kubernetes().split('.').nth(1).and_then(|minor| minor.parse::<u64>().ok());
     match standard.minor {
         None => "latest".into(),
         Some(_) if standard.level == Level::Privileged => "latest".into(),
-        Some(minor) if minor > OWN => "future".into(),
+        Some(minor) if own.is_some_and(|own| minor > own) => "future".into(),
         Some(minor) => format!("v1.{minor}").into(),
     }
 }
